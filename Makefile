@@ -1,0 +1,45 @@
+# make run CORES=N   set everything up and run the whole pipeline
+# make test          set everything up, check format and style, and run all tests
+# Both need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+CORES ?= 1
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# Child processes (Snakemake's jobs) find the environment's programs too.
+ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
+
+.PHONY: run summary test fast lint format install clean
+
+run: install
+	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
+	$(ACTIVATE) python -m kanbench summary section2_1
+
+test: lint
+	$(ACTIVATE) pytest
+
+fast: install
+	$(ACTIVATE) pytest -m "not slow"
+
+lint: install
+	$(ACTIVATE) ruff format --check . && ruff check .
+	$(ACTIVATE) snakefmt --check Snakefile workflow/rules
+	$(ACTIVATE) snakemake --lint
+
+format: install
+	$(ACTIVATE) ruff format . && ruff check --fix .
+	$(ACTIVATE) snakefmt Snakefile workflow/rules
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml envs/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kanbench: found Python %d.%d; allowed: 3.11 or newer (make PYTHON=...)" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint envs/constraints.txt --editable '.[test]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,36 @@
+"""Three experiments on training Kolmogorov-Arnold networks; see README.md."""
+
+import os
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# The package is found without being installed, here and in every job.
+PACKAGE = os.path.join(workflow.basedir, "workflow")
+sys.path.insert(0, PACKAGE)
+os.environ |= {"PYTHONPATH": os.pathsep.join([PACKAGE, *filter(None, [os.getenv("PYTHONPATH")])])}
+
+
+configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/consolidate.smk"
+
+
+onstart:
+    start()
+
+
+rule all:
+    default_target: True
+    input:
+        deliverables("section2_1"),
+
+
+rule section2_1:
+    input:
+        deliverables("section2_1"),

@@ -1,0 +1,131 @@
+"""The configuration: one default, one source, one clear line for what is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from kanbench.config import ROOT, canonical_json, check, digest, load_config, merge, training_settings
+from kanbench.errors import InputError
+
+WRONG = {
+    "an unknown key": ({"epoch": 3}, "unknown key 'epoch' (did you mean 'epochs'?)"),
+    "an unknown key inside": ({"optimizers": {"adam": {"rate": 1}}}, "unknown key 'optimizers.adam.rate'"),
+    "a word for a number": ({"epochs": "ten"}, "epochs: found 'ten'; allowed: a whole number, at least 1"),
+    "a fraction": ({"epochs": 2.5}, "epochs: found 2.5; allowed: a whole number, at least 1"),
+    "a float that is whole": ({"epochs": 10.0}, "epochs: found 10.0; allowed: a whole number, at least 1"),
+    "a truth value": ({"epochs": True}, "epochs: found True; allowed: a whole number, at least 1"),
+    "nothing": ({"epochs": None}, "epochs: found None; allowed: a whole number, at least 1"),
+    "zero": ({"data": {"train_num": 0}}, "data.train_num: found 0; allowed: a whole number, at least 1"),
+    "a negative rate": (
+        {"optimizers": {"adam": {"lr": -0.1}}},
+        "optimizers.adam.lr: found -0.1; allowed: a number above",
+    ),
+    "an unknown problem": ({"datasets": ["poisson"]}, "datasets: found 'poisson'; allowed: poisson_2d_sin,"),
+    "a problem twice": ({"datasets": ["poisson_2d_sin"] * 2}, "allowed: every problem once"),
+    "no problem": ({"datasets": []}, "datasets: found []; allowed: a list of at least one problem"),
+    "an unknown device": ({"device": "gpu"}, "device: found 'gpu'; allowed: auto, cpu, cuda"),
+    "an unknown dtype": ({"dtype": "float16"}, "dtype: found 'float16'; allowed: float32, float64"),
+    "an unknown engine": ({"engine": "fast"}, "engine: found 'fast'; allowed: reference"),
+    "an unknown policy": ({"grids": {"policy": "keep"}}, "grids.policy: found 'keep'; allowed: preserve, pykan"),
+    "grids that shrink": ({"grids": {"sizes": [5, 3]}}, "grids.sizes: found [5, 3]; allowed: increasing"),
+    "a width for other inputs": ({"model": {"width": [3, 5, 1]}}, "model.width: found [3, 5, 1]; allowed: a first"),
+    "a width for other outputs": ({"model": {"width": [2, 5, 2]}}, "model.width: found [2, 5, 2]; allowed: a last"),
+    "an order that is too high": ({"model": {"k": 9}}, "model.k: found 9; allowed: a whole number from 1 to 5"),
+    "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
+    "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
+    "a number for a mapping": ({"data": 3}, "data: found 3; allowed: a mapping"),
+    "a list for a mapping": ({"threshold": [2, 0.05]}, "threshold: found [2, 0.05]; allowed: a mapping"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said_in_one_line(config, case):
+    over, message = WRONG[case]
+    with pytest.raises(InputError) as error:
+        check(merge(config, over))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named(config):
+    with pytest.raises(InputError, match=r"key 'epochs' is missing"):
+        check({key: value for key, value in config.items() if key != "epochs"})
+
+
+def test_the_default_is_the_full_reproduction(config):
+    assert config["epochs"] == 10
+    assert config["datasets"] == ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
+    assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
+    assert config["model"] == {"width": [2, 5, 1], "k": 3}
+    assert config["seed"] == 1
+    assert config["data"] == {"train_num": 1000, "test_num": 1000, "dense_num": 10000, "seed": 0}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_of_the_project_is_right(path):
+    load_config(path)
+
+
+def test_yaml_traps(config):
+    """What YAML, and Snakemake's command line, make of timestamps and numbers."""
+    trap = yaml.safe_load("timestamp: 20251024_143022")
+    assert trap["timestamp"] == 20251024143022
+    assert check(merge(config, trap))["timestamp"] == "20251024_143022"
+    trap = yaml.safe_load("optimizers: {adam: {lr: 1e-3}}")
+    assert trap["optimizers"]["adam"]["lr"] == "1e-3"
+    assert check(merge(config, trap))["optimizers"]["adam"]["lr"] == 1e-3
+    assert check(merge(config, {"grids": {"sizes": ["3", "5"]}}))["grids"]["sizes"] == [3, 5]
+
+
+def test_every_key_is_explained():
+    explained = (ROOT / "config" / "README.md").read_text()
+
+    def keys(mapping, prefix=""):
+        for key, value in mapping.items():
+            yield from keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+
+    for key in keys(load_config()):
+        assert f"| `{key}` |" in explained
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "3"])
+def test_a_file_that_is_no_configuration(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(str(path))) as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_training_depends_on_its_own_settings_only(config):
+    settings = training_settings(config, "adam", 1)
+    assert settings["problem"] == "poisson_2d_poly"
+    assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
+    other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
+    assert training_settings(other, "adam", 1) == settings
+    assert training_settings(merge(config, {"seed": 2}), "adam", 1) != settings
+    with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
+        training_settings(config, "adam", 4)
+
+
+def test_digest_and_json_do_not_depend_on_the_order_of_keys():
+    assert canonical_json({"b": 1, "a": {"d": 2, "c": 3}}) == '{"a":{"c":3,"d":2},"b":1}'
+    assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1}) != digest({"a": 1, "b": 2})
+
+
+def test_the_conda_environment_has_the_versions_of_the_constraints():
+    def pins(lines):
+        return {name.lower(): version for name, _, version in (line.strip(" -").partition("==") for line in lines)}
+
+    constraints = pins((ROOT / "envs" / "constraints.txt").read_text().splitlines())
+    conda = yaml.safe_load((ROOT / "envs" / "kanbench.yaml").read_text())["dependencies"][-1]["pip"]
+    assert pins(conda).items() <= constraints.items()
+    declared = re.findall(r'^    "([a-z-]+)[>=\d.]*",$', Path(ROOT, "pyproject.toml").read_text(), flags=re.M)
+    assert len(declared) > 10
+    assert set(declared) == set(pins(conda))

@@ -1,0 +1,177 @@
+"""Optimizers on problems with known minima, and on a KAN against pykan's own training."""
+
+import contextlib
+import io
+import itertools
+
+import pytest
+import torch
+from kanbench.engine import make_engine
+from kanbench.models import build_model, global_random_state_kept
+from kanbench.optimizers import make_optimizer
+from kanbench.optimizers.levenberg_marquardt import GainRatioDamping, LinearModel
+
+SETTINGS = {
+    "adam": {"lr": 0.05},
+    "lbfgs": {"lr": 1.0, "max_iter": 20, "max_eval": 25, "history_size": 10},
+    "lm": {"damping": 1e-3, "attempts": 10, "geodesic_acceleration": True},
+}
+
+
+class Function:
+    """An engine on residuals that torch differentiates."""
+
+    def __init__(self, residuals, start):
+        self.function = residuals
+        self.theta = torch.tensor(start, dtype=torch.float64)
+        self.n_evals = 0
+
+    def parameters(self):
+        return self.theta.clone()
+
+    def set_parameters(self, theta):
+        self.theta = theta.detach().clone()
+
+    def residuals(self, theta):
+        self.n_evals += 1
+        return self.function(theta)
+
+    def loss_and_gradient(self, theta):
+        gradient, loss = torch.func.grad_and_value(lambda t: self.residuals(t).square().mean())(theta)
+        return loss.item(), gradient
+
+    def residuals_and_jacobian(self, theta):
+        return self.residuals(theta), torch.func.jacrev(self.function)(theta)
+
+    @property
+    def loss(self):
+        return self.function(self.theta).square().mean().item()
+
+
+def rosenbrock(t):
+    return torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0]])
+
+
+def powell(t):
+    """Powell's singular function: the Jacobian is singular at the minimum, 0."""
+    a, b, c, d = t
+    return torch.stack([a + 10 * b, 5**0.5 * (c - d), (b - 2 * c) ** 2, 10**0.5 * (a - d) ** 2])
+
+
+def helix(t):
+    """Fletcher and Powell's helical valley, with its minimum at (1, 0, 0)."""
+    angle = torch.atan2(t[1], t[0]) / (2 * torch.pi)
+    return torch.stack([10 * (t[2] - 10 * angle), 10 * (t[0].hypot(t[1]) - 1), t[2]])
+
+
+def underdetermined(t):
+    return (t.sum() - 3)[None]
+
+
+PROBLEMS = {
+    "rosenbrock": (rosenbrock, [-1.2, 1.0], [1.0, 1.0]),
+    "powell": (powell, [3.0, -1.0, 0.0, 1.0], [0.0] * 4),
+    "helix": (helix, [-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]),
+    "underdetermined": (underdetermined, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    ("optimizer", "steps", "accuracy"),
+    [("lbfgs", 20, 2e-2), ("lm", 60, 1e-4), ("plain lm", 60, 1e-4), ("adam", 2500, 0.5)],
+)
+def test_known_minima(optimizer, steps, accuracy, name):
+    residuals, start, minimum = PROBLEMS[name]
+    engine = Function(residuals, start)
+    settings = SETTINGS[optimizer.removeprefix("plain ")]
+    if optimizer == "plain lm":
+        settings = {**settings, "geodesic_acceleration": False}
+    method = make_optimizer(optimizer.removeprefix("plain "), **settings)
+    method.restart(engine)
+    for _ in range(steps):
+        method.step()
+    assert engine.theta.tolist() == pytest.approx(minimum, abs=accuracy)
+
+
+@pytest.mark.parametrize("shape", [(50, 8), (8, 50)], ids=["primal", "dual"])
+def test_the_solution_of_the_damped_system(shape):
+    generator = torch.Generator().manual_seed(1)
+    residuals = torch.randn(shape[0], dtype=torch.float64, generator=generator)
+    jacobian = torch.randn(shape, dtype=torch.float64, generator=generator)
+    model = LinearModel(residuals, jacobian)
+    damping = 0.3
+    step = model.solver(damping)(model.r)
+    stacked = torch.cat([jacobian, damping**0.5 * torch.eye(shape[1], dtype=torch.float64)])
+    target = torch.cat([-residuals, torch.zeros(shape[1], dtype=torch.float64)])
+    expected = torch.linalg.lstsq(stacked, target[:, None]).solution.squeeze(1)
+    torch.testing.assert_close(step, expected, rtol=1e-10, atol=1e-12)
+    reduction = residuals.square().sum() - (residuals + jacobian @ step).square().sum()
+    assert model.predicted_reduction(step) == pytest.approx(reduction.item(), rel=1e-10)
+
+
+def test_damping_follows_the_gain_ratio():
+    damping = GainRatioDamping(1.0)
+    damping.accepted(0.9)
+    assert damping.value == pytest.approx(0.1)
+    damping.accepted(0.1)
+    assert damping.value == pytest.approx(0.1)
+    damping.rejected()
+    assert damping.value == pytest.approx(0.2)
+
+
+def test_lm_never_raises_the_loss():
+    engine = Function(rosenbrock, [-1.2, 1.0])
+    method = make_optimizer("lm", **SETTINGS["lm"])
+    method.restart(engine)
+    losses = [engine.loss]
+    for _ in range(40):
+        method.step()
+        losses.append(engine.loss)
+    assert all(after <= before for before, after in itertools.pairwise(losses))
+
+
+@pytest.mark.parametrize("hostile", [float("nan"), float("inf"), 1e6])
+def test_lm_stays_where_no_trial_lowers_the_loss(hostile):
+    """Residuals that are bad everywhere but at the start."""
+    start = torch.zeros(2, dtype=torch.float64)
+    engine = Function(lambda t: torch.where((t == start).all(), t + 1, t * 0 + hostile), [0.0, 0.0])
+    engine.residuals_and_jacobian = lambda theta: (engine.residuals(theta), torch.eye(2, dtype=torch.float64))
+    method = make_optimizer("lm", **SETTINGS["lm"])
+    method.restart(engine)
+    method.step()
+    assert torch.equal(engine.theta, start)
+
+
+@pytest.mark.parametrize(
+    ("name", "pykan_name", "lr", "epochs", "rel"), [("adam", "Adam", 0.01, 5, 1e-9), ("lbfgs", "LBFGS", 1.0, 1, 1e-7)]
+)
+def test_first_epochs_are_those_of_pykans_fit(name, pykan_name, lr, epochs, rel, make_trainer, tmp_path, monkeypatch):
+    """pykan's `fit` in float64, its square roots squared, without grid updates.
+
+    pykan reports the training loss before the last step of an epoch, so the test losses are compared; of L-BFGS one
+    epoch, because torch's line search may stop at `max_eval` where pykan's older copy of it goes on.
+    """
+    monkeypatch.chdir(tmp_path)
+    trainer = make_trainer(name, optimizers={name: {"lr": lr}}, grids={"sizes": [3]}, data={"train_num": 200})
+    ours = [row["test_loss"] for row in trainer.train(epochs).history]
+    data = {part: getattr(trainer.dataset, part) for part in ("train_input", "train_label", "test_input", "test_label")}
+    model = build_model([2, 5, 1], 3)
+    with global_random_state_kept(), contextlib.redirect_stderr(io.StringIO()):
+        theirs = model.fit(data, opt=pykan_name, steps=epochs, lr=lr, update_grid=False)["test_loss"]
+    assert ours == pytest.approx([loss.item() ** 2 for loss in theirs], rel=rel)
+
+
+def test_evaluations_per_step():
+    """Adam needs one; L-BFGS stops iterating after 25; LM at least the Jacobian, a probe and a trial."""
+    x = torch.rand(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    counts = {}
+    for name, settings in SETTINGS.items():
+        engine = make_engine("reference", build_model([2, 3, 1], 3), x, x[:, [0]] * x[:, [1]])
+        method = make_optimizer(name, **settings)
+        method.restart(engine)
+        method.step()
+        counts[name] = engine.n_evals
+    assert counts["adam"] == 1
+    assert 20 <= counts["lbfgs"] <= 50
+    assert counts["lm"] >= 3

@@ -1,0 +1,398 @@
+"""Frames, metadata and runs on disk, read back with plain pandas, pickle and pykan."""
+
+import copy
+import io
+import os
+import pickle
+import pickletools
+import subprocess
+import sys
+
+import kanbench
+import pandas as pd
+import pytest
+import torch
+from kanbench.analysis import iso_compute, summary
+from kanbench.config import ROOT
+from kanbench.errors import InputError
+from kanbench.files import whole_file
+from kanbench.models import build_model
+from kanbench.naming import Run, parse
+from kanbench.storage.checkpoints import write_checkpoint
+from kanbench.storage.frames import build_frame, read_frame, write_frame
+from kanbench.storage.handover import read_handover, write_handover
+from kanbench.storage.metadata import build_metadata, read_metadata, write_metadata
+
+STAMP = "20260101_000000"
+
+
+def handed_over(model_type, dataset_idx, epochs_run=4, threshold=3):
+    """A hand-over with two stages of two epochs; the second stage takes twice as long."""
+    times = [1.0, 2.0, 4.0, 6.0]
+    history = [
+        {
+            "grid_size": (3, 3, 5, 5)[i],
+            "epoch": i + 1,
+            "train_loss": 1 / (i + 1 + dataset_idx),
+            "test_loss": 2 / (i + 1),
+            "dense_mse": 3 / (i + 1),
+            "time": times[i] * (dataset_idx + 1),
+            "n_evals": 10 * (i + 1),
+            "num_params": (120, 120, 150, 150)[i],
+        }
+        for i in range(epochs_run)
+    ]
+    untrained = {"epoch": 0, "grid_size": 3, "num_params": 120, "n_evals": 0, "time": 0.0}
+    untrained |= {"train_loss": 9.0, "test_loss": 9.0, "dense_mse": 9.0}
+    rows = [untrained, *history]
+    return {
+        "section": "section2_1",
+        "timestamp": STAMP,
+        "epochs": 2,
+        "model_type": model_type,
+        "dataset_idx": dataset_idx,
+        "dataset_name": f"problem_{dataset_idx}",
+        "device": "cpu",
+        "settings": {},
+        "provenance": {"seed": 1, "dtype": "float64", "engine": "reference", "config_digest": model_type},
+        "stopped": None,
+        "checkpoints": {"at_threshold": rows[min(threshold, epochs_run)], "final": rows[-1]},
+        "history": history,
+    }
+
+
+TRAININGS = {m: [handed_over(m, i) for i in (0, 1)] for m in ("adam", "lbfgs", "lm")}
+
+
+def frame_of(model_type):
+    return build_frame(TRAININGS[model_type], TRAININGS["lbfgs"])
+
+
+def test_a_frame_has_the_contracts_columns_and_one_row_per_epoch():
+    frame = frame_of("adam")
+    assert list(frame.columns) == [
+        "dataset_idx",
+        "dataset_name",
+        "grid_size",
+        "epoch",
+        "train_loss",
+        "test_loss",
+        "dense_mse",
+        "time",
+        "total_time",
+        "time_per_epoch",
+        "n_evals",
+        "num_params",
+        "optimizer",
+    ]
+    assert len(frame) == 8
+    assert frame["optimizer"].unique().tolist() == ["adam"]
+    assert frame.groupby("dataset_idx")["epoch"].max().tolist() == [4, 4]
+
+
+def test_times_of_stages():
+    frame = frame_of("adam")
+    assert frame["total_time"].tolist() == [2, 2, 4, 4, 4, 4, 8, 8]
+    assert frame["time_per_epoch"].tolist() == [1, 1, 2, 2, 2, 2, 4, 4]
+    early = build_frame([handed_over("adam", 0, epochs_run=3)], TRAININGS["lbfgs"])
+    assert early["total_time"].tolist() == [2, 2, 2]
+    assert early["time_per_epoch"].tolist() == [1, 1, 2]
+
+
+def test_a_training_that_failed_at_once_has_no_rows():
+    trainings = [handed_over("adam", 0, epochs_run=0), handed_over("adam", 1)]
+    frame = build_frame(trainings, TRAININGS["lbfgs"])
+    assert frame["dataset_idx"].tolist() == [1] * 4
+    assert frame.dtypes.equals(frame_of("adam").dtypes)
+    assert build_metadata(trainings)["adam"][0]["final"]["epoch"] == 0
+    assert len(build_frame(trainings[:1], TRAININGS["lbfgs"])) == 0
+
+
+def test_attrs_are_what_cannot_be_derived():
+    assert frame_of("adam").attrs == {
+        "section": "section2_1",
+        "timestamp": STAMP,
+        "epochs": 2,
+        "device": "cpu",
+        "model_type": "adam",
+        "lbfgs_threshold_time": 6.0,  # the mean of 4 and 8
+        "baseline_threshold_time": None,
+        "provenance": {"seed": 1, "dtype": "float64", "engine": "reference", "config_digest": "adam"},
+    }
+
+
+@pytest.mark.parametrize("key", ["device", "provenance"])
+def test_trainings_that_were_not_made_alike_are_not_put_together(key):
+    trainings = copy.deepcopy(TRAININGS["adam"])
+    trainings[1][key] = "cuda" if key == "device" else {"seed": 2}
+    with pytest.raises(InputError, match=f"different {key}") as error:
+        build_frame(trainings, TRAININGS["lbfgs"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "parquet"])
+def test_frames_and_attrs_survive_every_format(tmp_path, suffix):
+    frame, path = frame_of("lm"), tmp_path / f"frame.{suffix}"
+    write_frame(frame, path)
+    plain = pd.read_pickle(path) if suffix == "pkl" else pd.read_parquet(path)
+    for read in (plain, read_frame(path)):
+        pd.testing.assert_frame_equal(read, frame, check_exact=True)
+        assert read.attrs == frame.attrs
+
+
+def test_metadata_is_builtin_types_only_and_small(tmp_path):
+    path = tmp_path / "metadata.pkl"
+    write_metadata(build_metadata(TRAININGS["lm"] + TRAININGS["adam"]), path)
+    opcodes = {opcode.name for opcode, _, _ in pickletools.genops(path.read_bytes())}
+    assert not opcodes & {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ"}
+    metadata = pickle.loads(path.read_bytes())
+    assert list(metadata) == ["adam", "lm"]
+    assert metadata["lm"][1]["final"] == {
+        "epoch": 4,
+        "time": 12.0,
+        "train_loss": 0.2,
+        "test_loss": 0.5,
+        "dense_mse": 0.75,
+        "grid_size": 5,
+        "num_params": 150,
+        "optimizer": "lm",
+    }
+    assert metadata == read_metadata(path)
+    assert path.stat().st_size < 8 * 1024
+
+
+def test_handovers_come_back_exactly(tmp_path):
+    content = handed_over("adam", 0)
+    content["history"][0]["time"] = 0.1 + 0.2
+    write_handover(content, tmp_path / "training.json")
+    assert read_handover(tmp_path / "training.json") == content
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        read_handover(tmp_path / "training.json")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "file"
+
+    def fail():
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(path.parent.iterdir()) == []
+    with whole_file(path) as partial:
+        partial.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / "file" / "below"):
+        pass
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    model, x = build_model([2, 2, 1], 3), torch.zeros(3, 2, dtype=torch.float64)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        write_checkpoint(model, tmp_path / "model", x)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- save_run and load_run ---
+
+
+def checkpoints_with_models():
+    models = {name: build_model([2, 2, 1], 3, seed=seed) for seed, name in enumerate(("at_threshold", "final"))}
+    x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for model in models.values():
+        model(x)
+    metadata = build_metadata(TRAININGS["adam"][:1])
+    content = {name: {**metadata["adam"][0][name], "model": model} for name, model in models.items()}
+    return {"adam": {0: content}}, x
+
+
+def test_a_saved_run_is_loaded(tmp_path):
+    frames = {m: frame_of(m) for m in ("lm", "adam")}
+    before = {m: (frame.copy(), dict(frame.attrs)) for m, frame in frames.items()}
+    checkpoints, x = checkpoints_with_models()
+    expected = {name: content["model"](x) for name, content in checkpoints["adam"][0].items()}
+    timestamp = kanbench.save_run(
+        frames,
+        "section2_1",
+        checkpoints=checkpoints,
+        epochs=2,
+        device="cpu",
+        lbfgs_threshold_time=45.2,
+        results_dir=tmp_path,
+    )
+    for model_type, (frame, attrs) in before.items():
+        pd.testing.assert_frame_equal(frames[model_type], frame)
+        assert frames[model_type].attrs == attrs
+
+    results, meta, models = kanbench.load_run("section2_1", timestamp, results_dir=tmp_path, load_models=True)
+    assert list(results) == ["adam", "lm"]
+    assert meta == {
+        "section": "section2_1",
+        "timestamp": timestamp,
+        "epochs": 2,
+        "device": "cpu",
+        "lbfgs_threshold_time": 45.2,
+    }
+    assert results["adam"].attrs == {**meta, "model_type": "adam"}
+    pd.testing.assert_frame_equal(results["adam"], before["adam"][0])
+    for name, output in expected.items():
+        assert torch.equal(models["adam"][0][name](x), output)
+    metadata = kanbench.load_checkpoint_metadata("section2_1", timestamp, results_dir=tmp_path)
+    assert metadata == build_metadata(TRAININGS["adam"][:1])
+
+
+def test_derivable_metadata_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="is not stored: derive it with") as caught:
+        timestamp = kanbench.save_run(
+            {"adam": frame_of("adam")},
+            "section2_1",
+            grids=[3, 5],
+            num_datasets=4,
+            dataset_names=["a"],
+            epochs=2,
+            device="cpu",
+            results_dir=tmp_path,
+        )
+    assert [str(warning.message).split()[0] for warning in caught] == ["grids", "num_datasets", "dataset_names"]
+    assert str(caught[0].message) == "grids is not stored: derive it with df['grid_size'].unique()"
+    _, meta = kanbench.load_run("section2_1", timestamp, results_dir=tmp_path)
+    assert not {"grids", "num_datasets", "dataset_names"} & meta.keys()
+    with pytest.raises(InputError, match="unknown metadata 'colour'"):
+        kanbench.save_run({}, "section2_1", colour=1, results_dir=tmp_path)
+
+
+def test_models_is_deprecated_and_works(tmp_path):
+    checkpoints, x = checkpoints_with_models()
+    model = checkpoints["adam"][0]["final"]["model"]
+    with pytest.warns(DeprecationWarning, match="use checkpoints="):
+        timestamp = kanbench.save_run(
+            {"adam": frame_of("adam")}, "section2_1", models={"adam": {0: model}}, epochs=2, results_dir=tmp_path
+        )
+    _, _, models = kanbench.load_run("section2_1", timestamp, results_dir=tmp_path, load_models=True)
+    assert torch.equal(models["adam"][0]["final"](x), model(x))
+
+
+def test_a_run_is_not_overwritten_by_accident(tmp_path):
+    arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
+    kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)
+    with pytest.raises(InputError, match="this run exists"):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)
+    kanbench.save_run({"adam": frame_of("adam").head(1)}, "section2_1", overwrite=True, **arguments)
+    assert len(kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[0]["adam"]) == 1
+
+
+def test_runs_are_found(tmp_path):
+    for timestamp, epochs in [("20260102_000000", 2), ("20260101_000000", 2), ("20260102_000000", 3)]:
+        kanbench.save_run(
+            {"adam": frame_of("adam")}, "section2_1", timestamp=timestamp, epochs=epochs, results_dir=tmp_path
+        )
+    names = [run.name for run in kanbench.list_runs(results_dir=tmp_path)]
+    assert names == [f"section2_1_{t}" for t in ("20260101_000000_e2", "20260102_000000_e2", "20260102_000000_e3")]
+    run = kanbench.find_run("section2_1", epochs=2, results_dir=tmp_path)
+    assert run == Run("section2_1", "20260102_000000", 2, str(tmp_path))
+    with pytest.raises(InputError, match="epochs one of 2, 3"):
+        kanbench.find_run("section2_1", "20260102_000000", results_dir=tmp_path)
+    with pytest.raises(InputError, match=r"no run section2_1_20260103_000000_e\*; there: section2_1_"):
+        kanbench.load_run("section2_1", "20260103_000000", results_dir=tmp_path)
+    with pytest.raises(InputError, match="section: found 'section3'"):
+        kanbench.find_run("section3", results_dir=tmp_path)
+
+
+# --- what is derived ---
+
+
+def test_iso_compute_is_the_last_epoch_within_the_reference_time():
+    frames = {m: frame_of(m) for m in TRAININGS}
+    frames["lm"]["time"] *= 2
+    frames["adam"]["time"] *= 100
+    metadata = build_metadata([t for trainings in TRAININGS.values() for t in trainings])
+    iso = iso_compute(frames, metadata)
+    assert iso["epoch"].to_dict() == {(0, "lbfgs"): 3, (1, "lbfgs"): 3, (0, "lm"): 2, (1, "lm"): 2}
+    table = summary(frames, metadata)
+    assert table.loc[("problem_0", "lm"), "iso_compute_dense_mse"] == 1.5
+    assert pd.isna(table.loc[("problem_0", "adam"), "iso_compute_dense_mse"])
+    assert table.loc[("problem_1", "lm"), "final_dense_mse"] == 0.75
+
+
+# --- the package and its command line ---
+
+
+def run_python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_the_snakefile_imports_is_light():
+    code = (
+        "import sys, kanbench, kanbench.naming, kanbench.config; print(*{'torch', 'kan', 'pandas'} & set(sys.modules))"
+    )
+    result = run_python("-c", code)
+    assert result.stdout.strip() == ""
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "section2_1_adam_0"], "kanbench: section2_1_adam_0: no such result"),
+        (["train", f"section2_1_{STAMP}_e3_adam_9"], "kanbench: dataset: found 9; allowed: 0 to 3"),
+        (["train", f"section2_1_{STAMP}_e3_adam.pkl"], "not the name of a training"),
+        (["train", f"section2_1_{STAMP}_e3_adam_0", "--config", "none.yaml"], "kanbench: none.yaml: cannot be read"),
+        (
+            ["summary", "section2_1", "--results-dir", "nowhere"],
+            "kanbench: nowhere: no run section2_1_*_e*; there: none",
+        ),
+        (["metadata", "out.pkl", "--trainings", "none.json"], "kanbench: none.json: cannot be read"),
+        (["sweep", "adam", "optimizers.adam.rate", "1"], "kanbench: config: unknown key 'optimizers.adam.rate'"),
+    ],
+)
+def test_wrong_input_on_the_command_line_is_one_line(arguments, message):
+    result = run_python("-m", "kanbench", *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_training_by_hand(tmp_path):
+    name = f"section2_1_{STAMP}_e1_lm_1"
+    smoke = str(ROOT / "config" / "smoke.yaml")
+    result = run_python("-m", "kanbench", "train", name, "--config", smoke, "--results-dir", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "epoch 2/2  grid 6" in result.stderr
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    run = Run("section2_1", STAMP, 1, "")
+    assert files == sorted(path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.history("lm", 1)])
+    content = read_handover(tmp_path / "trainings" / f"{name}.json")
+    assert content["dataset_name"] == "poisson_2d_sin"
+    assert parse(name).run == Run("section2_1", STAMP, 1)
+
+
+def test_pickled_frames_need_no_kanbench(tmp_path):
+    write_frame(frame_of("adam"), tmp_path / "frame.pkl")
+
+    class NoKanbench(pickle.Unpickler):
+        def find_class(self, module, name):
+            assert not module.startswith("kanbench")
+            return super().find_class(module, name)
+
+    NoKanbench(io.BytesIO((tmp_path / "frame.pkl").read_bytes())).load()

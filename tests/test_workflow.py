@@ -1,0 +1,318 @@
+"""Snakemake, as users call it: real runs of the smoke configuration, targets, and what goes wrong."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from kanbench.config import DEFAULT_CONFIG, ROOT
+from kanbench.naming import Run
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+SMOKE = ROOT / "config" / "smoke.yaml"
+STAMP = "20260101_000000"
+TIMES = ["time", "total_time", "time_per_epoch"]
+
+
+def run(command, folder, timeout=600):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def snakemake(folder, *arguments, cores=2, smoke=True):
+    configfile = ["--configfile", SMOKE] if smoke else []
+    return run(["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments], folder)
+
+
+def planned(result):
+    """The jobs of a dry run, by rule."""
+    assert result.returncode == 0, result.stderr
+    table = (result.stdout + result.stderr).split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    return {rule: int(count) for rule, count in (line.split() for line in table if line.strip())}
+
+
+def contents(folder):
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if ".snakemake" not in path.parts)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A finished smoke run: its folder, and the run that the pinned timestamp names."""
+    folder = tmp_path_factory.mktemp("smoke")
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stderr
+    return folder, Run("section2_1", (folder / "results" / "timestamp").read_text().strip(), 3)
+
+
+def test_the_files_are_the_contracts(smoke):
+    folder, finished = smoke
+    found = contents(folder)
+    delivered = [path for path in found if path.startswith("results/sec1_results/")]
+    assert delivered == sorted(finished.deliverables(2))
+    trainings = [finished.training(m, i) for m in ("adam", "lbfgs", "lm") for i in (0, 1)]
+    for kind, suffix in [("trainings", "json"), ("logs", "log"), ("benchmarks", "tsv")]:
+        assert {f"results/{kind}/{training}.{suffix}" for training in trainings} <= set(found)
+    folders = {path.split("/")[1] for path in found if path.count("/") > 1}
+    assert folders == {"sec1_results", "trainings", "logs", "benchmarks"}
+    assert {path for path in found if path.count("/") < 1} == {"results"}
+
+
+def test_a_second_invocation_has_nothing_to_do(smoke):
+    folder, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*")}
+    result = snakemake(folder)
+    assert result.returncode == 0
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert {path: path.stat().st_mtime_ns for path in (folder / "results").rglob("*")} == before
+
+
+def test_logs_have_a_line_per_epoch(smoke):
+    folder, finished = smoke
+    log = (folder / finished.log(finished.training("lm", 0))).read_text()
+    assert "epoch 1/6  grid 3" in log
+    assert "epoch 6/6  grid 6" in log
+
+
+def test_results_are_read_without_kanbench(smoke):
+    """pandas, pickle and pykan only: what anybody has."""
+    folder, finished = smoke
+    script = f"""
+        import pickle, sys
+        import pandas as pd
+        import torch
+        from kan import KAN
+        from kan.utils import create_dataset
+
+        f = {{
+            0: lambda x: 2 * x[:, [1]] * (1 - x[:, [1]]) + 2 * x[:, [0]] * (1 - x[:, [0]]),
+            1: lambda x: 2 * torch.pi**2 * torch.sin(torch.pi * x[:, [0]]) * torch.sin(torch.pi * x[:, [1]]),
+        }}
+        inputs = create_dataset(f[0], n_var=2, train_num=200, test_num=200, seed=0)["test_input"].double()
+        torch.set_default_dtype(torch.float64)
+        base = "results/sec1_results/{finished.name}"
+        metadata = pickle.load(open(base + "_checkpoint_metadata.pkl", "rb"))
+        count = 0
+        for model_type in ("adam", "lbfgs", "lm"):
+            df = pd.read_pickle(f"{{base}}_{{model_type}}.pkl")
+            pd.testing.assert_frame_equal(df, pd.read_parquet(f"{{base}}_{{model_type}}.parquet"))
+            assert df.attrs == pd.read_parquet(f"{{base}}_{{model_type}}.parquet").attrs
+            assert (df.groupby("dataset_idx")["epoch"].max() == 6).all() and len(df) == 12
+            assert df["optimizer"].unique().tolist() == [model_type]
+            assert list(df.attrs) == [
+                "section", "timestamp", "epochs", "device", "model_type",
+                "lbfgs_threshold_time", "baseline_threshold_time", "provenance",
+            ]
+            for i in (0, 1):
+                loaded = {{}}
+                for name in ("at_threshold", "final"):
+                    model = KAN.loadckpt(f"{{base}}_{{model_type}}_{{i}}_{{name}}")
+                    record = metadata[model_type][i][name]
+                    loss = (model(inputs) - f[i](inputs)).square().mean().item()
+                    assert abs(loss - record["test_loss"]) <= 1e-9 * loss, (model_type, i, name, loss, record)
+                    row = df[(df["dataset_idx"] == i) & (df["epoch"] == record["epoch"])].iloc[0]
+                    assert row["test_loss"] == record["test_loss"] and row["time"] == record["time"]
+                    loaded[name] = model.state_dict()["act_fun.0.coef"]
+                    count += 1
+                same = metadata[model_type][i]["at_threshold"]["epoch"] == metadata[model_type][i]["final"]["epoch"]
+                assert same == (loaded["at_threshold"].shape == loaded["final"].shape
+                                and torch.equal(loaded["at_threshold"], loaded["final"]))
+        assert "kanbench" not in sys.modules
+        print("checked", count)
+    """
+    result = run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("checked 12\n")
+
+
+def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
+    folder, finished = smoke
+    result = snakemake(tmp_path, "--config", f"timestamp={finished.timestamp}", cores=1)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "results" / "timestamp").exists()  # it was given, not chosen
+    for model_type in ("adam", "lbfgs", "lm"):
+        frames = [pd.read_pickle(root / finished.frame(model_type)) for root in (folder, tmp_path)]
+        first, second = (frame.drop(columns=TIMES) for frame in frames)
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+        for path in finished.checkpoint_files(model_type, 1):
+            if path.endswith("_state"):
+                states = [torch.load(root / path, weights_only=True) for root in (folder, tmp_path)]
+                assert states[0].keys() == states[1].keys()
+                assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_a_dry_run_leaves_nothing(tmp_path):
+    jobs = planned(snakemake(tmp_path, "--dry-run"))
+    assert jobs == {"all": 1, "frame_section2_1": 3, "metadata_section2_1": 1, "train_section2_1": 6}
+    assert contents(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        (Run("section2_1", STAMP, 7).frame("adam"), {"train_section2_1": 8, "frame_section2_1": 1}),
+        (Run("section2_1", STAMP, 7).frame("lbfgs", "parquet"), {"train_section2_1": 4, "frame_section2_1": 1}),
+        (f"{Run('section2_1', STAMP, 7).checkpoint('lm', 2, 'final')}_state", {"train_section2_1": 1}),
+        (Run("section2_1", STAMP, 7).checkpoint_metadata(), {"train_section2_1": 12, "metadata_section2_1": 1}),
+        ("section2_1", {"section2_1": 1, "train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1}),
+    ],
+)
+def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
+    result = snakemake(tmp_path, "--dry-run", "--", target, smoke=False)
+    assert planned(result) == jobs
+    if target.endswith("adam.pkl"):
+        assert "Training lm" not in result.stdout + result.stderr
+
+
+def test_a_single_checkpoint_trains_one_model(tmp_path):
+    wanted = Run("section2_1", STAMP, 1)
+    result = snakemake(tmp_path, "--", f"{wanted.checkpoint('lm', 1, 'final')}_state")
+    assert result.returncode == 0, result.stderr
+    assert contents(tmp_path / "results" / "sec1_results") == sorted(
+        Path(path).name for path in wanted.checkpoint_files("lm", 1)
+    )
+    assert not (tmp_path / "results" / "timestamp").exists()  # the target names its run
+
+
+def test_a_deleted_checkpoint_is_made_again(smoke):
+    folder, finished = smoke
+    path = folder / finished.checkpoint_files("lm", 1)[1]
+    kept = path.read_bytes()
+    modified = path.stat()
+    path.unlink()
+    try:
+        assert planned(snakemake(folder, "--dry-run"))["train_section2_1"] == 1
+    finally:
+        path.write_bytes(kept)
+        os.utime(path, ns=(modified.st_atime_ns, modified.st_mtime_ns))
+
+
+def test_a_changed_setting_trains_only_what_depends_on_it(smoke):
+    folder, _ = smoke
+    jobs = planned(snakemake(folder, "--dry-run", "--config", "optimizers={adam: {lr: 0.5}}"))
+    assert jobs["train_section2_1"] == 2
+    assert planned(snakemake(folder, "--dry-run", "--config", "seed=2"))["train_section2_1"] == 6
+    assert planned(snakemake(folder, "--dry-run", "--config", "epochs=2"))["train_section2_1"] == 6
+
+
+def test_a_new_run_is_asked_for(smoke):
+    folder, finished = smoke
+    small = ["epochs=1", "datasets=[poisson_2d_poly]", "grids={sizes: [3]}"]
+    result = snakemake(folder, "--config", "timestamp=new", *small)
+    try:
+        assert result.returncode == 0, result.stderr
+        timestamp = (folder / "results" / "timestamp").read_text().strip()
+        assert timestamp != finished.timestamp
+        for path in Run("section2_1", timestamp, 1).deliverables(1):
+            assert (folder / path).exists()
+        assert "Nothing to be done" in snakemake(folder, "--config", *small).stderr
+    finally:
+        (folder / "results" / "timestamp").write_text(finished.timestamp)
+
+
+def test_a_loss_that_is_not_finite_does_not_stop_the_pipeline(tmp_path):
+    result = snakemake(
+        tmp_path, "--config", "optimizers={adam: {lr: 1.0e300}}", f"timestamp={STAMP}", "--", "section2_1"
+    )
+    assert result.returncode == 0, result.stderr
+    made = Run("section2_1", STAMP, 3)
+    assert "ended early: epoch 1 ended with a loss that is not finite" in (
+        tmp_path / made.log(made.training("adam", 0))
+    ).read_text()
+    assert len(pd.read_pickle(tmp_path / made.frame("adam"))) == 0
+    metadata = pickle.loads((tmp_path / made.checkpoint_metadata()).read_bytes())
+    assert metadata["adam"][0]["final"]["epoch"] == 0
+    assert metadata["lm"][0]["final"]["epoch"] == 6
+
+
+WRONG_CONFIGURATIONS = {
+    "epoch=3": "unknown key 'epoch'",
+    "epochs=0": "epochs: found 0",
+    "epochs=many": "epochs: found 'many'",
+    "epochs=2.5": "epochs: found 2.5",
+    "timestamp=20261": "timestamp: found",
+    "timestamp=20269901_000000": "timestamp: found '20269901_000000'",
+    "datasets=[poisson]": "datasets: found 'poisson'",
+    "datasets=poisson_2d_sin": "datasets: found 'poisson_2d_sin'; allowed: a list",
+    "device=gpu": "device: found 'gpu'",
+    "dtype=float16": "dtype: found 'float16'",
+    "engine=warp": "engine: found 'warp'",
+    "grids={sizes: [5, 3]}": "grids.sizes: found [5, 3]",
+    "grids={policy: keep}": "grids.policy: found 'keep'",
+    "model={width: [3, 5, 1]}": "model.width: found [3, 5, 1]",
+    "optimizers={adam: {lr: -1}}": "optimizers.adam.lr: found -1",
+    "optimizers={sgd: {lr: 1}}": "unknown key 'optimizers.sgd'",
+    "threshold={patience: 0}": "threshold.patience: found 0",
+}
+if not torch.cuda.is_available():
+    WRONG_CONFIGURATIONS["device=cuda"] = "device: found 'cuda'"
+
+
+@pytest.mark.parametrize("wrong", WRONG_CONFIGURATIONS)
+def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
+    result = snakemake(tmp_path, "--config", wrong, smoke=False)
+    assert_one_line(result, f"kanbench: config: {WRONG_CONFIGURATIONS[wrong]}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1"),
+        (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),
+        (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", "found dataset 4; allowed: 0 to 3"),
+        (f"section2_1_{STAMP}_e3_adam.pkl", f"allowed: results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),
+        (Run("section2_1", "2026-01-01", 3).frame("adam"), "no such result"),
+    ],
+)
+def test_a_wrong_target_is_one_line(tmp_path, target, message):
+    assert_one_line(snakemake(tmp_path, "--", target, smoke=False), message, tmp_path)
+
+
+def assert_one_line(result, message, folder):
+    assert result.returncode != 0
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("kanbench: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in result.stdout + result.stderr
+    assert contents(folder) == []
+
+
+def test_a_damaged_pin_is_one_line(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "timestamp").write_text("yesterday\n")
+    result = snakemake(tmp_path)
+    assert result.returncode != 0
+    assert "kanbench: results/timestamp: found 'yesterday'; allowed: YYYYMMDD_HHMMSS" in result.stderr
+    assert contents(tmp_path) == ["results", "results/timestamp"]
+
+
+@pytest.mark.parametrize("profile", ["slurm", "pbs"])
+def test_cluster_profiles_pass_a_dry_run(tmp_path, profile):
+    result = snakemake(tmp_path, "--profile", ROOT / "workflow" / "profiles" / profile, "--dry-run", smoke=False)
+    assert planned(result)["train_section2_1"] == 12
+
+
+def test_the_default_profile_passes_a_dry_run(tmp_path):
+    result = snakemake(tmp_path, "--workflow-profile", ROOT / "workflow" / "profiles" / "default", "--dry-run")
+    assert planned(result)["train_section2_1"] == 6
+
+
+def test_smoke_is_the_same_pipeline_with_fewer_keys():
+    assert set(yaml.safe_load(SMOKE.read_text())) < set(yaml.safe_load(DEFAULT_CONFIG.read_text()))

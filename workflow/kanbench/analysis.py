@@ -1,0 +1,58 @@
+"""What is derived from frames and never stored: iso-compute, and a table of a run."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kanbench.naming import SECTIONS
+from kanbench.storage.metadata import Metadata
+
+Frames = dict[str, pd.DataFrame]
+
+
+def iso_compute(results: Frames, metadata: Metadata) -> pd.DataFrame:
+    """Every model type at its last epoch that ended within the reference time.
+
+    The reference time of a dataset is the time at which the section's reference model type reached its threshold.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took longer has
+        no row.
+    """
+    section = next(iter(results.values())).attrs["section"]
+    reference = metadata[SECTIONS[section].reference]
+    times = {dataset_idx: checkpoints["at_threshold"]["time"] for dataset_idx, checkpoints in reference.items()}
+    rows = []
+    for model_type, frame in results.items():
+        within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
+        rows.append(within.groupby("dataset_idx").tail(1).assign(model_type=model_type))
+    for frame in rows:
+        frame.attrs = {}  # they differ, and `concat` compares them
+    return pd.concat(rows).set_index(["dataset_idx", "model_type"])
+
+
+def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
+    """Time and dense MSE at the threshold, at equal compute and at the end, by dataset and model type."""
+    iso = iso_compute(results, metadata)
+    rows = []
+    for model_type, frame in results.items():
+        names = frame.drop_duplicates("dataset_idx").set_index("dataset_idx")["dataset_name"]
+        for dataset_idx, checkpoints in metadata[model_type].items():
+            at_threshold, final = checkpoints["at_threshold"], checkpoints["final"]
+            key = (dataset_idx, model_type)
+            rows.append(
+                {
+                    "dataset": names[dataset_idx],
+                    "model_type": model_type,
+                    "threshold_epoch": at_threshold["epoch"],
+                    "threshold_time": at_threshold["time"],
+                    "threshold_test_loss": at_threshold["test_loss"],
+                    "threshold_dense_mse": at_threshold["dense_mse"],
+                    "iso_compute_dense_mse": iso["dense_mse"].get(key),
+                    "final_time": final["time"],
+                    "final_dense_mse": final["dense_mse"],
+                }
+            )
+    return pd.DataFrame(rows).set_index(["dataset", "model_type"]).sort_index(level=0, sort_remaining=False)

@@ -1,0 +1,186 @@
+"""The configuration: reading, normalising and checking it, and what one training needs of it.
+
+Defaults stand in `config/config.yaml` and nowhere else. This module imports nothing heavy; the Snakefile reads it.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import difflib
+import hashlib
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from kanbench.errors import InputError
+from kanbench.naming import is_timestamp
+from kanbench.problems import PROBLEMS
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+Config = dict[str, Any]
+
+INTEGER = re.compile(r"[+-]?\d+")
+FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
+    """Read a configuration file over the defaults, and check it."""
+    config = merge(_read_yaml(DEFAULT_CONFIG), _read_yaml(path))
+    return check(config)
+
+
+def _read_yaml(path: str | Path) -> Config:
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); allowed: a YAML file") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found {content!r}; allowed: a mapping")
+    return content
+
+
+def merge(base: Config, over: Config) -> Config:
+    """`base` with the values of `over`; mappings are merged, everything else is replaced (as Snakemake does it)."""
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def check(config: Config) -> Config:
+    """Return the configuration in normal form.
+
+    Raises
+    ------
+    InputError
+        Names the first wrong key, what was found and what is allowed.
+    """
+    config = _normal_numbers(config)
+    if isinstance(config.get("timestamp"), int):  # YAML reads 20251024_143022 as the integer 20251024143022
+        digits = f"{config['timestamp']:014d}"
+        config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
+    _check_schema(config)
+    _check_values(config)
+    return config
+
+
+def _normal_numbers(value: Any) -> Any:
+    """Turn text that is a number into one.
+
+    YAML 1.1 takes 1e-3 for text unless it has a point, and Snakemake every number of a mapping that is given with
+    `--config`, as in `--config 'grids={sizes: [3, 5]}'`.
+    """
+    if isinstance(value, dict):
+        return {key: _normal_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normal_numbers(item) for item in value]
+    if isinstance(value, str) and INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, str) and FLOAT.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _check_schema(config: Config) -> None:
+    schema = _read_yaml(SCHEMA)
+    validator_class = jsonschema.validators.extend(
+        jsonschema.Draft202012Validator,
+        type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+            # JSON Schema takes 10.0 for an integer; it would end up in file names as e10.0
+            "integer",
+            lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+        ),
+    )
+    errors = sorted(validator_class(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
+    if errors:
+        raise InputError(_describe(errors[0]))
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema["properties"])
+        unknown = next(name for name in error.instance if name not in allowed)
+        close = difflib.get_close_matches(str(unknown), allowed, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        path = f"{key}.{unknown}" if key else str(unknown)
+        return f"config: unknown key {path!r}{hint}; allowed: {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"config: key {f'{key}.{missing}' if key else missing!r} is missing"
+    return f"config: {key}: found {error.instance!r}; allowed: {error.schema['description']}"
+
+
+def _check_values(config: Config) -> None:
+    """What a schema cannot say."""
+    timestamp, width, sizes = config["timestamp"], config["model"]["width"], config["grids"]["sizes"]
+    if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
+        raise InputError(
+            f"config: timestamp: found {timestamp!r}; allowed: auto, new, or a date and time as YYYYMMDD_HHMMSS"
+        )
+    for name in config["datasets"]:
+        if name not in PROBLEMS:
+            raise InputError(f"config: datasets: found {name!r}; allowed: {', '.join(PROBLEMS)}")
+        if PROBLEMS[name].dim != width[0]:
+            raise InputError(
+                f"config: model.width: found {width}; allowed: a first number of {PROBLEMS[name].dim}, "
+                f"the dimension of {name}"
+            )
+    if len(set(config["datasets"])) < len(config["datasets"]):
+        raise InputError(f"config: datasets: found {config['datasets']}; allowed: every problem once")
+    if width[-1] != 1:
+        raise InputError(f"config: model.width: found {width}; allowed: a last number of 1, the problems' one output")
+    if any(after <= before for before, after in itertools.pairwise(sizes)):
+        raise InputError(f"config: grids.sizes: found {sizes}; allowed: increasing whole numbers")
+
+
+def check_device(device: str) -> None:
+    """Say early that a machine has no CUDA; whether torch can use it is known when a training starts."""
+    if device == "cuda":
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            raise InputError(
+                "config: device: found 'cuda', but this machine has no CUDA driver; allowed here: auto, cpu"
+            ) from None
+
+
+def training_settings(config: Config, model_type: str, dataset_idx: int) -> Config:
+    """Everything that defines one training of section 2.1, the epochs per grid aside.
+
+    What the training does not depend on is left out: when another optimizer's settings change, or a dataset is added,
+    it is not trained again.
+
+    Raises
+    ------
+    InputError
+        There is no such dataset.
+    """
+    if dataset_idx >= len(config["datasets"]):
+        raise InputError(f"dataset: found {dataset_idx}; allowed: 0 to {len(config['datasets']) - 1}")
+    shared = {key: config[key] for key in ("seed", "device", "dtype", "engine", "data", "model", "grids", "threshold")}
+    optimizer = {"name": model_type, **config["optimizers"][model_type]}
+    return {"problem": config["datasets"][dataset_idx], "optimizer": optimizer, **shared}
+
+
+def canonical_json(settings: Config) -> str:
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def digest(settings: Config) -> str:
+    """A short SHA-256 of settings, the same whatever the order of their keys."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]

@@ -1,0 +1,148 @@
+"""pykan models without side effects: build, copy by value, count parameters, read and write checkpoints.
+
+pykan's constructor reseeds the global generators of torch, numpy and `random` and changes the width list that it is
+given; `refine` switches `auto_save` on, after which every call writes into the working folder. None of that leaves
+this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from kan import KAN
+from kan.spline import curve2coef
+from torch import Tensor
+
+
+@contextlib.contextmanager
+def global_random_state_kept() -> Iterator[None]:
+    """Put the global random states of torch, numpy and `random` back on leaving the block."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build_model(
+    width: Sequence[int],
+    grid: int,
+    k: int = 3,
+    seed: int = 1,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> KAN:
+    """Return pykan's `KAN(width, grid, k, seed)`, as pykan initialises it in float32, then converted to `dtype`.
+
+    pykan fits its first splines by least squares in float32, whose last digits differ from call to call (MKL's depend
+    on how memory is aligned), and trainings that begin a rounding error apart end apart. Here the same fit is done in
+    float64 and rounded, so that the model is the same in every process.
+
+    Symbolic functions stay part of the model (a user of a checkpoint may want them), but nothing is ever saved by
+    pykan on its own.
+    """
+    exact_fit = mock.patch("kan.KANLayer.curve2coef", _curve2coef)
+    with global_random_state_kept(), default_dtype(torch.float32), exact_fit:
+        model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False)
+    return quiet(model.type(dtype).to(device))  # pykan's `to` takes a device only
+
+
+def _curve2coef(x: Tensor, y: Tensor, grid: Tensor, k: int) -> Tensor:
+    """pykan's `curve2coef`, in float64 whatever the precision of its arguments."""
+    return curve2coef(x.double(), y.double(), grid.double(), k).to(y.dtype)
+
+
+def quiet(model: KAN) -> KAN:
+    """Switch off what pykan computes and writes on the side; the model's output does not change."""
+    model.auto_save = False
+    model.save_act = False
+    model.symbolic_enabled = any(layer.mask.any() for layer in model.symbolic_fun)
+    return model
+
+
+def trainable_parameters(model: KAN) -> dict[str, torch.nn.Parameter]:
+    """The parameters that can receive a gradient, by their name in the `state_dict`.
+
+    pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
+    been fixed, and are left out.
+    """
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not name.startswith("symbolic_fun")
+    }
+
+
+def count_parameters(model: KAN) -> int:
+    return sum(parameter.numel() for parameter in trainable_parameters(model).values())
+
+
+@torch.no_grad()
+def layer_inputs(model: KAN, x: Tensor) -> list[Tensor]:
+    """The inputs of every layer, shapes (n, width of the layer), for model inputs of shape (n, d)."""
+    model(x)
+    return model.acts[:-1]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model by value: training goes on without changing it (pykan's own copies share storage)."""
+
+    grid: int
+    state: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, model: KAN) -> Snapshot:
+        return cls(model.grid, {name: value.detach().clone() for name, value in model.state_dict().items()})
+
+    def restore(self, **model: Any) -> KAN:
+        """Build the model again; `model` are the arguments of `build_model` other than `grid`."""
+        restored = build_model(grid=self.grid, **model)
+        restored.load_state_dict(self.state)
+        return restored
+
+
+def save_checkpoint(model: KAN, base: str, inputs: Tensor) -> None:
+    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine, CUDA or not.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n, d)
+        Samples that come with the model as `cache_data` (pykan plots, prunes and refines with them).
+    """
+    device = model.device
+    model.to("cpu")
+    symbolic_enabled, model.symbolic_enabled = model.symbolic_enabled, True
+    try:
+        model.cache_data = inputs.detach().cpu().clone()
+        model.saveckpt(base)
+    finally:
+        model.symbolic_enabled = symbolic_enabled
+        model.to(device)
+
+
+def load_checkpoint(base: str, dtype: torch.dtype | None = None) -> KAN:
+    """Read a checkpoint in the precision it was stored with (`KAN.loadckpt` converts to torch's default dtype)."""
+    if dtype is None:
+        dtype = torch.load(f"{base}_state", weights_only=True)["act_fun.0.coef"].dtype
+    with global_random_state_kept(), default_dtype(dtype):
+        return quiet(KAN.loadckpt(str(base)))

@@ -1,0 +1,103 @@
+"""Frames: one row per dataset and epoch, with what cannot be derived in `attrs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.files import whole_file
+from kanbench.naming import SECTIONS
+from kanbench.storage.handover import Handover
+
+COLUMNS = {
+    "dataset_idx": "int64",
+    "dataset_name": "str",
+    "grid_size": "int64",
+    "epoch": "int64",
+    "train_loss": "float64",
+    "test_loss": "float64",
+    "dense_mse": "float64",
+    "time": "float64",
+    "total_time": "float64",
+    "time_per_epoch": "float64",
+    "n_evals": "int64",
+    "num_params": "int64",
+}
+
+
+def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) -> pd.DataFrame:
+    """The frame of one model type.
+
+    Parameters
+    ----------
+    trainings : sequence
+        What the model type's trainings handed over, one per dataset.
+    reference : sequence
+        The same of the section's reference model type.
+
+    Raises
+    ------
+    InputError
+        The trainings were not made alike, so that their rows cannot be compared.
+    """
+    _check_alike(trainings)
+    section = SECTIONS[trainings[0]["section"]]
+    parts = [_history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
+    frame = pd.concat(parts, ignore_index=True).astype(COLUMNS)
+    frame[section.label] = trainings[0]["model_type"]
+    frame.attrs = _attrs(trainings[0], reference)
+    return frame
+
+
+def _history(training: Handover) -> pd.DataFrame:
+    frame = pd.DataFrame(training["history"], columns=[c for c in COLUMNS if c not in _DERIVED])
+    frame["dataset_idx"], frame["dataset_name"] = training["dataset_idx"], training["dataset_name"]
+    stages = frame.groupby("grid_size", sort=False)["time"]
+    ends = stages.max()
+    seconds = ends - ends.shift(fill_value=0.0)
+    frame["total_time"] = frame["grid_size"].map(seconds)
+    frame["time_per_epoch"] = frame["total_time"] / stages.transform("size")
+    return frame[list(COLUMNS)]
+
+
+_DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")
+
+
+def _attrs(training: Handover, reference: Sequence[Handover]) -> dict[str, Any]:
+    threshold_time = fmean(part["checkpoints"]["at_threshold"]["time"] for part in reference)
+    return {
+        **{key: training[key] for key in ("section", "timestamp", "epochs", "device", "model_type")},
+        "lbfgs_threshold_time": None,
+        "baseline_threshold_time": None,
+        SECTIONS[training["section"]].threshold_time: threshold_time,
+        "provenance": training["provenance"],
+    }
+
+
+def _check_alike(trainings: Sequence[Handover]) -> None:
+    for key in ("device", "provenance"):
+        found = {str(training[key]): training["dataset_name"] for training in trainings}
+        if len(found) > 1:
+            raise InputError(
+                f"{trainings[0]['model_type']}: the datasets were trained with different {key}: "
+                + "; ".join(f"{name}: {value}" for value, name in found.items())
+            )
+
+
+def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a frame, with its attrs, as pickle or parquet, by the ending of `path`."""
+    with whole_file(path) as partial:
+        if str(path).endswith(".parquet"):
+            frame.to_parquet(partial)
+        else:
+            frame.to_pickle(partial)
+
+
+def read_frame(path: str | Path) -> pd.DataFrame:
+    """Read a pickled frame or one in parquet, by the ending of `path`."""
+    return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_pickle(path)

@@ -1,0 +1,76 @@
+"""What a training hands to the consolidation: one JSON file, with everything but the weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kanbench
+from kanbench.config import digest
+from kanbench.errors import InputError
+from kanbench.files import whole_file
+from kanbench.naming import CHECKPOINTS, FileName
+
+if TYPE_CHECKING:
+    from kanbench.training import Training
+
+Handover = dict[str, Any]
+
+
+def handover(name: FileName, settings: dict[str, Any], training: Training) -> Handover:
+    """The hand-over of one training.
+
+    Parameters
+    ----------
+    name : FileName
+        Which training it is.
+    settings : dict
+        What was trained.
+    training : Training
+        What came of it.
+    """
+    return {
+        "section": name.run.section,
+        "timestamp": name.run.timestamp,
+        "epochs": name.run.epochs,
+        "model_type": name.model_type,
+        "dataset_idx": name.dataset_idx,
+        "dataset_name": settings["problem"],
+        "device": training.device,
+        "settings": settings,
+        "provenance": provenance(settings),
+        "stopped": training.stopped,
+        "checkpoints": {checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
+        "history": training.history,
+    }
+
+
+def provenance(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a rerun needs and nothing else in a frame tells; the same for all datasets of a model type."""
+    return {
+        "seed": settings["seed"],
+        "dtype": settings["dtype"],
+        "engine": settings["engine"],
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "pykan": version("pykan"),
+        "kanbench": kanbench.__version__,
+        "config_digest": digest({key: value for key, value in settings.items() if key != "problem"}),
+    }
+
+
+def write_handover(content: Handover, path: str | Path) -> None:
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n")
+
+
+def read_handover(path: str | Path) -> Handover:
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise InputError(f"{path}: damaged; delete it and the training is repeated") from None

@@ -1,0 +1,197 @@
+"""The training loop: stages of grids, epochs in each, history, threshold. There is no other.
+
+A training is a mapping of settings (`kanbench.config.training_settings`) and a number of epochs per stage; what
+differs between model types is in the settings.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from kan import KAN
+
+from kanbench.datasets import make_dataset
+from kanbench.engine import make_engine
+from kanbench.errors import InputError
+from kanbench.grids import make_policy
+from kanbench.models import Snapshot, build_model, count_parameters
+from kanbench.optimizers import make_optimizer
+from kanbench.problems import PROBLEMS
+from kanbench.threshold import Threshold
+
+Row = dict[str, Any]
+Report = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model by value, and the row of the history that belongs to it."""
+
+    row: Row
+    snapshot: Snapshot
+
+
+@dataclass
+class Training:
+    """What a training leaves.
+
+    Attributes
+    ----------
+    device : str
+        Where it ran: `cpu` or `cuda`.
+    history : list of rows
+        One per epoch that ran and ended with finite losses.
+    at_threshold, final : Checkpoint
+        Before the first epoch has ended well, the untrained model as epoch 0.
+    stopped : str or None
+        Why it ended early.
+    """
+
+    device: str
+    at_threshold: Checkpoint
+    final: Checkpoint
+    history: list[Row] = field(default_factory=list)
+    stopped: str | None = None
+
+
+class Stopwatch:
+    """Adds up the seconds spent inside its `with` blocks."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = self._now()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += self._now() - self._start
+
+    def _now(self) -> float:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+class Trainer:
+    """A model on its way through the grids.
+
+    Parameters
+    ----------
+    settings : dict
+        As `training_settings` returns them.
+
+    Raises
+    ------
+    InputError
+        The device is not there.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.device = resolve_device(settings["device"])
+        dtype = getattr(torch, settings["dtype"])
+        problem = PROBLEMS[settings["problem"]]
+        self.dataset = make_dataset(problem, **settings["data"], dtype=dtype, device=self.device)
+        self.sizes = settings["grids"]["sizes"]
+        self.policy = make_policy(settings["grids"]["policy"], settings["grids"]["update_every"])
+        self.model_settings = {**settings["model"], "seed": settings["seed"], "dtype": dtype, "device": self.device}
+        self.model = build_model(grid=self.sizes[0], **self.model_settings)
+        self.engine_name = settings["engine"]
+        self.engine = self._make_engine()
+        self.evals_of_earlier_stages = 0
+        self.optimizer_settings = settings["optimizer"]
+        self.optimizer = make_optimizer(**self.optimizer_settings)
+        self.threshold = Threshold(**settings["threshold"])
+        self.clock = Stopwatch(self.device)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Take one step and one refinement with a model that is thrown away.
+
+        torch imports and compiles on first use (its optimizers alone take seconds), which is not training.
+        """
+        model, data = build_model(grid=self.sizes[0], **self.model_settings), self.dataset
+        optimizer = make_optimizer(**self.optimizer_settings)
+        optimizer.restart(make_engine(self.engine_name, model, data.train_input, data.train_label))
+        optimizer.step()
+        self.policy.refine(model, self.sizes[0] + 1, data.train_input)
+
+    def train(self, epochs: int, report: Report = lambda row: None) -> Training:
+        """Train on every grid for `epochs` steps of the optimizer; `report` is given every row as it is known."""
+        untrained = self._checkpoint(self._row(0))
+        if not _is_finite(untrained.row):
+            raise InputError(f"the loss of the untrained model is not finite: {untrained.row}")
+        training = Training(self.device, at_threshold=untrained, final=untrained)
+        for epoch in range(1, epochs * len(self.sizes) + 1):
+            stage, epoch_of_stage = divmod(epoch - 1, epochs)
+            with self.clock:
+                if epoch_of_stage == 0:
+                    self._begin_stage(self.sizes[stage])
+                self.policy.update(self.model, epoch_of_stage, self.dataset.train_input)
+                self.optimizer.step()
+            row = self._row(epoch)
+            if not _is_finite(row):
+                training.stopped = f"epoch {epoch} ended with a loss that is not finite"
+                break
+            training.history.append(row)
+            training.final = self._checkpoint(row)
+            if self.threshold.update(row["test_loss"]):
+                training.at_threshold = training.final
+            report(row)
+        return training
+
+    def restore(self, checkpoint: Checkpoint) -> KAN:
+        return checkpoint.snapshot.restore(**self.model_settings)
+
+    def _begin_stage(self, grid: int) -> None:
+        if grid != self.model.grid:
+            self.model = self.policy.refine(self.model, grid, self.dataset.train_input)
+            self.evals_of_earlier_stages += self.engine.n_evals
+            self.engine = self._make_engine()
+        self.optimizer.restart(self.engine)
+
+    def _make_engine(self):
+        return make_engine(self.engine_name, self.model, self.dataset.train_input, self.dataset.train_label)
+
+    def _row(self, epoch: int) -> Row:
+        """The history's row for the model as it is; none of this counts as training."""
+        data = self.dataset
+        return {
+            "grid_size": self.model.grid,
+            "epoch": epoch,
+            "train_loss": self._mse(data.train_input, data.train_label),
+            "test_loss": self._mse(data.test_input, data.test_label),
+            "dense_mse": self._mse(data.dense_input, data.dense_label),
+            "time": self.clock.seconds,
+            "n_evals": self.evals_of_earlier_stages + self.engine.n_evals,
+            "num_params": count_parameters(self.model),
+        }
+
+    def _mse(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        return (self.engine.predict(x) - y).square().mean().item()
+
+    def _checkpoint(self, row: Row) -> Checkpoint:
+        return Checkpoint(row, Snapshot.of(self.model))
+
+
+def _is_finite(row: Row) -> bool:
+    return all(math.isfinite(row[loss]) for loss in ("train_loss", "test_loss", "dense_mse"))
+
+
+def resolve_device(device: str) -> str:
+    """`cpu` or `cuda` for a configured device.
+
+    Raises
+    ------
+    InputError
+        CUDA is asked for and torch cannot use it.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise InputError("device: found 'cuda', but torch sees no CUDA device; allowed here: auto, cpu")
+    return ("cuda" if has_cuda else "cpu") if device == "auto" else device

@@ -1,0 +1,90 @@
+"""Configuration, timestamp and targets: what can be wrong is checked here, before anything runs."""
+
+from pathlib import Path
+
+from snakemake.cli import get_argument_parser
+
+from kanbench import naming
+from kanbench.config import canonical_json, check, check_device, training_settings
+from kanbench.errors import InputError
+from kanbench.naming import SECTIONS, Run
+
+TARGET_RULES = ("all", "section2_1")
+
+
+def checked(function, *arguments):
+    """Call `function`; wrong input ends everything, with one line and no traceback."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        sys.exit(f"kanbench: {error}")
+
+
+def run_timestamp():
+    """The configured timestamp; for `auto` the pinned one, or now if there is none; for `new` now."""
+    pin = Path(naming.PIN)
+    if config["timestamp"] not in ("auto", "new"):
+        return config["timestamp"]
+    # Jobs parse the Snakefile again, and must not begin a run of their own.
+    if pin.exists() and (config["timestamp"] == "auto" or not workflow.is_main_process):
+        pinned = pin.read_text().strip()
+        if not naming.is_timestamp(pinned):
+            raise InputError(f"{pin}: found {pinned!r}; allowed: YYYYMMDD_HHMMSS; delete the file to begin a new run")
+        return pinned
+    return naming.new_timestamp()
+
+
+def start():
+    """Check what only the executing machine can tell, and keep the timestamp for later invocations."""
+    if workflow.local_exec:
+        checked(check_device, config["device"])
+    # Files that were asked for by name belong to the runs that their names say.
+    if config["timestamp"] in ("auto", "new") and (not TARGETS or set(TARGETS) & set(TARGET_RULES)):
+        Path(naming.PIN).parent.mkdir(exist_ok=True)
+        Path(naming.PIN).write_text(f"{TIMESTAMP}\n")
+
+
+def requested_targets():
+    """The files and rules that were asked for on the command line; jobs are given theirs in another way."""
+    if not workflow.is_main_process or Path(sys.argv[0]).name != "snakemake":
+        return []
+    return get_argument_parser().parse_known_args(sys.argv[1:])[0].targets or []
+
+
+def check_targets():
+    """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
+    for target in set(TARGETS) - set(TARGET_RULES):
+        if "/" in target or "." in target:
+            naming.check_target(target, ["section2_1"], len(config["datasets"]))
+        else:
+            rules = ", ".join(TARGET_RULES)
+            raise InputError(f"target: found {target!r}; allowed: {rules}, or the path of a file of a run")
+
+
+def deliverables(section):
+    """Every file of the current run of a section."""
+    return Run(section, TIMESTAMP, config["epochs"]).deliverables(len(config["datasets"]))
+
+
+def histories(section, model_types):
+    """What the trainings of the model types, on all datasets, hand over; for a run still to be named."""
+    run = Run(section, "{timestamp}", "{epochs}")
+    return [run.history(model_type, i) for model_type in model_types for i in range(len(config["datasets"]))]
+
+
+def settings_json(wildcards):
+    """The settings of a training as one line: Snakemake compares it, and the command is given it."""
+    return canonical_json(training_settings(config, wildcards.model_type, int(wildcards.dataset_idx)))
+
+
+config = checked(check, config)
+TIMESTAMP = checked(run_timestamp)
+TARGETS = requested_targets()
+checked(check_targets)
+
+
+wildcard_constraints:
+    timestamp=naming.TIMESTAMP,
+    epochs=naming.EPOCHS,
+    model_type="|".join(SECTIONS["section2_1"].model_types),
+    dataset_idx="|".join(map(str, range(len(config["datasets"])))),
