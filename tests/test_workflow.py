@@ -233,9 +233,10 @@ def test_a_loss_that_is_not_finite_does_not_stop_the_pipeline(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     made = Run("section2_1", STAMP, 3)
-    assert "ended early: epoch 1 ended with a loss that is not finite" in (
-        tmp_path / made.log(made.training("adam", 0))
-    ).read_text()
+    assert (
+        "ended early: epoch 1 ended with a loss that is not finite"
+        in (tmp_path / made.log(made.training("adam", 0))).read_text()
+    )
     assert len(pd.read_pickle(tmp_path / made.frame("adam"))) == 0
     metadata = pickle.loads((tmp_path / made.checkpoint_metadata()).read_bytes())
     assert metadata["adam"][0]["final"]["epoch"] == 0

@@ -103,7 +103,8 @@ def _train(arguments: argparse.Namespace) -> None:
         model = trainer.restore(getattr(training, checkpoint))
         base = run.checkpoint(name.model_type, name.dataset_idx, checkpoint)
         write_checkpoint(model, base, trainer.dataset.train_input)
-        log.info("%s: %s", base, getattr(training, checkpoint).row)
+        row = getattr(training, checkpoint).row
+        log.info("%s: epoch %d  %s", base, row["epoch"], _in_words(row))
     write_handover(handover(name, settings, training), run.history(name.model_type, name.dataset_idx))
 
 
@@ -120,15 +121,20 @@ def _progress(epochs: int) -> Iterator[Callable[[dict], None]]:
     with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
 
         def report(row: dict) -> None:
-            losses = "  ".join(f"{name} {row[name]:.3e}" for name in ("train_loss", "test_loss", "dense_mse"))
-            bar.set_postfix_str(f"grid {row['grid_size']}  {losses}", refresh=False)
+            bar.set_postfix_str(f"grid {row['grid_size']}  {_losses(row)}", refresh=False)
             bar.update()
             if bar.disable:
-                log.info(
-                    "epoch %d/%d  grid %d  %s  %.2f s", row["epoch"], epochs, row["grid_size"], losses, row["time"]
-                )
+                log.info("epoch %d/%d  %s", row["epoch"], epochs, _in_words(row))
 
         yield report
+
+
+def _in_words(row: dict) -> str:
+    return f"grid {row['grid_size']}  {_losses(row)}  {row['time']:.2f} s"
+
+
+def _losses(row: dict) -> str:
+    return "  ".join(f"{name} {row[name]:.3e}" for name in ("train_loss", "test_loss", "dense_mse"))
 
 
 def _frame(arguments: argparse.Namespace) -> None:
