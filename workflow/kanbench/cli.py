@@ -157,13 +157,13 @@ def _metadata(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    from kanbench.sweep import geometric_means, sweep
+    from kanbench.sweep import sweep, table
 
     _use_one_thread()
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
     print(f"{arguments.model_type}: test loss at the threshold / variance of the target,")
     print(f"geometric mean over the seeds {arguments.seeds}, by {arguments.key}")
-    print(geometric_means(rows).to_string(float_format="{:.3g}".format))
+    print(table(rows).to_string(float_format="{:.3g}".format))
 
 
 def _summary(arguments: argparse.Namespace) -> None:

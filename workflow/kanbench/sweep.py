@@ -60,8 +60,12 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     return pd.DataFrame(rows)
 
 
-def geometric_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Geometric mean of the relative test loss, by value and dataset, and over all datasets."""
-    logs = rows.assign(log=np.log(rows["relative_test_loss"]))
-    table = logs.pivot_table("log", "value", "dataset", sort=False)
-    return np.exp(table.assign(all=table.mean(axis="columns")))
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The relative test loss by value and dataset, as the geometric mean over seeds.
+
+    Two columns sum up the datasets: their mean, the share of the variance that stays unexplained, which an unsolved
+    problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
+    """
+    logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", "value", "dataset", sort=False)
+    losses = np.exp(logs)
+    return losses.assign(mean=losses.mean(axis="columns"), geometric_mean=np.exp(logs.mean(axis="columns")))
