@@ -29,8 +29,12 @@ rule all:
     default_target: True
     input:
         deliverables("section2_1"),
+    message:
+        "All results of the run are there"
 
 
 rule section2_1:
     input:
         deliverables("section2_1"),
+    message:
+        "All results of Section 2.1 are there"

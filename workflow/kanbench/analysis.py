@@ -44,6 +44,7 @@ def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
             key = (dataset_idx, model_type)
             rows.append(
                 {
+                    "dataset_idx": dataset_idx,
                     "dataset": names[dataset_idx],
                     "model_type": model_type,
                     "threshold_epoch": at_threshold["epoch"],
@@ -55,4 +56,5 @@ def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
                     "final_dense_mse": final["dense_mse"],
                 }
             )
-    return pd.DataFrame(rows).set_index(["dataset", "model_type"]).sort_index(level=0, sort_remaining=False)
+    table = pd.DataFrame(rows).sort_values("dataset_idx", kind="stable")
+    return table.drop(columns="dataset_idx").set_index(["dataset", "model_type"])

@@ -13,6 +13,7 @@ from torch.nn.utils import vector_to_parameters
 from kanbench.models import trainable_parameters
 
 JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
+PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
 
 class ReferenceEngine:
@@ -55,7 +56,7 @@ class ReferenceEngine:
 
     def predict(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.model(x)
+            return torch.cat([self.model(chunk) for chunk in x.split(PREDICTION_CHUNK)])
 
 
 def _flat(parts: Iterable[Tensor]) -> Tensor:
