@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from kanbench.config import load_config, merge, training_settings
 from kanbench.training import Trainer
 

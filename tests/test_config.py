@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from kanbench.config import ROOT, canonical_json, check, digest, load_config, merge, training_settings
 from kanbench.errors import InputError
 

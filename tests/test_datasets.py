@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from kan.utils import create_dataset
+from scipy.stats import qmc
+
 from kanbench.datasets import make_dataset
 from kanbench.models import global_random_state_kept
 from kanbench.problems import PROBLEMS, Problem
-from scipy.stats import qmc
 
 SIN = PROBLEMS["poisson_2d_sin"]
 

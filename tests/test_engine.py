@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from kanbench.engine import make_engine
 from kanbench.models import build_model, count_parameters
 

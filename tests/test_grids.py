@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kan import KAN
+from scipy.interpolate import BSpline
+
 from kanbench.grids import Preserve, Pykan, refine_row
 from kanbench.models import build_model, global_random_state_kept, layer_inputs
-from scipy.interpolate import BSpline
 
 X = torch.rand(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

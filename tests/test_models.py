@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from kan import KAN
+
 from kanbench.models import (
     Snapshot,
     build_model,

@@ -1,6 +1,7 @@
 """File names: written and read back, and refused when they are wrong."""
 
 import pytest
+
 from kanbench.errors import InputError
 from kanbench.naming import FileName, Run, check_target, is_timestamp, new_timestamp, parse
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+
 from kanbench.engine import make_engine
 from kanbench.models import build_model, global_random_state_kept
 from kanbench.optimizers import make_optimizer

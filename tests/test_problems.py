@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from kanbench.problems import PROBLEMS
 from torch import pi
+
+from kanbench.problems import PROBLEMS
 
 SOLUTIONS = {  # name: (u, sign), with target = sign · Δu
     "poisson_2d_sin": (lambda x, y: torch.sin(pi * x) * torch.sin(pi * y), -1),

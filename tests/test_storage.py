@@ -8,10 +8,11 @@ import pickletools
 import subprocess
 import sys
 
-import kanbench
 import pandas as pd
 import pytest
 import torch
+
+import kanbench
 from kanbench.analysis import iso_compute, summary
 from kanbench.config import ROOT
 from kanbench.errors import InputError

@@ -1,6 +1,7 @@
 """The interpolation threshold on loss curves whose answer is known."""
 
 import pytest
+
 from kanbench.threshold import Threshold
 
 

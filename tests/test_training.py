@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
+
 from kanbench.errors import InputError
 from kanbench.models import count_parameters
 from kanbench.training import resolve_device

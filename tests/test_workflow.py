@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+
 from kanbench.config import DEFAULT_CONFIG, ROOT
 from kanbench.naming import Run
 
