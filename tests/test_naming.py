@@ -64,13 +64,19 @@ def test_other_names_are_refused(name):
 )
 def test_targets_that_nothing_makes(path, message):
     with pytest.raises(InputError) as error:
-        check_target(path, ["section2_1"], 4)
+        check_target(path, ["all"], ["section2_1"], 4)
     assert message in str(error.value)
+
+
+def test_rules_are_targets():
+    check_target("all", ["all", "section2_1"], ["section2_1"], 4)
+    with pytest.raises(InputError, match="found 'al'; allowed: all, section2_1, or the path"):
+        check_target("al", ["all", "section2_1"], ["section2_1"], 4)
 
 
 def test_every_deliverable_is_a_target():
     for path in [*RUN.deliverables(4), RUN.history("adam", 3)]:
-        check_target(path, ["section2_1"], 4)
+        check_target(path, ["all"], ["section2_1"], 4)
 
 
 def test_timestamps():

@@ -356,7 +356,9 @@ def test_what_the_snakefile_imports_is_light():
     [
         (["train", "section2_1_adam_0"], "kanbench: section2_1_adam_0: no such result"),
         (["train", f"section2_1_{STAMP}_e3_adam_9"], "kanbench: dataset: found 9; allowed: 0 to 3"),
-        (["train", f"section2_1_{STAMP}_e3_adam.pkl"], "not the name of a training"),
+        (["train", f"section2_1_{STAMP}_e3_adam.pkl"], "not a training; allowed: section2_1_"),
+        (["train", f"section2_1_{STAMP}_adam_0"], "not a training; allowed: section2_1_"),
+        (["train", f"section2_2_{STAMP}_e3_baseline_0"], "not a training; allowed: section2_1_"),
         (["train", f"section2_1_{STAMP}_e3_adam_0", "--config", "none.yaml"], "kanbench: none.yaml: cannot be read"),
         (
             ["summary", "section2_1", "--results-dir", "nowhere"],

@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(arguments: argparse.Namespace) -> None:
     name = naming.parse(arguments.name)
-    if name.dataset_idx is None:
-        raise InputError(f"{arguments.name}: not the name of a training; allowed: SECTION_TIMESTAMP_eEPOCHS_MODEL_IDX")
+    if name.run.section != "section2_1" or name.run.epochs is None or name.dataset_idx is None:
+        raise InputError(f"{arguments.name}: not a training; allowed: section2_1_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET")
     settings = arguments.settings
     if settings is None:
         settings = training_settings(load_config(arguments.config), name.model_type, name.dataset_idx)

@@ -188,27 +188,31 @@ def parse(path: str | Path) -> FileName:
     )
 
 
-def check_target(path: str, sections: Iterable[str], n_datasets: int) -> None:
-    """Check that a run of one of `sections` on `n_datasets` datasets has a file `path`.
+def check_target(target: str, rules: Iterable[str], sections: Iterable[str], n_datasets: int) -> None:
+    """Check that `target` is one of `rules`, or the path of a file of a run of one of `sections`.
 
     Raises
     ------
     InputError
         Says which part of the name is wrong.
     """
-    name = parse(path)
+    if target in rules:
+        return
+    if "/" not in target and "." not in target:
+        raise InputError(f"target: found {target!r}; allowed: {', '.join(rules)}, or the path of a file of a run")
+    name = parse(target)
     run = name.run
     if run.section not in sections:
-        raise InputError(f"{path}: found section {run.section!r}; allowed: {', '.join(sections)}")
+        raise InputError(f"{target}: found section {run.section!r}; allowed: {', '.join(sections)}")
     if run.epochs is None:
-        raise InputError(f"{path}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
+        raise InputError(f"{target}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
     if name.dataset_idx is not None and name.dataset_idx >= n_datasets:
-        raise InputError(f"{path}: found dataset {name.dataset_idx}; allowed: 0 to {n_datasets - 1}")
+        raise InputError(f"{target}: found dataset {name.dataset_idx}; allowed: 0 to {n_datasets - 1}")
     histories = [run.history(name.model_type, name.dataset_idx)] if name.dataset_idx is not None else []
     allowed = run.deliverables(n_datasets) + histories
-    if path not in allowed:
-        right = next((file for file in allowed if Path(file).name == Path(path).name), None)
-        raise InputError(f"{path}: no such result; allowed: {right or run.folder + '/…'}")
+    if target not in allowed:
+        right = next((file for file in allowed if Path(file).name == Path(target).name), None)
+        raise InputError(f"{target}: no such result; allowed: {right or run.folder + '/…'}")
 
 
 def new_timestamp() -> str:
