@@ -1,4 +1,4 @@
-# make run CORES=N   set everything up and run the whole pipeline
+# make run CORES=N   set everything up and run the whole pipeline; ARGS="..." are passed on to Snakemake
 # make test          set everything up, check format and style, and run all tests
 # Both need Python 3.11 or newer and nothing else.
 
@@ -12,11 +12,11 @@ STAMP := $(VENV)/installed
 # Child processes (Snakemake's jobs) find the environment's programs too.
 ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
 
-.PHONY: run summary test fast lint format install clean
+.PHONY: run test fast lint format install clean
 
 run: install
 	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
-	$(ACTIVATE) python -m kanbench summary section2_1
+	$(if $(ARGS),,$(ACTIVATE) python -m kanbench summary section2_1)
 
 test: lint
 	$(ACTIVATE) pytest

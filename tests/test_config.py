@@ -33,6 +33,12 @@ WRONG = {
     "a width for other inputs": ({"model": {"width": [3, 5, 1]}}, "model.width: found [3, 5, 1]; allowed: a first"),
     "a width for other outputs": ({"model": {"width": [2, 5, 2]}}, "model.width: found [2, 5, 2]; allowed: a last"),
     "an order that is too high": ({"model": {"k": 9}}, "model.k: found 9; allowed: a whole number from 1 to 5"),
+    "not a number": (
+        {"optimizers": {"adam": {"lr": float("nan")}}},
+        "optimizers.adam.lr: found nan; allowed: a finite",
+    ),
+    "too large a number": ({"threshold": {"tolerance": "1e999"}}, "threshold.tolerance: found inf; allowed: a finite"),
+    "a short number": ({"timestamp": 20261}, "timestamp: found 20261; allowed: auto, new, or"),
     "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
     "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
     "a number for a mapping": ({"data": 3}, "data: found 3; allowed: a mapping"),

@@ -67,6 +67,13 @@ def test_knots_are_not_spent_where_no_activations_are():
     assert ((added > 1 / 3) & (added < 2 / 3)).all()
 
 
+@pytest.mark.parametrize("samples", [[0.1], [0.1, 0.1000001]], ids=str)
+def test_knots_stay_apart_where_there_are_hardly_any_activations(samples):
+    t = np.arange(-6.0, 7.0) / 3
+    new_t, _ = refine_row(t, np.ones((1, 9)), 3, 100, np.array(samples))
+    assert np.diff(new_t.astype(np.float32)).min() > 1e-7
+
+
 def test_a_grid_cannot_become_coarser():
     with pytest.raises(ValueError, match="6 intervals cannot be refined to 5"):
         refine_row(np.arange(-6.0, 7.0) / 3, np.ones((1, 9)), 3, 5, np.array([0.0]))

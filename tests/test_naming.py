@@ -43,6 +43,7 @@ def test_names_are_read_back():
         f"{STEM}_adam_0_final",
         f"{STEM}_adam_0_last_state",
         f"{STEM}_adam.csv",
+        "section2_1_20261399_000000_e10_adam.pkl",
         "notes.txt",
     ],
 )

@@ -112,8 +112,9 @@ def test_results_are_read_without_kanbench(smoke):
         count = 0
         for model_type in ("adam", "lbfgs", "lm"):
             df = pd.read_pickle(f"{{base}}_{{model_type}}.pkl")
-            pd.testing.assert_frame_equal(df, pd.read_parquet(f"{{base}}_{{model_type}}.parquet"))
-            assert df.attrs == pd.read_parquet(f"{{base}}_{{model_type}}.parquet").attrs
+            same = pd.read_parquet(f"{{base}}_{{model_type}}.parquet")
+            pd.testing.assert_frame_equal(df, same, check_dtype=False, check_column_type=False)
+            assert df.attrs == same.attrs
             assert (df.groupby("dataset_idx")["epoch"].max() == 6).all() and len(df) == 12
             assert df["optimizer"].unique().tolist() == [model_type]
             assert list(df.attrs) == [
@@ -288,10 +289,13 @@ def test_a_wrong_target_is_one_line(tmp_path, target, message):
 
 def assert_one_line(result, message, folder):
     assert result.returncode != 0
-    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("kanbench: ")]
-    assert len(lines) == 1
-    assert message in lines[0]
-    assert "Traceback" not in result.stdout + result.stderr
+    lines = (result.stdout + result.stderr).splitlines()
+    ours = [line for line in lines if line.startswith("kanbench: ")]
+    assert len(ours) == 1
+    assert message in ours[0]
+    assert "Traceback" not in "".join(lines)
+    if "device: found 'cuda'" not in message:  # known when the jobs would start, after Snakemake has spoken
+        assert [line for line in lines if not line.startswith("Config file")] == ours
     assert contents(folder) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kanbench.errors import InputError
 from kanbench.naming import SECTIONS
 from kanbench.storage.metadata import Metadata
 
@@ -22,30 +23,40 @@ def iso_compute(results: Frames, metadata: Metadata) -> pd.DataFrame:
         no row.
     """
     section = next(iter(results.values())).attrs["section"]
+    if SECTIONS[section].reference not in metadata:
+        raise InputError(f"{section}: no {SECTIONS[section].reference}, the reference, among {', '.join(metadata)}")
     reference = metadata[SECTIONS[section].reference]
     times = {dataset_idx: checkpoints["at_threshold"]["time"] for dataset_idx, checkpoints in reference.items()}
     rows = []
-    for model_type, frame in results.items():
+    for model_type, frame in zip(results, _without_attrs(results), strict=True):
         within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
         rows.append(within.groupby("dataset_idx").tail(1).assign(model_type=model_type))
-    for frame in rows:
-        frame.attrs = {}  # they differ, and `concat` compares them
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
+
+
+def _without_attrs(results: Frames) -> list[pd.DataFrame]:
+    """Copies that `concat` takes: it compares attrs, and ours differ."""
+    copies = [frame.copy() for frame in results.values()]
+    for frame in copies:
+        frame.attrs = {}
+    return copies
 
 
 def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
     """Time and dense MSE at the threshold, at equal compute and at the end, by dataset and model type."""
     iso = iso_compute(results, metadata)
+    # A training that failed in its first epoch has no rows, but the other model types have the dataset's name.
+    named = pd.concat([frame[["dataset_idx", "dataset_name"]] for frame in _without_attrs(results)])
+    names = dict(named.drop_duplicates().itertuples(index=False))
     rows = []
-    for model_type, frame in results.items():
-        names = frame.drop_duplicates("dataset_idx").set_index("dataset_idx")["dataset_name"]
+    for model_type in results:
         for dataset_idx, checkpoints in metadata[model_type].items():
             at_threshold, final = checkpoints["at_threshold"], checkpoints["final"]
             key = (dataset_idx, model_type)
             rows.append(
                 {
                     "dataset_idx": dataset_idx,
-                    "dataset": names[dataset_idx],
+                    "dataset": names.get(dataset_idx, str(dataset_idx)),
                     "model_type": model_type,
                     "threshold_epoch": at_threshold["epoch"],
                     "threshold_time": at_threshold["time"],

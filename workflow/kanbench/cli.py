@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="compare values of a setting by their test loss")
     sweep.add_argument("model_type", choices=naming.SECTIONS["section2_1"].model_types)
     sweep.add_argument("key", help="for example optimizers.adam.lr")
-    sweep.add_argument("values", nargs="+", type=yaml.safe_load, metavar="VALUE")
+    sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
     sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
     sweep.set_defaults(run=_sweep)
@@ -76,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--results-dir", default=naming.RESULTS)
     summary.set_defaults(run=_summary)
     return parser
+
+
+def _yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from None
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 Config = dict[str, Any]
 
 INTEGER = re.compile(r"[+-]?\d+")
+TIMESTAMP_DIGITS = 14
 FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -43,7 +45,7 @@ def _read_yaml(path: str | Path) -> Config:
         content = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); allowed: a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: found {content!r}; allowed: a mapping")
@@ -70,10 +72,11 @@ def check(config: Config) -> Config:
         Names the first wrong key, what was found and what is allowed.
     """
     config = _normal_numbers(config)
-    if isinstance(config.get("timestamp"), int):  # YAML reads 20251024_143022 as the integer 20251024143022
-        digits = f"{config['timestamp']:014d}"
+    digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
+    if isinstance(config.get("timestamp"), int) and len(digits) == TIMESTAMP_DIGITS:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
     _check_schema(config)
+    _check_finite(config)
     _check_values(config)
     return config
 
@@ -123,6 +126,15 @@ def _describe(error: jsonschema.ValidationError) -> str:
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"config: key {f'{key}.{missing}' if key else missing!r} is missing"
     return f"config: {key}: found {error.instance!r}; allowed: {error.schema['description']}"
+
+
+def _check_finite(value: Any, key: str = "") -> None:
+    """YAML knows .nan and .inf, and a schema has no words for them."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_finite(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"config: {key}: found {value}; allowed: a finite number")
 
 
 def _check_values(config: Config) -> None:

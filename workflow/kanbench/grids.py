@@ -23,6 +23,8 @@ from kanbench.models import default_dtype, global_random_state_kept, layer_input
 
 Array = NDArray[np.float64]
 
+SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too, pykan divides by their distances
+
 
 class GridPolicy(Protocol):
     def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
@@ -116,7 +118,7 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
 
 
 def _split_point(knots: Array, samples: Array) -> float:
-    """The middle of the widest interval that holds samples; of the widest of all if none does.
+    """The middle of the widest interval that holds samples; of the widest of all where those are too small already.
 
     Placing knots by width alone wastes them where the activations no longer go; placing them by the number of samples,
     as pykan does, starves the thinly populated ends. On the four problems, LM's test loss at G = 50 was lower with
@@ -124,5 +126,6 @@ def _split_point(knots: Array, samples: Array) -> float:
     """
     widths = np.diff(knots)
     populated = np.diff(np.searchsorted(samples, knots)) > 0
-    widest = np.argmax(widths * populated if populated.any() else widths)
+    wanted = populated & (widths > SMALLEST_INTERVAL * (knots[-1] - knots[0]))
+    widest = np.argmax(widths * wanted if wanted.any() else widths)
     return (knots[widest] + knots[widest + 1]) / 2

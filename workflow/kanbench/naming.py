@@ -72,7 +72,7 @@ SECTIONS = {
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Run:
     """One section at one timestamp and epoch count, and the paths of its files.
 
@@ -173,6 +173,8 @@ def parse(path: str | Path) -> FileName:
     name = Path(path).name
     for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):
         found = match.groupdict()
+        if not is_timestamp(found["timestamp"]):
+            raise InputError(f"{path}: found {found['timestamp']!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
         section, model_type, index = found["section"], found.get("model_type"), found.get("dataset_idx")
         allowed = SECTIONS[section].model_types
         if model_type is not None and model_type not in allowed:

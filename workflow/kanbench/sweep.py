@@ -45,18 +45,23 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         One row per training: `value`, `seed`, `dataset`, and the test loss at the interpolation threshold relative to
         the variance of the test targets.
     """
+    if key in ("seed", "data.seed", "data.dense_num"):
+        raise InputError(f"sweep: found {key!r}; allowed: a key that the sweep does not set itself")
+    # The dense MSE is not looked at, and takes longer than training with Adam.
+    changes = [{"seed": seed, "data": {"seed": seed, "dense_num": 1}} for seed in seeds]
+    configs = [
+        (value, over["seed"], check(merge(with_value(config, key, value), over)))
+        for value in values
+        for over in changes
+    ]
     rows = []
-    for value in values:
-        for seed in seeds:
-            # The dense MSE is not looked at, and takes longer than training with Adam.
-            over = {"seed": seed, "data": {"seed": seed, "dense_num": 1}}
-            changed = merge(with_value(config, key, value), over)
-            for dataset_idx, dataset in enumerate(config["datasets"]):
-                trainer = Trainer(training_settings(changed, model_type, dataset_idx))
-                training = trainer.train(config["epochs"])
-                variance = trainer.dataset.test_label.var().item()
-                loss = training.at_threshold.row["test_loss"] / variance
-                rows.append({"value": value, "seed": seed, "dataset": dataset, "relative_test_loss": loss})
+    for value, seed, changed in configs:
+        for dataset_idx, dataset in enumerate(changed["datasets"]):
+            trainer = Trainer(training_settings(changed, model_type, dataset_idx))
+            training = trainer.train(changed["epochs"])
+            variance = trainer.dataset.test_label.var().item()
+            loss = training.at_threshold.row["test_loss"] / variance
+            rows.append({"value": value, "seed": seed, "dataset": dataset, "relative_test_loss": loss})
     return pd.DataFrame(rows)
 
 

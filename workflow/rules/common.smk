@@ -7,6 +7,7 @@ from snakemake.cli import get_argument_parser
 from kanbench import naming
 from kanbench.config import canonical_json, check, check_device, training_settings
 from kanbench.errors import InputError
+from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 
 TARGET_RULES = ("all", "section2_1")
@@ -40,13 +41,17 @@ def start():
         checked(check_device, config["device"])
     # Files that were asked for by name belong to the runs that their names say.
     if config["timestamp"] in ("auto", "new") and (not TARGETS or set(TARGETS) & set(TARGET_RULES)):
-        Path(naming.PIN).parent.mkdir(exist_ok=True)
-        Path(naming.PIN).write_text(f"{TIMESTAMP}\n")
+        checked(write_pin)
+
+
+def write_pin():
+    with whole_file(naming.PIN) as partial:
+        partial.write_text(f"{TIMESTAMP}\n")
 
 
 def requested_targets():
     """The files and rules that were asked for on the command line; jobs are given theirs in another way."""
-    if not workflow.is_main_process or Path(sys.argv[0]).name != "snakemake":
+    if not workflow.is_main_process or "snakemake" not in sys.argv[0]:
         return []
     return get_argument_parser().parse_known_args(sys.argv[1:])[0].targets or []
 

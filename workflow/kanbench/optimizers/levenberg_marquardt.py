@@ -66,7 +66,7 @@ class LinearModel:
 
 
 class GainRatioDamping:
-    """λ follows the gain ratio ρ = (actual reduction) / (predicted reduction) of the last trial.
+    """λ follows the gain ratio ρ = (actual reduction) / (reduction that the linear model predicts) of the last trial.
 
     A step that gained what the linear model promised, or a fair part of it, divides λ by 10; one that gained little
     leaves it; one that was rejected doubles it. Lowering λ faster than raising it (Transtrum & Sethna, section 3.2,
@@ -149,6 +149,6 @@ class LevenbergMarquardt:
         reduction = (model.r.square().sum() - self.engine.residuals(trial).double().square().sum()).item()
         if not reduction > 0:
             return False
-        self.damping.accepted(reduction / predicted)
+        self.damping.accepted(reduction / predicted if predicted > 0 else 0.0)  # 0 at the limit of rounding
         self.engine.set_parameters(trial)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import torch
@@ -25,4 +26,5 @@ def write_checkpoint(model: KAN, base: str | Path, inputs: torch.Tensor) -> None
         raise InputError(f"{base}: cannot be written ({error})") from error
     finally:
         for file in CHECKPOINT_FILES:
-            Path(f"{partial}_{file}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # nothing to remove, or no such folder
+                Path(f"{partial}_{file}").unlink()

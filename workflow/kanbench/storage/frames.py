@@ -45,13 +45,23 @@ def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) ->
     InputError
         The trainings were not made alike, so that their rows cannot be compared.
     """
-    _check_alike(trainings)
+    _check_alike(trainings, reference)
     section = SECTIONS[trainings[0]["section"]]
     parts = [_history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
     frame = pd.concat(parts, ignore_index=True).astype(COLUMNS)
     frame[section.label] = trainings[0]["model_type"]
     frame.attrs = _attrs(trainings[0], reference)
-    return frame
+    return portable(frame)
+
+
+def portable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its text as Python objects.
+
+    pandas 3 keeps text in pyarrow's arrays where pyarrow is installed, and a pickle of those cannot be read where it
+    is not.
+    """
+    text = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+    return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
 def _history(training: Handover) -> pd.DataFrame:
@@ -79,8 +89,15 @@ def _attrs(training: Handover, reference: Sequence[Handover]) -> dict[str, Any]:
     }
 
 
-def _check_alike(trainings: Sequence[Handover]) -> None:
-    for key in ("device", "provenance"):
+def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -> None:
+    wanted = SECTIONS[trainings[0]["section"]].reference
+    for other in reference:
+        if other["model_type"] != wanted:
+            raise InputError(f"reference: found trainings of {other['model_type']}; allowed: of {wanted}")
+        for key in ("section", "timestamp", "epochs", "device"):
+            if other[key] != trainings[0][key]:
+                raise InputError(f"{wanted}, the reference, has {key} {other[key]!r}; allowed: {trainings[0][key]!r}")
+    for key in ("model_type", "section", "timestamp", "epochs", "device", "provenance"):
         found = {str(training[key]): training["dataset_name"] for training in trainings}
         if len(found) > 1:
             raise InputError(
@@ -95,9 +112,18 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
         if str(path).endswith(".parquet"):
             frame.to_parquet(partial)
         else:
-            frame.to_pickle(partial)
+            portable(frame).to_pickle(partial)
 
 
 def read_frame(path: str | Path) -> pd.DataFrame:
-    """Read a pickled frame or one in parquet, by the ending of `path`."""
-    return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_pickle(path)
+    """Read a pickled frame or one in parquet, by the ending of `path`.
+
+    Raises
+    ------
+    InputError
+        The file is not a frame.
+    """
+    try:
+        return portable(pd.read_parquet(path)) if str(path).endswith(".parquet") else pd.read_pickle(path)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error

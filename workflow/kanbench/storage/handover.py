@@ -69,7 +69,10 @@ def write_handover(content: Handover, path: str | Path) -> None:
 
 def read_handover(path: str | Path) -> Handover:
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
+        if not isinstance(content, dict) or "history" not in content:
+            raise ValueError
+        return content
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:

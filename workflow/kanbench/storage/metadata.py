@@ -38,5 +38,5 @@ def write_metadata(metadata: Metadata, path: str | Path) -> None:
 def read_metadata(path: str | Path) -> Metadata:
     try:
         return pickle.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from kanbench.naming import (
     FRAME_FORMATS,
     RESULTS,
     SECTIONS,
-    FileName,
     Run,
     is_timestamp,
     new_timestamp,
@@ -24,16 +25,12 @@ from kanbench.naming import (
 from kanbench.storage.frames import read_frame, write_frame
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 
-ESSENTIAL = (
-    "epochs",
-    "device",
-    "lbfgs_threshold_time",
-    "baseline_threshold_time",
-    "n_seeds",
-    "n_experts",
-    "n_selected",
-    "provenance",
-)
+TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
+ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and model_type
+    "section2_1": TRAINED,
+    "section2_2": TRAINED,
+    "section2_3": ("device", "n_seeds", "n_experts", "n_selected", "provenance"),
+}
 DERIVABLE = {  # what the user may be used to passing → how to get it from a frame
     "grids": "df['grid_size'].unique()",
     "num_datasets": "df['dataset_idx'].nunique()",
@@ -84,67 +81,88 @@ def save_run(
     -------
     timestamp : str
     """
-    metadata = _essential(metadata)
-    if section not in SECTIONS:
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}")
+    attrs = _attrs(section, metadata)
     timestamp = timestamp or new_timestamp()
     if not is_timestamp(timestamp):
         raise InputError(f"timestamp: found {timestamp!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-    run = Run(section, timestamp, metadata.get("epochs"), str(results_dir))
+    run = Run(section, timestamp, attrs.get("epochs"), str(results_dir))
     if not overwrite and _files_of(run):
         raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
+    for model_type in [*results, *(checkpoints or {}), *(models or {})]:
+        if model_type not in SECTIONS[section].model_types:
+            allowed = ", ".join(SECTIONS[section].model_types)
+            raise InputError(f"save_run: found model type {model_type!r}; allowed in {section}: {allowed}")
+    checkpoint_metadata, weights = _separated(checkpoints or {})
+    weights += [(m, i, "final", model) for m, per_dataset in (models or {}).items() for i, model in per_dataset.items()]
+    for model_type, dataset_idx, _, model in weights:
+        if model.cache_data is None:
+            raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
 
     for model_type, frame in results.items():
         saved = frame.copy()
-        saved.attrs = {"section": section, "timestamp": timestamp, **metadata, "model_type": model_type}
+        saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
         for suffix in FRAME_FORMATS:
             write_frame(saved, run.frame(model_type, suffix))
-    for model_type, per_dataset in (models or {}).items():
-        for dataset_idx, model in per_dataset.items():
-            _write_model(run, model_type, dataset_idx, "final", model)
+    for model_type, dataset_idx, name, model in weights:
+        _write_model(run.checkpoint(model_type, dataset_idx, name), model)
     if checkpoints is not None:
-        _write_checkpoints(run, checkpoints)
+        write_metadata(checkpoint_metadata, run.checkpoint_metadata())
     return timestamp
 
 
-def _essential(metadata: dict[str, Any]) -> dict[str, Any]:
-    derivable = [key for key in metadata if key in DERIVABLE]
-    for key in derivable:
-        warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key]}", UserWarning, stacklevel=3)
-    essential = {key: _plain(value) for key, value in metadata.items() if key not in derivable}
-    for key in essential:
-        if key not in ESSENTIAL:
-            raise InputError(f"save_run: unknown metadata {key!r}; allowed: {', '.join(ESSENTIAL)}")
-    return essential
+def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The attrs that a section's frames share, None where nothing was given."""
+    if section not in ESSENTIAL:
+        raise InputError(f"section: found {section!r}; allowed: {', '.join(ESSENTIAL)}")
+    attrs: dict[str, Any] = dict.fromkeys(ESSENTIAL[section])
+    for key, value in metadata.items():
+        if key in DERIVABLE:
+            warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key]}", UserWarning, stacklevel=3)
+        elif key in attrs:
+            attrs[key] = _plain(value, key)
+        else:
+            raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {', '.join(attrs)}")
+    epochs = attrs.get("epochs", 1)
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"save_run: epochs: found {epochs!r}; allowed: a whole number, at least 1")
+    return attrs
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, key: str) -> Any:
     """A value of numpy's or torch's as one of Python's, so that it survives every format."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.item() if isinstance(value, np.generic) or hasattr(value, "item") else value
+        return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, key) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InputError(f"save_run: {key}: found {type(value).__name__}; allowed: numbers, text, lists and dicts of them")
 
 
-def _write_checkpoints(run: Run, checkpoints: dict[str, dict[int, dict[str, dict[str, Any]]]]) -> None:
+def _separated(checkpoints: dict[str, dict[int, dict[str, dict[str, Any]]]]) -> tuple[Metadata, list[tuple]]:
+    """The metrics, and the models as (model type, dataset, checkpoint, model)."""
     metadata: Metadata = {}
+    models = []
     for model_type, per_dataset in checkpoints.items():
         for dataset_idx, per_name in per_dataset.items():
             for name, content in per_name.items():
-                if content.get("model") is not None:
-                    _write_model(run, model_type, dataset_idx, name, content["model"])
-                metrics = {key: _plain(value) for key, value in content.items() if key != "model"}
+                if name not in CHECKPOINTS:
+                    raise InputError(f"save_run: found checkpoint {name!r}; allowed: {', '.join(CHECKPOINTS)}")
+                metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
                 metadata.setdefault(model_type, {}).setdefault(int(dataset_idx), {})[name] = metrics
-    write_metadata(metadata, run.checkpoint_metadata())
+                if content.get("model") is not None:
+                    models.append((model_type, int(dataset_idx), name, content["model"]))
+    return metadata, models
 
 
-def _write_model(run: Run, model_type: str, dataset_idx: int, name: str, model: Any) -> None:
+def _write_model(base: str, model: Any) -> None:
     from kanbench.storage.checkpoints import write_checkpoint  # torch and pykan take seconds to import
 
-    if model.cache_data is None:
-        raise InputError(f"{model_type}, dataset {dataset_idx}: the model has no cache_data; evaluate it once first")
-    write_checkpoint(model, run.checkpoint(model_type, dataset_idx, name), model.cache_data)
+    write_checkpoint(model, base, model.cache_data)
 
 
 def _files_of(run: Run) -> list[Path]:
@@ -152,22 +170,20 @@ def _files_of(run: Run) -> list[Path]:
 
 
 def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> list[Run]:
-    """The runs in `results_dir` that have at least one frame, by section and time."""
+    """The runs in `results_dir` that have at least one file, by section, time and epochs."""
+    for name in filter(None, [section]):
+        _check_section(name)
     found = set()
     for name in SECTIONS if section is None else [section]:
         for path in Path(Run(name, "", results=str(results_dir)).folder).glob(f"{name}_*"):
-            run = _run_of_frame(path)
-            if run is not None:
-                found.add(Run(run.section, run.timestamp, run.epochs, str(results_dir)))
+            with contextlib.suppress(InputError):  # other files may lie there
+                found.add(dataclasses.replace(parse(path).run, results=str(results_dir)))
     return sorted(found, key=lambda run: (run.section, run.timestamp, run.epochs or 0))
 
 
-def _run_of_frame(path: Path) -> Run | None:
-    try:
-        name: FileName = parse(path)
-    except InputError:
-        return None
-    return name.run if name.model_type is not None and name.dataset_idx is None else None
+def _check_section(section: str) -> None:
+    if section not in SECTIONS:
+        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}")
 
 
 def find_run(
@@ -175,13 +191,14 @@ def find_run(
 ) -> Run:
     """The latest run of a section, or the one with this timestamp or this many epochs.
 
+    Of several runs with the latest timestamp, the one that was written last.
+
     Raises
     ------
     InputError
         There is none, or the timestamp has runs with different epochs.
     """
-    if section not in SECTIONS:
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}")
+    _check_section(section)
     runs = list_runs(section, results_dir)
     fitting = [r for r in runs if timestamp in (None, r.timestamp) and epochs in (None, r.epochs)]
     if not fitting:
@@ -189,6 +206,8 @@ def find_run(
         wanted = f"{section}_{timestamp or '*'}_e{epochs or '*'}"
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
+    if len(same_time) > 1 and timestamp is None:
+        return max(same_time, key=lambda run: max(path.stat().st_mtime_ns for path in _files_of(run)))
     if len(same_time) > 1:
         counts = ", ".join(str(run.epochs) for run in same_time)
         raise InputError(f"{section}_{same_time[0].timestamp}: several runs; allowed: epochs one of {counts}")
@@ -226,13 +245,17 @@ def load_run(
         Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`.
     """
     run = find_run(section, timestamp, epochs, results_dir)
-    paths = {model_type: Path(run.frame(model_type)) for model_type in SECTIONS[section].model_types}
-    results = {model_type: read_frame(path) for model_type, path in paths.items() if path.exists()}
+    results = {}
+    for model_type in SECTIONS[section].model_types:
+        path = next((p for suffix in FRAME_FORMATS if Path(p := run.frame(model_type, suffix)).exists()), None)
+        if path is not None:
+            results[model_type] = read_frame(path)
+    if not results:
+        raise InputError(f"{run.folder}/{run.name}: no frames; allowed: a run with at least one")
     meta = _agreed([frame.attrs for frame in results.values()])
     if not load_models:
         return results, meta
-    models = {model_type: _load_models(run, model_type, frame) for model_type, frame in results.items()}
-    return results, meta, models
+    return results, meta, _load_models(run)
 
 
 def _agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -246,17 +269,20 @@ def _agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
     return agreed
 
 
-def _load_models(run: Run, model_type: str, frame: pd.DataFrame) -> dict[int, dict[str, Any]]:
+def _load_models(run: Run) -> dict[str, dict[int, dict[str, Any]]]:
     from kanbench.models import load_checkpoint
 
-    return {
-        int(dataset_idx): {
-            name: load_checkpoint(base)
-            for name in CHECKPOINTS
-            if Path(f"{(base := run.checkpoint(model_type, dataset_idx, name))}_config.yml").exists()
+    models: dict[str, dict[int, dict[str, Any]]] = {}
+    names = {parse(path) for path in Path(run.folder).glob(f"{run.name}_*_config.yml")}
+    order = SECTIONS[run.section].model_types
+    for name in sorted(names, key=lambda name: (order.index(name.model_type), name.dataset_idx)):
+        bases = {c: run.checkpoint(name.model_type, name.dataset_idx, c) for c in CHECKPOINTS}
+        models.setdefault(name.model_type, {})[name.dataset_idx] = {
+            checkpoint: load_checkpoint(base)
+            for checkpoint, base in bases.items()
+            if Path(f"{base}_config.yml").exists()
         }
-        for dataset_idx in frame["dataset_idx"].unique()
-    }
+    return models
 
 
 def load_checkpoint_metadata(
