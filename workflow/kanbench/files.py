@@ -8,6 +8,10 @@ from pathlib import Path
 
 from kanbench.errors import InputError
 
+# Before the name of a file that is being written. The second point is for torch.save, which names the archive inside a
+# file by what precedes the last point, and takes no empty name.
+PARTIAL = ".part."
+
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -19,7 +23,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         The file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.part")
+    partial = path.with_name(PARTIAL + path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

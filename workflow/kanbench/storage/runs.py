@@ -114,8 +114,7 @@ def save_run(
 
 def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The attrs that a section's frames share, None where nothing was given."""
-    if section not in ESSENTIAL:
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(ESSENTIAL)}")
+    _check_section(section)
     attrs: dict[str, Any] = dict.fromkeys(ESSENTIAL[section])
     for key, value in metadata.items():
         if key in DERIVABLE:
@@ -131,7 +130,7 @@ def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """A value of numpy's or torch's as one of Python's, so that it survives every format."""
+    """A value of numpy's as one of Python's, so that it survives every format."""
     if isinstance(value, dict):
         return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -171,8 +170,8 @@ def _files_of(run: Run) -> list[Path]:
 
 def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> list[Run]:
     """The runs in `results_dir` that have at least one file, by section, time and epochs."""
-    for name in filter(None, [section]):
-        _check_section(name)
+    if section is not None:
+        _check_section(section)
     found = set()
     for name in SECTIONS if section is None else [section]:
         for path in Path(Run(name, "", results=str(results_dir)).folder).glob(f"{name}_*"):
@@ -198,7 +197,6 @@ def find_run(
     InputError
         There is none, or the timestamp has runs with different epochs.
     """
-    _check_section(section)
     runs = list_runs(section, results_dir)
     fitting = [r for r in runs if timestamp in (None, r.timestamp) and epochs in (None, r.epochs)]
     if not fitting:
