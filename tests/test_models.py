@@ -87,7 +87,7 @@ def test_a_snapshot_keeps_its_values():
         for parameter in model.parameters():
             parameter.add_(1)
     assert not torch.equal(model(X), before)
-    assert torch.equal(snapshot.restore(**settings)(X), before)
+    assert torch.equal(snapshot.restore()(X), before)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

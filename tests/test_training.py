@@ -42,7 +42,7 @@ def test_time_and_evaluations_only_grow(trained):
 def test_a_checkpoint_has_the_losses_of_its_row(trained, name):
     trainer, training = trained
     checkpoint = getattr(training, name)
-    model, data = trainer.restore(checkpoint), trainer.dataset
+    model, data = checkpoint.snapshot.restore(), trainer.dataset
     assert checkpoint.row in training.history
     assert model.grid == checkpoint.row["grid_size"]
     assert count_parameters(model) == checkpoint.row["num_params"]
@@ -103,7 +103,7 @@ def test_two_trainings_with_the_same_settings_agree(make_trainer):
 def test_float32(make_trainer):
     trainer = make_trainer("lm", "poisson_2d_poly", dtype="float32", **SMALL)
     training = trainer.train(4)
-    assert trainer.restore(training.final).act_fun[0].coef.dtype == torch.float32
+    assert training.final.snapshot.restore().act_fun[0].coef.dtype == torch.float32
     assert training.final.row["test_loss"] < 0.1
 
 
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(make_trainer):
     training = trainer.train(4)
     assert [row["epoch"] for row in training.history] == [1, 2, 3, 4, 5]
     assert training.final.row == training.history[-1]
-    assert torch.isfinite(trainer.restore(training.final)(trainer.dataset.test_input)).all()
+    assert torch.isfinite(training.final.snapshot.restore()(trainer.dataset.test_input)).all()
     assert training.stopped == "epoch 6 ended with a loss that is not finite"
 
 

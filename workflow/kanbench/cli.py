@@ -107,7 +107,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if training.stopped:
         log.warning("%s: ended early: %s", arguments.name, training.stopped)
     for checkpoint in naming.CHECKPOINTS:
-        model = trainer.restore(getattr(training, checkpoint))
+        model = getattr(training, checkpoint).snapshot.restore()
         base = run.checkpoint(name.model_type, name.dataset_idx, checkpoint)
         write_checkpoint(model, base, trainer.dataset.train_input)
         row = getattr(training, checkpoint).row

@@ -11,14 +11,18 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+import yaml
 from kan import KAN
+from kan.KANLayer import KANLayer
 from kan.spline import curve2coef
 from torch import Tensor
+
+INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
 
 
 @contextlib.contextmanager
@@ -80,7 +84,7 @@ def quiet(model: KAN) -> KAN:
 
 
 def trainable_parameters(model: KAN) -> dict[str, torch.nn.Parameter]:
-    """The parameters that can receive a gradient, by their name in the `state_dict`.
+    """The parameters that hold what is trained, by their name in the `state_dict`; see `live_entries`.
 
     pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
     been fixed, and are left out.
@@ -92,8 +96,34 @@ def trainable_parameters(model: KAN) -> dict[str, torch.nn.Parameter]:
     }
 
 
+def intervals(layer: KANLayer) -> tuple[int, ...]:
+    """The grid intervals of every input node of a layer.
+
+    pykan stores all rows of a layer with the same number of knots. Where a node has fewer intervals than the widest
+    (see `kanbench.grids`), the layer has an attribute of this name, and what follows the node's own knots and
+    coefficients in its row is padding.
+    """
+    return getattr(layer, "intervals", (layer.num,) * layer.in_dim)
+
+
+def live_entries(model: KAN) -> dict[str, Tensor]:
+    """Which entries of the trainable parameters are trained: boolean tensors of their shapes.
+
+    Not trained are the edges that are masked, and the coefficients that only pad their row.
+    """
+    live = {name: torch.ones_like(p, dtype=torch.bool) for name, p in trainable_parameters(model).items()}
+    for index, layer in enumerate(model.act_fun):
+        edges = layer.mask != 0
+        n_coef = torch.tensor(intervals(layer), device=edges.device) + layer.k
+        in_row = torch.arange(layer.coef.shape[2], device=edges.device) < n_coef[:, None]
+        entries = {"coef": edges[:, :, None] & in_row[:, None, :], "scale_base": edges, "scale_sp": edges}
+        live.update({name: value for part, value in entries.items() if (name := f"act_fun.{index}.{part}") in live})
+    return live
+
+
 def count_parameters(model: KAN) -> int:
-    return sum(parameter.numel() for parameter in trainable_parameters(model).values())
+    """The number of parameters that are trained."""
+    return sum(int(live.sum()) for live in live_entries(model).values())
 
 
 @torch.no_grad()
@@ -107,18 +137,31 @@ def layer_inputs(model: KAN, x: Tensor) -> list[Tensor]:
 class Snapshot:
     """A model by value: training goes on without changing it (pykan's own copies share storage)."""
 
+    width: list[int]
     grid: int
+    k: int
+    intervals: list[tuple[int, ...]]
     state: dict[str, Tensor]
 
     @classmethod
     def of(cls, model: KAN) -> Snapshot:
-        return cls(model.grid, {name: value.detach().clone() for name, value in model.state_dict().items()})
+        state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        rows = [intervals(layer) for layer in model.act_fun]
+        return cls([nodes for nodes, _ in model.width], model.grid, model.k, rows, state)
 
-    def restore(self, **model: Any) -> KAN:
-        """Build the model again; `model` are the arguments of `build_model` other than `grid`."""
-        restored = build_model(grid=self.grid, **model)
-        restored.load_state_dict(self.state)
-        return restored
+    def restore(self) -> KAN:
+        """Build the model again, on the device and in the precision that it had."""
+        coef = self.state["act_fun.0.coef"]
+        model = build_model(self.width, self.grid, self.k, dtype=coef.dtype, device=coef.device)
+        model.load_state_dict(self.state)
+        return with_intervals(model, self.intervals)
+
+
+def with_intervals(model: KAN, rows: Sequence[Sequence[int]]) -> KAN:
+    """Note how many intervals every row has, by layer; see `intervals`."""
+    for layer, counts in zip(model.act_fun, rows, strict=True):
+        layer.intervals = tuple(int(count) for count in counts)
+    return model
 
 
 def save_checkpoint(model: KAN, base: str, inputs: Tensor) -> None:
@@ -135,9 +178,18 @@ def save_checkpoint(model: KAN, base: str, inputs: Tensor) -> None:
     try:
         model.cache_data = inputs.detach().cpu().clone()
         model.saveckpt(base)
+        _note_intervals(model, f"{base}_config.yml")
     finally:
         model.symbolic_enabled = symbolic_enabled
         model.to(device)
+
+
+def _note_intervals(model: KAN, path: str) -> None:
+    """Add the intervals of every row to a checkpoint's configuration, where they differ; pykan reads other keys."""
+    rows = [list(intervals(layer)) for layer in model.act_fun]
+    if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
+        with Path(path).open("a") as config:
+            yaml.safe_dump({INTERVALS: rows}, config)
 
 
 def load_checkpoint(base: str, dtype: torch.dtype | None = None) -> KAN:
@@ -145,4 +197,6 @@ def load_checkpoint(base: str, dtype: torch.dtype | None = None) -> KAN:
     if dtype is None:
         dtype = torch.load(f"{base}_state", weights_only=True)["act_fun.0.coef"].dtype
     with global_random_state_kept(), default_dtype(dtype):
-        return quiet(KAN.loadckpt(str(base)))
+        model = quiet(KAN.loadckpt(str(base)))
+    rows = yaml.safe_load(Path(f"{base}_config.yml").read_text()).get(INTERVALS)
+    return model if rows is None else with_intervals(model, rows)

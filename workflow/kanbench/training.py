@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from kan import KAN
 
 from kanbench.datasets import make_dataset
 from kanbench.engine import make_engine
@@ -144,9 +143,6 @@ class Trainer:
                 training.at_threshold = training.final
             report(row)
         return training
-
-    def restore(self, checkpoint: Checkpoint) -> KAN:
-        return checkpoint.snapshot.restore(**self.model_settings)
 
     def _begin_stage(self, grid: int) -> None:
         if grid != self.model.grid:

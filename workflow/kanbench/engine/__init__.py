@@ -11,8 +11,8 @@ from torch import Tensor
 class Engine(Protocol):
     """Loss, gradient, residuals and Jacobian of a model on its training sample.
 
-    With n samples and P live parameters, θ is a vector of shape (P,), the residuals r(θ) = f(x; θ) - y have shape
-    (n,), and the loss is the mean squared error |r|²/n.
+    With n samples and P live parameters (those of `kanbench.models.live_entries`, in that order), θ is a vector of
+    shape (P,), the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is the mean squared error |r|²/n.
 
     Attributes
     ----------
@@ -36,6 +36,9 @@ class Engine(Protocol):
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """r(θ), shape (n,), and ∂r/∂θ, shape (n, P)."""
+
+    def grids_changed(self) -> None:
+        """Take note that the model's knots and coefficients were changed from outside."""
 
     def predict(self, x: Tensor) -> Tensor:
         """The model's output, shape (m, 1), for inputs of shape (m, d); not counted as an evaluation."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import vector_to_parameters
 
-from kanbench.models import trainable_parameters
+from kanbench.models import live_entries, trainable_parameters
 
 JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
@@ -21,14 +21,18 @@ class ReferenceEngine:
 
     def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
         self.model, self.x, self.y = model, x, y
+        self.live = _flat(live_entries(model).values())
         self.n_evals = 0
 
     def parameters(self) -> Tensor:
-        return _flat(trainable_parameters(self.model).values()).detach()
+        return _flat(trainable_parameters(self.model).values()).detach()[self.live]
 
     def set_parameters(self, theta: Tensor) -> None:
+        parameters = trainable_parameters(self.model).values()
         with torch.no_grad():
-            vector_to_parameters(theta.detach(), trainable_parameters(self.model).values())
+            every = _flat(parameters)
+            every[self.live] = theta.detach()
+            vector_to_parameters(every, parameters)
 
     def residuals(self, theta: Tensor) -> Tensor:
         self.n_evals += 1
@@ -40,7 +44,7 @@ class ReferenceEngine:
         self.set_parameters(theta)
         loss = (self.model(self.x) - self.y).square().mean()
         gradient = torch.autograd.grad(loss, list(trainable_parameters(self.model).values()))
-        return loss.item(), _flat(gradient)
+        return loss.item(), _flat(gradient)[self.live]
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.n_evals += 1
@@ -52,7 +56,10 @@ class ReferenceEngine:
 
         rows = vmap(grad(output), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)(parameters, self.x)
         jacobian = torch.cat([rows[name].flatten(start_dim=1) for name in parameters], dim=1)
-        return (self.predict(self.x) - self.y).squeeze(1), jacobian
+        return (self.predict(self.x) - self.y).squeeze(1), jacobian[:, self.live]
+
+    def grids_changed(self) -> None:
+        pass
 
     def predict(self, x: Tensor) -> Tensor:
         with torch.no_grad():
