@@ -18,6 +18,7 @@ configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
 
 
@@ -28,7 +29,7 @@ onstart:
 rule all:
     default_target: True
     input:
-        deliverables("section2_1"),
+        [deliverables(section) for section in SECTIONS],
     message:
         "All results of the run are there"
 
@@ -37,4 +38,18 @@ rule section2_1:
     input:
         deliverables("section2_1"),
     message:
-        "All results of Section 2.1 are there"
+        "All results of Section 2.1, the optimizers, are there"
+
+
+rule section2_2:
+    input:
+        deliverables("section2_2"),
+    message:
+        "All results of Section 2.2, adaptive density, are there"
+
+
+rule section2_3:
+    input:
+        deliverables("section2_3"),
+    message:
+        "All results of Section 2.3, Merge_KAN, are there"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kanbench.config import load_config, merge, training_settings
+from kanbench.naming import SECTIONS
 from kanbench.training import Trainer
 
 
@@ -23,6 +24,7 @@ def make_trainer(config):
 
     def make(model_type="lm", problem="poisson_2d_sin", **over):
         changed = merge(config, over)
-        return Trainer(training_settings(changed, model_type, config["datasets"].index(problem)))
+        section = "section2_1" if model_type in SECTIONS["section2_1"].model_types else "section2_2"
+        return Trainer(training_settings(changed, section, model_type, config["datasets"].index(problem)))
 
     return make

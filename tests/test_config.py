@@ -111,14 +111,14 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_training_depends_on_its_own_settings_only(config):
-    settings = training_settings(config, "adam", 1)
+    settings = training_settings(config, "section2_1", "adam", 1)
     assert settings["problem"] == "poisson_2d_poly"
     assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
     other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
-    assert training_settings(other, "adam", 1) == settings
-    assert training_settings(merge(config, {"seed": 2}), "adam", 1) != settings
+    assert training_settings(other, "section2_1", "adam", 1) == settings
+    assert training_settings(merge(config, {"seed": 2}), "section2_1", "adam", 1) != settings
     with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
-        training_settings(config, "adam", 4)
+        training_settings(config, "section2_1", "adam", 4)
 
 
 def test_digest_and_json_do_not_depend_on_the_order_of_keys():

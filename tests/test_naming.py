@@ -6,6 +6,8 @@ from kanbench.errors import InputError
 from kanbench.naming import FileName, Run, check_target, is_timestamp, new_timestamp, parse
 
 RUN = Run("section2_1", "20260101_000000", 10)
+MERGE = Run("section2_3", "20260101_000000")
+EXPERTS = [(2, 2, 1), (2, 3, 1)]
 STEM = "section2_1_20260101_000000_e10"
 
 
@@ -22,14 +24,23 @@ def test_the_contracts_names():
 
 
 def test_names_are_read_back():
-    assert parse(RUN.frame("adam")) == FileName(RUN, "adam")
+    assert parse(RUN.frame("adam")) == FileName(RUN, frame="adam")
     assert parse(RUN.checkpoint_metadata()) == FileName(RUN)
-    assert parse(RUN.history("lm", 12)) == FileName(RUN, "lm", 12)
-    assert parse(RUN.training("lm", 12)) == FileName(RUN, "lm", 12)
+    lm = FileName(RUN, model_type="lm", dataset_idx=12)
+    assert parse(RUN.training("lm", 12)) == lm
+    assert parse(RUN.handover(RUN.training("lm", 12))) == lm
     for path in RUN.checkpoint_files("lbfgs", 0):
-        assert parse(path) == FileName(RUN, "lbfgs", 0)
+        assert parse(path) == FileName(RUN, model_type="lbfgs", dataset_idx=0)
     adaptive = Run("section2_2", "20260101_000000", 10)
-    assert parse(adaptive.frame("adaptive_only", "parquet")) == FileName(adaptive, "adaptive_only")
+    assert parse(adaptive.frame("adaptive_only", "parquet")) == FileName(adaptive, frame="adaptive_only")
+    for frame in ("summary", "experts", "selected_experts", "grid_history"):
+        assert parse(MERGE.frame(frame)) == FileName(MERGE, frame=frame)
+    assert parse(MERGE.training("merge_kan", 3)) == FileName(MERGE, model_type="merge_kan", dataset_idx=3)
+    assert parse(MERGE.handover(MERGE.training("control", 3))).model_type == "control"
+    expert = FileName(MERGE, model_type="expert", dataset_idx=1, expert=(2, 3, 10))
+    assert parse(MERGE.expert(1, 2, 3, 10)) == expert
+    assert parse(MERGE.handover(MERGE.expert(1, 2, 3, 10))) == expert
+    assert parse(f"{MERGE.handover_checkpoint(MERGE.expert(1, 2, 3, 10))}_state") == expert
 
 
 @pytest.mark.parametrize(
@@ -39,6 +50,10 @@ def test_names_are_read_back():
         f"{STEM}_adaptive_only.pkl",  # of another section
         "section2_1_20260101_000000_e010_adam.pkl",
         "section2_1_20260101_e10_adam.pkl",
+        "section2_1_20260101_000000_e10_summary.pkl",  # of another section
+        "section2_3_20260101_000000_e10_summary.pkl",  # no epochs there
+        "section2_1_20260101_000000_e10_expert_0_d2_k3_s1",
+        "section2_3_20260101_000000_expert_0_d2_k3",
         "section9_1_20260101_000000_e10_adam.pkl",
         f"{STEM}_adam_0_final",
         f"{STEM}_adam_0_last_state",
@@ -60,24 +75,29 @@ def test_other_names_are_refused(name):
         (f"{STEM}_adam.pkl", f"allowed: {RUN.frame('adam')}"),
         (f"results/sec1_results/{STEM}_lm_4_final_state", "found dataset 4; allowed: 0 to 3"),
         ("results/sec1_results/section2_1_20260101_000000_adam.pkl", "found no epochs"),
-        (Run("section2_2", "20260101_000000", 10).frame("baseline"), "found section 'section2_2'; allowed: section2_1"),
+        (Run("section2_2", "20260101_000000").frame("baseline"), "found no epochs"),
+        (MERGE.frame("experts").replace("sec3", "sec1"), f"allowed: {MERGE.frame('experts')}"),
+        (MERGE.handover(MERGE.expert(1, 2, 4, 1)), "an expert that is not configured; allowed: d2_k2_s1, d2_k3_s1"),
+        (MERGE.handover(MERGE.expert(4, 2, 2, 1)), "found dataset 4; allowed: 0 to 3"),
     ],
 )
 def test_targets_that_nothing_makes(path, message):
     with pytest.raises(InputError) as error:
-        check_target(path, ["all"], ["section2_1"], 4)
+        check_target(path, ["all"], 4, EXPERTS)
     assert message in str(error.value)
 
 
 def test_rules_are_targets():
-    check_target("all", ["all", "section2_1"], ["section2_1"], 4)
+    check_target("all", ["all", "section2_1"], 4, EXPERTS)
     with pytest.raises(InputError, match="found 'al'; allowed: all, section2_1, or the path"):
-        check_target("al", ["all", "section2_1"], ["section2_1"], 4)
+        check_target("al", ["all", "section2_1"], 4, EXPERTS)
 
 
 def test_every_deliverable_is_a_target():
-    for path in [*RUN.deliverables(4), RUN.history("adam", 3)]:
-        check_target(path, ["all"], ["section2_1"], 4)
+    others = [RUN.handover(RUN.training("adam", 3)), MERGE.handover(MERGE.training("control", 3))]
+    others += [MERGE.handover(MERGE.expert(3, *expert)) for expert in EXPERTS]
+    for path in [*RUN.deliverables(4), *MERGE.deliverables(4), *others]:
+        check_target(path, ["all"], 4, EXPERTS)
 
 
 def test_timestamps():

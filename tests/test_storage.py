@@ -329,7 +329,7 @@ def test_runs_are_found(tmp_path):
         ({"epochs": 0}, "epochs: found 0"),
         ({"section": "section3"}, "section: found 'section3'"),
         ({"timestamp": "20261399_000000"}, "timestamp: found '20261399_000000'"),
-        ({"results": {"sgd": None}}, "found model type 'sgd'; allowed in section2_1: adam, lbfgs, lm"),
+        ({"results": {"sgd": None}}, "found frame 'sgd'; allowed in section2_1: adam, lbfgs, lm"),
         ({"device": torch.zeros(3)}, "device: found Tensor"),
         ({"provenance": {"a": [object()]}}, "provenance.a: found object"),
         ({"checkpoints": {"adam": {0: {"best": {}}}}}, "found checkpoint 'best'"),
@@ -423,9 +423,16 @@ def test_what_the_snakefile_imports_is_light():
     [
         (["train", "section2_1_adam_0"], "kanbench: section2_1_adam_0: no such result"),
         (["train", f"section2_1_{STAMP}_e3_adam_9"], "kanbench: dataset: found 9; allowed: 0 to 3"),
-        (["train", f"section2_1_{STAMP}_e3_adam.pkl"], "not a training; allowed: section2_1_"),
-        (["train", f"section2_1_{STAMP}_adam_0"], "not a training; allowed: section2_1_"),
-        (["train", f"section2_2_{STAMP}_e3_baseline_0"], "not a training; allowed: section2_1_"),
+        (["train", f"section2_1_{STAMP}_e3_adam.pkl"], "not a training for this command; allowed: SECTION_"),
+        (["train", f"section2_1_{STAMP}_adam_0"], "not a training for this command; allowed: SECTION_"),
+        (["train", f"section2_3_{STAMP}_merge_kan_0"], "not a training for this command; allowed: SECTION_"),
+        (["merge", f"section2_3_{STAMP}_merge_kan_0", "--experts", "none.json"], "kanbench: none.json: cannot be read"),
+        (["merge", f"section2_1_{STAMP}_e3_lm_0", "--experts", "none.json"], "MODELTYPE one of merge_kan"),
+        (["merge-frame", "results/x.pkl", "--n-selected", "3"], "kanbench: results/x.pkl: no such result"),
+        (
+            ["merge-frame", f"section2_3_{STAMP}_experts.pkl", "--n-selected", "3"],
+            "experts: found trainings of 0 kinds",
+        ),
         (["train", f"section2_1_{STAMP}_e3_adam_0", "--config", "none.yaml"], "kanbench: none.yaml: cannot be read"),
         (
             ["summary", "section2_1", "--results-dir", "nowhere"],
@@ -451,7 +458,9 @@ def test_a_training_by_hand(tmp_path):
     assert "epoch 2/2  grid 6" in result.stderr
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     run = Run("section2_1", STAMP, 1, "")
-    assert files == sorted(path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.history("lm", 1)])
+    assert files == sorted(
+        path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.handover(run.training("lm", 1))]
+    )
     content = read_handover(tmp_path / "trainings" / f"{name}.json")
     assert content["dataset_name"] == "poisson_2d_sin"
     assert parse(name).run == Run("section2_1", STAMP, 1)

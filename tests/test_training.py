@@ -83,7 +83,7 @@ def test_the_first_epoch_does_not_pay_for_imports():
     code = """if True:
         from kanbench.config import load_config, training_settings
         from kanbench.training import Trainer
-        settings = training_settings(load_config("config/smoke.yaml"), "adam", 0)
+        settings = training_settings(load_config("config/smoke.yaml"), "section2_1", "adam", 0)
         print(Trainer(settings).train(1).history[0]["time"])
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}

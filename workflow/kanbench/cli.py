@@ -10,14 +10,20 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from tqdm import tqdm
 
 from kanbench import __version__, naming
-from kanbench.config import DEFAULT_CONFIG, load_config, training_settings
+from kanbench.config import DEFAULT_CONFIG, expert_settings, load_config, merge_settings, training_settings
 from kanbench.errors import InputError
 from kanbench.storage.handover import handover, read_handover, write_handover
+
+if TYPE_CHECKING:
+    from kanbench.training import Training
+
+PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
 log = logging.getLogger("kanbench")
 
@@ -42,19 +48,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
 
-    train = commands.add_parser("train", help="one model on one dataset: two checkpoints and a history")
-    train.add_argument("name", help="for example section2_1_20260101_000000_e10_lm_2: model type lm on dataset 2")
-    settings = train.add_mutually_exclusive_group()
-    settings.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
-    settings.add_argument("--settings", type=json.loads, help="the training's settings as JSON, instead of --config")
-    train.add_argument("--results-dir", default=naming.RESULTS)
+    train = commands.add_parser("train", help="one model on one dataset: checkpoints and a history")
+    train.add_argument(
+        "name",
+        help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
+        "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1",
+    )
+    _add_settings(train)
     train.set_defaults(run=_train)
+
+    merge = commands.add_parser("merge", help="merge experts into one model, and train it")
+    merge.add_argument("name", help="for example section2_3_20260101_000000_merge_kan_2")
+    merge.add_argument("--experts", nargs="+", required=True, type=Path, metavar="JSON")
+    _add_settings(merge)
+    merge.set_defaults(run=_merge)
+
+    control = commands.add_parser("control", help="train a model of a merged model's size from scratch")
+    control.add_argument("name", help="for example section2_3_20260101_000000_control_2")
+    control.add_argument("--merged", required=True, type=Path, metavar="JSON")
+    control.add_argument("--experts", nargs="+", required=True, type=Path, metavar="JSON")
+    _add_settings(control)
+    control.set_defaults(run=_control)
 
     frame = commands.add_parser("frame", help="consolidate the trainings of a model type into its frame")
     frame.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
     frame.add_argument("--trainings", nargs="+", required=True, type=Path, metavar="JSON")
     frame.add_argument("--reference", nargs="+", required=True, type=Path, metavar="JSON")
     frame.set_defaults(run=_frame)
+
+    merge_frame = commands.add_parser("merge-frame", help="consolidate trainings of section 2.3 into one of its frames")
+    merge_frame.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
+    merge_frame.add_argument("--n-selected", required=True, type=int, help="how many experts of a dataset are merged")
+    for part in PARTS:
+        merge_frame.add_argument(f"--{part}", nargs="*", default=[], type=Path, metavar="JSON")
+    merge_frame.set_defaults(run=_merge_frame)
 
     metadata = commands.add_parser("metadata", help="consolidate the metrics of all checkpoints of a run")
     metadata.add_argument("output", type=Path)
@@ -78,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    settings = command.add_mutually_exclusive_group()
+    settings.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
+    settings.add_argument("--settings", type=json.loads, help="the training's settings as JSON, instead of --config")
+    command.add_argument("--results-dir", default=naming.RESULTS)
+
+
 def _yaml(text: str) -> object:
     try:
         return yaml.safe_load(text)
@@ -86,33 +120,99 @@ def _yaml(text: str) -> object:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    name = naming.parse(arguments.name)
-    if name.run.section != "section2_1" or name.run.epochs is None or name.dataset_idx is None:
-        raise InputError(f"{arguments.name}: not a training; allowed: section2_1_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET")
-    settings = arguments.settings
-    if settings is None:
-        settings = training_settings(load_config(arguments.config), name.model_type, name.dataset_idx)
+    trained = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types, naming.EXPERT)
+    name = _parse(arguments, *trained)
+    if name.expert is not None:
+        settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
+        from kanbench.experts import train_expert
 
-    log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
-
+        with _progress(settings["epochs"]) as report:
+            training, expert = train_expert(settings, report)
+        base = name.run.handover_checkpoint(arguments.name)
+        _write(arguments, name, settings, training, {"final": base}, expert=expert)
+        return
+    settings = _settings(
+        arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
+    )
     # Imported here: torch and pykan take seconds, which the other subcommands need not wait for.
-    from kanbench.storage.checkpoints import write_checkpoint
     from kanbench.training import Trainer
 
-    _use_one_thread()
-    run = dataclasses.replace(name.run, results=arguments.results_dir)
-    trainer = Trainer(settings)
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
-        training = trainer.train(name.run.epochs, report)
+        training = Trainer(settings).train(name.run.epochs, report)
+    _write(arguments, name, settings, training, _checkpoints(name))
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    name = _parse(arguments, "merge_kan")
+    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
+    experts = [read_handover(path)["expert"] for path in arguments.experts]
+    from kanbench.merge_kan import train_merged
+    from kanbench.models import load_checkpoint
+
+    with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
+        training, merging = train_merged(
+            settings, experts, lambda i: load_checkpoint(arguments.experts[i].with_suffix("")), report
+        )
+    _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
+
+
+def _control(arguments: argparse.Namespace) -> None:
+    name = _parse(arguments, naming.CONTROL)
+    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
+    experts = [read_handover(path)["expert"] for path in arguments.experts]
+    merged = read_handover(arguments.merged)
+    from kanbench.merge_kan import train_control
+
+    with _progress(None) as report:
+        training = train_control(
+            settings, {**merged["checkpoints"]["final"], "width": merged["merging"]["width"]}, experts, report
+        )
+    _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
+
+
+def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
+    """Read the name of the training that was asked for."""
+    name = naming.parse(arguments.name)
+    run = dataclasses.replace(name.run, results=arguments.results_dir)
+    complete = name.run.epochs is not None or name.run.section in naming.EPOCHLESS
+    if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
+        raise InputError(
+            f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
+            f"(section2_3 without epochs), with MODELTYPE one of {', '.join(model_types)}"
+        )
+    return dataclasses.replace(name, run=run)
+
+
+def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) -> dict:
+    settings = arguments.settings if arguments.settings is not None else of_config(load_config(arguments.config))
+    log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
+    _use_one_thread()
+    return settings
+
+
+def _checkpoints(name: naming.FileName) -> dict[str, str]:
+    return {c: name.run.checkpoint(name.model_type, name.dataset_idx, c) for c in naming.CHECKPOINTS}
+
+
+def _write(
+    arguments: argparse.Namespace,
+    name: naming.FileName,
+    settings: dict,
+    training: Training,
+    checkpoints: dict[str, str],
+    **more: object,
+) -> None:
+    """Write the checkpoints, `{which: base}`, and then the hand-over, which says that the training is done."""
+    from kanbench.storage.checkpoints import write_checkpoint
+    from kanbench.training import make_data
+
     if training.stopped:
         log.warning("%s: ended early: %s", arguments.name, training.stopped)
-    for checkpoint in naming.CHECKPOINTS:
-        model = getattr(training, checkpoint).snapshot.restore()
-        base = run.checkpoint(name.model_type, name.dataset_idx, checkpoint)
-        write_checkpoint(model, base, trainer.dataset.train_input)
-        row = getattr(training, checkpoint).row
-        log.info("%s: epoch %d  %s", base, row["epoch"], _in_words(row))
-    write_handover(handover(name, settings, training), run.history(name.model_type, name.dataset_idx))
+    for which, base in checkpoints.items():
+        checkpoint = getattr(training, which)
+        write_checkpoint(checkpoint.snapshot.restore(), base, make_data(settings).train_input)
+        log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
+    write_handover(handover(name, settings, training, **more), name.run.handover(arguments.name))
 
 
 def _use_one_thread() -> None:
@@ -123,15 +223,15 @@ def _use_one_thread() -> None:
 
 
 @contextlib.contextmanager
-def _progress(epochs: int) -> Iterator[Callable[[dict], None]]:
+def _progress(epochs: int | None) -> Iterator[Callable[[dict], None]]:
     """A function that shows a row of the history: in a bar on a terminal, as a line in a log."""
     with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
 
         def report(row: dict) -> None:
             bar.set_postfix_str(f"grid {row['grid_size']}  {_losses(row)}", refresh=False)
-            bar.update()
+            bar.update(row["epoch"] - bar.n)
             if bar.disable:
-                log.info("epoch %d/%d  %s", row["epoch"], epochs, _in_words(row))
+                log.info("epoch %d/%s  %s", row["epoch"], epochs or "?", _in_words(row))
 
         yield report
 
@@ -151,6 +251,21 @@ def _frame(arguments: argparse.Namespace) -> None:
         [read_handover(path) for path in paths] for paths in (arguments.trainings, arguments.reference)
     )
     frame = build_frame(trainings, reference)
+    for output in arguments.outputs:
+        write_frame(frame, output)
+        log.info("%s: %d rows", output, len(frame))
+
+
+def _merge_frame(arguments: argparse.Namespace) -> None:
+    from kanbench.storage.frames import write_frame
+    from kanbench.storage.merge_frames import build_merge_frame
+
+    names = {naming.parse(output).frame for output in arguments.outputs}
+    if len(names) != 1 or not names <= set(naming.SECTIONS["section2_3"].frames):
+        allowed = ", ".join(naming.SECTIONS["section2_3"].frames)
+        raise InputError(f"{arguments.outputs[0]}: found no frame of section2_3; allowed: one of {allowed}")
+    parts = {part: [read_handover(path) for path in getattr(arguments, part)] for part in PARTS}
+    frame = build_merge_frame(names.pop(), arguments.n_selected, **parts)
     for output in arguments.outputs:
         write_frame(frame, output)
         log.info("%s: %d rows", output, len(frame))

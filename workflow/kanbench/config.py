@@ -139,7 +139,7 @@ def _check_finite(value: Any, key: str = "") -> None:
 
 def _check_values(config: Config) -> None:
     """What a schema cannot say."""
-    timestamp, width, sizes = config["timestamp"], config["model"]["width"], config["grids"]["sizes"]
+    timestamp, width = config["timestamp"], config["model"]["width"]
     if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
         raise InputError(
             f"config: timestamp: found {timestamp!r}; allowed: auto, new, or a date and time as YYYYMMDD_HHMMSS"
@@ -156,8 +156,26 @@ def _check_values(config: Config) -> None:
         raise InputError(f"config: datasets: found {config['datasets']}; allowed: every problem once")
     if width[-1] != 1:
         raise InputError(f"config: model.width: found {width}; allowed: a last number of 1, the problems' one output")
-    if any(after <= before for before, after in itertools.pairwise(sizes)):
-        raise InputError(f"config: grids.sizes: found {sizes}; allowed: increasing whole numbers")
+    for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
+        if any(after <= before for before, after in itertools.pairwise(grids)):
+            raise InputError(f"config: {key}: found {grids}; allowed: increasing whole numbers")
+    _check_experts(config)
+
+
+def _check_experts(config: Config) -> None:
+    for key in ("depths", "orders", "seeds"):
+        values = config["experts"][key]
+        if len(set(values)) < len(values):
+            raise InputError(f"config: experts.{key}: found {values}; allowed: every number once")
+    count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
+    if selected > count:
+        raise InputError(
+            f"config: merge_kan.n_selected: found {selected}; allowed: 1 to {count}, the number of experts"
+        )
+    if any(after >= before for before, after in itertools.pairwise([selected, *via, 1])):
+        raise InputError(
+            f"config: merge_kan.via: found {via}; allowed: decreasing whole numbers between {selected} and 1"
+        )
 
 
 def check_device(device: str) -> None:
@@ -171,8 +189,8 @@ def check_device(device: str) -> None:
             ) from None
 
 
-def training_settings(config: Config, model_type: str, dataset_idx: int) -> Config:
-    """Everything that defines one training of section 2.1, the epochs per grid aside.
+def training_settings(config: Config, section: str, model_type: str, dataset_idx: int) -> Config:
+    """Everything that defines one training of section 2.1 or 2.2, the epochs per grid aside.
 
     What the training does not depend on is left out: when another optimizer's settings change, or a dataset is added,
     it is not trained again.
@@ -182,11 +200,77 @@ def training_settings(config: Config, model_type: str, dataset_idx: int) -> Conf
     InputError
         There is no such dataset.
     """
+    grids, density = config["grids"], config["adaptive_density"]
+    if section == "section2_1":
+        optimizer = model_type
+        policy = {"policy": grids["policy"]}
+        if grids["policy"] == "pykan":
+            policy["update_every"] = grids["update_every"]
+    else:
+        optimizer = density["optimizer"]
+        policy = {"policy": "importance", "approach": model_type}
+        policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
+    return {
+        **_shared(config, dataset_idx),
+        "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
+        "model": config["model"],
+        "grids": {"sizes": grids["sizes"], **policy},
+        "threshold": config["threshold"],
+        "stop": [],
+        "evaluate_every": 1,
+    }
+
+
+def experts(config: Config) -> list[tuple[int, int, int]]:
+    """Hidden layers, order and seed of every expert of a dataset."""
+    section = config["experts"]
+    return list(itertools.product(section["depths"], section["orders"], section["seeds"]))
+
+
+def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> Config:
+    """Everything that defines the training of one expert of section 2.3; `seed` is that of its initial model."""
+    section, shared = config["experts"], _shared(config, dataset_idx)
+    stagnation = section["stagnation"]
+    dim = PROBLEMS[shared["problem"]].dim
+    return {
+        **shared,
+        "seed": seed,
+        "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
+        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
+        "model": {"width": [dim, *[section["hidden_width"]] * depth, 1], "k": k},
+        "grids": {"sizes": [section["grid"]], "policy": "pykan", "update_every": section["update_every"]},
+        "threshold": config["threshold"],
+        "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
+        "evaluate_every": section["evaluate_every"],
+        "epochs": section["steps"],
+        "dependency_threshold": section["dependency_threshold"],
+    }
+
+
+def merge_settings(config: Config, dataset_idx: int) -> Config:
+    """Everything that defines the merged model of section 2.3, and its control, on one dataset."""
+    section = config["merge_kan"]
+    return {
+        **_shared(config, dataset_idx),
+        "data": {**config["data"], "valid_num": section["valid_num"]},
+        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
+        "grids": {"sizes": section["grids"], "policy": "preserve"},
+        "threshold": config["threshold"],
+        "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
+        "evaluate_every": 1,
+        "epochs": section["epochs"],
+        "experts": config["experts"],
+        "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via", "control")},
+    }
+
+
+def _shared(config: Config, dataset_idx: int) -> Config:
     if dataset_idx >= len(config["datasets"]):
         raise InputError(f"dataset: found {dataset_idx}; allowed: 0 to {len(config['datasets']) - 1}")
-    shared = {key: config[key] for key in ("seed", "device", "dtype", "engine", "data", "model", "grids", "threshold")}
-    optimizer = {"name": model_type, **config["optimizers"][model_type]}
-    return {"problem": config["datasets"][dataset_idx], "optimizer": optimizer, **shared}
+    return {
+        "problem": config["datasets"][dataset_idx],
+        **{key: config[key] for key in ("seed", "device", "dtype", "engine", "data")},
+    }
 
 
 def canonical_json(settings: Config) -> str:

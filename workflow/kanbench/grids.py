@@ -4,22 +4,36 @@ A spline with knots t and coefficients c is one function on the whole real line,
 knot between two others (Boehm, 1980) or adding one outside with a zero coefficient gives the same function with one
 more basis function. pykan's domain [t_k, t_{n-k}] holds the G intervals; the k knots on either side belong to the
 spline all the same, so they are kept too.
+
+Nodes may have different numbers of intervals. pykan stores the rows of a layer in one array, so shorter rows are
+padded: with knots to the right of their own, and coefficients of zero that are never trained
+(`kanbench.models.live_entries`). To pykan it is a model like any other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from kan import KAN
+from kan.KANLayer import KANLayer
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from kanbench.models import default_dtype, global_random_state_kept, layer_inputs, quiet
+from kanbench.attribution import important_nodes, node_scores
+from kanbench.models import (
+    default_dtype,
+    global_random_state_kept,
+    intervals,
+    layer_inputs,
+    quiet,
+    with_intervals,
+)
 
 Array = NDArray[np.float64]
 
@@ -27,32 +41,83 @@ SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too,
 
 
 class GridPolicy(Protocol):
-    def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
-        """The model with `grid` intervals per spline, for training inputs x of shape (n, d)."""
+    """How grids change.
 
-    def update(self, model: KAN, epoch: int, x: Tensor) -> None:
-        """Called before each epoch of a stage, numbered from 0: change the grids in place, or do nothing."""
+    Attributes
+    ----------
+    columns : dict
+        What a row of the history says about the grids, beside their size.
+    """
+
+    columns: dict[str, Any]
+
+    def begin(self, model: KAN, x: Tensor) -> None:
+        """Called before the first stage, whose grids are the model's, for training inputs x of shape (n, d)."""
+
+    def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
+        """The model for the next stage, of `grid` intervals."""
+
+    def update(self, model: KAN, epoch: int, x: Tensor) -> bool:
+        """Called before each epoch of a stage, numbered from 0; return whether the grids were changed, in place."""
 
 
 class Preserve:
-    """Refinement that keeps the function; between refinements the grids stay."""
+    """Every node gets the stage's grid, and the function stays; between refinements the grids stay too."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Any] = {}
+
+    def begin(self, model: KAN, x: Tensor) -> None:
+        pass
 
     def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
-        """Refine in place. The new knots go where the activations of x are."""
-        for layer, inputs in zip(model.act_fun, layer_inputs(model, x), strict=True):
-            knots, coef = (part.detach().cpu().double().numpy() for part in (layer.grid, layer.coef))
-            samples = np.sort(inputs.cpu().double().numpy(), axis=0).T
-            rows = [refine_row(t, c, layer.k, grid, s) for t, c, s in zip(knots, coef, samples, strict=True)]
-            knots, coef = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
-            # Copied into torch's own memory: results of MKL depend on how its operands are aligned.
-            layer.grid = torch.nn.Parameter(knots.to(layer.grid, copy=True), requires_grad=False)
-            layer.coef = torch.nn.Parameter(coef.to(layer.coef, copy=True))
-            layer.num = grid
-        model.grid = grid
-        return model
+        return refine_nodes(model, [[grid] * layer.in_dim for layer in model.act_fun], x)
 
-    def update(self, model: KAN, epoch: int, x: Tensor) -> None:
-        pass
+    def update(self, model: KAN, epoch: int, x: Tensor) -> bool:
+        return False
+
+
+class ByImportance(Preserve):
+    """As `Preserve`, but the grid of a node depends on its attribution score at the beginning of the stage.
+
+    Parameters
+    ----------
+    approach : str
+        `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the others keep
+        theirs. `adaptive_regular`: every node gets it, the important ones `density` times as many intervals.
+    rule, fraction, threshold
+        What is important; see `kanbench.attribution.important_nodes`. Every node of the baseline is.
+    density : float
+    """
+
+    def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
+        super().__init__()
+        self.approach, self.density = approach, density
+        self.importance = {"rule": rule, "fraction": fraction, "threshold": threshold}
+
+    def begin(self, model: KAN, x: Tensor) -> None:
+        self._important(model, x)
+
+    def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
+        finer = {
+            "baseline": lambda important: grid,
+            "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
+            "adaptive_regular": lambda important: round(self.density * grid) if important else grid,
+        }[self.approach]
+        return refine_nodes(model, [[finer(node) for node in layer] for layer in self._important(model, x)], x)
+
+    def _important(self, model: KAN, x: Tensor) -> list[list[bool]]:
+        if self.approach == "baseline":  # needs no scores, and must not pay for them
+            important, threshold = [[True] * layer.in_dim for layer in model.act_fun], 0.0
+        else:
+            selected, threshold = important_nodes(node_scores(model, x), **self.importance)
+            important = [layer.tolist() for layer in selected]
+        self.columns = {
+            "attribution_threshold": threshold,
+            "important_neurons": sum(map(sum, important)),
+            "total_neurons": sum(map(len, important)),
+        }
+        return important
 
 
 class Pykan:
@@ -67,7 +132,11 @@ class Pykan:
     STOP_UPDATES = 50  # pykan's stop_grid_update_step
 
     def __init__(self, update_every: int) -> None:
+        self.columns: dict[str, Any] = {}
         self.update_every = update_every
+
+    def begin(self, model: KAN, x: Tensor) -> None:
+        pass
 
     def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
         model.cache_data = x  # pykan fits the refined splines on these samples,
@@ -75,13 +144,72 @@ class Pykan:
         with global_random_state_kept(), default_dtype(x.dtype), contextlib.redirect_stdout(io.StringIO()):
             return quiet(model.refine(grid).to(x.device))
 
-    def update(self, model: KAN, epoch: int, x: Tensor) -> None:
-        if self.update_every and epoch % self.update_every == 0 and epoch < self.STOP_UPDATES:
-            model.update_grid(x)
+    def update(self, model: KAN, epoch: int, x: Tensor) -> bool:
+        if not self.update_every or epoch % self.update_every or epoch >= self.STOP_UPDATES:
+            return False
+        model.update_grid(x)
+        return True
 
 
-def make_policy(policy: str, update_every: int) -> GridPolicy:
-    return {"preserve": Preserve(), "pykan": Pykan(update_every)}[policy]
+POLICIES = {"preserve": Preserve, "pykan": Pykan, "importance": ByImportance}
+
+
+def make_policy(policy: str, **settings: Any) -> GridPolicy:
+    return POLICIES[policy](**settings)
+
+
+def refine_nodes(model: KAN, sizes: Sequence[Sequence[int]], x: Tensor) -> KAN:
+    """Refine the grids of single nodes in place, without changing the model's function.
+
+    Parameters
+    ----------
+    sizes : sequences of int
+        For every layer the wanted intervals of each of its input nodes. A node that has as many or more keeps its own.
+    x : Tensor of shape (n, d)
+        The training inputs: new knots go where their activations are.
+    """
+    rows = []
+    for layer, wanted, inputs in zip(model.act_fun, sizes, layer_inputs(model, x), strict=True):
+        samples = np.sort(inputs.cpu().double().numpy(), axis=0).T
+        rows.append(
+            [
+                refine_row(t, c, layer.k, max(size, len(t) - 1 - 2 * layer.k), s)
+                for (t, c), size, s in zip(live_rows(layer), wanted, samples, strict=True)
+            ]
+        )
+    return set_rows(model, rows)
+
+
+def live_rows(layer: KANLayer) -> list[tuple[Array, Array]]:
+    """The knots, shape (G + 1 + 2k,), and coefficients, shape (out_dim, G + k), of every input node, unpadded."""
+    knots, coef = (part.detach().cpu().double().numpy() for part in (layer.grid, layer.coef))
+    counts = zip(knots, coef, intervals(layer), strict=True)
+    return [(t[: count + 1 + 2 * layer.k], c[:, : count + layer.k]) for t, c, count in counts]
+
+
+def set_rows(model: KAN, rows: Sequence[Sequence[tuple[Array, Array]]]) -> KAN:
+    """Give every input node of every layer its knots and coefficients, padded to the longest row of the model."""
+    counts = [[len(t) - 1 - 2 * layer.k for t, _ in nodes] for layer, nodes in zip(model.act_fun, rows, strict=True)]
+    grid = max(map(max, counts))
+    for layer, nodes in zip(model.act_fun, rows, strict=True):
+        padded = [_padded(t, c, grid + 1 + 2 * layer.k) for t, c in nodes]
+        knots, coef = (torch.from_numpy(np.stack(part)) for part in zip(*padded, strict=True))
+        # Copied into torch's own memory: results of MKL depend on how its operands are aligned.
+        layer.grid = torch.nn.Parameter(knots.to(layer.grid, copy=True), requires_grad=False)
+        layer.coef = torch.nn.Parameter(coef.to(layer.coef, copy=True))
+        layer.num = grid
+    model.grid = grid
+    return with_intervals(model, counts)
+
+
+def _padded(t: Array, c: Array, n_knots: int) -> tuple[Array, Array]:
+    """A row with spare knots to the right of its own, whose splines have zero coefficients.
+
+    The spare knots go on at the distance of the row's mean interval: pykan divides by the distances.
+    """
+    spare = n_knots - len(t)
+    step = (t[-1] - t[0]) / (len(t) - 1)
+    return np.append(t, t[-1] + step * np.arange(1, spare + 1)), np.pad(c, ((0, 0), (0, spare)))
 
 
 def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -23,6 +23,7 @@ from kan.spline import curve2coef
 from torch import Tensor
 
 INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
+PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
 
 @contextlib.contextmanager
@@ -64,15 +65,35 @@ def build_model(
     Symbolic functions stay part of the model (a user of a checkpoint may want them), but nothing is ever saved by
     pykan on its own.
     """
-    exact_fit = mock.patch("kan.KANLayer.curve2coef", _curve2coef)
-    with global_random_state_kept(), default_dtype(torch.float32), exact_fit:
+    return _construct(_exact_fit, width, grid, k, seed, dtype, device)
+
+
+def blank_model(
+    width: Sequence[int],
+    grid: int,
+    k: int = 3,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> KAN:
+    """A model whose parameters are still to be given: its splines are zero, which saves pykan's fit of each of them."""
+    return _construct(_no_fit, width, grid, k, 0, dtype, device)
+
+
+def _construct(fit: Callable, width, grid, k, seed, dtype, device) -> KAN:
+    """pykan's model, with `fit` in place of its `curve2coef`."""
+    fitted = mock.patch("kan.KANLayer.curve2coef", fit)
+    with global_random_state_kept(), default_dtype(torch.float32), fitted:
         model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False)
     return quiet(model.type(dtype).to(device))  # pykan's `to` takes a device only
 
 
-def _curve2coef(x: Tensor, y: Tensor, grid: Tensor, k: int) -> Tensor:
+def _exact_fit(x: Tensor, y: Tensor, grid: Tensor, k: int) -> Tensor:
     """pykan's `curve2coef`, in float64 whatever the precision of its arguments."""
     return curve2coef(x.double(), y.double(), grid.double(), k).to(y.dtype)
+
+
+def _no_fit(x: Tensor, y: Tensor, grid: Tensor, k: int) -> Tensor:
+    return torch.zeros(y.shape[1], y.shape[2], grid.shape[1] - k - 1)
 
 
 def quiet(model: KAN) -> KAN:
@@ -133,6 +154,12 @@ def layer_inputs(model: KAN, x: Tensor) -> list[Tensor]:
     return model.acts[:-1]
 
 
+@torch.no_grad()
+def predict(model: KAN, x: Tensor) -> Tensor:
+    """The output of a model, shape (n, 1), for inputs of shape (n, d)."""
+    return torch.cat([model(chunk) for chunk in x.split(PREDICTION_CHUNK)])
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A model by value: training goes on without changing it (pykan's own copies share storage)."""
@@ -152,7 +179,7 @@ class Snapshot:
     def restore(self) -> KAN:
         """Build the model again, on the device and in the precision that it had."""
         coef = self.state["act_fun.0.coef"]
-        model = build_model(self.width, self.grid, self.k, dtype=coef.dtype, device=coef.device)
+        model = blank_model(self.width, self.grid, self.k, dtype=coef.dtype, device=coef.device)
         model.load_state_dict(self.state)
         return with_intervals(model, self.intervals)
 

@@ -25,7 +25,7 @@ PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
 EPOCHS = r"[1-9]\d*"
-DATASET_IDX = r"0|[1-9]\d*"
+NUMBER = r"0|[1-9]\d*"
 
 CHECKPOINTS = ("at_threshold", "final")
 CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
@@ -49,6 +49,8 @@ class Section:
         The model type whose threshold time the others are measured against.
     threshold_time : str or None
         The attribute that holds that time.
+    other_frames : tuple of str
+        The frames, where they are not one per model type.
     """
 
     folder: str
@@ -56,6 +58,11 @@ class Section:
     label: str
     reference: str | None = None
     threshold_time: str | None = None
+    other_frames: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        return self.other_frames or self.model_types
 
 
 SECTIONS = {
@@ -67,9 +74,17 @@ SECTIONS = {
         "baseline",
         "baseline_threshold_time",
     ),
-    "section2_3": Section("sec3_results", ("merge_kan",), "approach"),
+    "section2_3": Section(
+        "sec3_results",
+        ("merge_kan",),
+        "approach",
+        other_frames=("summary", "experts", "selected_experts", "grid_history"),
+    ),
 }
+EPOCHLESS = ("section2_3",)  # sections whose names have no epochs: a run is an expert's and a merged model's trainings
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
+FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
+EXPERT, CONTROL = "expert", "control"  # trainings of section 2.3 beside the merged model's
 
 
 @dataclass(frozen=True)
@@ -99,8 +114,9 @@ class Run:
     def folder(self) -> str:
         return f"{self.results}/{SECTIONS[self.section].folder}"
 
-    def frame(self, model_type: str, suffix: str = "pkl") -> str:
-        return f"{self.folder}/{self.name}_{model_type}.{suffix}"
+    def frame(self, frame: str, suffix: str = "pkl") -> str:
+        """`frame` is a model type, or one of section 2.3's frames."""
+        return f"{self.folder}/{self.name}_{frame}.{suffix}"
 
     def checkpoint_metadata(self) -> str:
         return f"{self.folder}/{self.name}_{CHECKPOINT_METADATA}.pkl"
@@ -120,21 +136,31 @@ class Run:
         """The name of one training, which its log and its benchmark bear too."""
         return f"{self.name}_{model_type}_{dataset_idx}"
 
-    def history(self, model_type: str, dataset_idx: int | str) -> str:
-        return f"{self.results}/{TRAININGS}/{self.training(model_type, dataset_idx)}.json"
+    def expert(self, dataset_idx: int | str, depth: int | str, k: int | str, seed: int | str) -> str:
+        """The name of the training of one expert of section 2.3."""
+        return f"{self.training(EXPERT, dataset_idx)}_d{depth}_k{k}_s{seed}"
+
+    def handover(self, training: str) -> str:
+        """What the training of this name hands to the consolidation."""
+        return f"{self.results}/{TRAININGS}/{training}.json"
+
+    def handover_checkpoint(self, training: str) -> str:
+        """The base of the checkpoint of an expert: it is handed on, not delivered."""
+        return f"{self.results}/{TRAININGS}/{training}"
 
     def log(self, job: str) -> str:
         """The log of a training or a consolidation."""
         return f"{self.results}/logs/{job}.log"
 
-    def benchmark(self, model_type: str, dataset_idx: int | str) -> str:
-        return f"{self.results}/benchmarks/{self.training(model_type, dataset_idx)}.tsv"
+    def benchmark(self, training: str) -> str:
+        return f"{self.results}/benchmarks/{training}.tsv"
 
     def deliverables(self, n_datasets: int) -> list[str]:
         """Every file of the run that the pipeline promises."""
-        model_types = SECTIONS[self.section].model_types
+        section = SECTIONS[self.section]
+        model_types = section.model_types
         return [
-            *(self.frame(model_type, suffix) for model_type in model_types for suffix in FRAME_FORMATS),
+            *(self.frame(frame, suffix) for frame in section.frames for suffix in FRAME_FORMATS),
             self.checkpoint_metadata(),
             *(f for model_type in model_types for i in range(n_datasets) for f in self.checkpoint_files(model_type, i)),
         ]
@@ -142,22 +168,38 @@ class Run:
 
 @dataclass(frozen=True)
 class FileName:
-    """What a file name says. `model_type` is None for the metadata, `dataset_idx` for the frames too."""
+    """What a file name says; None for what it does not.
+
+    Attributes
+    ----------
+    run : Run
+    frame : str or None
+    model_type : str or None
+        Of a training or a checkpoint; `expert` and `control` for the other trainings of section 2.3.
+    dataset_idx : int or None
+    expert : tuple of int or None
+        Hidden layers, order and seed of an expert.
+    """
 
     run: Run
+    frame: str | None = None
     model_type: str | None = None
     dataset_idx: int | None = None
+    expert: tuple[int, int, int] | None = None
 
 
 _RUN = rf"(?P<section>{'|'.join(SECTIONS)})_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
-_TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{DATASET_IDX})"
+_TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
 _PATTERNS = [
     re.compile(pattern)
     for pattern in (
-        rf"{_RUN}_(?P<model_type>{'|'.join(MODEL_TYPES)})\.({'|'.join(FRAME_FORMATS)})",
+        rf"{_RUN}_(?P<frame>{'|'.join(FRAMES)})\.({'|'.join(FRAME_FORMATS)})",
         rf"{_RUN}_{CHECKPOINT_METADATA}\.pkl",
         rf"{_RUN}_{_TRAINING}_({'|'.join(CHECKPOINTS)})_({'|'.join(map(re.escape, CHECKPOINT_FILES))})",
         rf"{_RUN}_{_TRAINING}(\.json)?",
+        rf"{_RUN}_(?P<model_type>{CONTROL})_(?P<dataset_idx>{NUMBER})(\.json)?",
+        rf"{_RUN}_(?P<model_type>{EXPERT})_(?P<dataset_idx>{NUMBER})"
+        rf"_d(?P<depth>{NUMBER})_k(?P<k>{NUMBER})_s(?P<seed>{NUMBER})(\.json|_config\.yml|_state|_cache_data)?",
     )
 ]
 
@@ -172,26 +214,42 @@ def parse(path: str | Path) -> FileName:
     """
     name = Path(path).name
     for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):
-        found = match.groupdict()
-        if not is_timestamp(found["timestamp"]):
-            raise InputError(f"{path}: found {found['timestamp']!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-        section, model_type, index = found["section"], found.get("model_type"), found.get("dataset_idx")
-        allowed = SECTIONS[section].model_types
-        if model_type is not None and model_type not in allowed:
-            raise InputError(f"{path}: found model type {model_type!r}; allowed in {section}: {', '.join(allowed)}")
-        epochs = found["epochs"] and int(found["epochs"])
-        run = Run(section, found["timestamp"], epochs)
-        return FileName(run, model_type, None if index is None else int(index))
+        return _file_name(path, match.groupdict())
     raise InputError(
-        f"{path}: no such result; allowed: SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by MODELTYPE.pkl, "
-        f"MODELTYPE.parquet, {CHECKPOINT_METADATA}.pkl or "
+        f"{path}: no such result; allowed: SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by FRAME.pkl, "
+        f"FRAME.parquet, {CHECKPOINT_METADATA}.pkl or "
         f"MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), "
-        f"with SECTION one of {', '.join(SECTIONS)} and MODELTYPE one of {', '.join(MODEL_TYPES)}"
+        f"with SECTION one of {', '.join(SECTIONS)} (the last without _eEPOCHS), MODELTYPE one of "
+        f"{', '.join(MODEL_TYPES)} and FRAME a model type or one of {', '.join(SECTIONS['section2_3'].frames)}"
     )
 
 
-def check_target(target: str, rules: Iterable[str], sections: Iterable[str], n_datasets: int) -> None:
-    """Check that `target` is one of `rules`, or the path of a file of a run of one of `sections`.
+def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
+    if not is_timestamp(found["timestamp"]):
+        raise InputError(f"{path}: found {found['timestamp']!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
+    section, epochs = found["section"], found["epochs"] and int(found["epochs"])
+    frame, model_type, index = (found.get(part) for part in ("frame", "model_type", "dataset_idx"))
+    others = (EXPERT, CONTROL) if section == "section2_3" else ()
+    for word, value, allowed in (
+        ("frame", frame, SECTIONS[section].frames),
+        ("model type", model_type, SECTIONS[section].model_types + others),
+    ):
+        if value is not None and value not in allowed:
+            raise InputError(f"{path}: found {word} {value!r}; allowed in {section}: {', '.join(allowed)}")
+    if epochs is not None and section in EPOCHLESS:
+        raise InputError(f"{path}: found {epochs} epochs; allowed: {section}_{found['timestamp']}_…, without epochs")
+    expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
+    run = Run(section, found["timestamp"], epochs)
+    return FileName(run, frame, model_type, None if index is None else int(index), expert)
+
+
+def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: Iterable[tuple[int, int, int]]) -> None:
+    """Check that `target` is one of `rules`, or the path of a file of a run.
+
+    Parameters
+    ----------
+    experts : iterable of (hidden layers, order, seed)
+        Those that are configured.
 
     Raises
     ------
@@ -203,18 +261,27 @@ def check_target(target: str, rules: Iterable[str], sections: Iterable[str], n_d
     if "/" not in target and "." not in target:
         raise InputError(f"target: found {target!r}; allowed: {', '.join(rules)}, or the path of a file of a run")
     name = parse(target)
-    run = name.run
-    if run.section not in sections:
-        raise InputError(f"{target}: found section {run.section!r}; allowed: {', '.join(sections)}")
-    if run.epochs is None:
+    run, index = name.run, name.dataset_idx
+    if run.epochs is None and run.section not in EPOCHLESS:
         raise InputError(f"{target}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
-    if name.dataset_idx is not None and name.dataset_idx >= n_datasets:
-        raise InputError(f"{target}: found dataset {name.dataset_idx}; allowed: 0 to {n_datasets - 1}")
-    histories = [run.history(name.model_type, name.dataset_idx)] if name.dataset_idx is not None else []
-    allowed = run.deliverables(n_datasets) + histories
+    if index is not None and index >= n_datasets:
+        raise InputError(f"{target}: found dataset {index}; allowed: 0 to {n_datasets - 1}")
+    if name.expert is not None and name.expert not in experts:
+        raise InputError(f"{target}: found an expert that is not configured; allowed: " + _experts(experts))
+    if name.expert is not None:
+        training = run.expert(index, *name.expert)
+        base = run.handover_checkpoint(training)
+        allowed = [run.handover(training), *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
+    else:
+        trainings = [run.training(name.model_type, index)] if index is not None else []
+        allowed = run.deliverables(n_datasets) + [run.handover(training) for training in trainings]
     if target not in allowed:
         right = next((file for file in allowed if Path(file).name == Path(target).name), None)
         raise InputError(f"{target}: no such result; allowed: {right or run.folder + '/…'}")
+
+
+def _experts(experts: Iterable[tuple[int, int, int]]) -> str:
+    return ", ".join(f"d{depth}_k{k}_s{seed}" for depth, k, seed in experts)
 
 
 def new_timestamp() -> str:

@@ -57,7 +57,7 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     rows = []
     for value, seed, changed in configs:
         for dataset_idx, dataset in enumerate(changed["datasets"]):
-            trainer = Trainer(training_settings(changed, model_type, dataset_idx))
+            trainer = Trainer(training_settings(changed, "section2_1", model_type, dataset_idx))
             training = trainer.train(changed["epochs"])
             variance = trainer.dataset.test_label.var().item()
             loss = training.at_threshold.row["test_loss"] / variance

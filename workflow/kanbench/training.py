@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from kan import KAN
 
-from kanbench.datasets import make_dataset
-from kanbench.engine import make_engine
+from kanbench.datasets import Dataset, make_dataset
+from kanbench.engine import Engine, make_engine
 from kanbench.errors import InputError
 from kanbench.grids import make_policy
 from kanbench.models import Snapshot, build_model, count_parameters
 from kanbench.optimizers import make_optimizer
 from kanbench.problems import PROBLEMS
+from kanbench.stopping import make_stop_rule
 from kanbench.threshold import Threshold
 
 Row = dict[str, Any]
@@ -45,13 +47,16 @@ class Training:
         Where it ran: `cpu` or `cuda`.
     history : list of rows
         One per epoch that ran and ended with finite losses.
+    untrained : Checkpoint
+        Epoch 0.
     at_threshold, final : Checkpoint
-        Before the first epoch has ended well, the untrained model as epoch 0.
+        Before the first epoch has ended well, the untrained model.
     stopped : str or None
         Why it ended early.
     """
 
     device: str
+    untrained: Checkpoint
     at_threshold: Checkpoint
     final: Checkpoint
     history: list[Row] = field(default_factory=list)
@@ -83,7 +88,9 @@ class Trainer:
     Parameters
     ----------
     settings : dict
-        As `training_settings` returns them.
+        As `kanbench.config.training_settings` returns them.
+    model : KAN, optional
+        Where to begin; by default the model that the settings describe. It is changed.
 
     Raises
     ------
@@ -91,21 +98,25 @@ class Trainer:
         The device is not there.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], model: KAN | None = None) -> None:
         self.device = resolve_device(settings["device"])
-        dtype = getattr(torch, settings["dtype"])
-        problem = PROBLEMS[settings["problem"]]
-        self.dataset = make_dataset(problem, **settings["data"], dtype=dtype, device=self.device)
-        self.sizes = settings["grids"]["sizes"]
-        self.policy = make_policy(settings["grids"]["policy"], settings["grids"]["update_every"])
-        self.model_settings = {**settings["model"], "seed": settings["seed"], "dtype": dtype, "device": self.device}
-        self.model = build_model(grid=self.sizes[0], **self.model_settings)
+        self.dataset = make_data(settings)
+        grids = dict(settings["grids"])
+        self.sizes = grids.pop("sizes")
+        self.policy = make_policy(**grids)
+        if model is None:
+            dtype = getattr(torch, settings["dtype"])
+            start = {"grid": self.sizes[0], "seed": settings["seed"], "dtype": dtype, "device": self.device}
+            model = build_model(**settings["model"], **start)
+        self.model = model
         self.engine_name = settings["engine"]
-        self.engine = self._make_engine()
+        self.engine = self._make_engine(self.model)
         self.evals_of_earlier_stages = 0
         self.optimizer_settings = settings["optimizer"]
         self.optimizer = make_optimizer(**self.optimizer_settings)
         self.threshold = Threshold(**settings["threshold"])
+        self.stop_rules = [make_stop_rule(**rule) for rule in settings["stop"]]
+        self.evaluate_every = settings["evaluate_every"]
         self.clock = Stopwatch(self.device)
         self._warm_up()
 
@@ -114,26 +125,31 @@ class Trainer:
 
         torch imports and compiles on first use (its optimizers alone take seconds), which is not training.
         """
-        model, data = build_model(grid=self.sizes[0], **self.model_settings), self.dataset
+        model = Snapshot.of(self.model).restore()
         optimizer = make_optimizer(**self.optimizer_settings)
-        optimizer.restart(make_engine(self.engine_name, model, data.train_input, data.train_label))
+        optimizer.restart(self._make_engine(model))
         optimizer.step()
-        self.policy.refine(model, self.sizes[0] + 1, data.train_input)
+        self.policy.refine(model, model.grid + 1, self.dataset.train_input)
 
     def train(self, epochs: int, report: Report = lambda row: None) -> Training:
         """Train on every grid for `epochs` steps of the optimizer; `report` is given every row as it is known."""
-        untrained = self._checkpoint(self._row(0))
+        self.policy.begin(self.model, self.dataset.train_input)
+        untrained = self._checkpoint(self._row(0, self.sizes[0]))
         if not _is_finite(untrained.row):
             raise InputError(f"the loss of the untrained model is not finite: {untrained.row}")
-        training = Training(self.device, at_threshold=untrained, final=untrained)
-        for epoch in range(1, epochs * len(self.sizes) + 1):
+        training = Training(self.device, untrained, at_threshold=untrained, final=untrained)
+        last_epoch = epochs * len(self.sizes)
+        for epoch in range(1, last_epoch + 1):
             stage, epoch_of_stage = divmod(epoch - 1, epochs)
             with self.clock:
                 if epoch_of_stage == 0:
-                    self._begin_stage(self.sizes[stage])
-                self.policy.update(self.model, epoch_of_stage, self.dataset.train_input)
+                    self._begin_stage(stage)
+                if self.policy.update(self.model, epoch_of_stage, self.dataset.train_input):
+                    self.engine.grids_changed()
                 self.optimizer.step()
-            row = self._row(epoch)
+            if epoch % self.evaluate_every and epoch < last_epoch:
+                continue
+            row = self._row(epoch, self.sizes[stage])
             if not _is_finite(row):
                 training.stopped = f"epoch {epoch} ended with a loss that is not finite"
                 break
@@ -142,23 +158,30 @@ class Trainer:
             if self.threshold.update(row["test_loss"]):
                 training.at_threshold = training.final
             report(row)
+            training.stopped = self._reason_to_stop(row, last_of_stage=epoch_of_stage == epochs - 1)
+            if training.stopped:
+                break
         return training
 
-    def _begin_stage(self, grid: int) -> None:
-        if grid != self.model.grid:
-            self.model = self.policy.refine(self.model, grid, self.dataset.train_input)
+    def _begin_stage(self, stage: int) -> None:
+        if stage > 0:
+            self.model = self.policy.refine(self.model, self.sizes[stage], self.dataset.train_input)
             self.evals_of_earlier_stages += self.engine.n_evals
-            self.engine = self._make_engine()
+            self.engine = self._make_engine(self.model)
         self.optimizer.restart(self.engine)
 
-    def _make_engine(self):
-        return make_engine(self.engine_name, self.model, self.dataset.train_input, self.dataset.train_label)
+    def _make_engine(self, model: KAN) -> Engine:
+        return make_engine(self.engine_name, model, self.dataset.train_input, self.dataset.train_label)
 
-    def _row(self, epoch: int) -> Row:
+    def _reason_to_stop(self, row: Row, last_of_stage: bool) -> str | None:
+        # Every rule must see every row.
+        return next(filter(None, [rule.update(row, last_of_stage) for rule in self.stop_rules]), None)
+
+    def _row(self, epoch: int, grid: int) -> Row:
         """The history's row for the model as it is; none of this counts as training."""
         data = self.dataset
         return {
-            "grid_size": self.model.grid,
+            "grid_size": grid,
             "epoch": epoch,
             "train_loss": self._mse(data.train_input, data.train_label),
             "test_loss": self._mse(data.test_input, data.test_label),
@@ -166,6 +189,7 @@ class Trainer:
             "time": self.clock.seconds,
             "n_evals": self.evals_of_earlier_stages + self.engine.n_evals,
             "num_params": count_parameters(self.model),
+            **self.policy.columns,
         }
 
     def _mse(self, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -173,6 +197,12 @@ class Trainer:
 
     def _checkpoint(self, row: Row) -> Checkpoint:
         return Checkpoint(row, Snapshot.of(self.model))
+
+
+def make_data(settings: dict[str, Any]) -> Dataset:
+    """The samples that the settings of a training describe."""
+    problem, dtype = PROBLEMS[settings["problem"]], getattr(torch, settings["dtype"])
+    return make_dataset(problem, **settings["data"], dtype=dtype, device=resolve_device(settings["device"]))
 
 
 def _is_finite(row: Row) -> bool:

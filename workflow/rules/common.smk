@@ -5,12 +5,20 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 
 from kanbench import naming
-from kanbench.config import canonical_json, check, check_device, training_settings
+from kanbench.config import (
+    canonical_json,
+    check,
+    check_device,
+    expert_settings,
+    experts,
+    merge_settings,
+    training_settings,
+)
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 
-TARGET_RULES = ("all", "section2_1")
+TARGET_RULES = ("all", *SECTIONS)
 
 
 def checked(function, *arguments):
@@ -59,23 +67,60 @@ def requested_targets():
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
     for target in TARGETS:
-        naming.check_target(target, TARGET_RULES, ["section2_1"], len(config["datasets"]))
+        naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config))
 
 
 def deliverables(section):
     """Every file of the current run of a section."""
-    return Run(section, TIMESTAMP, config["epochs"]).deliverables(len(config["datasets"]))
+    epochs = None if section in naming.EPOCHLESS else config["epochs"]
+    return Run(section, TIMESTAMP, epochs).deliverables(len(config["datasets"]))
 
 
-def histories(section, model_types):
-    """What the trainings of the model types, on all datasets, hand over; for a run still to be named."""
-    run = Run(section, "{timestamp}", "{epochs}")
-    return [run.history(model_type, i) for model_type in model_types for i in range(len(config["datasets"]))]
+def handovers(run, model_types):
+    """What the trainings of the model types, on all datasets, hand over."""
+    return [run.handover(run.training(m, i)) for m in model_types for i in range(len(config["datasets"]))]
 
 
-def settings_json(wildcards):
-    """The settings of a training as one line: Snakemake compares it, and the command is given it."""
-    return canonical_json(training_settings(config, wildcards.model_type, int(wildcards.dataset_idx)))
+def expert_handovers(run, dataset_idx):
+    """What the trainings of all experts of a dataset hand over."""
+    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+
+
+def merge_frame_inputs(wildcards):
+    """The trainings that a frame of section 2.3 is made from."""
+    run = Run("section2_3", wildcards.timestamp)
+    inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
+    if wildcards.frame != "experts":
+        inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)
+    if wildcards.frame == "summary":
+        inputs["controls"] = handovers(run, [naming.CONTROL])
+    return inputs
+
+
+def merge_frame_options(wildcards, input):
+    """The same as options of the command."""
+    return [word for part, files in input.items() for word in (f"--{part}", *files)]
+
+
+def settings_of(section):
+    """The function that gives a training of the section its settings as one line.
+
+    Snakemake compares the line, and the command is given it.
+    """
+    return lambda wildcards: canonical_json(
+        training_settings(config, section, wildcards.model_type, int(wildcards.dataset_idx))
+    )
+
+
+def expert_json(wildcards):
+    """The same for an expert."""
+    numbers = (int(getattr(wildcards, name)) for name in ("dataset_idx", "depth", "k", "seed"))
+    return canonical_json(expert_settings(config, *numbers))
+
+
+def merge_json(wildcards):
+    """The same for a merged model and its control."""
+    return canonical_json(merge_settings(config, int(wildcards.dataset_idx)))
 
 
 config = checked(check, config)
@@ -87,5 +132,9 @@ checked(check_targets)
 wildcard_constraints:
     timestamp=naming.TIMESTAMP,
     epochs=naming.EPOCHS,
-    model_type="|".join(SECTIONS["section2_1"].model_types),
+    model_type="|".join(naming.MODEL_TYPES),
+    frame="|".join(SECTIONS["section2_3"].frames),
+    depth=naming.NUMBER,
+    k=naming.NUMBER,
+    seed=naming.NUMBER,
     dataset_idx="|".join(map(str, range(len(config["datasets"])))),

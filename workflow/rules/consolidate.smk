@@ -1,38 +1,68 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
+for section in ("section2_1", "section2_2"):
+    RUN = Run(section, "{timestamp}", "{epochs}")
 
-rule frame_section2_1:
+    rule:
+        name:
+            f"frame_{section}"
+        input:
+            trainings=handovers(RUN, ["{model_type}"]),
+            reference=handovers(RUN, [SECTIONS[section].reference]),
+        output:
+            [RUN.frame("{model_type}", suffix) for suffix in naming.FRAME_FORMATS],
+        log:
+            RUN.log(f"{RUN.name}_{{model_type}}"),
+        conda:
+            "../../envs/kanbench.yaml"
+        resources:
+            mem_mb=500,
+            runtime=5,
+        message:
+            "Consolidating the trainings of {wildcards.model_type}"
+        shell:
+            "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
+
+
+rule frame_section2_3:
     input:
-        trainings=histories("section2_1", ["{model_type}"]),
-        reference=histories("section2_1", [SECTIONS["section2_1"].reference]),
+        unpack(merge_frame_inputs),
     output:
-        [RUN.frame("{model_type}", suffix) for suffix in naming.FRAME_FORMATS],
+        [Run("section2_3", "{timestamp}").frame("{frame}", suffix) for suffix in naming.FRAME_FORMATS],
     log:
-        RUN.log(f"{RUN.name}_{{model_type}}"),
+        Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_{frame}"),
     conda:
         "../../envs/kanbench.yaml"
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        n_selected=config["merge_kan"]["n_selected"],
+        trainings=merge_frame_options,
     message:
-        "Consolidating the trainings of {wildcards.model_type}"
+        "Consolidating the trainings of experts and merged models: {wildcards.frame}"
     shell:
-        "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
+        "python -m kanbench merge-frame {output} --n-selected {params.n_selected} {params.trainings} > {log} 2>&1"
 
 
-rule metadata_section2_1:
-    input:
-        histories("section2_1", SECTIONS["section2_1"].model_types),
-    output:
-        RUN.checkpoint_metadata(),
-    log:
-        RUN.log(f"{RUN.name}_{naming.CHECKPOINT_METADATA}"),
-    conda:
-        "../../envs/kanbench.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    message:
-        "Consolidating the metadata of all checkpoints"
-    shell:
-        "python -m kanbench metadata {output} --trainings {input} > {log} 2>&1"
+for section in SECTIONS:
+    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+
+    rule:
+        name:
+            f"metadata_{section}"
+        input:
+            handovers(RUN, SECTIONS[section].model_types),
+        output:
+            RUN.checkpoint_metadata(),
+        log:
+            RUN.log(f"{RUN.name}_{naming.CHECKPOINT_METADATA}"),
+        conda:
+            "../../envs/kanbench.yaml"
+        resources:
+            mem_mb=500,
+            runtime=5,
+        message:
+            "Consolidating the metadata of all checkpoints"
+        shell:
+            "python -m kanbench metadata {output} --trainings {input} > {log} 2>&1"

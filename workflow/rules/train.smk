@@ -1,27 +1,29 @@
-"""One job trains one model type on one dataset."""
+"""One job trains one model type on one dataset: sections 2.1 and 2.2."""
 
-RUN = Run("section2_1", "{timestamp}", "{epochs}")
-TRAINING = RUN.training("{model_type}", "{dataset_idx}")
+for section in ("section2_1", "section2_2"):
+    RUN = Run(section, "{timestamp}", "{epochs}")
+    TRAINING = RUN.training("{model_type}", "{dataset_idx}")
 
-
-rule train_section2_1:
-    output:
-        checkpoints=RUN.checkpoint_files("{model_type}", "{dataset_idx}"),
-        history=RUN.history("{model_type}", "{dataset_idx}"),
-    log:
-        RUN.log(TRAINING),
-    benchmark:
-        RUN.benchmark("{model_type}", "{dataset_idx}")
-    conda:
-        "../../envs/kanbench.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    params:
-        name=TRAINING,
-        settings=settings_json,
-    message:
-        "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}, {wildcards.epochs} epochs per grid"
-    shell:
-        "python -m kanbench train {params.name} --settings {params.settings:q} > {log} 2>&1"
+    rule:
+        name:
+            f"train_{section}"
+        output:
+            checkpoints=RUN.checkpoint_files("{model_type}", "{dataset_idx}"),
+            history=RUN.handover(TRAINING),
+        log:
+            RUN.log(TRAINING),
+        benchmark:
+            RUN.benchmark(TRAINING)
+        conda:
+            "../../envs/kanbench.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=60,
+        params:
+            name=TRAINING,
+            settings=settings_of(section),
+        message:
+            "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}, {wildcards.epochs} epochs per grid"
+        shell:
+            "python -m kanbench train {params.name} --settings {params.settings:q} > {log} 2>&1"

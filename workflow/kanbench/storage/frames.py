@@ -29,6 +29,10 @@ COLUMNS = {
     "num_params": "int64",
 }
 
+MORE_COLUMNS = {
+    "section2_2": {"attribution_threshold": "float64", "important_neurons": "int64", "total_neurons": "int64"},
+}
+
 
 def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) -> pd.DataFrame:
     """The frame of one model type.
@@ -47,9 +51,10 @@ def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) ->
     """
     _check_alike(trainings, reference)
     section = SECTIONS[trainings[0]["section"]]
-    parts = [_history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
-    frame = pd.concat(parts, ignore_index=True).astype(COLUMNS)
-    frame[section.label] = trainings[0]["model_type"]
+    parts = [history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
+    more = MORE_COLUMNS.get(trainings[0]["section"], {})
+    frame = pd.concat(parts, ignore_index=True).astype(COLUMNS | more)
+    frame.insert(len(COLUMNS), section.label, trainings[0]["model_type"])
     frame.attrs = _attrs(trainings[0], reference)
     return portable(frame)
 
@@ -64,15 +69,17 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
-def _history(training: Handover) -> pd.DataFrame:
-    frame = pd.DataFrame(training["history"], columns=[c for c in COLUMNS if c not in _DERIVED])
+def history(training: Handover) -> pd.DataFrame:
+    """The history of one training, one row per epoch."""
+    columns = [*COLUMNS, *MORE_COLUMNS.get(training["section"], ())]
+    frame = pd.DataFrame(training["history"], columns=[c for c in columns if c not in _DERIVED])
     frame["dataset_idx"], frame["dataset_name"] = training["dataset_idx"], training["dataset_name"]
     stages = frame.groupby("grid_size", sort=False)["time"]
     ends = stages.max()
     seconds = ends - ends.shift(fill_value=0.0)
     frame["total_time"] = frame["grid_size"].map(seconds)
     frame["time_per_epoch"] = frame["total_time"] / stages.transform("size")
-    return frame[list(COLUMNS)]
+    return frame[columns]
 
 
 _DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")

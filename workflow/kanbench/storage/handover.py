@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 Handover = dict[str, Any]
 
+VARYING = ("problem",)
+VARYING_EXPERTS = ("problem", "model", "seed")
 
-def handover(name: FileName, settings: dict[str, Any], training: Training) -> Handover:
+
+def handover(name: FileName, settings: dict[str, Any], training: Training, **more: Any) -> Handover:
     """The hand-over of one training.
 
     Parameters
@@ -31,6 +35,8 @@ def handover(name: FileName, settings: dict[str, Any], training: Training) -> Ha
         What was trained.
     training : Training
         What came of it.
+    **more
+        What else the consolidation has to know of this kind of training.
     """
     return {
         "section": name.run.section,
@@ -41,24 +47,26 @@ def handover(name: FileName, settings: dict[str, Any], training: Training) -> Ha
         "dataset_name": settings["problem"],
         "device": training.device,
         "settings": settings,
-        "provenance": provenance(settings),
+        "provenance": provenance(settings, VARYING if name.expert is None else VARYING_EXPERTS),
         "stopped": training.stopped,
         "checkpoints": {checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
         "history": training.history,
+        **more,
     }
 
 
-def provenance(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a rerun needs and nothing else in a frame tells; the same for all datasets of a model type."""
+def provenance(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> dict[str, Any]:
+    """What a rerun needs and nothing else in a frame tells; the same for all trainings of a frame.
+
+    `varying` are the settings in which these differ.
+    """
     return {
-        "seed": settings["seed"],
-        "dtype": settings["dtype"],
-        "engine": settings["engine"],
+        **{key: settings[key] for key in ("seed", "dtype", "engine") if key not in varying},
         "python": platform.python_version(),
         "torch": version("torch"),
         "pykan": version("pykan"),
         "kanbench": kanbench.__version__,
-        "config_digest": digest({key: value for key, value in settings.items() if key != "problem"}),
+        "config_digest": digest({key: value for key, value in settings.items() if key not in varying}),
     }
 
 

@@ -59,7 +59,8 @@ def save_run(
     Parameters
     ----------
     results : dict
-        A frame for every model type. The frames are not changed.
+        A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and `grid_history`.
+        The frames are not changed.
     section : str
         `section2_1`, `section2_2` or `section2_3`.
     checkpoints : dict, optional
@@ -90,21 +91,26 @@ def save_run(
         raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
-    for model_type in [*results, *(checkpoints or {}), *(models or {})]:
-        if model_type not in SECTIONS[section].model_types:
-            allowed = ", ".join(SECTIONS[section].model_types)
-            raise InputError(f"save_run: found model type {model_type!r}; allowed in {section}: {allowed}")
+    frames, model_types = SECTIONS[section].frames, SECTIONS[section].model_types
+    for word, names, allowed in (
+        ("frame", results, frames),
+        ("model type", [*(checkpoints or {}), *(models or {})], model_types),
+    ):
+        for name in names:
+            if name not in allowed:
+                raise InputError(f"save_run: found {word} {name!r}; allowed in {section}: {', '.join(allowed)}")
     checkpoint_metadata, weights = _separated(checkpoints or {})
     weights += [(m, i, "final", model) for m, per_dataset in (models or {}).items() for i, model in per_dataset.items()]
     for model_type, dataset_idx, _, model in weights:
         if model.cache_data is None:
             raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
 
-    for model_type, frame in results.items():
+    for name, frame in results.items():
         saved = frame.copy()
+        model_type = name if name in model_types else model_types[0]
         saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
         for suffix in FRAME_FORMATS:
-            write_frame(saved, run.frame(model_type, suffix))
+            write_frame(saved, run.frame(name, suffix))
     for model_type, dataset_idx, name, model in weights:
         _write_model(run.checkpoint(model_type, dataset_idx, name), model)
     if checkpoints is not None:
@@ -236,7 +242,7 @@ def load_run(
     Returns
     -------
     results : dict
-        `{model_type: frame}`, in the order of plots and tables.
+        `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame, "experts": …}`.
     meta : dict
         The attrs on which all frames agree.
     models : dict
@@ -244,10 +250,10 @@ def load_run(
     """
     run = find_run(section, timestamp, epochs, results_dir)
     results = {}
-    for model_type in SECTIONS[section].model_types:
-        path = next((p for suffix in FRAME_FORMATS if Path(p := run.frame(model_type, suffix)).exists()), None)
+    for name in SECTIONS[section].frames:
+        path = next((p for suffix in FRAME_FORMATS if Path(p := run.frame(name, suffix)).exists()), None)
         if path is not None:
-            results[model_type] = read_frame(path)
+            results[name] = read_frame(path)
     if not results:
         raise InputError(f"{run.folder}/{run.name}: no frames; allowed: a run with at least one")
     meta = _agreed([frame.attrs for frame in results.values()])

@@ -1,0 +1,174 @@
+"""Experts, their selection and weights, the merged model's training, and its control."""
+
+import pytest
+import torch
+
+from kanbench.config import expert_settings, experts, merge, merge_settings
+from kanbench.experts import dependencies, train_expert
+from kanbench.merge_kan import control_width, ensemble_weights, train_control, train_merged
+from kanbench.models import build_model, count_parameters, intervals, predict
+from kanbench.selection import select_experts
+from kanbench.training import make_data
+
+SMALL = {
+    "data": {"train_num": 150, "test_num": 100, "dense_num": 300},
+    "experts": {"depths": [1, 2], "seeds": [1], "steps": 15, "evaluate_every": 5},
+    "merge_kan": {"n_selected": 3, "valid_num": 120, "grids": [5, 8], "epochs": 3},
+}
+
+
+def expert(valid_loss, dependencies="0,1"):
+    return {"valid_loss": valid_loss, "dependencies": dependencies}
+
+
+@pytest.mark.parametrize(
+    ("pool", "n_selected", "selected"),
+    [
+        ([expert(3), expert(1), expert(2)], 2, [1, 2]),
+        ([expert(1), expert(2), expert(9, "0"), expert(3)], 2, [0, 2]),  # one of every pattern
+        ([expert(1), expert(2), expert(9, "0"), expert(3)], 3, [0, 1, 2]),  # then the best of the rest
+        ([expert(5, "0"), expert(4, "1"), expert(3, ""), expert(9)], 2, [2, 1]),  # more patterns than places
+        ([expert(float("nan")), expert(2), expert(1e9)], 2, [1, 2]),
+        ([expert(1), expert(1), expert(1)], 2, [0, 1]),  # ties in the order of the experts
+        ([expert(1)], 5, [0]),
+    ],
+)
+def test_selection(pool, n_selected, selected):
+    assert select_experts(pool, n_selected) == selected
+
+
+def test_dependencies():
+    model = build_model([3, 5, 1], 5)
+    x = torch.rand(100, 3, dtype=torch.float64) * 2 - 1
+    assert dependencies(model, x, 0.01) == "0,1,2"
+    model.act_fun[0].mask.data[1] = 0
+    assert dependencies(model, x, 0.01) == "0,2"
+    assert dependencies(model, x, 100.0) == ""
+
+
+@pytest.fixture(scope="module")
+def small(config):
+    return merge(config, SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained(small):
+    """All experts on one dataset: what is known of each, and the models."""
+    known, models = [], []
+    for numbers in experts(small):
+        training, expert = train_expert(expert_settings(small, 1, *numbers))
+        known.append(expert)
+        models.append(training.final.snapshot)
+    return known, models
+
+
+def test_what_is_known_of_an_expert(small, trained):
+    known, models = trained
+    data = make_data(merge_settings(small, 1))
+    assert [(e["depth"], e["k"], e["seed"]) for e in known] == [(1, 2, 1), (1, 3, 1), (2, 2, 1), (2, 3, 1)]
+    for expert, snapshot in zip(known, models, strict=True):
+        model = snapshot.restore()
+        assert expert["num_params"] == count_parameters(model)
+        assert expert["dependencies"] == "0,1"
+        assert expert["steps"] == 15
+        for sample in ("train", "test", "valid"):
+            x, y = getattr(data, f"{sample}_input"), getattr(data, f"{sample}_label")
+            assert (predict(model, x) - y).square().mean().item() == pytest.approx(expert[f"{sample}_loss"], rel=1e-9)
+
+
+def test_the_validation_sample_is_neither_of_training_nor_of_test(small):
+    data = make_data(merge_settings(small, 1))
+    assert len(data.valid_input) == 120
+    others = torch.cat([data.train_input, data.test_input])
+    assert (torch.cdist(data.valid_input, others) > 0).all()
+    assert not torch.equal(data.valid_input[:100], data.test_input)
+    assert make_data(expert_settings(small, 1, 1, 2, 1)).valid_input.equal(data.valid_input)
+
+
+def test_experts_end_when_they_stagnate(small):
+    settings = expert_settings(small, 1, 1, 3, 1)
+    stop = [{"rule": "stagnation", "epochs": 5, "tolerance": 0.999}]
+    training, expert = train_expert({**settings, "stop": stop})
+    assert expert["steps"] == 10
+    assert "fallen by less than 0.999 of itself in 5 epochs" in training.stopped
+
+
+def test_least_squares_weights(small, trained):
+    data = make_data(merge_settings(small, 1))
+    models = [snapshot.restore() for snapshot in trained[1]]
+    outputs = torch.cat([predict(model, data.valid_input) for model in models], dim=1)
+
+    def loss(weights):
+        return (outputs @ torch.tensor(weights, dtype=torch.float64)[:, None] - data.valid_label).square().mean()
+
+    weights = ensemble_weights(models, data, "least_squares")
+    wanted = torch.linalg.solve(outputs.T @ outputs, outputs.T @ data.valid_label).squeeze(1)
+    torch.testing.assert_close(torch.tensor(weights, dtype=torch.float64), wanted, rtol=1e-6, atol=1e-8)
+    mean = ensemble_weights(models, data, "mean")
+    assert mean == [0.25] * 4
+    singles = [[float(i == j) for j in range(4)] for i in range(4)]
+    assert loss(weights) < min(loss(other) for other in [mean, *singles])
+    assert sum(ensemble_weights([models[0]] * 2, data, "least_squares")) == pytest.approx(  # any split will do
+        ensemble_weights([models[0]], data, "least_squares")[0]
+    )
+
+
+def merged_with(small, trained, **over):
+    settings = merge_settings(merge(small, {"merge_kan": over}), 1)
+    return settings, *train_merged(settings, trained[0], lambda i: trained[1][i].restore())
+
+
+def test_the_merged_model_begins_as_the_ensemble(small, trained):
+    known, _ = trained
+    _, training, merging = merged_with(small, trained)
+    assert merging["initial_dense_mse"] == pytest.approx(merging["ensemble_dense_mse"], rel=1e-6)
+    assert merging["initial_num_params"] == training.untrained.row["num_params"]
+    selected = [(e["depth"], e["k"], e["seed"]) for e in merging["selected"]]
+    assert selected == [(known[i]["depth"], known[i]["k"], 1) for i in select_experts(known, 3)]
+    assert [row["epoch"] for row in training.history] == [1, 2, 3, 4, 5, 6]
+    assert [row["grid_size"] for row in training.history] == [5] * 3 + [8] * 3
+    assert training.final.row["train_loss"] < training.untrained.row["train_loss"]
+    model = training.final.snapshot.restore()
+    assert count_parameters(model) == training.final.row["num_params"]
+    assert all(count >= 8 for layer in model.act_fun for count in intervals(layer))
+
+
+def test_the_mean_as_weights(small, trained):
+    _, _, merging = merged_with(small, trained, weights="mean")
+    assert [expert["weight"] for expert in merging["selected"]] == [1 / 3] * 3
+    assert merging["initial_dense_mse"] == pytest.approx(merging["ensemble_dense_mse"], rel=1e-6)
+
+
+def test_merging_in_stages(small, trained):
+    _, at_once, _ = merged_with(small, trained)
+    _, training, merging = merged_with(small, trained, via=[2])
+    assert len(merging["selected"]) == 3
+    assert training.final.snapshot.width[2:] == at_once.final.snapshot.width[2:]  # in front inputs are handed on
+    assert training.untrained.row["train_loss"] < at_once.untrained.row["train_loss"]  # the parts have been trained
+
+
+def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
+    for control in ("merged", "all"):
+        settings, training, merging = merged_with(small, trained, control=control)
+        merged = {**training.final.row, "width": merging["width"]}
+        alone = train_control(settings, merged, trained[0])
+        width, row = alone.final.snapshot.width, alone.final.row
+        assert len(width) == len(merging["width"])
+        assert row["grid_size"] == merged["grid_size"]
+        assert row["num_params"] == pytest.approx(merged["num_params"], rel=0.15)
+        evaluations = merged["n_evals"]
+        if control == "all":
+            evaluations += sum(e["n_evals"] * e["num_params"] for e in trained[0]) / merged["num_params"]
+        assert row["n_evals"] == pytest.approx(evaluations, rel=0.2)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_control_width(depth):
+    width = control_width(2, depth, 1, 25, 5000)
+    assert len(width) == depth + 2
+    hidden = width[1]
+
+    def distance(hidden):
+        return abs(count_parameters(build_model([2, *[hidden] * depth, 1], 20)) - 5000)
+
+    assert distance(hidden) <= min(distance(hidden - 1), distance(hidden + 1))

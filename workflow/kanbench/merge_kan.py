@@ -1,0 +1,122 @@
+"""Merge_KAN: experts are selected, merged into one wider model, and the merged model is trained through the grids.
+
+A control shows what the merging is worth: a model of the same size and depth that is trained from scratch through the
+same grids, with as many evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from kan import KAN
+
+from kanbench.datasets import Dataset
+from kanbench.merging import merge
+from kanbench.models import predict
+from kanbench.problems import PROBLEMS
+from kanbench.selection import select_experts
+from kanbench.training import Report, Trainer, Training, make_data
+
+Settings = dict[str, Any]
+Expert = dict[str, Any]
+
+
+def train_merged(
+    settings: Settings, experts: Sequence[Expert], load: Callable[[int], KAN], report: Report = lambda row: None
+) -> tuple[Training, dict[str, Any]]:
+    """Select, merge and train.
+
+    Parameters
+    ----------
+    settings : dict
+        As `kanbench.config.merge_settings` returns them.
+    experts : sequence of dict
+        What `train_expert` says about each.
+    load : callable
+        The model of the expert at a position.
+
+    Returns
+    -------
+    training : Training
+    merging : dict
+        The selected experts and what was measured before the training.
+    """
+    selected = select_experts(experts, settings["merge"]["n_selected"])
+    models = [load(position) for position in selected]
+    data = make_data(settings)
+    weights = ensemble_weights(models, data, settings["merge"]["weights"])
+    ensemble = sum(weight * predict(model, data.dense_input) for weight, model in zip(weights, models, strict=True))
+
+    for count in settings["merge"]["via"]:
+        models = [_trained(settings, models[first::count]) for first in range(count)]
+    trainer = Trainer(settings, _merged(settings, models, data))
+    training = trainer.train(settings["epochs"], report)
+    return training, {
+        "selected": [
+            {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
+            for position, weight in zip(selected, weights, strict=True)
+        ],
+        "ensemble_dense_mse": (ensemble - data.dense_label).square().mean().item(),
+        "initial_dense_mse": training.untrained.row["dense_mse"],
+        "initial_num_params": training.untrained.row["num_params"],
+        "width": training.final.snapshot.width,
+    }
+
+
+def _trained(settings: Settings, models: Sequence[KAN]) -> KAN:
+    """One model for a group of models, where merging goes in stages."""
+    trainer = Trainer(settings, _merged(settings, models, make_data(settings)))
+    return trainer.train(settings["epochs"]).at_threshold.snapshot.restore()
+
+
+def _merged(settings: Settings, models: Sequence[KAN], data: Dataset) -> KAN:
+    weights = ensemble_weights(models, data, settings["merge"]["weights"])
+    return merge(models, weights, PROBLEMS[settings["problem"]].domain, settings["merge"]["cross_edges"])
+
+
+def ensemble_weights(models: Sequence[KAN], data: Dataset, how: str) -> list[float]:
+    """The weight of every model: the same (`mean`), or those that fit the validation sample best (`least_squares`)."""
+    if how == "mean":
+        return [1 / len(models)] * len(models)
+    outputs = torch.cat([predict(model, data.valid_input) for model in models], dim=1).double().cpu()
+    # gelsd takes care of experts that are almost the same
+    solution = torch.linalg.lstsq(outputs, data.valid_label.double().cpu(), driver="gelsd").solution
+    return solution.squeeze(1).tolist()
+
+
+def train_control(
+    settings: Settings, merged: dict[str, Any], experts: Sequence[Expert], report: Report = lambda row: None
+) -> Training:
+    """Train one model from scratch that had as much as the merged one.
+
+    Its depth, its grids and, as nearly as a width allows, the number of its parameters at the last grid are the merged
+    model's. It has as many evaluations as the merged model's own training or, with `control: all`, as that and the
+    training of all experts; an evaluation of an expert counts by the number of its parameters.
+
+    Parameters
+    ----------
+    merged : dict
+        `epoch`, `n_evals`, `grid_size`, `num_params` and `width` of the merged model when its training ended.
+    """
+    grids = {**settings["grids"], "sizes": [size for size in settings["grids"]["sizes"] if size <= merged["grid_size"]]}
+    k = max(settings["experts"]["orders"])
+    inputs, *hidden, outputs = merged["width"]
+    width = control_width(inputs, len(hidden), outputs, grids["sizes"][-1] + k + 2, merged["num_params"])
+    evaluations = merged["n_evals"]
+    if settings["merge"]["control"] == "all":
+        evaluations += sum(expert["n_evals"] * expert["num_params"] for expert in experts) / merged["num_params"]
+    per_epoch = merged["n_evals"] / merged["epoch"]
+    trainer = Trainer({**settings, "model": {"width": width, "k": k}, "grids": grids})
+    return trainer.train(max(1, round(evaluations / per_epoch / len(grids["sizes"]))), report)
+
+
+def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:
+    """The nodes of every level, with `depth` hidden levels of equal width, for about `num_params` parameters."""
+
+    def count(hidden: int) -> int:
+        return per_edge * (inputs * hidden + (depth - 1) * hidden**2 + hidden * outputs)
+
+    hidden = min(range(1, num_params + 1), key=lambda hidden: abs(count(hidden) - num_params))
+    return [inputs, *[hidden] * depth, outputs]

@@ -1,0 +1,81 @@
+"""Section 2.3: one job per expert; selection, merging and training of the merged model; its control."""
+
+RUN = Run("section2_3", "{timestamp}")
+EXPERT = RUN.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
+MERGED = RUN.training("merge_kan", "{dataset_idx}")
+CONTROL = RUN.training(naming.CONTROL, "{dataset_idx}")
+
+
+rule train_expert:
+    output:
+        checkpoint=[f"{RUN.handover_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
+        history=RUN.handover(EXPERT),
+    log:
+        RUN.log(EXPERT),
+    benchmark:
+        RUN.benchmark(EXPERT)
+    conda:
+        "../../envs/kanbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        name=EXPERT,
+        settings=expert_json,
+    message:
+        "Training an expert on dataset {wildcards.dataset_idx}: "
+        "{wildcards.depth} hidden layers, order {wildcards.k}, seed {wildcards.seed}"
+    shell:
+        "python -m kanbench train {params.name} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule merge_experts:
+    input:
+        experts=expert_handovers(RUN, "{dataset_idx}"),
+    output:
+        checkpoints=RUN.checkpoint_files("merge_kan", "{dataset_idx}"),
+        history=RUN.handover(MERGED),
+    log:
+        RUN.log(MERGED),
+    benchmark:
+        RUN.benchmark(MERGED)
+    conda:
+        "../../envs/kanbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        name=MERGED,
+        settings=merge_json,
+    message:
+        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model"
+    shell:
+        "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} > {log} 2>&1"
+
+
+rule train_control:
+    input:
+        merged=RUN.handover(MERGED),
+        experts=expert_handovers(RUN, "{dataset_idx}"),
+    output:
+        RUN.handover(CONTROL),
+    log:
+        RUN.log(CONTROL),
+    benchmark:
+        RUN.benchmark(CONTROL)
+    conda:
+        "../../envs/kanbench.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        name=CONTROL,
+        settings=merge_json,
+    message:
+        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}"
+    shell:
+        "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
+        "--settings {params.settings:q} > {log} 2>&1"
