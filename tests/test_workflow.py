@@ -13,14 +13,13 @@ import torch
 import yaml
 
 from kanbench.config import DEFAULT_CONFIG, ROOT
-from kanbench.naming import Run
+from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
 
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 SMOKE = ROOT / "config" / "smoke.yaml"
 STAMP = "20260101_000000"
-TIMES = ["time", "total_time", "time_per_epoch"]
 
 
 def run(command, folder, timeout=600):
@@ -55,23 +54,38 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """A finished smoke run: its folder, and the run that the pinned timestamp names."""
+    """A finished smoke run: its folder, and the run of section 2.1 that the pinned timestamp names."""
     folder = tmp_path_factory.mktemp("smoke")
     result = snakemake(folder)
     assert result.returncode == 0, result.stderr
     return folder, Run("section2_1", (folder / "results" / "timestamp").read_text().strip(), 3)
 
 
+def others(finished):
+    """The runs of the other sections."""
+    return Run("section2_2", finished.timestamp, finished.epochs), Run("section2_3", finished.timestamp)
+
+
+EXPERTS = [(depth, k, 1) for depth in (1, 2) for k in (2, 3)]
+
+
 def test_the_files_are_the_contracts(smoke):
     folder, finished = smoke
     found = contents(folder)
-    delivered = [path for path in found if path.startswith("results/sec1_results/")]
-    assert delivered == sorted(finished.deliverables(2))
-    trainings = [finished.training(m, i) for m in ("adam", "lbfgs", "lm") for i in (0, 1)]
+    trainings = []
+    for made in (finished, *others(finished)):
+        delivered = [path for path in found if path.startswith(f"{made.folder}/")]
+        assert delivered == sorted(made.deliverables(2))
+        trainings += [made.training(m, i) for m in SECTIONS[made.section].model_types for i in (0, 1)]
+    experts = [made.expert(i, *expert) for expert in EXPERTS for i in (0, 1)]
+    trainings += experts + [made.training("control", i) for i in (0, 1)]
     for kind, suffix in [("trainings", "json"), ("logs", "log"), ("benchmarks", "tsv")]:
         assert {f"results/{kind}/{training}.{suffix}" for training in trainings} <= set(found)
+    handed_over = {f"results/trainings/{training}.json" for training in trainings}
+    handed_over |= {f"results/trainings/{expert}_{file}" for expert in experts for file in CHECKPOINT_FILES}
+    assert {path for path in found if path.startswith("results/trainings/")} == handed_over
     folders = {path.split("/")[1] for path in found if path.count("/") > 1}
-    assert folders == {"sec1_results", "trainings", "logs", "benchmarks"}
+    assert folders == {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks"}
     assert {path for path in found if path.count("/") < 1} == {"results"}
 
 
@@ -143,16 +157,100 @@ def test_results_are_read_without_kanbench(smoke):
     assert result.stdout.endswith("checked 12\n")
 
 
+def test_adaptive_density_is_read_without_kanbench(smoke):
+    folder, finished = smoke
+    made, _ = others(finished)
+    script = f"""
+        import pickle, sys
+        import pandas as pd
+        import torch
+        from kan import KAN
+        from kan.utils import create_dataset
+
+        f = lambda x: 2 * x[:, [1]] * (1 - x[:, [1]]) + 2 * x[:, [0]] * (1 - x[:, [0]])
+        inputs = create_dataset(f, n_var=2, train_num=200, test_num=200, seed=0)["test_input"].double()
+        torch.set_default_dtype(torch.float64)
+        base = "results/sec2_results/{made.name}"
+        metadata = pickle.load(open(base + "_checkpoint_metadata.pkl", "rb"))
+        assert list(metadata) == ["adaptive_only", "adaptive_regular", "baseline"]
+        num_params = set()
+        for approach, per_dataset in metadata.items():
+            df = pd.read_pickle(f"{{base}}_{{approach}}.pkl")
+            assert (df["approach"] == approach).all() and len(df) == 12
+            assert df.attrs["lbfgs_threshold_time"] is None and df.attrs["baseline_threshold_time"] > 0
+            assert (df["total_neurons"] == 7).all()
+            assert (df["important_neurons"] == (7 if approach == "baseline" else 4)).all()
+            for name in ("at_threshold", "final"):
+                record = per_dataset[0][name]
+                assert record["approach"] == approach
+                model = KAN.loadckpt(f"{{base}}_{{approach}}_0_{{name}}")
+                loss = (model(inputs) - f(inputs)).square().mean().item()
+                assert abs(loss - record["test_loss"]) <= 1e-9 * loss
+                row = df[(df["dataset_idx"] == 0) & (df["epoch"] == record["epoch"])].iloc[0]
+                assert row["test_loss"] == record["test_loss"] and row["num_params"] == record["num_params"]
+            num_params.add(record["num_params"])
+        assert len(num_params) == 3
+        assert "kanbench" not in sys.modules
+        print("checked")
+    """
+    result = run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], folder)
+    assert result.returncode == 0, result.stderr
+
+
+def test_merged_models_are_read_without_kanbench(smoke):
+    """The merged model, its experts and their weights, with pandas, pickle and pykan only."""
+    folder, finished = smoke
+    _, made = others(finished)
+    script = f"""
+        import pickle, sys
+        import pandas as pd
+        import torch
+        from kan import KAN
+        from kan.utils import create_dataset
+
+        f = lambda x: 2 * x[:, [1]] * (1 - x[:, [1]]) + 2 * x[:, [0]] * (1 - x[:, [0]])
+        inputs = create_dataset(f, n_var=2, train_num=200, test_num=200, seed=0)["test_input"].double()
+        torch.set_default_dtype(torch.float64)
+        base = "results/sec3_results/{made.name}"
+        frames = {{}}
+        for name in ("summary", "experts", "selected_experts", "grid_history"):
+            frames[name] = pd.read_pickle(f"{{base}}_{{name}}.pkl")
+            assert frames[name].attrs["n_experts"] == 4 and frames[name].attrs["n_selected"] == 3
+        metadata = pickle.load(open(base + "_checkpoint_metadata.pkl", "rb"))["merge_kan"]
+        summary = frames["summary"].set_index("dataset_idx")
+        assert summary["merged_dense_mse"][1] == metadata[1]["final"]["dense_mse"]
+        for name in ("at_threshold", "final"):
+            model = KAN.loadckpt(f"{{base}}_merge_kan_0_{{name}}")
+            loss = (model(inputs) - f(inputs)).square().mean().item()
+            assert abs(loss - metadata[0][name]["test_loss"]) <= 1e-9 * loss
+        experts = frames["experts"][frames["experts"]["dataset_idx"] == 0]
+        assert len(experts) == 4 and experts["selected"].sum() == 3
+        for expert in experts.itertuples():
+            path = f"results/trainings/{made.name}_expert_0_d{{expert.depth}}_k{{expert.k}}_s{{expert.seed}}"
+            loss = (KAN.loadckpt(path)(inputs) - f(inputs)).square().mean().item()
+            assert abs(loss - expert.test_loss) <= 1e-9 * loss
+        assert (frames["selected_experts"]["dataset_idx"] == 0).sum() == 3
+        history = frames["grid_history"].query("dataset_idx == 0")
+        assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+        assert "kanbench" not in sys.modules
+    """
+    result = run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], folder)
+    assert result.returncode == 0, result.stderr
+
+
 def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
     folder, finished = smoke
-    result = snakemake(tmp_path, "--config", f"timestamp={finished.timestamp}", cores=1)
+    given = [f"timestamp={finished.timestamp}", "datasets=[poisson_2d_poly]"]
+    result = snakemake(tmp_path, "--config", *given, cores=1)
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "results" / "timestamp").exists()  # it was given, not chosen
-    for model_type in ("adam", "lbfgs", "lm"):
-        frames = [pd.read_pickle(root / finished.frame(model_type)) for root in (folder, tmp_path)]
-        first, second = (frame.drop(columns=TIMES) for frame in frames)
-        pd.testing.assert_frame_equal(first, second, check_exact=True)
-        for path in finished.checkpoint_files(model_type, 1):
+    for made in (finished, *others(finished)):
+        for name in SECTIONS[made.section].frames:
+            frames = [pd.read_pickle(root / made.frame(name)) for root in (folder, tmp_path)]
+            times = [column for column in frames[0] if column.endswith(("time", "time_per_epoch"))]
+            first, second = (frame.query("dataset_idx == 0").drop(columns=times) for frame in frames)
+            pd.testing.assert_frame_equal(first, second, check_exact=True)
+        for path in (p for m in SECTIONS[made.section].model_types for p in made.checkpoint_files(m, 0)):
             if path.endswith("_state"):
                 states = [torch.load(root / path, weights_only=True) for root in (folder, tmp_path)]
                 assert states[0].keys() == states[1].keys()
@@ -161,7 +259,10 @@ def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
 
 def test_a_dry_run_leaves_nothing(tmp_path):
     jobs = planned(snakemake(tmp_path, "--dry-run"))
-    assert jobs == {"all": 1, "frame_section2_1": 3, "metadata_section2_1": 1, "train_section2_1": 6}
+    trained = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 8, "merge_experts": 2, "train_control": 2}
+    frames = {"frame_section2_1": 3, "frame_section2_2": 3, "frame_section2_3": 4}
+    metadata = {f"metadata_{section}": 1 for section in SECTIONS}
+    assert jobs == {"all": 1, **trained, **frames, **metadata}
     assert contents(tmp_path) == []
 
 
@@ -173,6 +274,21 @@ def test_a_dry_run_leaves_nothing(tmp_path):
         (f"{Run('section2_1', STAMP, 7).checkpoint('lm', 2, 'final')}_state", {"train_section2_1": 1}),
         (Run("section2_1", STAMP, 7).checkpoint_metadata(), {"train_section2_1": 12, "metadata_section2_1": 1}),
         ("section2_1", {"section2_1": 1, "train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1}),
+        ("section2_2", {"section2_2": 1, "train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1}),
+        (
+            Run("section2_2", STAMP, 7).frame("adaptive_only"),
+            {"train_section2_2": 8, "frame_section2_2": 1},
+        ),
+        (
+            f"{Run('section2_3', STAMP).checkpoint('merge_kan', 2, 'final')}_state",
+            {"train_expert": 20, "merge_experts": 1},
+        ),
+        (Run("section2_3", STAMP).frame("experts"), {"train_expert": 80, "frame_section2_3": 1}),
+        (
+            Run("section2_3", STAMP).frame("summary", "parquet"),
+            {"train_expert": 80, "merge_experts": 4, "train_control": 4, "frame_section2_3": 1},
+        ),
+        (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(3, 2, 3, 5)), {"train_expert": 1}),
     ],
 )
 def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
@@ -210,20 +326,26 @@ def test_a_changed_setting_trains_only_what_depends_on_it(smoke):
     jobs = planned(snakemake(folder, "--dry-run", "--config", "optimizers={adam: {lr: 0.5}}"))
     assert jobs["train_section2_1"] == 2
     assert planned(snakemake(folder, "--dry-run", "--config", "seed=2"))["train_section2_1"] == 6
+    jobs = planned(snakemake(folder, "--dry-run", "--config", "adaptive_density={density: 3}"))
+    assert jobs["train_section2_2"] == 6  # the baseline's settings name it too
+    assert "train_section2_1" not in jobs
+    jobs = planned(snakemake(folder, "--dry-run", "--config", "merge_kan={cross_edges: zero}"))
+    assert "train_expert" not in jobs
+    assert jobs["merge_experts"] == jobs["train_control"] == 2
     assert planned(snakemake(folder, "--dry-run", "--config", "epochs=2"))["train_section2_1"] == 6
 
 
 def test_a_new_run_is_asked_for(smoke):
     folder, finished = smoke
     small = ["epochs=1", "datasets=[poisson_2d_poly]", "grids={sizes: [3]}"]
-    result = snakemake(folder, "--config", "timestamp=new", *small)
+    result = snakemake(folder, "--config", "timestamp=new", *small, "--", "section2_1")
     try:
         assert result.returncode == 0, result.stderr
         timestamp = (folder / "results" / "timestamp").read_text().strip()
         assert timestamp != finished.timestamp
         for path in Run("section2_1", timestamp, 1).deliverables(1):
             assert (folder / path).exists()
-        assert "Nothing to be done" in snakemake(folder, "--config", *small).stderr
+        assert "Nothing to be done" in snakemake(folder, "--config", *small, "--", "section2_1").stderr
     finally:
         (folder / "results" / "timestamp").write_text(finished.timestamp)
 
@@ -262,6 +384,10 @@ WRONG_CONFIGURATIONS = {
     "optimizers={adam: {lr: -1}}": "optimizers.adam.lr: found -1",
     "optimizers={sgd: {lr: 1}}": "unknown key 'optimizers.sgd'",
     "threshold={patience: 0}": "threshold.patience: found 0",
+    "adaptive_density={fraction: 1.5}": "adaptive_density.fraction: found 1.5; allowed: a number between 0 and 1",
+    "experts={orders: [2, 6]}": "experts.orders.1: found 6; allowed: a whole number from 1 to 5",
+    "merge_kan={n_selected: 21}": "merge_kan.n_selected: found 21; allowed: 1 to 20, the number of experts",
+    "merge_kan={via: [3, 5]}": "merge_kan.via: found [3, 5]; allowed: decreasing whole numbers between 8 and 1",
 }
 if not torch.cuda.is_available():
     WRONG_CONFIGURATIONS["device=cuda"] = "device: found 'cuda'"
@@ -276,7 +402,9 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1"),
+        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, or the path"),
+        (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
+        (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),
         (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", "found dataset 4; allowed: 0 to 3"),
         (f"section2_1_{STAMP}_e3_adam.pkl", f"allowed: results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),

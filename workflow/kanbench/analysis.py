@@ -1,4 +1,4 @@
-"""What is derived from frames and never stored: iso-compute, and a table of a run."""
+"""What is derived from frames and never stored: iso-compute, and tables of a run."""
 
 from __future__ import annotations
 
@@ -69,3 +69,19 @@ def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
             )
     table = pd.DataFrame(rows).sort_values("dataset_idx", kind="stable")
     return table.drop(columns="dataset_idx").set_index(["dataset", "model_type"])
+
+
+def merge_summary(summary: pd.DataFrame) -> pd.DataFrame:
+    """The dense MSE of experts, ensemble, merged model and control, by dataset, from the frame of section 2.3."""
+    columns = {
+        "best_expert_dense_mse": "best_expert",
+        "ensemble_dense_mse": "ensemble",
+        "initial_dense_mse": "merged_initial",
+        "merged_threshold_dense_mse": "merged_at_threshold",
+        "merged_dense_mse": "merged_final",
+        "control_threshold_dense_mse": "control_at_threshold",
+        "control_dense_mse": "control_final",
+        "merged_num_params": "merged_params",
+        "control_num_params": "control_params",
+    }
+    return summary.set_index("dataset_name")[list(columns)].rename(columns=columns)

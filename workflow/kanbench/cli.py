@@ -144,8 +144,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _merge(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, "merge_kan")
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     experts = [read_handover(path)["expert"] for path in arguments.experts]
+    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_merged
     from kanbench.models import load_checkpoint
 
@@ -158,9 +158,9 @@ def _merge(arguments: argparse.Namespace) -> None:
 
 def _control(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, naming.CONTROL)
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     experts = [read_handover(path)["expert"] for path in arguments.experts]
     merged = read_handover(arguments.merged)
+    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_control
 
     with _progress(None) as report:
@@ -289,11 +289,17 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.analysis import summary
+    from kanbench.analysis import merge_summary, summary
     from kanbench.storage.runs import find_run, load_checkpoint_metadata, load_run
 
     run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    results, _ = load_run(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results)
-    metadata = load_checkpoint_metadata(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results)
+    where = {"epochs": run.epochs, "results_dir": run.results}
+    results, _ = load_run(run.section, run.timestamp, **where)
+    if run.section == "section2_3":
+        if "summary" not in results:
+            raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
+        table = merge_summary(results["summary"])
+    else:
+        table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
     print(run.name)
-    print(summary(results, metadata).to_string(float_format="{:.3g}".format))
+    print(table.to_string(float_format="{:.3g}".format))

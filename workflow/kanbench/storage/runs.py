@@ -14,6 +14,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.naming import (
     CHECKPOINTS,
+    EPOCHLESS,
     FRAME_FORMATS,
     RESULTS,
     SECTIONS,
@@ -207,7 +208,7 @@ def find_run(
     fitting = [r for r in runs if timestamp in (None, r.timestamp) and epochs in (None, r.epochs)]
     if not fitting:
         there = ", ".join(run.name for run in runs) or "none"
-        wanted = f"{section}_{timestamp or '*'}_e{epochs or '*'}"
+        wanted = Run(section, timestamp or "*", None if section in EPOCHLESS else epochs or "*").name
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
     if len(same_time) > 1 and timestamp is None:
