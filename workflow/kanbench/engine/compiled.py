@@ -1,0 +1,190 @@
+"""pykan's forward and its derivatives in compiled loops over samples, live edges and the basis functions that are live.
+
+A sample meets only k + 1 of the G + k basis functions of a spline, so an evaluation costs about the same for every G.
+See `kanbench.engine.kernels` for the mathematics; here the model is taken apart into arrays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from kan import KAN
+from kan.KANLayer import KANLayer
+from torch import Tensor
+
+from kanbench.engine import kernels
+from kanbench.engine.kernels import Edges, Grids
+from kanbench.errors import InputError
+from kanbench.models import intervals, live_entries, trainable_parameters
+
+WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
+
+
+class CompiledEngine:
+    """See `Engine`. For models on the CPU, of sums of splines; float64 or float32.
+
+    Changes of the model from outside are seen after `grids_changed`.
+    """
+
+    def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
+        self.base_kind = _check(model, y)
+        self.model, self.x, self.y = model, x, y
+        self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
+        self.n_evals = 0
+        self.grids_changed()
+
+    def grids_changed(self) -> None:
+        dtype = self.y_array.dtype.type
+        order = max(layer.k for layer in self.model.act_fun)
+        self.lanes = (dtype(0),) * next(width for width in WINDOWS if width > order)
+        self._link_parameters()
+        self.grids = _grids(self.model, len(self.lanes), dtype)
+        self.first = self._first_inputs(self.x)
+
+    def _link_parameters(self) -> None:
+        """Lay out the vector of all parameters, θ and then what is held fixed, and where the model keeps them."""
+        live, trained = live_entries(self.model), trainable_parameters(self.model)
+        self.links, at, positions, fixed = [], 0, {}, []
+        for name, entries in live.items():
+            parameter = trained[name]
+            if not parameter.is_contiguous():  # pykan makes others
+                parameter.data = parameter.data.contiguous()
+            index = None if entries.all() else np.flatnonzero(entries.numpy())
+            positions[name], size = at, int(entries.sum())
+            self.links.append((parameter.detach().numpy().reshape(-1), slice(at, at + size), index))
+            at += size
+        self.n_trained = at
+        for number, layer in enumerate(self.model.act_fun):
+            edges = layer.mask != 0
+            in_row = torch.arange(layer.coef.shape[2]) < torch.tensor(intervals(layer))[:, None] + layer.k
+            entries = {"coef": edges[:, :, None] & in_row[:, None, :], "scale_base": edges, "scale_sp": edges}
+            for part, where in entries.items():
+                if (name := f"act_fun.{number}.{part}") not in positions:
+                    positions[name] = at
+                    fixed.append(getattr(layer, part).detach()[where].numpy())
+                    at += len(fixed[-1])
+        self.all_parameters = np.concatenate([np.empty(self.n_trained, self.y_array.dtype), *fixed])
+        self.edges = _edges(self.model, positions, len(self.lanes), self.y_array.dtype)
+
+    def parameters(self) -> Tensor:
+        return torch.from_numpy(self._read()[: self.n_trained].copy())
+
+    def _read(self) -> np.ndarray:
+        """The vector of all parameters, θ as it is in the model."""
+        for values, part, index in self.links:
+            self.all_parameters[part] = values if index is None else values[index]
+        return self.all_parameters
+
+    def set_parameters(self, theta: Tensor) -> None:
+        self._write(theta)
+
+    def _write(self, theta: Tensor) -> np.ndarray:
+        """Give the model θ; return the vector of all parameters."""
+        self.all_parameters[: self.n_trained] = theta.detach().numpy()
+        for values, part, index in self.links:
+            values[slice(None) if index is None else index] = self.all_parameters[part]
+        return self.all_parameters
+
+    def residuals(self, theta: Tensor) -> Tensor:
+        self.n_evals += 1
+        return torch.from_numpy(self._predict(self._write(theta), self.first, len(self.y_array)) - self.y_array)
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        self.n_evals += 1
+        gradient = np.empty(self.n_trained, self.y_array.dtype)
+        loss = kernels.loss_and_gradient(
+            self._write(theta), self.y_array, self.grids, self.edges, self.base_kind, self.first, gradient, self.lanes
+        )
+        return loss, torch.from_numpy(gradient)
+
+    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        self.n_evals += 1
+        n = len(self.y_array)
+        jacobian = np.zeros((n, self.n_trained), self.y_array.dtype)
+        values = kernels.fill_predictions_and_jacobian(
+            self._write(theta), n, self.grids, self.edges, self.base_kind, self.first, jacobian, self.lanes
+        )
+        return torch.from_numpy(values - self.y_array), torch.from_numpy(jacobian)
+
+    def predict(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self._predict(self._read(), self._first_inputs(x), len(x)))[:, None]
+
+    def _predict(self, parameters, first, n) -> np.ndarray:
+        return kernels.predictions(parameters, n, self.grids, self.edges, self.base_kind, first, self.lanes)
+
+    def _first_inputs(self, x: Tensor) -> kernels.Inputs:
+        x = np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy())
+        return kernels.first_inputs(x, self.grids, self.edges, self.base_kind, self.lanes)
+
+
+def _grids(model: KAN, window: int, dtype: type) -> Grids:
+    """The tables of all rows of knots."""
+    # Piece 0 is where there is nothing.
+    first_piece, first_bucket, size = [1], [0], [(0.0, 0.0, 0.0)]
+    left, density_of_piece, windows = [np.zeros(1)], [np.zeros(1)], [np.zeros(1, np.int64)]
+    polynomials, buckets = [np.zeros((1, window, window))], []
+    for layer in model.act_fun:
+        for knots, count in zip(layer.grid.detach().numpy(), intervals(layer), strict=True):
+            t = knots[: count + 1 + 2 * layer.k].copy()
+            n_pieces = len(t) - 1
+            table, first = np.zeros((n_pieces, window, window)), np.zeros(n_pieces, np.int64)
+            kernels.tabulate(t.astype(np.float64), layer.k, table, first, max(count + layer.k, window))
+            bucket = np.zeros(kernels.BUCKETS_PER_INTERVAL * n_pieces + 1, np.int64)
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                density = (len(bucket) - 1) / (t[-1] - t[0])
+                per_piece = 1 / np.diff(t.astype(np.float64))
+            density = density if np.isfinite(density) else dtype(0)
+            kernels.fill_buckets(t, first_piece[-1], density, bucket)
+            size.append((t[0], t[-1], density))
+            left.append(t[:-1])
+            density_of_piece.append(np.where(np.isfinite(per_piece), per_piece, 0))
+            windows.append(first)
+            polynomials.append(table)
+            buckets.append(bucket)
+            first_piece.append(first_piece[-1] + n_pieces)
+            first_bucket.append(first_bucket[-1] + len(bucket))
+    lowest, highest, density = np.array(size[1:]).T
+    return Grids(
+        np.array(first_piece),
+        np.array(first_bucket),
+        np.concatenate(buckets),
+        *(np.ascontiguousarray(part, dtype) for part in (lowest, highest, density)),
+        np.concatenate(left).astype(dtype),
+        np.concatenate(density_of_piece).astype(dtype),
+        np.concatenate(windows),
+        np.concatenate(polynomials).astype(dtype),
+    )
+
+
+def _edges(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype) -> Edges:
+    """The live edges, and where the parts of the layers are in the vector of all parameters."""
+    columns = []
+    first_node, leaving = [0], []
+    for number, layer in enumerate(model.act_fun):
+        mask = layer.mask.detach().numpy()
+        source, target = np.nonzero(mask)
+        n_coef = (np.array(intervals(layer)) + layer.k)[source]
+        before = np.concatenate([[0], np.cumsum(n_coef)[:-1]])[: len(source)]
+        edge = np.arange(len(source))
+        at = {part: positions[f"act_fun.{number}.{part}"] for part in ("coef", "scale_base", "scale_sp")}
+        columns.append(
+            (target, mask[source, target], n_coef, at["coef"] + before, at["scale_base"] + edge, at["scale_sp"] + edge)
+        )
+        leaving.append(np.count_nonzero(mask, axis=1))
+        first_node.append(first_node[-1] + layer.in_dim)
+    target, mask, n_coef, coef_at, base_at, sp_at = map(np.concatenate, zip(*columns, strict=True))
+    return Edges(
+        np.array([*first_node, first_node[-1] + 1]),
+        np.concatenate([[0], np.cumsum(np.concatenate(leaving))]),
+        target,
+        mask.astype(dtype),
+        np.concatenate([[0], np.cumsum(np.maximum(n_coef, window))]),
+        n_coef,
+        coef_at,
+        base_at,
+        sp_at,
+    )
+
+
+def _check(model: KAN, y: Tensor) -> int:
+    return kernels.SILU
