@@ -6,16 +6,20 @@ See `kanbench.engine.kernels` for the mathematics; here the model is taken apart
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from kan import KAN
-from kan.KANLayer import KANLayer
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kanbench.engine import kernels
 from kanbench.engine.kernels import Edges, Grids
 from kanbench.errors import InputError
 from kanbench.models import intervals, live_entries, trainable_parameters
+
+Array = NDArray[np.floating]
 
 WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
 
@@ -27,18 +31,20 @@ class CompiledEngine:
     """
 
     def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
-        self.base_kind = _check(model, y)
+        _check(model, y)
+        self.base_kind = _base_kind(model)
         self.model, self.x, self.y = model, x, y
         self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
+        self.dtype, self.n_inputs = self.y_array.dtype, model.act_fun[0].in_dim
+        self.no_gradient, self.no_jacobian = np.empty(0, self.dtype), np.empty((0, 0), self.dtype)
         self.n_evals = 0
         self.grids_changed()
 
     def grids_changed(self) -> None:
-        dtype = self.y_array.dtype.type
         order = max(layer.k for layer in self.model.act_fun)
-        self.lanes = (dtype(0),) * next(width for width in WINDOWS if width > order)
+        self.lanes = (self.dtype.type(0),) * next(width for width in WINDOWS if width > order)
         self._link_parameters()
-        self.grids = _grids(self.model, len(self.lanes), dtype)
+        self.grids = _grids(self.model, len(self.lanes), self.dtype.type)
         self.first = self._first_inputs(self.x)
 
     def _link_parameters(self) -> None:
@@ -63,13 +69,13 @@ class CompiledEngine:
                     positions[name] = at
                     fixed.append(getattr(layer, part).detach()[where].numpy())
                     at += len(fixed[-1])
-        self.all_parameters = np.concatenate([np.empty(self.n_trained, self.y_array.dtype), *fixed])
-        self.edges = _edges(self.model, positions, len(self.lanes), self.y_array.dtype)
+        self.all_parameters = np.concatenate([np.empty(self.n_trained, self.dtype), *fixed])
+        self.edges = _edges(self.model, positions, len(self.lanes), self.dtype)
 
     def parameters(self) -> Tensor:
         return torch.from_numpy(self._read()[: self.n_trained].copy())
 
-    def _read(self) -> np.ndarray:
+    def _read(self) -> Array:
         """The vector of all parameters, θ as it is in the model."""
         for values, part, index in self.links:
             self.all_parameters[part] = values if index is None else values[index]
@@ -78,7 +84,7 @@ class CompiledEngine:
     def set_parameters(self, theta: Tensor) -> None:
         self._write(theta)
 
-    def _write(self, theta: Tensor) -> np.ndarray:
+    def _write(self, theta: Tensor) -> Array:
         """Give the model θ; return the vector of all parameters."""
         self.all_parameters[: self.n_trained] = theta.detach().numpy()
         for values, part, index in self.links:
@@ -87,34 +93,53 @@ class CompiledEngine:
 
     def residuals(self, theta: Tensor) -> Tensor:
         self.n_evals += 1
-        return torch.from_numpy(self._predict(self._write(theta), self.first, len(self.y_array)) - self.y_array)
+        values, _ = self._evaluate(kernels.VALUES, self._write(theta), self.first)
+        return torch.from_numpy(values - self.y_array)
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         self.n_evals += 1
-        gradient = np.empty(self.n_trained, self.y_array.dtype)
-        loss = kernels.loss_and_gradient(
-            self._write(theta), self.y_array, self.grids, self.edges, self.base_kind, self.first, gradient, self.lanes
-        )
+        gradient = np.empty(self.n_trained, self.dtype)
+        _, loss = self._evaluate(kernels.GRADIENT, self._write(theta), self.first, gradient=gradient)
         return loss, torch.from_numpy(gradient)
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.n_evals += 1
-        n = len(self.y_array)
-        jacobian = np.zeros((n, self.n_trained), self.y_array.dtype)
-        values = kernels.fill_predictions_and_jacobian(
-            self._write(theta), n, self.grids, self.edges, self.base_kind, self.first, jacobian, self.lanes
-        )
+        jacobian = np.zeros((len(self.y_array), self.n_trained), self.dtype)
+        values, _ = self._evaluate(kernels.JACOBIAN, self._write(theta), self.first, jacobian=jacobian)
         return torch.from_numpy(values - self.y_array), torch.from_numpy(jacobian)
 
     def predict(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(self._predict(self._read(), self._first_inputs(x), len(x)))[:, None]
+        values, _ = self._evaluate(kernels.VALUES, self._read(), self._first_inputs(x))
+        return torch.from_numpy(values)[:, None]
 
-    def _predict(self, parameters, first, n) -> np.ndarray:
-        return kernels.predictions(parameters, n, self.grids, self.edges, self.base_kind, first, self.lanes)
+    def _evaluate(
+        self, task: int, parameters: Array, first: kernels.Inputs, gradient: Array | None = None, jacobian=None
+    ) -> tuple[Array, float]:
+        """See `kernels.evaluate`."""
+        values = np.empty(len(first.window) // self.n_inputs, self.dtype)
+        gradient = self.no_gradient if gradient is None else gradient
+        jacobian = self.no_jacobian if jacobian is None else jacobian
+        loss = kernels.evaluate(
+            task,
+            parameters,
+            self.y_array,
+            self.grids,
+            self.edges,
+            self.base_kind,
+            first,
+            values,
+            gradient,
+            jacobian,
+            self.lanes,
+        )
+        return values, loss
 
     def _first_inputs(self, x: Tensor) -> kernels.Inputs:
-        x = np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy())
-        return kernels.first_inputs(x, self.grids, self.edges, self.base_kind, self.lanes)
+        """All that the edges of the first layer need to know of x, shape (m, d)."""
+        x = np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)
+        inputs = kernels.new_inputs(x.size, self.lanes)
+        kernels.evaluate_inputs(x.ravel(), 0, self.grids, self.edges, self.base_kind, inputs, self.lanes)
+        return inputs
 
 
 def _grids(model: KAN, window: int, dtype: type) -> Grids:
@@ -152,7 +177,7 @@ def _grids(model: KAN, window: int, dtype: type) -> Grids:
         np.concatenate(left).astype(dtype),
         np.concatenate(density_of_piece).astype(dtype),
         np.concatenate(windows),
-        np.concatenate(polynomials).astype(dtype),
+        np.concatenate(polynomials).astype(dtype).ravel(),
     )
 
 
@@ -186,5 +211,36 @@ def _edges(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype) 
     )
 
 
-def _check(model: KAN, y: Tensor) -> int:
-    return kernels.SILU
+def _check(model: KAN, y: Tensor) -> None:
+    """Raise `InputError` for a model that is more than sums of splines."""
+    nodes = model.depth
+    affine = ("subnode_scale", 1), ("subnode_bias", 0), ("node_scale", 1), ("node_bias", 0)
+    scaled = [f"{name}_{n}" for name, value in affine for n in range(nodes) if (getattr(model, name)[n] != value).any()]
+    known = re.compile(r"act_fun\.\d+\.(coef|scale_base|scale_sp)")
+    other = [name for name in trainable_parameters(model) if not known.fullmatch(name)]
+    orders = sorted({layer.k for layer in model.act_fun} - set(range(1, max(WINDOWS))))
+    for condition, found in (
+        (y.device.type != "cpu", f"device {y.device}; allowed: cpu"),
+        (y.dtype not in (torch.float32, torch.float64), f"{y.dtype}; allowed: torch.float32, torch.float64"),
+        (any(mult for _, mult in model.width), f"multiplication nodes in width {model.width}; allowed: none"),
+        (model.width[-1][0] != 1, f"{model.width[-1][0]} outputs; allowed: 1"),
+        (orders, f"splines of order {orders}; allowed: 1 to {max(WINDOWS) - 1}"),
+        (model.symbolic_enabled and any(f.mask.any() for f in model.symbolic_fun), "symbolic functions; allowed: none"),
+        (scaled, f"{', '.join(scaled)}; allowed: scales of 1 and biases of 0"),
+        (other, f"trainable {', '.join(other)}; allowed: coef, scale_base and scale_sp"),
+    ):
+        if condition:
+            raise InputError(f"engine compiled: found {found}")
+
+
+def _base_kind(model: KAN) -> int:
+    """The number by which the kernels know the model's base function."""
+    found = {id(layer.base_fun): layer.base_fun for layer in model.act_fun}.values()
+    if all(isinstance(function, torch.nn.SiLU) for function in found):
+        return kernels.SILU
+    if all(isinstance(function, torch.nn.Identity) for function in found):
+        return kernels.IDENTITY
+    if model.base_fun_name == "zero" and all(function is model.base_fun for function in found):
+        return kernels.ZERO
+    names = ", ".join(str(function) for function in found)
+    raise InputError(f"engine compiled: found base function {names}; allowed: silu, identity, zero")

@@ -5,8 +5,9 @@ sum of k + 1 basis functions that are polynomials of u. Their coefficients are t
 function and its derivative cost one Horner scheme, without divisions. All splines are evaluated on a window of W
 coefficients, W > k a constant of the compiled code; polynomials of what has no basis function are zero.
 
-With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_c e_c B_c(x). For a sample and
-δ_j = ∂f/∂(node j), an edge from i to j adds δ_j B_c(x_i) to ∂f/∂e_c, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
+With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_c e_c B_c(x). For a sample
+and δ_j = ∂f/∂(node j), an edge from i to j adds δ_j B_c(x_i) to ∂f/∂e_c, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to
+δ_i.
 
 Samples are taken BLOCK at once, so that their intermediates stay in cache. Sums run in one fixed order, so results are
 the same in every process. What a function calls `item` counts the nodes of one layer, sample by sample.
@@ -14,6 +15,7 @@ the same in every process. What a function calls `item` counts the nodes of one 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +26,13 @@ from numpy.typing import NDArray
 BLOCK = 32  # samples
 BUCKETS_PER_INTERVAL = 8  # then few of them hold a knot, and the search for the interval is over before it begins
 SILU, IDENTITY, ZERO = range(3)
+VALUES, GRADIENT, JACOBIAN = range(3)
+EXP_TAYLOR = tuple(1 / math.factorial(n) for n in range(13, -1, -1))
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.int64]
+
+compiled = njit(cache=True, error_model="numpy")  # divisions by zero are not errors, and not looked for
 
 
 class Grids(NamedTuple):
@@ -74,7 +80,7 @@ class Inputs(NamedTuple):
     base_slope: Floats
 
 
-@njit(cache=True)
+@compiled
 def tabulate(t, k, polynomials, window, row_length):
     """The basis functions on each of the intervals between knots `t`, as polynomials of the local coordinate.
 
@@ -93,38 +99,41 @@ def tabulate(t, k, polynomials, window, row_length):
     n_intervals, width = len(t) - 1, polynomials.shape[1]
     basis = np.zeros((k + 2, k + 1))  # of m - k to m on interval m (and a zero), by power
     for m in range(n_intervals):
-        basis[:] = 0
-        basis[k, 0] = 1
+        for r in range(k + 1):
+            for q in range(k + 1):
+                basis[r, q] = r == k and q == 0
         for d in range(1, k + 1):
             for r in range(k - d, k + 1):
                 j = m - k + r
-                if j < 0 or j + d + 1 > n_intervals or t[j + d] == t[j] or t[j + d + 1] == t[j + 1]:
-                    basis[r] = 0
-                    continue
-                rise, fall = 1 / (t[j + d] - t[j]), 1 / (t[j + d + 1] - t[j + 1])
+                rise, fall = 0.0, 0.0
+                if j >= 0 and j + d + 1 <= n_intervals and t[j + d] != t[j] and t[j + d + 1] != t[j + 1]:
+                    rise, fall = 1 / (t[j + d] - t[j]), 1 / (t[j + d + 1] - t[j + 1])
+                rising, falling = (t[m] - t[j]) * rise, (t[j + d + 1] - t[m]) * fall
                 for q in range(d, -1, -1):
-                    value = (t[m] - t[j]) * rise * basis[r, q] + (t[j + d + 1] - t[m]) * fall * basis[r + 1, q]
+                    basis[r, q] = rising * basis[r, q] + falling * basis[r + 1, q]
                     if q > 0:
-                        value += (t[m + 1] - t[m]) * (rise * basis[r, q - 1] - fall * basis[r + 1, q - 1])
-                    basis[r, q] = value
+                        basis[r, q] += (t[m + 1] - t[m]) * (rise * basis[r, q - 1] - fall * basis[r + 1, q - 1])
         window[m] = min(max(m - k, 0), row_length - width)
         for r in range(k + 1):
             j = m - k + r
             if 0 <= j < n_intervals - k:
-                polynomials[m, : k + 1, j - window[m]] = basis[r]
+                for q in range(k + 1):
+                    polynomials[m, q, j - window[m]] = basis[r, q]
 
 
-@njit(cache=True)
+@compiled
 def bucket_of(x, lowest, density, n_buckets):
     """Increases with x, so that knots in earlier buckets are less than x and those in later ones are greater."""
     return max(min(np.int64((x - lowest) * density), n_buckets - 1), 0)  # 0 for nan
 
 
-@njit(cache=True)
+@compiled
 def fill_buckets(t, first_piece, density, buckets):
-    """The last of the pieces that begin at knots `t` (all but the last) before each bucket, and at the end."""
+    """Fill `buckets`, zeros before: the last piece that begins before each bucket, and at the end.
+
+    The pieces begin at knots `t`, all but the last.
+    """
     n_buckets = len(buckets) - 1
-    buckets[:] = 0
     for j in range(len(t) - 1):
         buckets[bucket_of(t[j], t[0], density, n_buckets) + 1] += 1
     buckets[0] = first_piece - 1
@@ -133,7 +142,7 @@ def fill_buckets(t, first_piece, density, buckets):
     buckets[0] = first_piece  # x is never less than the first knot
 
 
-@njit(cache=True)
+@compiled
 def piece_of(x, node, grids):
     """The piece that holds x; 0 outside of the knots, and for nan."""
     if not (x >= grids.lowest[node] and x < grids.highest[node]):
@@ -151,59 +160,101 @@ def piece_of(x, node, grids):
     return low
 
 
-@njit(cache=True)
+@compiled
 def load(values, at, lanes):
     """values[at : at + W] as a tuple, to be kept in registers; W is the length of `lanes`."""
     for r in range(len(lanes)):
-        lanes = tuple_setitem(lanes, r, values[at + r])
+        lanes = tuple_setitem(lanes, r, values[np.uintp(at + r)])
     return lanes
 
 
-@njit(cache=True)
+@compiled
+def store(lanes, values, at):
+    """values[at : at + W] = lanes."""
+    for r in range(len(lanes)):
+        values[np.uintp(at + r)] = lanes[r]
+
+
+@compiled
 def dot(lanes, values, at):
     """Σ_r lanes[r] values[at + r]."""
-    even, odd = lanes[0] * values[at], lanes[1] * values[at + 1]
+    even, odd = lanes[0] * values[np.uintp(at)], lanes[1] * values[np.uintp(at + 1)]
     for r in range(2, len(lanes), 2):
-        even += lanes[r] * values[at + r]
-        odd += lanes[r + 1] * values[at + r + 1]
+        even += lanes[r] * values[np.uintp(at + r)]
+        odd += lanes[r + 1] * values[np.uintp(at + r + 1)]
     return even + odd
 
 
-@njit(cache=True)
+@compiled
+def layer_width(layer, edges):
+    return edges.first_node[layer + 1] - edges.first_node[layer]
+
+
+@compiled
 def evaluate_splines(x, node, item, grids, inputs, lanes):
     """Fill the window, and the basis functions in it with their derivatives, of one item."""
     piece = piece_of(x, node, grids)
     inputs.window[item] = grids.window[piece]
     density = grids.density_of_piece[piece]
     u = (x - grids.left[piece]) * density if piece else lanes[0]
-    values, slopes = lanes, lanes
-    for power in range(len(lanes) - 1, -1, -1):
-        for r in range(len(lanes)):
-            slopes = tuple_setitem(slopes, r, slopes[r] * u + values[r])
-            values = tuple_setitem(values, r, values[r] * u + grids.polynomials[piece, power, r])
-    for r in range(len(lanes)):
-        inputs.basis[item * len(lanes) + r] = values[r]
-    for r in range(len(lanes)):
-        inputs.slope[item * len(lanes) + r] = slopes[r] * density
+    w = len(lanes)
+    values = load(grids.polynomials, (piece * w + w - 1) * w, lanes)
+    slopes = values
+    for power in range(w - 2, -1, -1):
+        coefs = load(grids.polynomials, (piece * w + power) * w, lanes)
+        for r in range(w):
+            if power < w - 2:
+                slopes = tuple_setitem(slopes, r, slopes[r] * u + values[r])
+            values = tuple_setitem(values, r, values[r] * u + coefs[r])
+    store(values, inputs.basis, item * w)
+    for r in range(w):
+        slopes = tuple_setitem(slopes, r, slopes[r] * density)
+    store(slopes, inputs.slope, item * w)
 
 
-@njit(cache=True)
+@compiled
+def sigmoid(x, values):
+    """Fill 1 / (1 + exp(-x)), elementwise and in float64, in loops that a compiler turns into SIMD instructions.
+
+    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
+    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
+    """
+    n_bits = np.empty(len(x))  # n in the last bits of 1.5 · 2⁵² + n
+    for item in range(len(x)):
+        t = -np.float64(x[item])
+        t = 708.0 if t > 708.0 else (-708.0 if t < -708.0 else t)  # nan stays
+        shifted = t * 1.4426950408889634 + 6755399441055744.0
+        n = shifted - 6755399441055744.0
+        s = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10  # ln 2 in two parts: n times the first is exact
+        n_bits[item] = shifted
+        total = EXP_TAYLOR[0]
+        for coefficient in EXP_TAYLOR[1:]:
+            total = total * s + coefficient
+        values[item] = total
+    bits = n_bits.view(np.int64)
+    for item in range(len(x)):
+        bits[item] = (bits[item] + 1023) << 52  # the exponent of 2ⁿ
+    for item in range(len(x)):
+        values[item] = 1 / (1 + values[item] * n_bits[item])
+
+
+@compiled
 def evaluate_base(x, kind, inputs):
     """Fill the base function and its derivative."""
     if kind == SILU:
+        sigmoids = np.empty(len(x))
+        sigmoid(x, sigmoids)
         for item in range(len(x)):
-            sigmoid = 1 / (1 + np.exp(-x[item]))
-            inputs.base[item] = x[item] * sigmoid
-            inputs.base_slope[item] = sigmoid * (1 + x[item] * (1 - sigmoid))
-    elif kind == IDENTITY:
-        inputs.base[:] = x
-        inputs.base_slope[:] = 1
+            inputs.base[item] = x[item] * sigmoids[item]
+            inputs.base_slope[item] = sigmoids[item] * (1 + x[item] * (1 - sigmoids[item]))
     else:
-        inputs.base[:] = x * 0
-        inputs.base_slope[:] = 0
+        scale = 1 if kind == IDENTITY else 0
+        for item in range(len(x)):
+            inputs.base[item] = scale * x[item]
+            inputs.base_slope[item] = scale
 
 
-@njit(cache=True)
+@compiled
 def evaluate_inputs(x, layer, grids, edges, base_kind, inputs, lanes):
     """Fill all that does not depend on the parameters, for inputs x of a layer, shape (samples * width,)."""
     evaluate_base(x, base_kind, inputs)
@@ -213,7 +264,7 @@ def evaluate_inputs(x, layer, grids, edges, base_kind, inputs, lanes):
             evaluate_splines(x[item + i], first + i, item + i, grids, inputs, lanes)
 
 
-@njit(cache=True)
+@compiled
 def unpack(parameters, edges, e, b):
     """Fill e = mask · scale_sp · coef and b = mask · scale_base; return 0, or nan where one of them is not finite.
 
@@ -231,55 +282,53 @@ def unpack(parameters, edges, e, b):
     return poison
 
 
-@njit(cache=True)
+@compiled
 def forward_layer(layer, n_samples, edges, e, b, inputs, outputs, lanes):
     """Add the edges of a layer to its outputs, shape (samples * width of the next layer,)."""
-    next_width, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], 0
-    for sample in range(n_samples):
-        for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
-            basis, window, base = load(inputs.basis, item * len(lanes), lanes), inputs.window[item], inputs.base[item]
-            for edge in range(edges.first_edge[i], edges.first_edge[i + 1]):
-                spline = dot(basis, e, edges.first_coef[edge] + window)
-                outputs[sample * next_width + edges.target[edge]] += spline + b[edge] * base
-            item += 1
+    first, width, next_width = edges.first_node[layer], layer_width(layer, edges), layer_width(layer + 1, edges)
+    for i in range(width):
+        for edge in range(edges.first_edge[first + i], edges.first_edge[first + i + 1]):
+            target, first_coef, scale = edges.target[edge], edges.first_coef[edge], b[edge]
+            for sample in range(n_samples):
+                item = np.uintp(sample * width + i)
+                basis = load(inputs.basis, (sample * width + i) * len(lanes), lanes)
+                spline = dot(basis, e, first_coef + inputs.window[item])
+                outputs[np.uintp(sample * next_width + target)] += spline + scale * inputs.base[item]
 
 
-@njit(cache=True)
+@compiled
 def backward_layer(layer, n_samples, edges, e, b, inputs, delta, delta_in, lanes):
     """Fill δ at the inputs of a layer, shape (samples * width,), from δ at its outputs."""
-    next_width, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], 0
-    for sample in range(n_samples):
-        for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
-            slope, window, base_slope = (
-                load(inputs.slope, item * len(lanes), lanes),
-                inputs.window[item],
-                inputs.base_slope[item],
-            )
-            total = lanes[0]
-            for edge in range(edges.first_edge[i], edges.first_edge[i + 1]):
-                spline = dot(slope, e, edges.first_coef[edge] + window)
-                total += delta[sample * next_width + edges.target[edge]] * (spline + b[edge] * base_slope)
-            delta_in[item] = total
-            item += 1
+    first, width, next_width = edges.first_node[layer], layer_width(layer, edges), layer_width(layer + 1, edges)
+    for item in range(n_samples * width):
+        delta_in[item] = 0
+    for i in range(width):
+        for edge in range(edges.first_edge[first + i], edges.first_edge[first + i + 1]):
+            target, first_coef, scale = edges.target[edge], edges.first_coef[edge], b[edge]
+            for sample in range(n_samples):
+                item = np.uintp(sample * width + i)
+                slope = load(inputs.slope, (sample * width + i) * len(lanes), lanes)
+                derivative = dot(slope, e, first_coef + inputs.window[item]) + scale * inputs.base_slope[item]
+                delta_in[item] += delta[np.uintp(sample * next_width + target)] * derivative
 
 
-@njit(cache=True)
+@compiled
 def add_gradient(layer, n_samples, edges, inputs, delta, d_e, d_b, lanes):
     """Add what the edges of a layer contribute to the derivatives by e and b."""
     next_width, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], 0
     for sample in range(n_samples):
         for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
             basis, window, base = load(inputs.basis, item * len(lanes), lanes), inputs.window[item], inputs.base[item]
-            for edge in range(edges.first_edge[i], edges.first_edge[i + 1]):
-                weight = delta[sample * next_width + edges.target[edge]]
+            for edge in range(np.uintp(edges.first_edge[i]), np.uintp(edges.first_edge[i + 1])):
+                weight = delta[np.uintp(sample * next_width + edges.target[edge])]
                 d_b[edge] += weight * base
                 first = edges.first_coef[edge] + window
                 for r in range(len(lanes)):
-                    d_e[first + r] += weight * basis[r]
+                    d_e[np.uintp(first + r)] += weight * basis[r]
             item += 1
 
 
-@njit(cache=True)
+@compiled
 def fill_jacobian(layer, n_samples, edges, parameters, inputs, delta, jacobian, lanes):
     """Fill the entries of a layer's edges in rows of the Jacobian, shape (samples, P)."""
     next_width, n_trained, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], jacobian.shape[1], 0
@@ -287,8 +336,8 @@ def fill_jacobian(layer, n_samples, edges, parameters, inputs, delta, jacobian, 
         row = jacobian[sample]
         for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
             basis, window = load(inputs.basis, item * len(lanes), lanes), inputs.window[item]
-            for edge in range(edges.first_edge[i], edges.first_edge[i + 1]):
-                weight = delta[sample * next_width + edges.target[edge]] * edges.mask[edge]
+            for edge in range(np.uintp(edges.first_edge[i]), np.uintp(edges.first_edge[i + 1])):
+                weight = delta[np.uintp(sample * next_width + edges.target[edge])] * edges.mask[edge]
                 scale = weight * parameters[edges.sp_at[edge]]
                 first, spline = edges.coef_at[edge] + window, lanes[0]
                 for r in range(min(len(lanes), edges.n_coef[edge] - window)):
@@ -302,7 +351,7 @@ def fill_jacobian(layer, n_samples, edges, parameters, inputs, delta, jacobian, 
             item += 1
 
 
-@njit(cache=True)
+@compiled
 def chain_rule(parameters, edges, d_e, d_b, gradient):
     """The gradient by the trained parameters from that by e and b."""
     n_trained = len(gradient)
@@ -319,7 +368,7 @@ def chain_rule(parameters, edges, d_e, d_b, gradient):
             gradient[edges.base_at[edge]] = mask * d_b[edge]
 
 
-@njit(cache=True)
+@compiled
 def new_inputs(n_items, lanes):
     dtype = type(lanes[0])
     return Inputs(
@@ -331,7 +380,7 @@ def new_inputs(n_items, lanes):
     )
 
 
-@njit(cache=True)
+@compiled
 def items(inputs, start, stop, lanes):
     """The inputs of some items, as views."""
     w = len(lanes)
@@ -344,15 +393,7 @@ def items(inputs, start, stop, lanes):
     )
 
 
-@njit(cache=True)
-def first_inputs(x, grids, edges, base_kind, lanes):
-    """The inputs of the first layer, for x of shape (n, d)."""
-    inputs = new_inputs(x.size, lanes)
-    evaluate_inputs(x.ravel(), 0, grids, edges, base_kind, inputs, lanes)
-    return inputs
-
-
-@njit(cache=True)
+@compiled
 def layer_inputs(layer, start, n_samples, edges, first, hidden, lanes):
     """The inputs of a layer for samples from `start` on: all are known of the first layer, a block's of the others."""
     width = edges.first_node[layer + 1] - edges.first_node[layer]
@@ -362,100 +403,74 @@ def layer_inputs(layer, start, n_samples, edges, first, hidden, lanes):
     return items(hidden, at, at + n_samples * width, lanes)
 
 
-@njit(cache=True)
+@compiled
 def forward(start, n_samples, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes):
     """Fill the hidden layers' inputs for a block of samples; return the network's outputs, shape (samples,).
 
     `nodes` has room for the values of all nodes, BLOCK samples of each layer after another.
     """
     n_layers = len(edges.first_node) - 2
+    inputs = layer_inputs(0, start, n_samples, edges, first, hidden, lanes)
     for layer in range(n_layers):
-        inputs = layer_inputs(layer, start, n_samples, edges, first, hidden, lanes)
         at = edges.first_node[layer + 1] * BLOCK
-        outputs = nodes[at : at + n_samples * (edges.first_node[layer + 2] - edges.first_node[layer + 1])]
-        outputs[:] = poison
+        outputs = nodes[at : at + n_samples * layer_width(layer + 1, edges)]
+        for item in range(len(outputs)):
+            outputs[item] = poison
         forward_layer(layer, n_samples, edges, e, b, inputs, outputs, lanes)
         if layer + 1 < n_layers:
-            evaluate_inputs(
-                outputs,
-                layer + 1,
-                grids,
-                edges,
-                base_kind,
-                layer_inputs(layer + 1, start, n_samples, edges, first, hidden, lanes),
-                lanes,
-            )
+            inputs = layer_inputs(layer + 1, start, n_samples, edges, first, hidden, lanes)
+            evaluate_inputs(outputs, layer + 1, grids, edges, base_kind, inputs, lanes)
     return outputs
 
 
-@njit(cache=True)
-def predictions(parameters, n, grids, edges, base_kind, first, lanes):
-    """f(x; θ), shape (n,)."""
+@compiled
+def evaluate(task, parameters, y, grids, edges, base_kind, first, values, gradient, jacobian, lanes):
+    """Fill `values` with f(x; θ), shape (n,); for other tasks than VALUES fill more.
+
+    Parameters
+    ----------
+    task : VALUES, GRADIENT or JACOBIAN
+        One kernel for all, because compiling it takes seconds.
+    y : array of shape (n,)
+        Used for GRADIENT.
+    gradient : array of shape (P,)
+        Filled for GRADIENT, with that of the mean of (f - y)².
+    jacobian : array of shape (n, P), zeros
+        Filled for JACOBIAN.
+
+    Returns
+    -------
+    float
+        For GRADIENT, the mean of (f - y)².
+    """
     e, b = np.zeros(edges.first_coef[-1], parameters.dtype), np.empty(len(edges.mask), parameters.dtype)
     poison = unpack(parameters, edges, e, b)
-    n_nodes = edges.first_node[-1]
-    hidden, nodes = new_inputs(n_nodes * BLOCK, lanes), np.empty(n_nodes * BLOCK, parameters.dtype)
-    values = np.empty(n, parameters.dtype)
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        values[start : start + m] = forward(
-            start, m, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes
-        )
-    return values
-
-
-@njit(cache=True)
-def loss_and_gradient(parameters, y, grids, edges, base_kind, first, gradient, lanes):
-    """Return the loss and fill the gradient, shape (P,)."""
-    e, b = np.zeros(edges.first_coef[-1], parameters.dtype), np.empty(len(edges.mask), parameters.dtype)
-    poison = unpack(parameters, edges, e, b)
-    d_e, d_b = np.zeros(len(e)), np.zeros(len(b))
-    n, n_nodes, n_layers = len(y), edges.first_node[-1], len(edges.first_node) - 2
-    hidden, nodes = new_inputs(n_nodes * BLOCK, lanes), np.empty(n_nodes * BLOCK, parameters.dtype)
-    delta = np.empty(n_nodes * BLOCK, parameters.dtype)
+    d_e, d_b = np.zeros(len(e)), np.zeros(len(b))  # sums over samples in float64
+    n, n_layers, room = len(values), len(edges.first_node) - 2, edges.first_node[-1] * BLOCK
+    hidden = new_inputs(room, lanes)
+    nodes, deltas = np.empty(room, parameters.dtype), np.empty(room, parameters.dtype)
     loss = 0.0
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
-        values = forward(start, m, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes)
-        at = edges.first_node[n_layers] * BLOCK
-        delta_out = delta[at:]
+        outputs = forward(start, m, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes)
+        delta = deltas[edges.first_node[n_layers] * BLOCK :]
         for sample in range(m):
-            residual = values[sample] - y[start + sample]
-            loss += np.float64(residual) ** 2
-            delta_out[sample] = 2 * residual / n
-        for layer in range(n_layers - 1, -1, -1):
+            values[start + sample] = outputs[sample]
+            delta[sample] = 1
+            if task == GRADIENT:
+                residual = outputs[sample] - y[start + sample]
+                loss += np.float64(residual) ** 2
+                delta[sample] = 2 * residual / n
+        for layer in range(n_layers - 1 if task != VALUES else -1, -1, -1):
             inputs = layer_inputs(layer, start, m, edges, first, hidden, lanes)
-            add_gradient(layer, m, edges, inputs, delta_out, d_e, d_b, lanes)
-            if layer:
-                delta_in = delta[edges.first_node[layer] * BLOCK :]
-                backward_layer(layer, m, edges, e, b, inputs, delta_out, delta_in, lanes)
-                delta_out = delta_in
-    chain_rule(parameters, edges, d_e, d_b, gradient)
+            if task == GRADIENT:
+                add_gradient(layer, m, edges, inputs, delta, d_e, d_b, lanes)
+            else:
+                fill_jacobian(layer, m, edges, parameters, inputs, delta, jacobian[start:], lanes)
+            if layer > 0:
+                delta_in = deltas[edges.first_node[layer] * BLOCK :]
+                backward_layer(layer, m, edges, e, b, inputs, delta, delta_in, lanes)
+                delta = delta_in
+    if task == GRADIENT:
+        chain_rule(parameters, edges, d_e, d_b, gradient)
     return loss / n
-
-
-@njit(cache=True)
-def fill_predictions_and_jacobian(parameters, n, grids, edges, base_kind, first, jacobian, lanes):
-    """Return f(x; θ), shape (n,), and fill its Jacobian, shape (n, P), zeros before."""
-    e, b = np.zeros(edges.first_coef[-1], parameters.dtype), np.empty(len(edges.mask), parameters.dtype)
-    poison = unpack(parameters, edges, e, b)
-    n_nodes, n_layers = edges.first_node[-1], len(edges.first_node) - 2
-    hidden, nodes = new_inputs(n_nodes * BLOCK, lanes), np.empty(n_nodes * BLOCK, parameters.dtype)
-    delta = np.empty(n_nodes * BLOCK, parameters.dtype)
-    values = np.empty(n, parameters.dtype)
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        values[start : start + m] = forward(
-            start, m, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes
-        )
-        delta_out = delta[edges.first_node[n_layers] * BLOCK :]
-        delta_out[:m] = 1
-        for layer in range(n_layers - 1, -1, -1):
-            inputs = layer_inputs(layer, start, m, edges, first, hidden, lanes)
-            rows = jacobian[start : start + m]
-            fill_jacobian(layer, m, edges, parameters, inputs, delta_out, rows, lanes)
-            if layer:
-                delta_in = delta[edges.first_node[layer] * BLOCK :]
-                backward_layer(layer, m, edges, e, b, inputs, delta_out, delta_in, lanes)
-                delta_out = delta_in
-    return values
