@@ -144,70 +144,65 @@ class CompiledEngine:
 
 def _grids(model: KAN, window: int, dtype: type) -> Grids:
     """The tables of all rows of knots."""
-    # Piece 0 is where there is nothing.
-    first_piece, first_bucket, size = [1], [0], [(0.0, 0.0, 0.0)]
-    left, density_of_piece, windows = [np.zeros(1)], [np.zeros(1)], [np.zeros(1, np.int64)]
-    polynomials, buckets = [np.zeros((1, window, window))], []
+    left, density_of_piece, windows = [np.zeros(1)], [np.zeros(1)], [np.zeros(1, np.int64)]  # begin with the piece 0
+    polynomials, buckets, ends, n_pieces = [np.zeros((1, window, window))], [], [], 1
     for layer in model.act_fun:
         for knots, count in zip(layer.grid.detach().numpy(), intervals(layer), strict=True):
             t = knots[: count + 1 + 2 * layer.k].copy()
-            n_pieces = len(t) - 1
-            table, first = np.zeros((n_pieces, window, window)), np.zeros(n_pieces, np.int64)
-            kernels.tabulate(t.astype(np.float64), layer.k, table, first, max(count + layer.k, window))
-            bucket = np.zeros(kernels.BUCKETS_PER_INTERVAL * n_pieces + 1, np.int64)
-            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-                density = (len(bucket) - 1) / (t[-1] - t[0])
-                per_piece = 1 / np.diff(t.astype(np.float64))
-            density = density if np.isfinite(density) else dtype(0)
-            kernels.fill_buckets(t, first_piece[-1], density, bucket)
-            size.append((t[0], t[-1], density))
+            new_pieces = len(t) - 1
+            polynomials.append(np.zeros((new_pieces, window, window)))
+            windows.append(np.zeros(new_pieces, np.int64))
+            kernels.tabulate(t.astype(float), layer.k, polynomials[-1], windows[-1], max(count + layer.k, window))
+            buckets.append(np.zeros(kernels.BUCKETS_PER_INTERVAL * new_pieces + 1, np.int64))
+            ends.append((t[0], t[-1], _inverse(t[-1:] - t[:1])[0] * (len(buckets[-1]) - 1)))
+            kernels.fill_buckets(t, n_pieces, dtype(ends[-1][2]), buckets[-1])
             left.append(t[:-1])
-            density_of_piece.append(np.where(np.isfinite(per_piece), per_piece, 0))
-            windows.append(first)
-            polynomials.append(table)
-            buckets.append(bucket)
-            first_piece.append(first_piece[-1] + n_pieces)
-            first_bucket.append(first_bucket[-1] + len(bucket))
-    lowest, highest, density = np.array(size[1:]).T
+            density_of_piece.append(_inverse(np.diff(t)))
+            n_pieces += new_pieces
+    lowest, highest, density = (np.array(part, dtype) for part in zip(*ends, strict=True))
     return Grids(
-        np.array(first_piece),
-        np.array(first_bucket),
-        np.concatenate(buckets),
-        *(np.ascontiguousarray(part, dtype) for part in (lowest, highest, density)),
-        np.concatenate(left).astype(dtype),
-        np.concatenate(density_of_piece).astype(dtype),
-        np.concatenate(windows),
-        np.concatenate(polynomials).astype(dtype).ravel(),
+        first_bucket=np.cumsum([0, *map(len, buckets)]),
+        buckets=np.concatenate(buckets),
+        lowest=lowest,
+        highest=highest,
+        density=density,
+        left=np.concatenate(left).astype(dtype),
+        density_of_piece=np.concatenate(density_of_piece).astype(dtype),
+        window=np.concatenate(windows),
+        polynomials=np.concatenate(polynomials).astype(dtype).ravel(),
     )
+
+
+def _inverse(lengths: Array) -> Array:
+    """1 / lengths; 0 for knots that coincide (no number is between them) or are not numbers."""
+    with np.errstate(all="ignore"):
+        inverse = 1 / lengths
+    return np.where(np.isfinite(inverse), inverse, 0)
 
 
 def _edges(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype) -> Edges:
     """The live edges, and where the parts of the layers are in the vector of all parameters."""
-    columns = []
-    first_node, leaving = [0], []
+    columns, leaving = [], []
     for number, layer in enumerate(model.act_fun):
         mask = layer.mask.detach().numpy()
         source, target = np.nonzero(mask)
         n_coef = (np.array(intervals(layer)) + layer.k)[source]
-        before = np.concatenate([[0], np.cumsum(n_coef)[:-1]])[: len(source)]
-        edge = np.arange(len(source))
+        edge, coef = np.arange(len(source)), np.cumsum(n_coef) - n_coef
         at = {part: positions[f"act_fun.{number}.{part}"] for part in ("coef", "scale_base", "scale_sp")}
-        columns.append(
-            (target, mask[source, target], n_coef, at["coef"] + before, at["scale_base"] + edge, at["scale_sp"] + edge)
-        )
-        leaving.append(np.count_nonzero(mask, axis=1))
-        first_node.append(first_node[-1] + layer.in_dim)
+        positions_of_edges = at["coef"] + coef, at["scale_base"] + edge, at["scale_sp"] + edge
+        columns.append((target, mask[source, target], n_coef, *positions_of_edges))
+        leaving.extend(np.count_nonzero(mask, axis=1))
     target, mask, n_coef, coef_at, base_at, sp_at = map(np.concatenate, zip(*columns, strict=True))
     return Edges(
-        np.array([*first_node, first_node[-1] + 1]),
-        np.concatenate([[0], np.cumsum(np.concatenate(leaving))]),
-        target,
-        mask.astype(dtype),
-        np.concatenate([[0], np.cumsum(np.maximum(n_coef, window))]),
-        n_coef,
-        coef_at,
-        base_at,
-        sp_at,
+        first_node=np.cumsum([0, *(layer.in_dim for layer in model.act_fun), 1]),
+        first_edge=np.cumsum([0, *leaving]),
+        target=target,
+        mask=mask.astype(dtype),
+        first_coef=np.cumsum([0, *np.maximum(n_coef, window)]),
+        n_coef=n_coef,
+        coef_at=coef_at,
+        base_at=base_at,
+        sp_at=sp_at,
     )
 
 

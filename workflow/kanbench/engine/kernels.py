@@ -10,7 +10,11 @@ and δ_j = ∂f/∂(node j), an edge from i to j adds δ_j B_c(x_i) to ∂f/∂e
 δ_i.
 
 Samples are taken BLOCK at once, so that their intermediates stay in cache. Sums run in one fixed order, so results are
-the same in every process. What a function calls `item` counts the nodes of one layer, sample by sample.
+the same in every process. What a function calls `item` counts the nodes of one layer, sample by sample. Indices are
+made unsigned in inner loops, which saves numba's test for negative ones.
+
+All of it is in this one file because numba, which keeps what it has compiled, compiles a function again if its file has
+changed, but not if the file of a function that it calls has.
 """
 
 from __future__ import annotations
@@ -38,10 +42,9 @@ compiled = njit(cache=True, error_model="numpy")  # divisions by zero are not er
 class Grids(NamedTuple):
     """The knots of all nodes that have outgoing edges, numbered layer by layer, and their pieces: see `tabulate`.
 
-    Piece 0 is where no basis function is; those of node i begin at `first_piece[i]`.
+    Piece 0 is where no basis function is.
     """
 
-    first_piece: Integers  # (nodes,)
     first_bucket: Integers  # (nodes + 1,)
     buckets: Integers  # last piece that begins in an earlier bucket
     lowest: Floats  # (nodes,): the first knot
@@ -191,25 +194,26 @@ def layer_width(layer, edges):
 
 
 @compiled
-def evaluate_splines(x, node, item, grids, inputs, lanes):
-    """Fill the window, and the basis functions in it with their derivatives, of one item."""
-    piece = piece_of(x, node, grids)
-    inputs.window[item] = grids.window[piece]
-    density = grids.density_of_piece[piece]
-    u = (x - grids.left[piece]) * density if piece else lanes[0]
+def evaluate_splines(x, pieces, grids, inputs, lanes):
+    """Fill the windows, and the basis functions in them with their derivatives, for inputs x in known pieces."""
     w = len(lanes)
-    values = load(grids.polynomials, (piece * w + w - 1) * w, lanes)
-    slopes = values
-    for power in range(w - 2, -1, -1):
-        coefs = load(grids.polynomials, (piece * w + power) * w, lanes)
+    for item in range(len(x)):
+        piece = np.uintp(pieces[item])
+        inputs.window[item] = grids.window[piece]
+        density = grids.density_of_piece[piece]
+        u = (x[item] - grids.left[piece]) * density if pieces[item] else lanes[0]
+        values = load(grids.polynomials, (pieces[item] * w + w - 1) * w, lanes)
+        slopes = values
+        for power in range(w - 2, -1, -1):
+            coefs = load(grids.polynomials, (pieces[item] * w + power) * w, lanes)
+            for r in range(w):
+                if power < w - 2:
+                    slopes = tuple_setitem(slopes, r, slopes[r] * u + values[r])
+                values = tuple_setitem(values, r, values[r] * u + coefs[r])
+        store(values, inputs.basis, item * w)
         for r in range(w):
-            if power < w - 2:
-                slopes = tuple_setitem(slopes, r, slopes[r] * u + values[r])
-            values = tuple_setitem(values, r, values[r] * u + coefs[r])
-    store(values, inputs.basis, item * w)
-    for r in range(w):
-        slopes = tuple_setitem(slopes, r, slopes[r] * density)
-    store(slopes, inputs.slope, item * w)
+            slopes = tuple_setitem(slopes, r, slopes[r] * density)
+        store(slopes, inputs.slope, item * w)
 
 
 @compiled
@@ -258,10 +262,11 @@ def evaluate_base(x, kind, inputs):
 def evaluate_inputs(x, layer, grids, edges, base_kind, inputs, lanes):
     """Fill all that does not depend on the parameters, for inputs x of a layer, shape (samples * width,)."""
     evaluate_base(x, base_kind, inputs)
-    first, width = edges.first_node[layer], edges.first_node[layer + 1] - edges.first_node[layer]
-    for item in range(0, len(x), width):
-        for i in range(width):
-            evaluate_splines(x[item + i], first + i, item + i, grids, inputs, lanes)
+    width, pieces = layer_width(layer, edges), np.empty(len(x), np.int64)
+    for i in range(width):
+        for item in range(i, len(x), width):
+            pieces[item] = piece_of(x[item], edges.first_node[layer] + i, grids)
+    evaluate_splines(x, pieces, grids, inputs, lanes)
 
 
 @compiled
