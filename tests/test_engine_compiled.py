@@ -95,7 +95,7 @@ def assert_same(reference, compiled, x):
     k=st.integers(1, 5),
     grid=st.integers(1, 12),
     seed=st.integers(0, 2**32 - 1),
-    n=st.integers(1, 70),
+    n=st.integers(1, 300),
     base=st.sampled_from(sorted(BASE_FUNCTIONS)),
     dense=st.sampled_from([0.3, 0.8, 1.0]),
 )

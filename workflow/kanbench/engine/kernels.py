@@ -27,7 +27,7 @@ from numba import njit
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numpy.typing import NDArray
 
-BLOCK = 32  # samples
+BLOCK = 128  # samples: 32 take an eighth longer for [2, 5, 1]
 BUCKETS_PER_INTERVAL = 8  # then few of them hold a knot, and the search for the interval is over before it begins
 SILU, IDENTITY, ZERO = range(3)
 VALUES, GRADIENT, JACOBIAN = range(3)
