@@ -46,6 +46,10 @@ class Engine(Protocol):
 
 def make_engine(name: str, model: KAN, x: Tensor, y: Tensor) -> Engine:
     """The engine called `name` for a model and its training sample, x of shape (n, d) and y of shape (n, 1)."""
+    if name == "compiled":
+        from kanbench.engine.compiled import CompiledEngine  # imports numba
+
+        return CompiledEngine(model, x, y)
     from kanbench.engine.reference import ReferenceEngine
 
     return {"reference": ReferenceEngine}[name](model, x, y)
