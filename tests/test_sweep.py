@@ -24,9 +24,9 @@ def test_keys_and_values_are_checked(config, key, value):
 def test_losses_by_value_and_dataset():
     rows = pd.DataFrame(
         [(v, s, d, loss) for v in (1, 2) for s, d, loss in [(7, "a", 1.0 * v), (8, "a", 4.0 * v), (7, "b", 8.0)]],
-        columns=["value", "seed", "dataset", "relative_test_loss"],
+        columns=["lr", "seed", "dataset", "relative_test_loss"],
     )
-    found = table(rows)
+    found = table(rows, "lr")
     assert found["a"].tolist() == pytest.approx([2, 4])
     assert found["b"].tolist() == pytest.approx([8, 8])
     assert found["mean"].tolist() == pytest.approx([5, 6])
@@ -44,6 +44,6 @@ def test_a_sweep_trains_every_value_seed_and_dataset(config):
         },
     )
     rows = sweep(small, "adam", "optimizers.adam.lr", [0.01, 0.1], [5, 6])
-    assert rows.groupby(["value", "seed", "dataset"]).size().tolist() == [1] * 8
+    assert rows.groupby(["optimizers.adam.lr", "seed", "dataset"]).size().tolist() == [1] * 8
     assert np.isfinite(rows["relative_test_loss"]).all()
     assert rows["relative_test_loss"].nunique() == 8

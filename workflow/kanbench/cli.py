@@ -18,11 +18,13 @@ from tqdm import tqdm
 from kanbench import __version__, naming
 from kanbench.config import DEFAULT_CONFIG, expert_settings, load_config, merge_settings, training_settings
 from kanbench.errors import InputError
+from kanbench.files import whole_file
 from kanbench.storage.handover import handover, read_handover, write_handover
 
 if TYPE_CHECKING:
     from kanbench.training import Training
 
+TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
 log = logging.getLogger("kanbench")
@@ -89,10 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     metadata.set_defaults(run=_metadata)
 
     sweep = commands.add_parser("sweep", help="compare values of a setting by their test loss")
-    sweep.add_argument("model_type", choices=naming.SECTIONS["section2_1"].model_types)
+    sweep.add_argument("model_type", choices=TRAINED)
     sweep.add_argument("key", help="for example optimizers.adam.lr")
     sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
+    sweep.add_argument("--output", type=Path, metavar="CSV", help="where to write a row for every training")
     sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
     sweep.set_defaults(run=_sweep)
 
@@ -120,8 +123,7 @@ def _yaml(text: str) -> object:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    trained = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types, naming.EXPERT)
-    name = _parse(arguments, *trained)
+    name = _parse(arguments, *TRAINED, naming.EXPERT)
     if name.expert is not None:
         settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
         from kanbench.experts import train_expert
@@ -283,9 +285,12 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
     _use_one_thread()
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
+    if arguments.output:
+        with whole_file(arguments.output) as partial:
+            rows.to_csv(partial, index=False)
     print(f"{arguments.model_type}: test loss at the threshold / variance of the target,")
     print(f"geometric mean over the seeds {arguments.seeds}, by {arguments.key}")
-    print(table(rows).to_string(float_format="{:.3g}".format))
+    print(table(rows, arguments.key).to_string(float_format="{:.3g}".format))
 
 
 def _summary(arguments: argparse.Namespace) -> None:

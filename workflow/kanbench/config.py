@@ -238,7 +238,7 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
         "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
         "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
         "model": {"width": [dim, *[section["hidden_width"]] * depth, 1], "k": k},
-        "grids": {"sizes": [section["grid"]], "policy": "pykan", "update_every": section["update_every"]},
+        "grids": {"sizes": [section["grid"]], "policy": "preserve"},
         "threshold": config["threshold"],
         "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
         "evaluate_every": section["evaluate_every"],

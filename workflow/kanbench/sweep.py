@@ -11,6 +11,7 @@ import pandas as pd
 
 from kanbench.config import Config, check, merge, training_settings
 from kanbench.errors import InputError
+from kanbench.naming import SECTIONS
 from kanbench.training import Trainer
 
 
@@ -42,8 +43,8 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     Returns
     -------
     DataFrame
-        One row per training: `value`, `seed`, `dataset`, and the test loss at the interpolation threshold relative to
-        the variance of the test targets.
+        One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the variance of the
+        test targets, parameters and time, at the interpolation threshold and at the end.
     """
     if key in ("seed", "data.seed", "data.dense_num"):
         raise InputError(f"sweep: found {key!r}; allowed: a key that the sweep does not set itself")
@@ -54,23 +55,37 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         for value in values
         for over in changes
     ]
+    section = next(name for name, section in SECTIONS.items() if model_type in section.model_types)
     rows = []
     for value, seed, changed in configs:
         for dataset_idx, dataset in enumerate(changed["datasets"]):
-            trainer = Trainer(training_settings(changed, "section2_1", model_type, dataset_idx))
+            trainer = Trainer(training_settings(changed, section, model_type, dataset_idx))
             training = trainer.train(changed["epochs"])
             variance = trainer.dataset.test_label.var().item()
-            loss = training.at_threshold.row["test_loss"] / variance
-            rows.append({"value": value, "seed": seed, "dataset": dataset, "relative_test_loss": loss})
+            at_threshold, final = training.at_threshold.row, training.final.row
+            rows.append(
+                {
+                    "model_type": model_type,
+                    key: value,
+                    "seed": seed,
+                    "dataset": dataset,
+                    "relative_test_loss": at_threshold["test_loss"] / variance,
+                    "relative_final_test_loss": final["test_loss"] / variance,
+                    "threshold_num_params": at_threshold["num_params"],
+                    "final_num_params": final["num_params"],
+                    "threshold_time": at_threshold["time"],
+                    "final_time": final["time"],
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def table(rows: pd.DataFrame) -> pd.DataFrame:
+def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     """The relative test loss by value and dataset, as the geometric mean over seeds.
 
     Two columns sum up the datasets: their mean, the share of the variance that stays unexplained, which an unsolved
     problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
     """
-    logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", "value", "dataset", sort=False)
+    logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
     losses = np.exp(logs)
     return losses.assign(mean=losses.mean(axis="columns"), geometric_mean=np.exp(logs.mean(axis="columns")))

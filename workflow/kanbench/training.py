@@ -45,6 +45,8 @@ class Training:
     ----------
     device : str
         Where it ran: `cpu` or `cuda`.
+    engine : str
+        What evaluated the model.
     history : list of rows
         One per epoch that ran and ended with finite losses.
     untrained : Checkpoint
@@ -56,6 +58,7 @@ class Training:
     """
 
     device: str
+    engine: str
     untrained: Checkpoint
     at_threshold: Checkpoint
     final: Checkpoint
@@ -109,7 +112,7 @@ class Trainer:
             start = {"grid": self.sizes[0], "seed": settings["seed"], "dtype": dtype, "device": self.device}
             model = build_model(**settings["model"], **start)
         self.model = model
-        self.engine_name = settings["engine"]
+        self.engine_name = resolve_engine(settings["engine"], self.device)
         self.engine = self._make_engine(self.model)
         self.evals_of_earlier_stages = 0
         self.optimizer_settings = settings["optimizer"]
@@ -137,7 +140,7 @@ class Trainer:
         untrained = self._checkpoint(self._row(0, self.sizes[0]))
         if not _is_finite(untrained.row):
             raise InputError(f"the loss of the untrained model is not finite: {untrained.row}")
-        training = Training(self.device, untrained, at_threshold=untrained, final=untrained)
+        training = Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
         last_epoch = epochs * len(self.sizes)
         for epoch in range(1, last_epoch + 1):
             stage, epoch_of_stage = divmod(epoch - 1, epochs)
@@ -221,3 +224,8 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not has_cuda:
         raise InputError("device: found 'cuda', but torch sees no CUDA device; allowed here: auto, cpu")
     return ("cuda" if has_cuda else "cpu") if device == "auto" else device
+
+
+def resolve_engine(engine: str, device: str) -> str:
+    """The name of the engine for a configured one: by default the fastest that the device has."""
+    return {"cpu": "compiled", "cuda": "reference"}[device] if engine == "auto" else engine

@@ -47,7 +47,7 @@ def handover(name: FileName, settings: dict[str, Any], training: Training, **mor
         "dataset_name": settings["problem"],
         "device": training.device,
         "settings": settings,
-        "provenance": provenance(settings, VARYING if name.expert is None else VARYING_EXPERTS),
+        "provenance": provenance(settings, training.engine, VARYING if name.expert is None else VARYING_EXPERTS),
         "stopped": training.stopped,
         "checkpoints": {checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
         "history": training.history,
@@ -55,13 +55,14 @@ def handover(name: FileName, settings: dict[str, Any], training: Training, **mor
     }
 
 
-def provenance(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> dict[str, Any]:
+def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
     """What a rerun needs and nothing else in a frame tells; the same for all trainings of a frame.
 
     `varying` are the settings in which these differ.
     """
     return {
-        **{key: settings[key] for key in ("seed", "dtype", "engine") if key not in varying},
+        **{key: settings[key] for key in ("seed", "dtype") if key not in varying},
+        "engine": engine,
         "python": platform.python_version(),
         "torch": version("torch"),
         "pykan": version("pykan"),
