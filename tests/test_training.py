@@ -12,7 +12,7 @@ import torch
 from kanbench.config import ROOT
 from kanbench.errors import InputError
 from kanbench.models import count_parameters
-from kanbench.training import resolve_device
+from kanbench.training import resolve_device, resolve_engine
 
 SMALL = {"grids": {"sizes": [3, 6]}, "data": {"train_num": 100, "test_num": 100, "dense_num": 200}}
 LOSSES = ("train_loss", "test_loss", "dense_mse")
@@ -53,6 +53,23 @@ def test_a_checkpoint_has_the_losses_of_its_row(trained, name):
     ]
     for loss, (x, y) in zip(LOSSES, pairs, strict=True):
         assert (model(x) - y).square().mean().item() == pytest.approx(checkpoint.row[loss], rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lm"])
+def test_the_engines_train_alike(make_trainer, optimizer):
+    compiled, reference = (
+        make_trainer(optimizer, **SMALL, engine=engine).train(4) for engine in ("compiled", "reference")
+    )
+    assert (compiled.engine, reference.engine) == ("compiled", "reference")
+    for ours, theirs in zip(compiled.history[:4], reference.history[:4], strict=True):
+        for loss in LOSSES:
+            assert ours[loss] == pytest.approx(theirs[loss], rel=1e-6)
+        assert ours["n_evals"] == theirs["n_evals"]
+
+
+def test_the_default_engine_is_the_devices_fastest():
+    assert resolve_engine("auto", "cpu") == "compiled"
+    assert resolve_engine("auto", "cuda") == resolve_engine("reference", "cpu") == "reference"
 
 
 def test_the_threshold_is_the_best_epoch_before_overfitting(trained):

@@ -22,6 +22,8 @@ from kanbench.files import whole_file
 from kanbench.storage.handover import handover, read_handover, write_handover
 
 if TYPE_CHECKING:
+    from kan import KAN
+
     from kanbench.training import Training
 
 TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)
@@ -125,13 +127,7 @@ def _yaml(text: str) -> object:
 def _train(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, *TRAINED, naming.EXPERT)
     if name.expert is not None:
-        settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
-        from kanbench.experts import train_expert
-
-        with _progress(settings["epochs"]) as report:
-            training, expert = train_expert(settings, report)
-        base = name.run.handover_checkpoint(arguments.name)
-        _write(arguments, name, settings, training, {"final": base}, expert=expert)
+        _train_expert(arguments, name)
         return
     settings = _settings(
         arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
@@ -144,32 +140,52 @@ def _train(arguments: argparse.Namespace) -> None:
     _write(arguments, name, settings, training, _checkpoints(name))
 
 
+def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
+    settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
+    from kanbench.experts import train_expert
+
+    with _progress(settings["epochs"]) as report:
+        training, expert = train_expert(settings, report)
+    checkpoint = {"final": name.run.handover_checkpoint(arguments.name)}
+    _write(arguments, name, settings, training, checkpoint, expert=expert)
+
+
 def _merge(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, "merge_kan")
-    experts = [read_handover(path)["expert"] for path in arguments.experts]
+    experts = _read_experts(arguments, name)
     settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_merged
     from kanbench.models import load_checkpoint
 
+    def load(position: int) -> KAN:
+        return load_checkpoint(arguments.experts[position].with_suffix(""))
+
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
-        training, merging = train_merged(
-            settings, experts, lambda i: load_checkpoint(arguments.experts[i].with_suffix("")), report
-        )
+        training, merging = train_merged(settings, experts, load, report)
     _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
 
 
 def _control(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, naming.CONTROL)
-    experts = [read_handover(path)["expert"] for path in arguments.experts]
+    experts = _read_experts(arguments, name)
     merged = read_handover(arguments.merged)
+    if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
+        raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
     settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_control
 
+    outcome = {**merged["checkpoints"]["final"], "width": merged["merging"]["width"]}
     with _progress(None) as report:
-        training = train_control(
-            settings, {**merged["checkpoints"]["final"], "width": merged["merging"]["width"]}, experts, report
-        )
+        training = train_control(settings, outcome, experts, report)
     _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
+
+
+def _read_experts(arguments: argparse.Namespace, name: naming.FileName) -> list[dict]:
+    experts = [read_handover(path) for path in arguments.experts]
+    for path, expert in zip(arguments.experts, experts, strict=True):
+        if "expert" not in expert or expert["dataset_idx"] != name.dataset_idx:
+            raise InputError(f"{path}: allowed: experts of dataset {name.dataset_idx}")
+    return [expert["expert"] for expert in experts]
 
 
 def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:

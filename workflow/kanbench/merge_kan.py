@@ -17,7 +17,7 @@ from kanbench.merging import merge
 from kanbench.models import predict
 from kanbench.problems import PROBLEMS
 from kanbench.selection import select_experts
-from kanbench.training import Report, Trainer, Training, make_data
+from kanbench.training import Report, Trainer, Training, make_data, resolve_device
 
 Settings = dict[str, Any]
 Expert = dict[str, Any]
@@ -44,7 +44,7 @@ def train_merged(
         The selected experts and what was measured before the training.
     """
     selected = select_experts(experts, settings["merge"]["n_selected"])
-    models = [load(position) for position in selected]
+    models = [load(position).to(resolve_device(settings["device"])) for position in selected]
     data = make_data(settings)
     weights = ensemble_weights(models, data, settings["merge"]["weights"])
     ensemble = sum(weight * predict(model, data.dense_input) for weight, model in zip(weights, models, strict=True))
