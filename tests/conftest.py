@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from kanbench.config import load_config, merge, training_settings
+from kanbench.config import load_config, merge
 from kanbench.naming import SECTIONS
+from kanbench.settings import training_settings
 from kanbench.training import Trainer
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kanbench.config import ROOT, canonical_json, check, digest, load_config, merge, training_settings
+from kanbench.config import ROOT, check, load_config, merge
 from kanbench.errors import InputError
+from kanbench.settings import canonical_json, digest, training_settings
 
 WRONG = {
     "an unknown key": ({"epoch": 3}, "unknown key 'epoch' (did you mean 'epochs'?)"),

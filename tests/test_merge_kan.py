@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from kanbench.config import expert_settings, experts, merge, merge_settings
+from kanbench.config import experts, merge
 from kanbench.experts import dependencies, train_expert
 from kanbench.merge_kan import control_width, ensemble_weights, train_control, train_merged
 from kanbench.models import build_model, count_parameters, intervals, predict
 from kanbench.selection import select_experts
+from kanbench.settings import expert_settings, merge_settings
 from kanbench.training import make_data
 
 SMALL = {

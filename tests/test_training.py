@@ -98,7 +98,8 @@ def test_only_training_is_timed(make_trainer, monkeypatch):
 def test_the_first_epoch_does_not_pay_for_imports():
     """In a process of its own, where torch imports its optimizers on first use (seconds)."""
     code = """if True:
-        from kanbench.config import load_config, training_settings
+        from kanbench.config import load_config
+        from kanbench.settings import training_settings
         from kanbench.training import Trainer
         settings = training_settings(load_config("config/smoke.yaml"), "section2_1", "adam", 0)
         print(Trainer(settings).train(1).history[0]["time"])

@@ -16,9 +16,10 @@ import yaml
 from tqdm import tqdm
 
 from kanbench import __version__, naming
-from kanbench.config import DEFAULT_CONFIG, expert_settings, load_config, merge_settings, training_settings
+from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
+from kanbench.settings import expert_settings, merge_settings, training_settings
 from kanbench.storage.handover import handover, read_handover, write_handover
 
 if TYPE_CHECKING:

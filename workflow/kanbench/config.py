@@ -1,4 +1,4 @@
-"""The configuration: reading, normalising and checking it, and what one training needs of it.
+"""The configuration: reading, normalising and checking it.
 
 Defaults stand in `config/config.yaml` and nowhere else. This module imports nothing heavy; the Snakefile reads it.
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import difflib
-import hashlib
 import itertools
-import json
 import math
 import re
 from pathlib import Path
@@ -178,6 +176,12 @@ def _check_experts(config: Config) -> None:
         )
 
 
+def experts(config: Config) -> list[tuple[int, int, int]]:
+    """Hidden layers, order and seed of every expert of a dataset."""
+    section = config["experts"]
+    return list(itertools.product(section["depths"], section["orders"], section["seeds"]))
+
+
 def check_device(device: str) -> None:
     """Say early that a machine has no CUDA; whether torch can use it is known when a training starts."""
     if device == "cuda":
@@ -187,96 +191,3 @@ def check_device(device: str) -> None:
             raise InputError(
                 "config: device: found 'cuda', but this machine has no CUDA driver; allowed here: auto, cpu"
             ) from None
-
-
-def training_settings(config: Config, section: str, model_type: str, dataset_idx: int) -> Config:
-    """Everything that defines one training of section 2.1 or 2.2, the epochs per grid aside.
-
-    What the training does not depend on is left out: when another optimizer's settings change, or a dataset is added,
-    it is not trained again.
-
-    Raises
-    ------
-    InputError
-        There is no such dataset.
-    """
-    grids, density = config["grids"], config["adaptive_density"]
-    if section == "section2_1":
-        optimizer = model_type
-        policy = {"policy": grids["policy"]}
-        if grids["policy"] == "pykan":
-            policy["update_every"] = grids["update_every"]
-    else:
-        optimizer = density["optimizer"]
-        policy = {"policy": "importance", "approach": model_type}
-        policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
-    return {
-        **_shared(config, dataset_idx),
-        "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
-        "model": config["model"],
-        "grids": {"sizes": grids["sizes"], **policy},
-        "threshold": config["threshold"],
-        "stop": [],
-        "evaluate_every": 1,
-    }
-
-
-def experts(config: Config) -> list[tuple[int, int, int]]:
-    """Hidden layers, order and seed of every expert of a dataset."""
-    section = config["experts"]
-    return list(itertools.product(section["depths"], section["orders"], section["seeds"]))
-
-
-def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> Config:
-    """Everything that defines the training of one expert of section 2.3; `seed` is that of its initial model."""
-    section, shared = config["experts"], _shared(config, dataset_idx)
-    stagnation = section["stagnation"]
-    dim = PROBLEMS[shared["problem"]].dim
-    return {
-        **shared,
-        "seed": seed,
-        "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
-        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
-        "model": {"width": [dim, *[section["hidden_width"]] * depth, 1], "k": k},
-        "grids": {"sizes": [section["grid"]], "policy": "preserve"},
-        "threshold": config["threshold"],
-        "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
-        "evaluate_every": section["evaluate_every"],
-        "epochs": section["steps"],
-        "dependency_threshold": section["dependency_threshold"],
-    }
-
-
-def merge_settings(config: Config, dataset_idx: int) -> Config:
-    """Everything that defines the merged model of section 2.3, and its control, on one dataset."""
-    section = config["merge_kan"]
-    return {
-        **_shared(config, dataset_idx),
-        "data": {**config["data"], "valid_num": section["valid_num"]},
-        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
-        "grids": {"sizes": section["grids"], "policy": "preserve"},
-        "threshold": config["threshold"],
-        "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
-        "evaluate_every": 1,
-        "epochs": section["epochs"],
-        "experts": config["experts"],
-        "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via", "control")},
-    }
-
-
-def _shared(config: Config, dataset_idx: int) -> Config:
-    if dataset_idx >= len(config["datasets"]):
-        raise InputError(f"dataset: found {dataset_idx}; allowed: 0 to {len(config['datasets']) - 1}")
-    return {
-        "problem": config["datasets"][dataset_idx],
-        **{key: config[key] for key in ("seed", "device", "dtype", "engine", "data")},
-    }
-
-
-def canonical_json(settings: Config) -> str:
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
-
-
-def digest(settings: Config) -> str:
-    """A short SHA-256 of settings, the same whatever the order of their keys."""
-    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ def train_expert(settings: dict[str, Any], report: Report = lambda row: None) ->
     Parameters
     ----------
     settings : dict
-        As `kanbench.config.expert_settings` returns them.
+        As `kanbench.settings.expert_settings` returns them.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def train_merged(
     Parameters
     ----------
     settings : dict
-        As `kanbench.config.merge_settings` returns them.
+        As `kanbench.settings.merge_settings` returns them.
     experts : sequence of dict
         What `train_expert` says about each.
     load : callable

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kanbench.config import Config, check, merge, training_settings
+from kanbench.config import Config, check, merge
 from kanbench.errors import InputError
 from kanbench.naming import SECTIONS
+from kanbench.settings import training_settings
 from kanbench.training import Trainer
 
 

@@ -1,6 +1,6 @@
 """The training loop: stages of grids, epochs in each, history, threshold. There is no other.
 
-A training is a mapping of settings (`kanbench.config.training_settings`) and a number of epochs per stage; what
+A training is a mapping of settings (`kanbench.settings.training_settings`) and a number of epochs per stage; what
 differs between model types is in the settings.
 """
 
@@ -91,7 +91,7 @@ class Trainer:
     Parameters
     ----------
     settings : dict
-        As `kanbench.config.training_settings` returns them.
+        As `kanbench.settings.training_settings` returns them.
     model : KAN, optional
         Where to begin; by default the model that the settings describe. It is changed.
 

@@ -5,18 +5,11 @@ from pathlib import Path
 from snakemake.cli import get_argument_parser
 
 from kanbench import naming
-from kanbench.config import (
-    canonical_json,
-    check,
-    check_device,
-    expert_settings,
-    experts,
-    merge_settings,
-    training_settings,
-)
+from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
+from kanbench.settings import canonical_json, expert_settings, merge_settings, training_settings
 
 TARGET_RULES = ("all", *SECTIONS)
 

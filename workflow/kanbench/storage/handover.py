@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kanbench
-from kanbench.config import digest
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import CHECKPOINTS, FileName
+from kanbench.settings import digest
 
 if TYPE_CHECKING:
     from kanbench.training import Training
