@@ -54,6 +54,9 @@ def test_importance_by_threshold_and_by_fraction():
     important, threshold = important_nodes(scores, "fraction", 0.4, 0.01)
     assert [layer.tolist() for layer in important] == [[True, False], [True, False, False]]
     assert threshold == pytest.approx(0.3)
+    dead = [torch.tensor([0.5, 0.0]), torch.tensor([0.0, 0.2, 0.0])]
+    important, _ = important_nodes(dead, "fraction", 0.8, 0.01)  # of equal scores the first
+    assert [layer.tolist() for layer in important] == [[True, True], [True, True, False]]
     for fraction, count in [(0.01, 1), (0.5, 2), (0.6, 3), (0.99, 4)]:  # some and not all
         important, _ = important_nodes(scores, "fraction", fraction, 0.01)
         assert sum(int(layer.sum()) for layer in important) == count

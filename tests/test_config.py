@@ -42,6 +42,7 @@ WRONG = {
     "a short number": ({"timestamp": 20261}, "timestamp: found 20261; allowed: auto, new, or"),
     "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
     "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
+    "experts on finer grids": ({"merge_kan": {"grids": [3, 5]}}, "merge_kan.grids: found 3 first; allowed: at least 5"),
     "a number for a mapping": ({"data": 3}, "data: found 3; allowed: a mapping"),
     "a list for a mapping": ({"threshold": [2, 0.05]}, "threshold: found [2, 0.05]; allowed: a mapping"),
 }
@@ -54,6 +55,10 @@ def test_what_is_wrong_is_said_in_one_line(config, case):
         check(merge(config, over))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_single_expert_can_be_selected(config):
+    assert check(merge(config, {"merge_kan": {"n_selected": 1}}))["merge_kan"]["via"] == []
 
 
 def test_a_missing_key_is_named(config):

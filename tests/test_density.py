@@ -33,14 +33,14 @@ def trained():
     return after_steps(model, "lbfgs", 5)
 
 
-def after_steps(model, optimizer, steps):
+def after_steps(model, optimizer, steps, engine="compiled"):
     settings = {
         "adam": {"lr": 0.1},
         "lbfgs": {"lr": 1.0, "max_iter": 20, "max_eval": 25, "history_size": 10},
         "lm": {"damping": 1e-3, "attempts": 10, "geodesic_acceleration": True},
     }[optimizer]
     trainer = make_optimizer(optimizer, **settings)
-    trainer.restart(make_engine("reference", model, X, Y))
+    trainer.restart(make_engine(engine, model, X, Y))
     for _ in range(steps):
         trainer.step()
     return model
@@ -80,11 +80,12 @@ def test_a_second_refinement_starts_from_the_nodes_own_grids(trained):
             assert (ours == theirs).all()
 
 
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
-def test_padding_is_never_trained(trained, optimizer):
+def test_padding_is_never_trained(trained, optimizer, engine):
     model = refine_nodes(copy_of(trained), [[3, 12], [3, 7, 20, 3, 9]], X)
     before = model(X).detach()
-    after_steps(model, optimizer, 4)
+    after_steps(model, optimizer, 4, engine)
     assert relative_change(model(X), before) > 1e-6
     for layer in model.act_fun:
         for coef, count in zip(layer.coef, intervals(layer), strict=True):

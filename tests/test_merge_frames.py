@@ -79,6 +79,7 @@ MERGED = [
             "ensemble_dense_mse": 4.5,
             "initial_dense_mse": 4.5,
             "initial_num_params": 700,
+            "via": [{"n_evals": 10, "num_params": 500, "time": 0.25}] * 2,
         },
     )
     for dataset, selected in ((0, [(2, 0.9), (4, 0.1)]), (1, [(1, 0.5), (2, 0.6)]))
@@ -140,6 +141,8 @@ def test_summary():
     assert first["control_n_evals"] == 48
     assert first["experts_n_evals"] == 1000
     assert first["experts_time"] == 6.0
+    assert first["via_n_evals"] == 20
+    assert first["via_time"] == 0.5
 
 
 @pytest.mark.parametrize("name", ["summary", "experts", "selected_experts", "grid_history"])
@@ -160,6 +163,12 @@ def test_what_is_missing_or_different_is_said():
     other[2]["provenance"] = {"dtype": "float32"}
     with pytest.raises(InputError, match="expert: the trainings have different provenance"):
         build_merge_frame("experts", 2, experts=other)
+    with pytest.raises(InputError, match="the trainings have different datasets"):
+        build_merge_frame("summary", 2, experts=EXPERTS, merged=MERGED, controls=CONTROLS[:1])
+    with pytest.raises(InputError, match="expert: the trainings have different model_type: expert; merge_kan"):
+        build_merge_frame("experts", 2, experts=MERGED)
+    with pytest.raises(InputError, match="n_selected: found 0"):
+        build_merge_frame("experts", 0, experts=EXPERTS)
 
 
 def test_a_run_is_saved_and_loaded(tmp_path):

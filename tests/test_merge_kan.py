@@ -8,7 +8,7 @@ from kanbench.experts import dependencies, train_expert
 from kanbench.merge_kan import control_width, ensemble_weights, train_control, train_merged
 from kanbench.models import build_model, count_parameters, intervals, predict
 from kanbench.selection import select_experts
-from kanbench.settings import expert_settings, merge_settings
+from kanbench.settings import control_settings, expert_settings, merge_settings
 from kanbench.training import make_data
 
 SMALL = {
@@ -115,7 +115,7 @@ def test_least_squares_weights(small, trained):
 
 
 def merged_with(small, trained, **over):
-    settings = merge_settings(merge(small, {"merge_kan": over}), 1)
+    settings = control_settings(merge(small, {"merge_kan": over}), 1)
     return settings, *train_merged(settings, trained[0], lambda i: trained[1][i].restore())
 
 
@@ -145,13 +145,23 @@ def test_merging_in_stages(small, trained):
     _, training, merging = merged_with(small, trained, via=[2])
     assert len(merging["selected"]) == 3
     assert training.final.snapshot.width[2:] == at_once.final.snapshot.width[2:]  # in front inputs are handed on
+    assert all(part["n_evals"] > 0 and part["time"] > 0 for part in merging["via"])
+    assert [row["grid_size"] for row in training.history] == [5] * 3 + [8] * 3
+    assert training.history[-1]["num_params"] > training.history[0]["num_params"]
     assert training.untrained.row["train_loss"] < at_once.untrained.row["train_loss"]  # the parts have been trained
+
+
+def test_the_first_stage_has_the_grid_that_it_says(small, trained):
+    _, training, merging = merged_with(small, trained, grids=[7])
+    assert merging["initial_dense_mse"] == pytest.approx(merging["ensemble_dense_mse"], rel=1e-6)
+    model = training.final.snapshot.restore()
+    assert all(count >= 7 for layer in model.act_fun for count in intervals(layer))
 
 
 def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
     for control in ("merged", "all"):
         settings, training, merging = merged_with(small, trained, control=control)
-        merged = {**training.final.row, "width": merging["width"]}
+        merged = {**training.final.row, "width": merging["width"], "k": merging["k"], "via": merging["via"]}
         alone = train_control(settings, merged, trained[0])
         width, row = alone.final.snapshot.width, alone.final.row
         assert len(width) == len(merging["width"])
@@ -161,6 +171,18 @@ def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
         if control == "all":
             evaluations += sum(e["n_evals"] * e["num_params"] for e in trained[0]) / merged["num_params"]
         assert row["n_evals"] == pytest.approx(evaluations, rel=0.2)
+
+
+def test_a_control_of_a_merged_model_whose_training_failed(small, trained):
+    settings, training, merging = merged_with(small, trained)
+    failed = {
+        **training.untrained.row,
+        "n_evals": 0,
+        "width": merging["width"],
+        "k": merging["k"],
+        "via": merging["via"],
+    }
+    assert len(train_control(settings, failed, trained[0]).history) == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -14,6 +14,7 @@ from kanbench.models import (
     count_parameters,
     default_dtype,
     global_random_state_kept,
+    layer_inputs,
     predict,
     save_checkpoint,
     trainable_parameters,
@@ -161,6 +162,25 @@ def test_refinement_keeps_a_merged_model():
     before = predict(merged, X)
     refine_nodes(merged, [[25] * layer.in_dim for layer in merged.act_fun], X[:1000])
     torch.testing.assert_close(predict(merged, X), before, rtol=1e-9, atol=1e-9)
+
+
+def test_refined_rows_of_lower_order_cover_the_activations():
+    """The outermost knots of such a row are very near each other, and no measure for where the next ones go."""
+    experts = [with_large_activations(expert(k=k, seed=k)) for k in (2, 3)]
+    merged = merge(experts, WEIGHTS[:2], DOMAIN)
+    refine_nodes(merged, [[50] * layer.in_dim for layer in merged.act_fun], X[:1000])
+    assert relative_rms(merged, experts, WEIGHTS[:2]) < 1e-7
+    hidden = layer_inputs(merged, X[:1000])[1]
+    assert hidden.abs().max() > 4
+    for (t, _), activations in zip(live_rows(merged.act_fun[1]), hidden.T, strict=True):
+        assert t[3] <= activations.min()
+        assert activations.max() <= t[-4]
+
+
+def with_large_activations(model):
+    with torch.no_grad():
+        model.act_fun[0].scale_base.mul_(6)
+    return model
 
 
 def test_pykan_reads_a_merged_model(tmp_path):

@@ -57,8 +57,11 @@ def important_nodes(scores: list[Tensor], rule: str, fraction: float, threshold:
     threshold : float
         The smallest score that counts as important.
     """
-    if rule == "fraction":
-        ranked = torch.cat(scores).sort(descending=True).values
-        count = min(max(round(fraction * len(ranked)), 1), len(ranked) - 1)
-        threshold = ranked[count - 1].item()
-    return [score >= threshold for score in scores], threshold
+    if rule == "threshold":
+        return [score >= threshold for score in scores], threshold
+    every = torch.cat(scores)
+    count = min(max(round(fraction * len(every)), 1), len(every) - 1)
+    ranked = every.sort(descending=True, stable=True)  # of equal scores the first ones count
+    important = torch.zeros_like(every, dtype=torch.bool)
+    important[ranked.indices[:count]] = True
+    return list(important.split([len(score) for score in scores])), ranked.values[count - 1].item()

@@ -19,7 +19,7 @@ from kanbench import __version__, naming
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.settings import expert_settings, merge_settings, training_settings
+from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
 from kanbench.storage.handover import handover, read_handover, write_handover
 
 if TYPE_CHECKING:
@@ -159,7 +159,11 @@ def _merge(arguments: argparse.Namespace) -> None:
     from kanbench.models import load_checkpoint
 
     def load(position: int) -> KAN:
-        return load_checkpoint(arguments.experts[position].with_suffix(""))
+        base = arguments.experts[position].with_suffix("")
+        try:
+            return load_checkpoint(base)
+        except OSError as error:
+            raise InputError(f"{base}: cannot be read ({error.strerror}); train this expert again") from error
 
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
         training, merging = train_merged(settings, experts, load, report)
@@ -172,10 +176,10 @@ def _control(arguments: argparse.Namespace) -> None:
     merged = read_handover(arguments.merged)
     if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
         raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
+    settings = _settings(arguments, lambda config: control_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_control
 
-    outcome = {**merged["checkpoints"]["final"], "width": merged["merging"]["width"]}
+    outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
     with _progress(None) as report:
         training = train_control(settings, outcome, experts, report)
     _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)

@@ -170,7 +170,10 @@ def _check_experts(config: Config) -> None:
         raise InputError(
             f"config: merge_kan.n_selected: found {selected}; allowed: 1 to {count}, the number of experts"
         )
-    if any(after >= before for before, after in itertools.pairwise([selected, *via, 1])):
+    first, grid = config["merge_kan"]["grids"][0], config["experts"]["grid"]
+    if first < grid:
+        raise InputError(f"config: merge_kan.grids: found {first} first; allowed: at least {grid}, the experts' grid")
+    if any(after >= before for before, after in itertools.pairwise([selected, *via, *([1] if via else [])])):
         raise InputError(
             f"config: merge_kan.via: found {via}; allowed: decreasing whole numbers between {selected} and 1"
         )

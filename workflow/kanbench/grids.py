@@ -102,7 +102,7 @@ class ByImportance(Preserve):
         finer = {
             "baseline": lambda important: grid,
             "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
-            "adaptive_regular": lambda important: round(self.density * grid) if important else grid,
+            "adaptive_regular": lambda important: max(round(self.density * grid), grid + 1) if important else grid,
         }[self.approach]
         return refine_nodes(model, [[finer(node) for node in layer] for layer in self._important(model, x)], x)
 
@@ -236,13 +236,23 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
         raise ValueError(f"a grid of {len(t) - 1 - 2 * k} intervals cannot be refined to {grid}")
     zeros = np.zeros((len(c), 1))
     while spare and samples[0] < t[k]:
-        t, c, spare = np.append(2 * t[0] - t[1], t), np.hstack([zeros, c]), spare - 1
+        t, c, spare = np.append(next_knots(t, k)[0], t), np.hstack([zeros, c]), spare - 1
     while spare and samples[-1] > t[-k - 1]:
-        t, c, spare = np.append(t, 2 * t[-1] - t[-2]), np.hstack([c, zeros]), spare - 1
+        t, c, spare = np.append(t, next_knots(t, k)[1]), np.hstack([c, zeros]), spare - 1
     spline = BSpline(t, c.T, k)
     for _ in range(spare):
         spline = spline.insert_knot(_split_point(spline.t[k : len(spline.t) - k], samples))
     return spline.t, np.ascontiguousarray(spline.c.T)
+
+
+def next_knots(t: Array, k: int) -> tuple[float, float]:
+    """Where the next knots outside go, on the left and on the right.
+
+    As far from the last knot as that is from the one before, but no less than three quarters of the domain's mean
+    interval: knots that stand for a repeated one (`kanbench.merging`) are very near each other.
+    """
+    least = 0.75 * (t[-k - 1] - t[k]) / (len(t) - 1 - 2 * k)
+    return min(2 * t[0] - t[1], t[0] - least), max(2 * t[-1] - t[-2], t[-1] + least)
 
 
 def _split_point(knots: Array, samples: Array) -> float:

@@ -49,8 +49,11 @@ def train_merged(
     weights = ensemble_weights(models, data, settings["merge"]["weights"])
     ensemble = sum(weight * predict(model, data.dense_input) for weight, model in zip(weights, models, strict=True))
 
+    via = []
     for count in settings["merge"]["via"]:
-        models = [_trained(settings, models[first::count]) for first in range(count)]
+        trained = [_trained(settings, models[first::count]) for first in range(count)]
+        models = [part.at_threshold.snapshot.restore() for part in trained]
+        via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
     trainer = Trainer(settings, _merged(settings, models, data))
     training = trainer.train(settings["epochs"], report)
     return training, {
@@ -61,14 +64,17 @@ def train_merged(
         "ensemble_dense_mse": (ensemble - data.dense_label).square().mean().item(),
         "initial_dense_mse": training.untrained.row["dense_mse"],
         "initial_num_params": training.untrained.row["num_params"],
+        "via": via,
         "width": training.final.snapshot.width,
+        "k": training.final.snapshot.k,
     }
 
 
-def _trained(settings: Settings, models: Sequence[KAN]) -> KAN:
-    """One model for a group of models, where merging goes in stages."""
-    trainer = Trainer(settings, _merged(settings, models, make_data(settings)))
-    return trainer.train(settings["epochs"]).at_threshold.snapshot.restore()
+def _trained(settings: Settings, models: Sequence[KAN]) -> Training:
+    """One model for a group of models, where merging goes in stages: trained on the first grid only."""
+    grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
+    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, make_data(settings)))
+    return trainer.train(settings["epochs"])
 
 
 def _merged(settings: Settings, models: Sequence[KAN], data: Dataset) -> KAN:
@@ -97,19 +103,21 @@ def train_control(
 
     Parameters
     ----------
+    settings : dict
+        As `kanbench.settings.control_settings` returns them.
     merged : dict
-        `epoch`, `n_evals`, `grid_size`, `num_params` and `width` of the merged model when its training ended.
+        `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and its `width`,
+        `k` and `via`.
     """
     grids = {**settings["grids"], "sizes": [size for size in settings["grids"]["sizes"] if size <= merged["grid_size"]]}
-    k = max(settings["experts"]["orders"])
     inputs, *hidden, outputs = merged["width"]
-    width = control_width(inputs, len(hidden), outputs, grids["sizes"][-1] + k + 2, merged["num_params"])
-    evaluations = merged["n_evals"]
-    if settings["merge"]["control"] == "all":
-        evaluations += sum(expert["n_evals"] * expert["num_params"] for expert in experts) / merged["num_params"]
-    per_epoch = merged["n_evals"] / merged["epoch"]
-    trainer = Trainer({**settings, "model": {"width": width, "k": k}, "grids": grids})
-    return trainer.train(max(1, round(evaluations / per_epoch / len(grids["sizes"]))), report)
+    per_edge = grids["sizes"][-1] + merged["k"] + 2
+    width = control_width(inputs, len(hidden), outputs, per_edge, merged["num_params"])
+    earlier = [*merged["via"], *(experts if settings["control"] == "all" else [])]
+    work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
+    epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
+    trainer = Trainer({**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids})
+    return trainer.train(max(1, round(epochs / len(grids["sizes"]))), report)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:

@@ -25,7 +25,7 @@ from kan import KAN
 from kan.spline import B_batch
 
 from kanbench.errors import InputError
-from kanbench.grids import Array, live_rows, set_rows
+from kanbench.grids import Array, live_rows, next_knots, set_rows
 from kanbench.models import blank_model
 from kanbench.problems import Interval
 
@@ -147,9 +147,9 @@ def _common_row(
     needed = [_as_order(edge.row[0], edge.row[2], k, SPLIT[dtype]) for edge in leaving.values() if edge.row]
     t = _union(needed, torch.finfo(dtype).eps) if needed else np.linspace(-1 - k, 1 + k, 2 * k + 2)
     while reach and t[k] > reach[0]:
-        t = np.append(2 * t[0] - t[1], t)
+        t = np.append(next_knots(t, k)[0], t)
     while reach and t[-k - 1] < reach[1]:
-        t = np.append(t, 2 * t[-1] - t[-2])
+        t = np.append(t, next_knots(t, k)[1])
     # Interpolation at the Greville abscissae gives every spline of the space back, whichever knots were added.
     abscissae = _greville(t, k)
     values = np.zeros((len(t) - k - 1, len(targets)))

@@ -17,12 +17,12 @@ def select_experts(experts: Sequence[dict[str, Any]], n_selected: int) -> list[i
     Parameters
     ----------
     experts : sequence of dict
-        With `valid_loss` and `dependencies`, a text.
+        With `valid_loss`, None or nan where it is not finite, and `dependencies`, a text.
     """
 
     def loss(position: int) -> float:
         value = experts[position]["valid_loss"]
-        return value if isfinite(value) else inf
+        return value if value is not None and isfinite(value) else inf
 
     ranked = sorted(range(len(experts)), key=loss)  # stable: equal losses in the order of the experts
     patterns: dict[str, int] = {}

@@ -63,7 +63,7 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
 
 
 def merge_settings(config: Config, dataset_idx: int) -> Config:
-    """Everything that defines the merged model of section 2.3, and its control, on one dataset."""
+    """Everything that defines the merged model of section 2.3 on one dataset, its experts aside."""
     section = config["merge_kan"]
     return {
         **_shared(config, dataset_idx),
@@ -74,9 +74,13 @@ def merge_settings(config: Config, dataset_idx: int) -> Config:
         "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
         "evaluate_every": 1,
         "epochs": section["epochs"],
-        "experts": config["experts"],
-        "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via", "control")},
+        "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via")},
     }
+
+
+def control_settings(config: Config, dataset_idx: int) -> Config:
+    """The same for the control, the merged model aside."""
+    return {**merge_settings(config, dataset_idx), "control": config["merge_kan"]["control"]}
 
 
 def _shared(config: Config, dataset_idx: int) -> Config:

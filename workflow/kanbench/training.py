@@ -93,7 +93,8 @@ class Trainer:
     settings : dict
         As `kanbench.settings.training_settings` returns them.
     model : KAN, optional
-        Where to begin; by default the model that the settings describe. It is changed.
+        Where to begin; by default the model that the settings describe. It is changed; its grids are refined to those
+        of the first stage.
 
     Raises
     ------
@@ -111,6 +112,8 @@ class Trainer:
             dtype = getattr(torch, settings["dtype"])
             start = {"grid": self.sizes[0], "seed": settings["seed"], "dtype": dtype, "device": self.device}
             model = build_model(**settings["model"], **start)
+        else:
+            model = self.policy.refine(model, self.sizes[0], self.dataset.train_input)
         self.model = model
         self.engine_name = resolve_engine(settings["engine"], self.device)
         self.engine = self._make_engine(self.model)

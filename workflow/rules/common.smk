@@ -9,7 +9,7 @@ from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
-from kanbench.settings import canonical_json, expert_settings, merge_settings, training_settings
+from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
 TARGET_RULES = ("all", *SECTIONS)
 
@@ -79,6 +79,12 @@ def expert_handovers(run, dataset_idx):
     return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config)]
 
 
+def expert_checkpoints(run, dataset_idx):
+    """The checkpoints of all experts of a dataset."""
+    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+    return [f"{base}_{file}" for base in bases for file in naming.CHECKPOINT_FILES]
+
+
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
     run = Run("section2_3", wildcards.timestamp)
@@ -112,8 +118,13 @@ def expert_json(wildcards):
 
 
 def merge_json(wildcards):
-    """The same for a merged model and its control."""
+    """The same for a merged model."""
     return canonical_json(merge_settings(config, int(wildcards.dataset_idx)))
+
+
+def control_json(wildcards):
+    """The same for the control of a merged model."""
+    return canonical_json(control_settings(config, int(wildcards.dataset_idx)))
 
 
 config = checked(check, config)

@@ -33,6 +33,7 @@ rule train_expert:
 rule merge_experts:
     input:
         experts=expert_handovers(RUN, "{dataset_idx}"),
+        checkpoints=expert_checkpoints(RUN, "{dataset_idx}"),
     output:
         checkpoints=RUN.checkpoint_files("merge_kan", "{dataset_idx}"),
         history=RUN.handover(MERGED),
@@ -73,7 +74,7 @@ rule train_control:
         runtime=240,
     params:
         name=CONTROL,
-        settings=merge_json,
+        settings=control_json,
     message:
         "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}"
     shell:

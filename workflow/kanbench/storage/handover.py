@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -73,7 +74,16 @@ def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = V
 
 def write_handover(content: Handover, path: str | Path) -> None:
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n")
+        partial.write_text(json.dumps(_finite(content), allow_nan=False, indent=1) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that are not finite as None, which pandas reads as nan: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_handover(path: str | Path) -> Handover:

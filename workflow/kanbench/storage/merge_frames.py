@@ -59,8 +59,9 @@ def build_merge_frame(
     }[name]
     if not all(needed):
         raise InputError(f"{name}: found trainings of {sum(map(bool, needed))} kinds; allowed: of {len(needed)}")
-    for trainings in filter(None, (experts, merged, controls)):
-        _check_alike(trainings)
+    _check_kinds({"expert": experts, "merge_kan": merged, "control": controls})
+    if n_selected < 1:
+        raise InputError(f"n_selected: found {n_selected}; allowed: a whole number, at least 1")
     frame = build()
     frame.attrs = _attrs(experts, (merged or experts)[0], n_selected)
     return portable(frame)
@@ -114,6 +115,8 @@ def _summary(
                 **_outcome("merged", training),
                 **_outcome("control", control_of[training["dataset_idx"]]),
                 "initial_num_params": merging["initial_num_params"],
+                "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
+                "via_time": sum(part["time"] for part in merging["via"]),
                 "experts_n_evals": sum(expert["n_evals"] for expert in group),
                 "experts_time": sum(expert["train_time"] for expert in group),
             }
@@ -157,9 +160,20 @@ def _attrs(experts: Sequence[Handover], training: Handover, n_selected: int) -> 
     }
 
 
-def _check_alike(trainings: Sequence[Handover]) -> None:
-    for key in ("section", "timestamp", "device", "provenance"):
-        found = {str(training[key]) for training in trainings}
+def _check_kinds(kinds: dict[str, Sequence[Handover]]) -> None:
+    """Check that trainings are what they are given for, of one run, made alike, and of the same datasets."""
+    present = {kind: trainings for kind, trainings in kinds.items() if trainings}
+    for kind, trainings in present.items():
+        for key, values in (
+            ("model_type", {training["model_type"] for training in trainings} | {kind}),
+            ("provenance", {str(training["provenance"]) for training in trainings}),
+        ):
+            if len(values) > 1:
+                raise InputError(f"{kind}: the trainings have different {key}: {'; '.join(sorted(values))}")
+    for key in ("section", "timestamp", "device"):
+        found = {training[key] for trainings in present.values() for training in trainings}
         if len(found) > 1:
-            kind = trainings[0]["model_type"]
-            raise InputError(f"{kind}: the trainings have different {key}: {'; '.join(sorted(found))}")
+            raise InputError(f"{', '.join(present)}: the trainings have different {key}: {'; '.join(sorted(found))}")
+    datasets = {kind: sorted({training["dataset_idx"] for training in part}) for kind, part in present.items()}
+    if len(set(map(tuple, datasets.values()))) > 1:
+        raise InputError(f"the trainings have different datasets: {datasets}; allowed: the same of every kind")
