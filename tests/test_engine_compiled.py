@@ -18,7 +18,7 @@ from kanbench.models import Snapshot, build_model, intervals, live_entries, with
 
 TOLERANCE = 1e-12  # relative to the norm of what is compared
 MODELS = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 BASE_FUNCTIONS = {"silu": torch.nn.SiLU(), "identity": torch.nn.Identity()}
 
@@ -105,6 +105,7 @@ def test_float64(hidden, k, grid, seed, n, base, dense):
     assert_same(*engines(model, x, y), x)
 
 
+@pytest.mark.slow
 @settings(MODELS, max_examples=15)
 @given(
     hidden=st.lists(st.integers(1, 5), min_size=1, max_size=2),
@@ -207,6 +208,7 @@ def test_what_is_not_finite_shows(model, data, bad):
         assert not torch.isfinite(engine.residuals(wrong)).any()
 
 
+@pytest.mark.slow
 def test_same_in_every_process():
     program = """
 import torch

@@ -154,7 +154,8 @@ def test_first_epochs_are_those_of_pykans_fit(name, pykan_name, lr, epochs, rel,
     epoch, because torch's line search may stop at `max_eval` where pykan's older copy of it goes on.
     """
     monkeypatch.chdir(tmp_path)
-    trainer = make_trainer(name, optimizers={name: {"lr": lr}}, grids={"sizes": [3]}, data={"train_num": 200})
+    over = {"grids": {"sizes": [3]}, "data": {"train_num": 200}, "engine": "reference"}
+    trainer = make_trainer(name, optimizers={name: {"lr": lr}}, **over)
     ours = [row["test_loss"] for row in trainer.train(epochs).history]
     data = {part: getattr(trainer.dataset, part) for part in ("train_input", "train_label", "test_input", "test_label")}
     model = build_model([2, 5, 1], 3)
