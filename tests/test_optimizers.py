@@ -145,13 +145,14 @@ def test_lm_stays_where_no_trial_lowers_the_loss(hostile):
 
 
 @pytest.mark.parametrize(
-    ("name", "pykan_name", "lr", "epochs", "rel"), [("adam", "Adam", 0.01, 5, 1e-9), ("lbfgs", "LBFGS", 1.0, 1, 1e-7)]
+    ("name", "pykan_name", "lr", "epochs", "rel"), [("adam", "Adam", 0.01, 5, 1e-9), ("lbfgs", "LBFGS", 1.0, 1, 1e-3)]
 )
 def test_first_epochs_are_those_of_pykans_fit(name, pykan_name, lr, epochs, rel, make_trainer, tmp_path, monkeypatch):
     """pykan's `fit` in float64, its square roots squared, without grid updates.
 
     pykan reports the training loss before the last step of an epoch, so the test losses are compared; of L-BFGS one
-    epoch, because torch's line search may stop at `max_eval` where pykan's older copy of it goes on.
+    epoch, because torch's line search may stop at `max_eval` where pykan's older copy of it goes on; in its 20
+    iterations a rounding error, which MKL's depend on how memory is aligned, grew to 3e-5 at most.
     """
     monkeypatch.chdir(tmp_path)
     over = {"grids": {"sizes": [3]}, "data": {"train_num": 200}, "engine": "reference"}
