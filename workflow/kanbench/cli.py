@@ -231,9 +231,10 @@ def _write(
 
     if training.stopped:
         log.warning("%s: ended early: %s", arguments.name, training.stopped)
+    inputs = make_data(settings).train_input
     for which, base in checkpoints.items():
         checkpoint = getattr(training, which)
-        write_checkpoint(checkpoint.snapshot.restore(), base, make_data(settings).train_input)
+        write_checkpoint(checkpoint.snapshot.restore(), base, inputs)
         log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
     write_handover(handover(name, settings, training, **more), name.run.handover(arguments.name))
 

@@ -49,12 +49,13 @@ def train_merged(
     weights = ensemble_weights(models, data, settings["merge"]["weights"])
     ensemble = sum(weight * predict(model, data.dense_input) for weight, model in zip(weights, models, strict=True))
 
-    via = []
+    via, final_weights = [], weights
     for count in settings["merge"]["via"]:
-        trained = [_trained(settings, models[first::count]) for first in range(count)]
+        trained = [_trained(settings, models[first::count], data) for first in range(count)]
         models = [part.at_threshold.snapshot.restore() for part in trained]
         via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
-    trainer = Trainer(settings, _merged(settings, models, data))
+        final_weights = ensemble_weights(models, data, settings["merge"]["weights"])
+    trainer = Trainer(settings, _merged(settings, models, final_weights))
     training = trainer.train(settings["epochs"], report)
     return training, {
         "selected": [
@@ -70,15 +71,15 @@ def train_merged(
     }
 
 
-def _trained(settings: Settings, models: Sequence[KAN]) -> Training:
+def _trained(settings: Settings, models: Sequence[KAN], data: Dataset) -> Training:
     """One model for a group of models, where merging goes in stages: trained on the first grid only."""
     grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
-    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, make_data(settings)))
+    weights = ensemble_weights(models, data, settings["merge"]["weights"])
+    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, weights))
     return trainer.train(settings["epochs"])
 
 
-def _merged(settings: Settings, models: Sequence[KAN], data: Dataset) -> KAN:
-    weights = ensemble_weights(models, data, settings["merge"]["weights"])
+def _merged(settings: Settings, models: Sequence[KAN], weights: Sequence[float]) -> KAN:
     return merge(models, weights, PROBLEMS[settings["problem"]].domain, settings["merge"]["cross_edges"])
 
 

@@ -4,8 +4,8 @@ Every hidden node of an expert becomes a node of the merged model, with the knot
 inputs are shared, and so is the output, whose edges carry the expert's weight. Nothing connects one expert with
 another, unless such edges are asked for; they begin at zero. Three things need care:
 
-- An *input's* row of knots serves several experts. Their splines are carried over to the union of the knots by knot
-  insertion, which is exact.
+- An *input's* row of knots serves several experts. Their splines are carried over to the union of the knots by
+  interpolation at its Greville abscissae, which is exact: they are in the space that the union spans.
 - *Shallower* experts get layers in front, in which shared nodes hand on the inputs unchanged: Σ_c ξ_c B_c(x) = x on
   the domain, where ξ_c are the Greville abscissae.
 - pykan has one *order* for all splines of a layer. A spline of order k has the smoothness of one of order K > k with

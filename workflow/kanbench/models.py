@@ -134,12 +134,17 @@ def live_entries(model: KAN) -> dict[str, Tensor]:
     """
     live = {name: torch.ones_like(p, dtype=torch.bool) for name, p in trainable_parameters(model).items()}
     for index, layer in enumerate(model.act_fun):
-        edges = layer.mask != 0
-        n_coef = torch.tensor(intervals(layer), device=edges.device) + layer.k
-        in_row = torch.arange(layer.coef.shape[2], device=edges.device) < n_coef[:, None]
-        entries = {"coef": edges[:, :, None] & in_row[:, None, :], "scale_base": edges, "scale_sp": edges}
-        live.update({name: value for part, value in entries.items() if (name := f"act_fun.{index}.{part}") in live})
+        parts = live_parts(layer)
+        live.update({name: value for part, value in parts.items() if (name := f"act_fun.{index}.{part}") in live})
     return live
+
+
+def live_parts(layer: KANLayer) -> dict[str, Tensor]:
+    """Which entries of a layer's `coef`, `scale_base` and `scale_sp` count in its output, trained or not."""
+    edges = layer.mask != 0
+    n_coef = torch.tensor(intervals(layer), device=edges.device) + layer.k
+    in_row = torch.arange(layer.coef.shape[2], device=edges.device) < n_coef[:, None]
+    return {"coef": edges[:, :, None] & in_row[:, None, :], "scale_base": edges, "scale_sp": edges}
 
 
 def count_parameters(model: KAN) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from kanbench.engine import kernels
 from kanbench.engine.kernels import Edges, Grids
 from kanbench.errors import InputError
-from kanbench.models import intervals, live_entries, trainable_parameters
+from kanbench.models import intervals, live_entries, live_parts, trainable_parameters
 
 Array = NDArray[np.floating]
 
@@ -61,10 +61,7 @@ class CompiledEngine:
             at += size
         self.n_trained = at
         for number, layer in enumerate(self.model.act_fun):
-            edges = layer.mask != 0
-            in_row = torch.arange(layer.coef.shape[2]) < torch.tensor(intervals(layer))[:, None] + layer.k
-            entries = {"coef": edges[:, :, None] & in_row[:, None, :], "scale_base": edges, "scale_sp": edges}
-            for part, where in entries.items():
+            for part, where in live_parts(layer).items():
                 if (name := f"act_fun.{number}.{part}") not in positions:
                     positions[name] = at
                     fixed.append(getattr(layer, part).detach()[where].numpy())
