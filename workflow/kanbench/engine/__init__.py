@@ -7,6 +7,8 @@ from typing import Protocol
 from kan import KAN
 from torch import Tensor
 
+from kanbench.engine.linearization import Linearization
+
 
 class Engine(Protocol):
     """Loss, gradient, residuals and Jacobian of a model on its training sample.
@@ -37,6 +39,9 @@ class Engine(Protocol):
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """r(θ), shape (n,), and ∂r/∂θ, shape (n, P)."""
 
+    def linearize(self, theta: Tensor) -> Linearization:
+        """The residuals around θ, r(θ) + J δ; counted as one evaluation."""
+
     def grids_changed(self) -> None:
         """Take note that the model's knots and coefficients were changed from outside."""
 
@@ -44,12 +49,12 @@ class Engine(Protocol):
         """The model's output, shape (m, 1), for inputs of shape (m, d); not counted as an evaluation."""
 
 
-def make_engine(name: str, model: KAN, x: Tensor, y: Tensor) -> Engine:
+def make_engine(name: str, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -> Engine:
     """The engine called `name` for a model and its training sample, x of shape (n, d) and y of shape (n, 1)."""
     if name == "compiled":
         from kanbench.engine.compiled import CompiledEngine  # imports numba
 
-        return CompiledEngine(model, x, y)
+        return CompiledEngine(model, x, y, threads)
     from kanbench.engine.reference import ReferenceEngine
 
     return {"reference": ReferenceEngine}[name](model, x, y)

@@ -1,4 +1,4 @@
-"""pykan's forward and its derivatives in compiled loops over samples, live edges and the basis functions that are live.
+"""pykan's forward and its derivatives in compiled loops over samples, live edges and the splines' coefficients.
 
 A sample meets only k + 1 of the G + k basis functions of a spline, so an evaluation costs about the same for every G.
 See `kanbench.engine.kernels` for the mathematics; here the model is taken apart into arrays.
@@ -7,6 +7,8 @@ See `kanbench.engine.kernels` for the mathematics; here the model is taken apart
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,40 +17,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanbench.engine import kernels
-from kanbench.engine.kernels import Edges, Grids
+from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Inputs, Network, Tables
+from kanbench.engine.simd import LANES
+from kanbench.engine.sparse import SparseLinearization
+from kanbench.engine.tables import tabulate_row
+from kanbench.engine.threads import map_in_order
 from kanbench.errors import InputError
 from kanbench.models import intervals, live_entries, live_parts, trainable_parameters
 
 Array = NDArray[np.floating]
+Result = TypeVar("Result")
 
 WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
+CHUNK = 128 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
+KEPT_INPUTS = 2**28  # bytes of the first layer's inputs that are kept rather than computed in every evaluation
 
 
 class CompiledEngine:
     """See `Engine`. For models on the CPU, of sums of splines; float64 or float32.
 
-    Changes of the model from outside are seen after `grids_changed`.
+    Changes of the model from outside are seen after `grids_changed`. More than one thread is used for more than CHUNK
+    samples; results do not depend on their number.
     """
 
-    def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
+    def __init__(self, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -> None:
         _check(model, y)
         self.base_kind = _base_kind(model)
-        self.model, self.x, self.y = model, x, y
+        self.model, self.x, self.y, self.threads = model, x, y, threads
         self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
-        self.dtype, self.n_inputs = self.y_array.dtype, model.act_fun[0].in_dim
-        self.no_gradient, self.no_jacobian = np.empty(0, self.dtype), np.empty((0, 0), self.dtype)
+        self.dtype = self.y_array.dtype
+        self.x_array = self._inputs(x)
         self.n_evals = 0
         self.grids_changed()
 
     def grids_changed(self) -> None:
         order = max(layer.k for layer in self.model.act_fun)
-        self.lanes = (self.dtype.type(0),) * next(width for width in WINDOWS if width > order)
-        self._link_parameters()
-        self.grids = _grids(self.model, len(self.lanes), self.dtype.type)
-        self.first = self._first_inputs(self.x)
+        window = next(width for width in WINDOWS if width > order)
+        positions = self._link_parameters()
+        self.network = _network(self.model, positions, window, self.dtype, self.base_kind)
+        self.tables = _tables(self.network, window, self.dtype)
+        self.derivatives = _tables(self.network, window, np.dtype(float))  # sums over samples
+        self.first = self._first_inputs()
 
-    def _link_parameters(self) -> None:
-        """Lay out the vector of all parameters, θ and then what is held fixed, and where the model keeps them."""
+    def _link_parameters(self) -> dict[str, int]:
+        """Lay out the vector of all parameters, θ and then what is held fixed; return where which parameter begins."""
         live, trained = live_entries(self.model), trainable_parameters(self.model)
         self.links, at, positions, fixed = [], 0, {}, []
         for name, entries in live.items():
@@ -67,7 +79,7 @@ class CompiledEngine:
                     fixed.append(getattr(layer, part).detach()[where].numpy())
                     at += len(fixed[-1])
         self.all_parameters = np.concatenate([np.empty(self.n_trained, self.dtype), *fixed])
-        self.edges = _edges(self.model, positions, len(self.lanes), self.dtype)
+        return positions
 
     def parameters(self) -> Tensor:
         return torch.from_numpy(self._read()[: self.n_trained].copy())
@@ -90,84 +102,116 @@ class CompiledEngine:
 
     def residuals(self, theta: Tensor) -> Tensor:
         self.n_evals += 1
-        values, _ = self._evaluate(kernels.VALUES, self._write(theta), self.first)
-        return torch.from_numpy(values - self.y_array)
+        return torch.from_numpy(self._values(self._write(theta), self.x_array, self.first) - self.y_array)
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         self.n_evals += 1
-        gradient = np.empty(self.n_trained, self.dtype)
-        _, loss = self._evaluate(kernels.GRADIENT, self._write(theta), self.first, gradient=gradient)
+        parameters, gradient = self._write(theta), np.empty(self.n_trained, self.dtype)
+        data = self.x_array, self.y_array, self.network
+        if len(self.y_array) <= CHUNK:
+            loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, self.derivatives, gradient)
+        else:
+            loss = self._sum_of_chunks(parameters, gradient) / len(self.y_array)
         return loss, torch.from_numpy(gradient)
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        self.n_evals += 1
-        jacobian = np.zeros((len(self.y_array), self.n_trained), self.dtype)
-        values, _ = self._evaluate(kernels.JACOBIAN, self._write(theta), self.first, jacobian=jacobian)
-        return torch.from_numpy(values - self.y_array), torch.from_numpy(jacobian)
+        linearization = self.linearize(theta)
+        return linearization.residuals.to(theta.dtype), linearization.jacobian().to(theta.dtype)
+
+    def linearize(self, theta: Tensor) -> SparseLinearization:
+        residuals, parameters = self.residuals(theta).numpy(), self._read()
+        poison = kernels.fill_tables(parameters, self.network, self.tables)
+        tables = Tables(*map(np.copy, self.tables))  # the engine's own follow every evaluation
+        network = self.network, tables, poison, self.first
+        return SparseLinearization(parameters, residuals, self.x_array, *network, self.n_trained, self.threads)
 
     def predict(self, x: Tensor) -> Tensor:
-        values, _ = self._evaluate(kernels.VALUES, self._read(), self._first_inputs(x))
-        return torch.from_numpy(values)[:, None]
+        return torch.from_numpy(self._values(self._read(), self._inputs(x), self._no_inputs()))[:, None]
 
-    def _evaluate(
-        self, task: int, parameters: Array, first: kernels.Inputs, gradient: Array | None = None, jacobian=None
-    ) -> tuple[Array, float]:
-        """See `kernels.evaluate`."""
-        values = np.empty(len(first.window) // self.n_inputs, self.dtype)
-        gradient = self.no_gradient if gradient is None else gradient
-        jacobian = self.no_jacobian if jacobian is None else jacobian
-        loss = kernels.evaluate(
-            task,
-            parameters,
-            self.y_array,
-            self.grids,
-            self.edges,
-            self.base_kind,
-            first,
-            values,
-            gradient,
-            jacobian,
-            self.lanes,
-        )
-        return values, loss
+    def _values(self, parameters: Array, x: Array, first: Inputs) -> Array:
+        """f(x; θ), shape (n,)."""
+        poison = kernels.fill_tables(parameters, self.network, self.tables)
+        values = np.empty(len(x), self.dtype)
+        rest = x, values, self.network, self.tables, poison, first, values, self.derivatives
+        self._chunks(lambda start, stop: kernels.evaluate(kernels.VALUES, start, stop, *rest), len(x))
+        return values
 
-    def _first_inputs(self, x: Tensor) -> kernels.Inputs:
-        """All that the edges of the first layer need to know of x, shape (m, d)."""
-        x = np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)
-        inputs = kernels.new_inputs(x.size, self.lanes)
-        kernels.evaluate_inputs(x.ravel(), 0, self.grids, self.edges, self.base_kind, inputs, self.lanes)
-        return inputs
+    def _sum_of_chunks(self, parameters: Array, gradient: Array) -> float:
+        """Fill the gradient and return the sum of the squared residuals, for any number of samples."""
+        poison = kernels.fill_tables(parameters, self.network, self.tables)
+        for part in self.derivatives:
+            part[:] = 0
+
+        def evaluate(start: int, stop: int) -> tuple[float, Tables]:
+            part = Tables(*map(np.zeros_like, self.derivatives))
+            rest = self.network, self.tables, poison, self.first, self.y_array, part
+            return kernels.evaluate(kernels.GRADIENT, start, stop, self.x_array, self.y_array, *rest), part
+
+        total = 0.0
+        for value, part in self._chunks(evaluate, len(self.y_array)):
+            total += value
+            for derivatives, summand in zip(self.derivatives, part, strict=True):
+                derivatives += summand
+        kernels.add_pieces(self.network, self.derivatives)
+        kernels.chain_rule(parameters, self.network, self.derivatives, gradient)
+        return total
+
+    def _chunks(self, function: Callable[[int, int], Result], n: int) -> list[Result]:
+        """The results of `function(start, stop)` for every chunk of n samples, in their order."""
+        starts = range(0, n, CHUNK)
+        threads = min(self.threads, len(starts))
+        return map_in_order(lambda start: function(start, min(start + CHUNK, n)), starts, threads)
+
+    def _inputs(self, x: Tensor) -> Array:
+        return np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)
+
+    def _no_inputs(self) -> Inputs:
+        return kernels.new_inputs(0, 0, self.dtype.type(0))
+
+    def _first_inputs(self) -> Inputs:
+        """All that the edges of the first layer need to know of the training inputs; nothing, if that is too much."""
+        size = self.x_array.size
+        if size * (np.dtype(np.int32).itemsize + 2 * self.dtype.itemsize) > KEPT_INPUTS:
+            return self._no_inputs()
+        first = kernels.new_inputs(size, 0, self.dtype.type(0))
+        kernels.first_inputs(self.x_array, self.network, first)
+        return first
 
 
-def _grids(model: KAN, window: int, dtype: type) -> Grids:
-    """The tables of all rows of knots."""
-    left, density_of_piece, windows = [np.zeros(1)], [np.zeros(1)], [np.zeros(1, np.int64)]  # begin with the piece 0
-    polynomials, buckets, ends, n_pieces = [np.zeros((1, window, window))], [], [], 1
-    for layer in model.act_fun:
-        for knots, count in zip(layer.grid.detach().numpy(), intervals(layer), strict=True):
-            t = knots[: count + 1 + 2 * layer.k].copy()
-            new_pieces = len(t) - 1
-            polynomials.append(np.zeros((new_pieces, window, window)))
-            windows.append(np.zeros(new_pieces, np.int64))
-            kernels.tabulate(t.astype(float), layer.k, polynomials[-1], windows[-1], max(count + layer.k, window))
-            buckets.append(np.zeros(kernels.BUCKETS_PER_INTERVAL * new_pieces + 1, np.int64))
-            ends.append((t[0], t[-1], _inverse(t[-1:] - t[:1])[0] * (len(buckets[-1]) - 1)))
-            kernels.fill_buckets(t, n_pieces, dtype(ends[-1][2]), buckets[-1])
-            left.append(t[:-1])
-            density_of_piece.append(_inverse(np.diff(t)))
-            n_pieces += new_pieces
-    lowest, highest, density = (np.array(part, dtype) for part in zip(*ends, strict=True))
-    return Grids(
-        first_bucket=np.cumsum([0, *map(len, buckets)]),
-        buckets=np.concatenate(buckets),
-        lowest=lowest,
-        highest=highest,
-        density=density,
-        left=np.concatenate(left).astype(dtype),
-        density_of_piece=np.concatenate(density_of_piece).astype(dtype),
-        window=np.concatenate(windows),
-        polynomials=np.concatenate(polynomials).astype(dtype).ravel(),
+def _network(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype, base_kind: int) -> Network:
+    """The model in arrays; `positions` says where in the vector of all parameters those of a part of a layer begin."""
+    edges, target = _edges(model, positions)
+    nodes, rows, first_bucket, first_piece = np.zeros(sum(layer.in_dim for layer in model.act_fun), NODE), [], 0, 0
+    left, density = [], []
+    for node, (t, k) in zip(nodes, _rows_of_knots(model), strict=True):
+        row = tabulate_row(t, k, window, first_piece)
+        node["first_bucket"], node["last_bucket"], node["halvings"] = first_bucket, len(row.buckets) - 2, row.halvings
+        node["first_piece"], node["n_pieces"] = first_piece, len(t) - 1
+        node["lowest"], node["highest"], node["density"] = t[0], t[-1], row.density
+        first_bucket, first_piece = first_bucket + len(row.buckets), first_piece + len(t) - 1
+        left.append(t[:-1])
+        density.append(_inverse(np.diff(t)))
+        rows.append(row)
+    _place(nodes, edges, target, window)
+    return Network(
+        layers=_layers(model, nodes),
+        nodes=nodes,
+        edges=edges,
+        buckets=np.concatenate([row.buckets for row in rows]),
+        left=np.concatenate(left),
+        density=np.concatenate(density),
+        window=np.concatenate([row.window for row in rows]),
+        polynomials=np.concatenate([row.polynomials for row in rows]).astype(dtype).ravel(),
+        base_kind=base_kind,
+        w=(0,) * window,
     )
+
+
+def _rows_of_knots(model: KAN) -> Iterator[tuple[Array, int]]:
+    """The knots of every node that edges may leave, without padding, and its order."""
+    for layer in model.act_fun:
+        for knots, count in zip(layer.grid.detach().double().numpy(), intervals(layer), strict=True):
+            yield knots[: count + 1 + 2 * layer.k].copy(), layer.k
 
 
 def _inverse(lengths: Array) -> Array:
@@ -177,30 +221,64 @@ def _inverse(lengths: Array) -> Array:
     return np.where(np.isfinite(inverse), inverse, 0)
 
 
-def _edges(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype) -> Edges:
-    """The live edges, and where the parts of the layers are in the vector of all parameters."""
-    columns, leaving = [], []
+def _edges(model: KAN, positions: dict[str, int]) -> tuple[NDArray, NDArray[np.int64]]:
+    """The live edges by the node that they leave, and the nodes of the next layer to which they go."""
+    parts, targets, first_node = [], [], 0
     for number, layer in enumerate(model.act_fun):
-        mask = layer.mask.detach().numpy()
+        mask = layer.mask.detach().double().numpy()
         source, target = np.nonzero(mask)
-        n_coef = (np.array(intervals(layer)) + layer.k)[source]
-        edge, coef = np.arange(len(source)), np.cumsum(n_coef) - n_coef
-        at = {part: positions[f"act_fun.{number}.{part}"] for part in ("coef", "scale_base", "scale_sp")}
-        positions_of_edges = at["coef"] + coef, at["scale_base"] + edge, at["scale_sp"] + edge
-        columns.append((target, mask[source, target], n_coef, *positions_of_edges))
-        leaving.extend(np.count_nonzero(mask, axis=1))
-    target, mask, n_coef, coef_at, base_at, sp_at = map(np.concatenate, zip(*columns, strict=True))
-    return Edges(
-        first_node=np.cumsum([0, *(layer.in_dim for layer in model.act_fun), 1]),
-        first_edge=np.cumsum([0, *leaving]),
-        target=target,
-        mask=mask.astype(dtype),
-        first_coef=np.cumsum([0, *np.maximum(n_coef, window)]),
-        n_coef=n_coef,
-        coef_at=coef_at,
-        base_at=base_at,
-        sp_at=sp_at,
-    )
+        edges = np.zeros(len(source), EDGE)
+        edges["node"], edges["mask"] = first_node + source, mask[source, target]
+        edges["n_coef"] = (np.array(intervals(layer)) + layer.k)[source]
+        edges["coef_at"] = positions[f"act_fun.{number}.coef"] + np.cumsum(edges["n_coef"]) - edges["n_coef"]
+        edges["base_at"] = positions[f"act_fun.{number}.scale_base"] + np.arange(len(source))
+        edges["sp_at"] = positions[f"act_fun.{number}.scale_sp"] + np.arange(len(source))
+        parts.append(edges)
+        targets.append(target)
+        first_node += layer.in_dim
+    return np.concatenate(parts), np.concatenate(targets)
+
+
+def _place(nodes: NDArray, edges: NDArray, target: NDArray[np.int64], window: int) -> None:
+    """Give the edges of every node their lanes, and the nodes their places in the tables."""
+    first_row = first_coef = first_base = 0
+    for index, node in enumerate(nodes):
+        leaving = edges["node"] == index
+        if leaving.any():
+            node["first_target"] = target[leaving].min()
+            span = target[leaving].max() - node["first_target"] + 1
+            node["lanes"] = 1 if span == 1 else -(-span // LANES) * LANES
+            edges["lane"][leaving] = target[leaving] - node["first_target"]
+        node["first_row"], node["first_coef"], node["first_base"] = first_row, first_coef, first_base
+        first_row += (node["n_pieces"] + 1) * _row_length(node, window)
+        first_coef += max(edges["n_coef"][leaving].max(initial=0), window) * node["lanes"]
+        first_base += node["lanes"]
+
+
+def _row_length(node: np.void, window: int) -> int:
+    """See `kernels.row_of`."""
+    return LANES if node["lanes"] == 1 else window * node["lanes"]
+
+
+def _layers(model: KAN, nodes: NDArray) -> NDArray:
+    """The layers and the output; the values of a sample leave room for the lanes that come from the layer before."""
+    layers, at = np.zeros(len(model.act_fun) + 1, LAYER), 0
+    widths = [*(layer.in_dim for layer in model.act_fun), 1]
+    for layer, first_node, width, before in zip(layers, np.cumsum([0, *widths]), widths, [0, *widths], strict=False):
+        feeding = nodes[first_node - before : first_node]
+        layer["first_node"], layer["width"], layer["at"] = first_node, width, at
+        layer["stride"] = max(width, (feeding["first_target"] + feeding["lanes"]).max(initial=0))
+        at += layer["stride"] * BLOCK
+    return layers
+
+
+def _tables(network: Network, window: int, dtype: np.dtype) -> Tables:
+    """Zeros for the parameters of a network, or for derivatives by them."""
+    last, n_edges = network.nodes[-1], network.edges
+    n_coef = max(n_edges["n_coef"][n_edges["node"] == len(network.nodes) - 1].max(initial=0), window)
+    rows = last["first_row"] + (last["n_pieces"] + 1) * _row_length(last, window)
+    sizes = last["first_coef"] + n_coef * last["lanes"], last["first_base"] + last["lanes"], rows
+    return Tables(*(np.zeros(size, dtype) for size in sizes))
 
 
 def _check(model: KAN, y: Tensor) -> None:

@@ -1,20 +1,20 @@
-"""The arithmetic of `kanbench.engine.compiled`, compiled by numba: bases, forward, and the chain rule backward.
+"""The arithmetic of `kanbench.engine.compiled`, compiled by numba: forward, and the chain rule backward.
 
-On one interval of its knots, with the local coordinate u = (x - left knot) / width in [0, 1), a spline of order k is a
-sum of k + 1 basis functions that are polynomials of u. Their coefficients are tabulated once per grid, so that a basis
-function and its derivative cost one Horner scheme, without divisions. All splines are evaluated on a window of W
-coefficients, W > k a constant of the compiled code; polynomials of what has no basis function are zero.
+On one piece, that is between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
+every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_qr e_(w+r), where
+w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
+(`kanbench.engine.tables`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much as a
+few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and without
+basis functions, and so does its derivative. The gradient is first taken by the a's, which needs the powers of u only.
 
-With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_c e_c B_c(x). For a sample
-and δ_j = ∂f/∂(node j), an edge from i to j adds δ_j B_c(x_i) to ∂f/∂e_c, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to
-δ_i.
+With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and
+δ_j = ∂f/∂(node j), an edge from i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
+
+The edges that leave a node share u and its powers, and lie side by side in the *lanes* of vectors; lane 0 is the first
+target, and lanes that have no edge hold zeros. A node with one edge has one lane and no vectors.
 
 Samples are taken BLOCK at once, so that their intermediates stay in cache. Sums run in one fixed order, so results are
-the same in every process. What a function calls `item` counts the nodes of one layer, sample by sample. Indices are
-made unsigned in inner loops, which saves numba's test for negative ones.
-
-All of it is in this one file because numba, which keeps what it has compiled, compiles a function again if its file has
-changed, but not if the file of a function that it calls has.
+the same in every process. Indices are made unsigned in inner loops, which saves numba's test for negative ones.
 """
 
 from __future__ import annotations
@@ -24,458 +24,470 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numba.cpython.unsafe.tuple import tuple_setitem
 from numpy.typing import NDArray
 
-BLOCK = 128  # samples: 32 take an eighth longer for [2, 5, 1]
-BUCKETS_PER_INTERVAL = 8  # then few of them hold a knot, and the search for the interval is over before it begins
+from kanbench.engine.simd import LANES, bits, gather, load, polynomial, powers, select, store, total, wide
+
+BLOCK = 128  # samples
 SILU, IDENTITY, ZERO = range(3)
-VALUES, GRADIENT, JACOBIAN = range(3)
-EXP_TAYLOR = tuple(1 / math.factorial(n) for n in range(13, -1, -1))
+VALUES, GRADIENT = range(2)
+LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
+SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to a whole number, and leaves that in the last bits
+exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
 
 Floats = NDArray[np.floating]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer]
 
-compiled = njit(cache=True, error_model="numpy")  # divisions by zero are not errors, and not looked for
+# Divisions by zero are not errors, and not looked for; products are added without being rounded before.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+# A node that edges leave, numbered layer by layer.
+NODE = np.dtype(
+    [
+        ("first_bucket", np.int64),  # of the search for the piece that holds x
+        ("last_bucket", np.float64),  # the number of the node's buckets - 1
+        ("halvings", np.int64),  # of the pieces in a bucket, until one is left
+        ("lowest", np.float64),  # the first knot
+        ("highest", np.float64),  # the last knot
+        ("density", np.float64),  # buckets per length
+        ("first_piece", np.int64),
+        ("n_pieces", np.int64),
+        ("lanes", np.int64),  # 0, 1, or a multiple of LANES
+        ("first_target", np.int64),  # the node of the next layer in lane 0
+        ("first_row", np.int64),  # in the table of a: rows of W × lanes for no piece, and for each
+        ("first_coef", np.int64),  # in the array of e: rows of lanes
+        ("first_base", np.int64),  # in the array of b
+    ],
+    align=True,
+)
+
+# A live edge, and where its parameters are in the vector of all: first the trained ones, then those held fixed.
+EDGE = np.dtype(
+    [
+        ("node", np.int64),  # that it leaves
+        ("lane", np.int64),
+        ("mask", np.float64),
+        ("n_coef", np.int64),
+        ("coef_at", np.int64),  # of the first coefficient
+        ("base_at", np.int64),
+        ("sp_at", np.int64),
+    ],
+    align=True,
+)
+
+# A layer, and one for the outputs of the network.
+LAYER = np.dtype([("first_node", np.int64), ("width", np.int64), ("stride", np.int64), ("at", np.int64)], align=True)
 
 
-class Grids(NamedTuple):
-    """The knots of all nodes that have outgoing edges, numbered layer by layer, and their pieces: see `tabulate`.
+class Network(NamedTuple):
+    """A network without its parameters."""
 
-    Piece 0 is where no basis function is.
-    """
-
-    first_bucket: Integers  # (nodes + 1,)
+    layers: NDArray  # (layers + 1,), of LAYER; `stride` and `at` are those of its values for a block of samples
+    nodes: NDArray  # (nodes,), of NODE
+    edges: NDArray  # (edges,), of EDGE
     buckets: Integers  # last piece that begins in an earlier bucket
-    lowest: Floats  # (nodes,): the first knot
-    highest: Floats  # (nodes,): the last knot
-    density: Floats  # (nodes,): buckets per length
-    left: Floats  # (pieces,): the knot where a piece begins
-    density_of_piece: Floats  # (pieces,): 1 / width
+    left: Floats  # (pieces,), float64: the knot where a piece begins
+    density: Floats  # (pieces,), float64: 1 / width
     window: Integers  # (pieces,): the first coefficient
-    polynomials: Floats  # (pieces, W powers, W basis functions)
-
-
-class Edges(NamedTuple):
-    """The live edges by the node that they leave, and where their parameters are.
-
-    `*_at` are positions in the vector of all parameters: first the trained ones, then those held fixed.
-    """
-
-    first_node: Integers  # (layers + 2,): of each layer, that of the output, and the number of all
-    first_edge: Integers  # (nodes + 1,): by the node that they leave
-    target: Integers  # (edges,): the number of a node in its layer
-    mask: Floats  # (edges,)
-    first_coef: Integers  # (edges + 1,): in the array of all e, with windows of W for short rows
-    n_coef: Integers  # (edges,)
-    coef_at: Integers  # (edges,): of the first coefficient
-    base_at: Integers  # (edges,)
-    sp_at: Integers  # (edges,)
+    polynomials: Floats  # (pieces, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
+    base_kind: int
+    w: tuple  # of W numbers: the compiler knows their number from its type
 
 
 class Inputs(NamedTuple):
-    """What the edges of a layer need to know of its inputs, by item; W values of `basis` and `slope` for each."""
+    """What the edges that leave a node need to know of its values; node by node, sample by sample."""
 
-    window: Integers
-    basis: Floats
-    slope: Floats
+    piece: Integers  # of the node, from 1; 0 where no basis function is
+    u: Floats
     base: Floats
-    base_slope: Floats
+    density: Floats  # du/dx; not for the first layer
+    base_slope: Floats  # likewise
+
+
+class Tables(NamedTuple):
+    """The parameters of the edges, or derivatives by them, as they are used."""
+
+    e: Floats  # node by node: coefficients × lanes
+    b: Floats  # node by node: lanes
+    a: Floats  # node by node: pieces × W powers × lanes
 
 
 @compiled
-def tabulate(t, k, polynomials, window, row_length):
-    """The basis functions on each of the intervals between knots `t`, as polynomials of the local coordinate.
+def fill_tables(parameters, net, tables):
+    """Fill e, b and a from the vector of all parameters; return 0, or nan where one of them is not finite.
 
-    Cox-de Boor's recursion on polynomials. Where pykan divides by a distance of zero, its basis function is zero.
-
-    Parameters
-    ----------
-    t : array of shape (K + 1,)
-    polynomials : array of shape (K, W, W), zeros
-        Filled: for an interval, the coefficients of u^q of W basis functions, from that of `window` on.
-    window : array of shape (K,)
-        Filled.
-    row_length : int
-        Coefficients, at least W.
+    In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows. What of
+    the tables belongs to no edge or to no piece must be zero before, and stays so.
     """
-    n_intervals, width = len(t) - 1, polynomials.shape[1]
-    basis = np.zeros((k + 2, k + 1))  # of m - k to m on interval m (and a zero), by power
-    for m in range(n_intervals):
-        for r in range(k + 1):
-            for q in range(k + 1):
-                basis[r, q] = r == k and q == 0
-        for d in range(1, k + 1):
-            for r in range(k - d, k + 1):
-                j = m - k + r
-                rise, fall = 0.0, 0.0
-                if j >= 0 and j + d + 1 <= n_intervals and t[j + d] != t[j] and t[j + d + 1] != t[j + 1]:
-                    rise, fall = 1 / (t[j + d] - t[j]), 1 / (t[j + d + 1] - t[j + 1])
-                rising, falling = (t[m] - t[j]) * rise, (t[j + d + 1] - t[m]) * fall
-                for q in range(d, -1, -1):
-                    basis[r, q] = rising * basis[r, q] + falling * basis[r + 1, q]
-                    if q > 0:
-                        basis[r, q] += (t[m + 1] - t[m]) * (rise * basis[r, q - 1] - fall * basis[r + 1, q - 1])
-        window[m] = min(max(m - k, 0), row_length - width)
-        for r in range(k + 1):
-            j = m - k + r
-            if 0 <= j < n_intervals - k:
-                for q in range(k + 1):
-                    polynomials[m, q, j - window[m]] = basis[r, q]
-
-
-@compiled
-def bucket_of(x, lowest, density, n_buckets):
-    """Increases with x, so that knots in earlier buckets are less than x and those in later ones are greater."""
-    return max(min(np.int64((x - lowest) * density), n_buckets - 1), 0)  # 0 for nan
-
-
-@compiled
-def fill_buckets(t, first_piece, density, buckets):
-    """Fill `buckets`, zeros before: the last piece that begins before each bucket, and at the end.
-
-    The pieces begin at knots `t`, all but the last.
-    """
-    n_buckets = len(buckets) - 1
-    for j in range(len(t) - 1):
-        buckets[bucket_of(t[j], t[0], density, n_buckets) + 1] += 1
-    buckets[0] = first_piece - 1
-    for bucket in range(n_buckets):
-        buckets[bucket + 1] += buckets[bucket]
-    buckets[0] = first_piece  # x is never less than the first knot
-
-
-@compiled
-def piece_of(x, node, grids):
-    """The piece that holds x; 0 outside of the knots, and for nan."""
-    if not (x >= grids.lowest[node] and x < grids.highest[node]):
-        return 0
-    first = grids.first_bucket[node]
-    n_buckets = grids.first_bucket[node + 1] - first - 1
-    bucket = first + bucket_of(x, grids.lowest[node], grids.density[node], n_buckets)
-    low, high = grids.buckets[bucket], grids.buckets[bucket + 1]
-    while low < high:
-        middle = (low + high + 1) >> 1
-        if grids.left[middle] <= x:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-@compiled
-def load(values, at, lanes):
-    """values[at : at + W] as a tuple, to be kept in registers; W is the length of `lanes`."""
-    for r in range(len(lanes)):
-        lanes = tuple_setitem(lanes, r, values[np.uintp(at + r)])
-    return lanes
-
-
-@compiled
-def store(lanes, values, at):
-    """values[at : at + W] = lanes."""
-    for r in range(len(lanes)):
-        values[np.uintp(at + r)] = lanes[r]
-
-
-@compiled
-def dot(lanes, values, at):
-    """Σ_r lanes[r] values[at + r]."""
-    even, odd = lanes[0] * values[np.uintp(at)], lanes[1] * values[np.uintp(at + 1)]
-    for r in range(2, len(lanes), 2):
-        even += lanes[r] * values[np.uintp(at + r)]
-        odd += lanes[r + 1] * values[np.uintp(at + r + 1)]
-    return even + odd
-
-
-@compiled
-def layer_width(layer, edges):
-    return edges.first_node[layer + 1] - edges.first_node[layer]
-
-
-@compiled
-def evaluate_splines(x, pieces, grids, inputs, lanes):
-    """Fill the windows, and the basis functions in them with their derivatives, for inputs x in known pieces."""
-    w = len(lanes)
-    for item in range(len(x)):
-        piece = np.uintp(pieces[item])
-        inputs.window[item] = grids.window[piece]
-        density = grids.density_of_piece[piece]
-        u = (x[item] - grids.left[piece]) * density if pieces[item] else lanes[0]
-        values = load(grids.polynomials, (pieces[item] * w + w - 1) * w, lanes)
-        slopes = values
-        for power in range(w - 2, -1, -1):
-            coefs = load(grids.polynomials, (pieces[item] * w + power) * w, lanes)
-            for r in range(w):
-                if power < w - 2:
-                    slopes = tuple_setitem(slopes, r, slopes[r] * u + values[r])
-                values = tuple_setitem(values, r, values[r] * u + coefs[r])
-        store(values, inputs.basis, item * w)
-        for r in range(w):
-            slopes = tuple_setitem(slopes, r, slopes[r] * density)
-        store(slopes, inputs.slope, item * w)
-
-
-@compiled
-def sigmoid(x, values):
-    """Fill 1 / (1 + exp(-x)), elementwise and in float64, in loops that a compiler turns into SIMD instructions.
-
-    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
-    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
-    """
-    n_bits = np.empty(len(x))  # n in the last bits of 1.5 · 2⁵² + n
-    for item in range(len(x)):
-        t = -np.float64(x[item])
-        t = 708.0 if t > 708.0 else (-708.0 if t < -708.0 else t)  # nan stays
-        shifted = t * 1.4426950408889634 + 6755399441055744.0
-        n = shifted - 6755399441055744.0
-        s = (t - n * 0.6931471803691238) - n * 1.9082149292705877e-10  # ln 2 in two parts: n times the first is exact
-        n_bits[item] = shifted
-        total = EXP_TAYLOR[0]
-        for coefficient in EXP_TAYLOR[1:]:
-            total = total * s + coefficient
-        values[item] = total
-    bits = n_bits.view(np.int64)
-    for item in range(len(x)):
-        bits[item] = (bits[item] + 1023) << 52  # the exponent of 2ⁿ
-    for item in range(len(x)):
-        values[item] = 1 / (1 + values[item] * n_bits[item])
-
-
-@compiled
-def evaluate_base(x, kind, inputs):
-    """Fill the base function and its derivative."""
-    if kind == SILU:
-        sigmoids = np.empty(len(x))
-        sigmoid(x, sigmoids)
-        for item in range(len(x)):
-            inputs.base[item] = x[item] * sigmoids[item]
-            inputs.base_slope[item] = sigmoids[item] * (1 + x[item] * (1 - sigmoids[item]))
-    else:
-        scale = 1 if kind == IDENTITY else 0
-        for item in range(len(x)):
-            inputs.base[item] = scale * x[item]
-            inputs.base_slope[item] = scale
-
-
-@compiled
-def evaluate_inputs(x, layer, grids, edges, base_kind, inputs, lanes):
-    """Fill all that does not depend on the parameters, for inputs x of a layer, shape (samples * width,)."""
-    evaluate_base(x, base_kind, inputs)
-    width, pieces = layer_width(layer, edges), np.empty(len(x), np.int64)
-    for i in range(width):
-        for item in range(i, len(x), width):
-            pieces[item] = piece_of(x[item], edges.first_node[layer] + i, grids)
-    evaluate_splines(x, pieces, grids, inputs, lanes)
-
-
-@compiled
-def unpack(parameters, edges, e, b):
-    """Fill e = mask · scale_sp · coef and b = mask · scale_base; return 0, or nan where one of them is not finite.
-
-    In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows.
-    """
-    poison = parameters.dtype.type(0)
-    for edge in range(len(edges.mask)):
-        scale = edges.mask[edge] * parameters[edges.sp_at[edge]]
-        b[edge] = edges.mask[edge] * parameters[edges.base_at[edge]]
-        poison += 0 * b[edge]
-        for c in range(edges.n_coef[edge]):
-            value = scale * parameters[edges.coef_at[edge] + c]
-            e[edges.first_coef[edge] + c] = value
+    poison = 0.0
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        node = net.nodes[edge.node]
+        scale, base = edge.mask * parameters[edge.sp_at], edge.mask * parameters[edge.base_at]
+        tables.b[node.first_base + edge.lane] = base
+        poison += 0 * base
+        at = node.first_coef + edge.lane
+        for c in range(edge.n_coef):
+            value = scale * parameters[np.uintp(edge.coef_at + c)]
+            tables.e[np.uintp(at + c * node.lanes)] = value
             poison += 0 * value
+    fill_pieces(net, tables)
     return poison
 
 
 @compiled
-def forward_layer(layer, n_samples, edges, e, b, inputs, outputs, lanes):
-    """Add the edges of a layer to its outputs, shape (samples * width of the next layer,)."""
-    first, width, next_width = edges.first_node[layer], layer_width(layer, edges), layer_width(layer + 1, edges)
-    for i in range(width):
-        for edge in range(edges.first_edge[first + i], edges.first_edge[first + i + 1]):
-            target, first_coef, scale = edges.target[edge], edges.first_coef[edge], b[edge]
-            for sample in range(n_samples):
-                item = np.uintp(sample * width + i)
-                basis = load(inputs.basis, (sample * width + i) * len(lanes), lanes)
-                spline = dot(basis, e, first_coef + inputs.window[item])
-                outputs[np.uintp(sample * next_width + target)] += spline + scale * inputs.base[item]
+def row_of(node, piece, w):
+    """Where the coefficients of a piece of a node are in the table of a: W × lanes; LANES for one lane."""
+    return node.first_row + piece * (LANES if node.lanes == 1 else w * node.lanes)
 
 
 @compiled
-def backward_layer(layer, n_samples, edges, e, b, inputs, delta, delta_in, lanes):
-    """Fill δ at the inputs of a layer, shape (samples * width,), from δ at its outputs."""
-    first, width, next_width = edges.first_node[layer], layer_width(layer, edges), layer_width(layer + 1, edges)
-    for item in range(n_samples * width):
-        delta_in[item] = 0
-    for i in range(width):
-        for edge in range(edges.first_edge[first + i], edges.first_edge[first + i + 1]):
-            target, first_coef, scale = edges.target[edge], edges.first_coef[edge], b[edge]
-            for sample in range(n_samples):
-                item = np.uintp(sample * width + i)
-                slope = load(inputs.slope, (sample * width + i) * len(lanes), lanes)
-                derivative = dot(slope, e, first_coef + inputs.window[item]) + scale * inputs.base_slope[item]
-                delta_in[item] += delta[np.uintp(sample * next_width + target)] * derivative
+def fill_pieces(net, tables):
+    """Fill a from e."""
+    w = len(net.w)
+    for index in range(len(net.nodes)):
+        node = net.nodes[index]
+        for piece in range(node.n_pieces if node.lanes else 0):
+            p, row = node.first_piece + piece, row_of(node, piece + 1, w)
+            coef = node.first_coef + net.window[p] * node.lanes
+            if node.lanes == 1:
+                values = load(net.polynomials, p * w * LANES) * tables.e[np.uintp(coef)]
+                for r in range(1, w):
+                    values = values + load(net.polynomials, (p * w + r) * LANES) * tables.e[np.uintp(coef + r)]
+                store(values, tables.a, row)
+                continue
+            for lane in range(0, node.lanes, LANES):
+                for q in range(w):
+                    values = load(tables.e, coef + lane) * net.polynomials[np.uintp(p * w * LANES + q)]
+                    for r in range(1, w):
+                        factor = net.polynomials[np.uintp((p * w + r) * LANES + q)]
+                        values = values + load(tables.e, coef + r * node.lanes + lane) * factor
+                    store(values, tables.a, row + q * node.lanes + lane)
 
 
 @compiled
-def add_gradient(layer, n_samples, edges, inputs, delta, d_e, d_b, lanes):
-    """Add what the edges of a layer contribute to the derivatives by e and b."""
-    next_width, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], 0
-    for sample in range(n_samples):
-        for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
-            basis, window, base = load(inputs.basis, item * len(lanes), lanes), inputs.window[item], inputs.base[item]
-            for edge in range(np.uintp(edges.first_edge[i]), np.uintp(edges.first_edge[i + 1])):
-                weight = delta[np.uintp(sample * next_width + edges.target[edge])]
-                d_b[edge] += weight * base
-                first = edges.first_coef[edge] + window
-                for r in range(len(lanes)):
-                    d_e[np.uintp(first + r)] += weight * basis[r]
-            item += 1
+def add_pieces(net, derivatives):
+    """Add to the derivatives by e what those by a make of them."""
+    w = len(net.w)
+    for index in range(len(net.nodes)):
+        node = net.nodes[index]
+        for piece in range(node.n_pieces if node.lanes else 0):
+            p, row = node.first_piece + piece, row_of(node, piece + 1, w)
+            coef = node.first_coef + net.window[p] * node.lanes
+            if node.lanes == 1:
+                d_a = load(derivatives.a, row)
+                for r in range(w):
+                    value = total(d_a * wide(load(net.polynomials, (p * w + r) * LANES)))
+                    derivatives.e[np.uintp(coef + r)] += value
+                continue
+            for lane in range(0, node.lanes, LANES):
+                for r in range(w):
+                    values = load(derivatives.e, coef + r * node.lanes + lane)
+                    for q in range(w):
+                        factor = net.polynomials[np.uintp((p * w + r) * LANES + q)]
+                        values = values + load(derivatives.a, row + q * node.lanes + lane) * factor
+                    store(values, derivatives.e, coef + r * node.lanes + lane)
 
 
 @compiled
-def fill_jacobian(layer, n_samples, edges, parameters, inputs, delta, jacobian, lanes):
-    """Fill the entries of a layer's edges in rows of the Jacobian, shape (samples, P)."""
-    next_width, n_trained, item = edges.first_node[layer + 2] - edges.first_node[layer + 1], jacobian.shape[1], 0
-    for sample in range(n_samples):
-        row = jacobian[sample]
-        for i in range(edges.first_node[layer], edges.first_node[layer + 1]):
-            basis, window = load(inputs.basis, item * len(lanes), lanes), inputs.window[item]
-            for edge in range(np.uintp(edges.first_edge[i]), np.uintp(edges.first_edge[i + 1])):
-                weight = delta[np.uintp(sample * next_width + edges.target[edge])] * edges.mask[edge]
-                scale = weight * parameters[edges.sp_at[edge]]
-                first, spline = edges.coef_at[edge] + window, lanes[0]
-                for r in range(min(len(lanes), edges.n_coef[edge] - window)):
-                    spline += basis[r] * parameters[first + r]
-                    if first < n_trained:
-                        row[first + r] = scale * basis[r]
-                if edges.sp_at[edge] < n_trained:
-                    row[edges.sp_at[edge]] = weight * spline
-                if edges.base_at[edge] < n_trained:
-                    row[edges.base_at[edge]] = weight * inputs.base[item]
-            item += 1
-
-
-@compiled
-def chain_rule(parameters, edges, d_e, d_b, gradient):
-    """The gradient by the trained parameters from that by e and b."""
+def chain_rule(parameters, net, derivatives, gradient):
+    """Fill the gradient by the trained parameters from that by e and b."""
     n_trained = len(gradient)
-    for edge in range(len(edges.mask)):
-        mask, scale, d_scale = edges.mask[edge], parameters[edges.sp_at[edge]], 0.0
-        for c in range(edges.n_coef[edge]):
-            at, derivative = edges.coef_at[edge] + c, mask * d_e[edges.first_coef[edge] + c]
-            d_scale += parameters[at] * derivative
-            if at < n_trained:
-                gradient[at] = scale * derivative
-        if edges.sp_at[edge] < n_trained:
-            gradient[edges.sp_at[edge]] = d_scale
-        if edges.base_at[edge] < n_trained:
-            gradient[edges.base_at[edge]] = mask * d_b[edge]
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        node = net.nodes[edge.node]
+        scale, d_scale, at = edge.mask * parameters[edge.sp_at], 0.0, node.first_coef + edge.lane
+        for c in range(edge.n_coef):
+            derivative = derivatives.e[np.uintp(at + c * node.lanes)]
+            d_scale += parameters[np.uintp(edge.coef_at + c)] * derivative
+            if edge.coef_at < n_trained:
+                gradient[np.uintp(edge.coef_at + c)] = scale * derivative
+        if edge.sp_at < n_trained:
+            gradient[edge.sp_at] = edge.mask * d_scale
+        if edge.base_at < n_trained:
+            gradient[edge.base_at] = edge.mask * derivatives.b[node.first_base + edge.lane]
 
 
 @compiled
-def new_inputs(n_items, lanes):
-    dtype = type(lanes[0])
-    return Inputs(
-        np.empty(n_items, np.int64),
-        np.empty(n_items * len(lanes), dtype),
-        np.empty(n_items * len(lanes), dtype),
-        np.empty(n_items, dtype),
-        np.empty(n_items, dtype),
-    )
+def copy_column(x, x_at, stride, m, column):
+    """column[:m] = x[x_at], x[x_at + stride], …, in float64."""
+    for sample in range(m):
+        column[sample] = x[np.uintp(x_at + sample * stride)]
 
 
 @compiled
-def items(inputs, start, stop, lanes):
-    """The inputs of some items, as views."""
-    w = len(lanes)
-    return Inputs(
-        inputs.window[start:stop],
-        inputs.basis[start * w : stop * w],
-        inputs.slope[start * w : stop * w],
-        inputs.base[start:stop],
-        inputs.base_slope[start:stop],
-    )
+def bucket_of(x, lowest, density, last_bucket):
+    """The number of a bucket, for a number or a vector; it never falls when x rises.
 
-
-@compiled
-def layer_inputs(layer, start, n_samples, edges, first, hidden, lanes):
-    """The inputs of a layer for samples from `start` on: all are known of the first layer, a block's of the others."""
-    width = edges.first_node[layer + 1] - edges.first_node[layer]
-    if layer == 0:
-        return items(first, start * width, (start + n_samples) * width, lanes)
-    at = edges.first_node[layer] * BLOCK
-    return items(hidden, at, at + n_samples * width, lanes)
-
-
-@compiled
-def forward(start, n_samples, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes):
-    """Fill the hidden layers' inputs for a block of samples; return the network's outputs, shape (samples,).
-
-    `nodes` has room for the values of all nodes, BLOCK samples of each layer after another.
+    Adding SHIFT rounds, for vectors as fast as anything; knots and numbers must be rounded alike.
     """
-    n_layers = len(edges.first_node) - 2
-    inputs = layer_inputs(0, start, n_samples, edges, first, hidden, lanes)
-    for layer in range(n_layers):
-        at = edges.first_node[layer + 1] * BLOCK
-        outputs = nodes[at : at + n_samples * layer_width(layer + 1, edges)]
-        for item in range(len(outputs)):
-            outputs[item] = poison
-        forward_layer(layer, n_samples, edges, e, b, inputs, outputs, lanes)
-        if layer + 1 < n_layers:
-            inputs = layer_inputs(layer + 1, start, n_samples, edges, first, hidden, lanes)
-            evaluate_inputs(outputs, layer + 1, grids, edges, base_kind, inputs, lanes)
-    return outputs
+    position = (x - lowest) * density
+    position = select(position > 0, position, 0)  # 0 for nan
+    return bits(select(position < last_bucket, position, last_bucket) + SHIFT) & (2**31 - 1)
 
 
 @compiled
-def evaluate(task, parameters, y, grids, edges, base_kind, first, values, gradient, jacobian, lanes):
-    """Fill `values` with f(x; θ), shape (n,); for other tasks than VALUES fill more.
+def locate(column, m, node, net, inputs, at, with_slopes):
+    """Fill the pieces and local coordinates of m values of a node, and up to the next multiple of LANES."""
+    for sample in range(0, m, LANES):
+        x = load(column, sample)
+        bucket = bucket_of(x, node.lowest, node.density, node.last_bucket) + node.first_bucket
+        low, high = wide(gather(net.buckets, bucket)), wide(gather(net.buckets, bucket + 1))
+        for _ in range(node.halvings):
+            middle = (low + high + 1) >> 1
+            right = gather(net.left, middle) <= x
+            low, high = select(right, middle, low), select(right, high, middle - 1)
+        inside = (node.lowest <= x) & (x < node.highest)
+        density = gather(net.density, low)
+        store(select(inside, low - (node.first_piece - 1), 0), inputs.piece, at + sample)
+        store(select(inside, (x - gather(net.left, low)) * density, 0), inputs.u, at + sample)
+        if with_slopes:
+            store(density, inputs.density, at + sample)
+
+
+@compiled
+def sigmoid(x):
+    """1 / (1 + exp(-x)), for a vector.
+
+    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
+    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
+    """
+    t = x * -1.0
+    t = select(t > 708, t * 0 + 708, select(t < -708, t * 0 - 708, t))  # nan stays
+    shifted = t * LOG2_E + SHIFT
+    n = shifted - SHIFT
+    s = (t - n * LN2_HIGH) - n * LN2_LOW  # ln 2 in two parts: n times the first is exact
+    power = bits((bits(shifted) + 1023) << 52)  # 2ⁿ: its exponent
+    return 1 / (exp_taylor(s) * power + 1)
+
+
+@compiled
+def evaluate_base(column, m, kind, inputs, at, with_slopes):
+    """Fill the base function of m values of a node, and its derivative, up to the next multiple of LANES."""
+    for sample in range(0, m, LANES):
+        x = load(column, sample)
+        base, slope = x * 0, x * 0
+        if kind == SILU:
+            s = sigmoid(x)
+            base, slope = x * s, s * (x * (1 - s) + 1)
+        elif kind == IDENTITY:
+            base, slope = x, x * 0 + 1
+        store(base, inputs.base, at + sample)
+        if with_slopes:
+            store(slope, inputs.base_slope, at + sample)
+
+
+@compiled
+def new_inputs(n, n_slopes, like):
+    """Room for the inputs of nodes, n samples of all together, and what vectors write behind them."""
+    dtype = type(like)
+    n, n_slopes = n + LANES, n_slopes + LANES
+    return Inputs(
+        np.empty(n, np.int32),
+        np.empty(n, dtype),
+        np.empty(n, dtype),
+        np.empty(n_slopes, dtype),
+        np.empty(n_slopes, dtype),
+    )
+
+
+@compiled
+def first_inputs(x, net, inputs):
+    """Fill the inputs of the first layer for samples x, shape (n, d); the n samples of a node lie side by side.
+
+    What is written behind the samples of a node is overwritten by those of the next.
+    """
+    n, width = x.shape
+    column, flat = np.zeros(BLOCK), x.reshape(-1)
+    for index in range(width):
+        for start in range(0, n, BLOCK):
+            m, at = min(BLOCK, n - start), index * n + start
+            copy_column(flat, start * width + index, width, m, column)
+            locate(column, m, net.nodes[index], net, inputs, at, False)
+            evaluate_base(column, m, net.base_kind, inputs, at, False)
+
+
+@compiled
+def add_edges(node, net, m, stride, inputs, at, tables, outputs):
+    """Add the edges that leave a node to the outputs of its layer, for m samples."""
+    w, lanes = len(net.w), node.lanes
+    if lanes == 1:
+        b = tables.b[node.first_base]
+        for sample in range(m):
+            u = inputs.u[np.uintp(at + sample)]
+            row = row_of(node, inputs.piece[np.uintp(at + sample)], w)
+            value = tables.a[np.uintp(row + w - 1)]
+            for q in range(w - 2, -1, -1):
+                value = value * u + tables.a[np.uintp(row + q)]
+            outputs[np.uintp(sample * stride + node.first_target)] += value + b * inputs.base[np.uintp(at + sample)]
+        return
+    for lane in range(0, lanes, LANES):
+        b = load(tables.b, node.first_base + lane)
+        for sample in range(m):
+            u = inputs.u[np.uintp(at + sample)]
+            row = row_of(node, inputs.piece[np.uintp(at + sample)], w) + lane
+            values = load(tables.a, row + (w - 1) * lanes)
+            for q in range(w - 2, -1, -1):
+                values = values * u + load(tables.a, row + q * lanes)
+            target = sample * stride + node.first_target + lane
+            store(load(outputs, target) + (b * inputs.base[np.uintp(at + sample)] + values), outputs, target)
+
+
+@compiled
+def add_derivatives(layer, net, m, stride, inputs, at, step, delta, derivatives):
+    """Add what m samples contribute to the derivatives by the a and b of a layer's edges.
+
+    The first node's inputs are at `at`, the next one's `step` behind. The loop goes from node to node, so that a sum is
+    not waited for by the next one.
+    """
+    w = len(net.w)
+    for sample in range(m):
+        item = np.uintp(at + sample)
+        for index in range(layer.first_node, layer.first_node + layer.width):
+            node = net.nodes[index]
+            u, piece, base = np.float64(inputs.u[item]), inputs.piece[item], np.float64(inputs.base[item])
+            item += np.uintp(step)
+            row, target = row_of(node, piece, w), sample * stride + node.first_target
+            if node.lanes == 1:
+                weight = np.float64(delta[np.uintp(target)])
+                derivatives.b[np.uintp(node.first_base)] += weight * base
+                store(load(derivatives.a, row) + powers(u) * weight, derivatives.a, row)
+                continue
+            for lane in range(0, node.lanes, LANES):
+                weights = wide(load(delta, target + lane))
+                store(
+                    load(derivatives.b, node.first_base + lane) + weights * base, derivatives.b, node.first_base + lane
+                )
+                for q in range(w):
+                    store(load(derivatives.a, row + lane) + weights, derivatives.a, row + lane)
+                    weights, row = weights * u, row + node.lanes
+                row -= w * node.lanes
+
+
+class Block(NamedTuple):
+    """Room for what is computed of BLOCK samples."""
+
+    inputs: Inputs  # of all layers, a node after another
+    values: Floats  # at the inputs of all layers and at the output, a layer after another, a sample after another
+    delta: Floats  # their δ, likewise
+    column: Floats  # float64, (BLOCK,)
+
+
+@compiled
+def new_block(net, like):
+    n, last = len(net.nodes) * BLOCK, net.layers[len(net.layers) - 1]
+    size, dtype = last.at + last.stride * BLOCK, type(like)
+    return Block(new_inputs(n, n, like), np.zeros(size, dtype), np.zeros(size, dtype), np.zeros(BLOCK))
+
+
+@compiled
+def forward(start, m, x, net, tables, poison, first, block):
+    """Evaluate samples start to start + m; their outputs are the last of `block.values`.
+
+    What the first layer needs of its inputs is in `first`, for all samples, or, if there is nothing in it, is computed.
+    """
+    n, n_inputs = x.shape
+    flat = x.reshape(-1)
+    for number in range(len(net.layers) - 1):
+        layer, following = net.layers[number], net.layers[number + 1]
+        outputs = block.values[following.at : following.at + m * following.stride]
+        outputs[:] = poison
+        for index in range(layer.width):
+            node_index = layer.first_node + index
+            node, at = net.nodes[node_index], node_index * BLOCK
+            if node.lanes == 0:
+                continue
+            if number == 0 and len(first.piece) > LANES:
+                add_edges(node, net, m, following.stride, first, index * n + start, tables, outputs)
+                continue
+            x_at, stride = layer.at + index, layer.stride
+            source = block.values
+            if number == 0:
+                x_at, stride, source = start * n_inputs + index, n_inputs, flat
+            copy_column(source, x_at, stride, m, block.column)
+            locate(block.column, m, node, net, block.inputs, at, number > 0)
+            evaluate_base(block.column, m, net.base_kind, block.inputs, at, number > 0)
+            add_edges(node, net, m, following.stride, block.inputs, at, tables, outputs)
+
+
+@compiled
+def pull_back(layer, net, m, stride, delta, tables, block):
+    """Fill δ at the nodes of a layer, of m samples of a block, from δ at the outputs of the layer."""
+    w, inputs = len(net.w), block.inputs
+    for index in range(layer.width):
+        node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
+        for sample in range(m):
+            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
+            row, target = row_of(node, inputs.piece[item], w), sample * stride + node.first_target
+            slope = delta[0] * 0
+            if node.lanes == 1:
+                slope = (w - 1) * tables.a[np.uintp(row + w - 1)]
+                for q in range(w - 2, 0, -1):
+                    slope = slope * u + q * tables.a[np.uintp(row + q)]
+                slope = slope * inputs.density[item] + tables.b[node.first_base] * inputs.base_slope[item]
+                slope *= delta[np.uintp(target)]
+            else:
+                for lane in range(row, row + node.lanes, LANES):
+                    slopes = load(tables.a, lane + (w - 1) * node.lanes) * (w - 1)
+                    for q in range(w - 2, 0, -1):
+                        slopes = slopes * u + load(tables.a, lane + q * node.lanes) * q
+                    base = load(tables.b, node.first_base + lane - row) * inputs.base_slope[item]
+                    slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane - row))
+            block.delta[np.uintp(layer.at + index + sample * layer.stride)] = slope
+
+
+@compiled
+def evaluate(task, start, stop, x, y, net, tables, poison, first, values, derivatives):
+    """Evaluate the network at samples start to stop: f(x).
 
     Parameters
     ----------
-    task : VALUES, GRADIENT or JACOBIAN
-        One kernel for all, because compiling it takes seconds.
+    task : VALUES or GRADIENT
+        GRADIENT adds the derivatives of the mean of (f - y)² to `derivatives`.
+    x : array of shape (n, d)
     y : array of shape (n,)
-        Used for GRADIENT.
-    gradient : array of shape (P,)
-        Filled for GRADIENT, with that of the mean of (f - y)².
-    jacobian : array of shape (n, P), zeros
-        Filled for JACOBIAN.
+    values : array of shape (n,)
+        Filled for VALUES.
 
     Returns
     -------
     float
-        For GRADIENT, the mean of (f - y)².
+        For GRADIENT, the sum of (f - y)².
     """
-    e, b = np.zeros(edges.first_coef[-1], parameters.dtype), np.empty(len(edges.mask), parameters.dtype)
-    poison = unpack(parameters, edges, e, b)
-    d_e, d_b = np.zeros(len(e)), np.zeros(len(b))  # sums over samples in float64
-    n, n_layers, room = len(values), len(edges.first_node) - 2, edges.first_node[-1] * BLOCK
-    hidden = new_inputs(room, lanes)
-    nodes, deltas = np.empty(room, parameters.dtype), np.empty(room, parameters.dtype)
-    loss = 0.0
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        outputs = forward(start, m, grids, edges, base_kind, e, b, poison, first, hidden, nodes, lanes)
-        delta = deltas[edges.first_node[n_layers] * BLOCK :]
+    block, loss, n = new_block(net, y[0]), 0.0, len(x)
+    n_layers = len(net.layers) - 1
+    output = net.layers[n_layers].at
+    for block_start in range(start, stop, BLOCK):
+        m = min(BLOCK, stop - block_start)
+        forward(block_start, m, x, net, tables, poison, first, block)
+        if task == VALUES:
+            for sample in range(m):
+                values[block_start + sample] = block.values[output + sample]
+            continue
         for sample in range(m):
-            values[start + sample] = outputs[sample]
-            delta[sample] = 1
-            if task == GRADIENT:
-                residual = outputs[sample] - y[start + sample]
-                loss += np.float64(residual) ** 2
-                delta[sample] = 2 * residual / n
-        for layer in range(n_layers - 1 if task != VALUES else -1, -1, -1):
-            inputs = layer_inputs(layer, start, m, edges, first, hidden, lanes)
-            if task == GRADIENT:
-                add_gradient(layer, m, edges, inputs, delta, d_e, d_b, lanes)
-            else:
-                fill_jacobian(layer, m, edges, parameters, inputs, delta, jacobian[start:], lanes)
-            if layer > 0:
-                delta_in = deltas[edges.first_node[layer] * BLOCK :]
-                backward_layer(layer, m, edges, e, b, inputs, delta, delta_in, lanes)
-                delta = delta_in
-    if task == GRADIENT:
-        chain_rule(parameters, edges, d_e, d_b, gradient)
-    return loss / n
+            residual = block.values[output + sample] - y[block_start + sample]
+            loss += np.float64(residual) ** 2
+            block.delta[output + sample] = 2 * residual / n
+        for number in range(n_layers - 1, -1, -1):
+            layer, following = net.layers[number], net.layers[number + 1]
+            delta = block.delta[following.at :]
+            if number == 0 and len(first.piece) > LANES:
+                add_derivatives(layer, net, m, following.stride, first, block_start, n, delta, derivatives)
+                continue
+            at = layer.first_node * BLOCK
+            add_derivatives(layer, net, m, following.stride, block.inputs, at, BLOCK, delta, derivatives)
+            if number > 0:
+                pull_back(layer, net, m, following.stride, delta, tables, block)
+    return loss
+
+
+@compiled
+def loss_and_gradient(parameters, x, y, net, tables, first, derivatives, gradient):
+    """Fill the gradient; return the loss. For samples that are one chunk."""
+    poison = fill_tables(parameters, net, tables)
+    for part in derivatives:
+        part[:] = 0
+    loss = evaluate(GRADIENT, 0, len(y), x, y, net, tables, poison, first, y, derivatives)
+    add_pieces(net, derivatives)
+    chain_rule(parameters, net, derivatives, gradient)
+    return loss / len(y)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import vector_to_parameters
 
+from kanbench.engine.linearization import DenseLinearization
 from kanbench.models import live_entries, predict, trainable_parameters
 
 JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
@@ -56,6 +57,9 @@ class ReferenceEngine:
         rows = vmap(grad(output), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)(parameters, self.x)
         jacobian = torch.cat([rows[name].flatten(start_dim=1) for name in parameters], dim=1)
         return (self.predict(self.x) - self.y).squeeze(1), jacobian[:, self.live]
+
+    def linearize(self, theta: Tensor) -> DenseLinearization:
+        return DenseLinearization(*self.residuals_and_jacobian(theta))
 
     def grids_changed(self) -> None:
         pass

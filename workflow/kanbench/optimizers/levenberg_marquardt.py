@@ -21,24 +21,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from scipy.linalg.lapack import dpotrf, dpotrs
 from torch import Tensor
 
 from kanbench.engine import Engine
+from kanbench.engine.linearization import Linearization
 
 
-class LinearModel:
-    """The residuals around one point, r + J δ.
+class DampedModel:
+    """min |v + J δ|² + λ |δ|² around one point, for any v and λ.
 
     Parameters
     ----------
-    residuals : Tensor of shape (n,)
-    jacobian : Tensor of shape (n, P)
+    linearization : Linearization
     """
 
-    def __init__(self, residuals: Tensor, jacobian: Tensor) -> None:
-        self.r, self.j = residuals.double(), jacobian.double()
-        self.primal = self.j.shape[1] <= self.j.shape[0]
-        self.gram = self.j.T @ self.j if self.primal else self.j @ self.j.T
+    def __init__(self, linearization: Linearization) -> None:
+        n, n_parameters = linearization.shape
+        self.linearization, self.primal = linearization, n_parameters <= n
+        self.gram = linearization.normal_matrix() if self.primal else linearization.kernel_matrix()
 
     @property
     def scale(self) -> float:
@@ -50,19 +51,27 @@ class LinearModel:
 
         None where rounding leaves the damped matrix indefinite.
         """
-        damped = self.gram.clone()
-        damped.diagonal().add_(damping)
-        factor, info = torch.linalg.cholesky_ex(damped)
-        if info.item():
+        solve = cholesky(self.gram, damping)
+        if solve is None:
             return None
-        if self.primal:
-            return lambda v: -torch.cholesky_solve((self.j.T @ v)[:, None], factor).squeeze(1)
-        return lambda v: -self.j.T @ torch.cholesky_solve(v[:, None], factor).squeeze(1)
+        pull = self.linearization.pull
+        return (lambda v: -solve(pull(v))) if self.primal else (lambda v: -pull(solve(v)))
 
-    def predicted_reduction(self, step: Tensor) -> float:
-        """|r|² - |r + J δ|²."""
-        change = self.j @ step
-        return -(change @ (2 * self.r + change)).item()
+
+def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
+    """The function that solves (M + shift I) x = b, for M symmetric, in float64; None where that is not definite.
+
+    On a CPU by scipy's LAPACK, which takes four fifths of the time of torch's.
+    """
+    if matrix.device.type != "cpu":
+        damped = matrix.clone()
+        damped.diagonal().add_(shift)
+        factor, info = torch.linalg.cholesky_ex(damped)
+        return None if info.item() else lambda b: torch.cholesky_solve(b[:, None], factor).squeeze(1)
+    damped = matrix.numpy().T.copy(order="F")
+    damped.ravel(order="K")[:: len(damped) + 1] += shift
+    factor, info = dpotrf(damped, lower=True, overwrite_a=True, clean=False)
+    return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=True)[0])
 
 
 class GainRatioDamping:
@@ -116,37 +125,39 @@ class LevenbergMarquardt:
     def step(self) -> None:
         """One Jacobian, and as many trials as it takes to find a lower loss."""
         theta = self.engine.parameters()
-        model = LinearModel(*self.engine.residuals_and_jacobian(theta))
+        model = DampedModel(self.engine.linearize(theta))
         if self.damping is None:
             self.damping = GainRatioDamping(self.initial_damping * model.scale)
         for _ in range(self.attempts):
             trial, predicted = self._trial(theta, model)
-            if trial is not None and self._accept(trial, predicted, model):
+            if trial is not None and self._accept(trial, predicted, model.linearization.residuals):
                 return
             self.damping.rejected()
         self.engine.set_parameters(theta)
 
-    def _trial(self, theta: Tensor, model: LinearModel) -> tuple[Tensor | None, float]:
+    def _trial(self, theta: Tensor, model: DampedModel) -> tuple[Tensor | None, float]:
         """The parameters after a step, and what the linear model promises; None for a step not worth a trial."""
-        solve = model.solver(self.damping.value)
+        solve, r = model.solver(self.damping.value), model.linearization.residuals
         if solve is None:
             return None, 0.0
-        step = solve(model.r)
-        correction = torch.zeros_like(step)
-        if self.geodesic_acceleration:
-            correction = solve(self._second_derivative(theta, step, model)) / 2
-            if not 4 * correction.norm() <= self.CURVATURE * step.norm():
-                return None, 0.0
-        return theta + (step + correction).to(theta.dtype), model.predicted_reduction(step)
+        step = solve(r)
+        change = model.linearization.push(step)
+        predicted = -torch.dot(change, 2 * r + change).item()
+        if not self.geodesic_acceleration:
+            return theta + step.to(theta.dtype), predicted
+        correction = solve(self._second_derivative(theta, step, change, r)) / 2
+        if not 4 * correction.norm() <= self.CURVATURE * step.norm():
+            return None, 0.0
+        return theta + (step + correction).to(theta.dtype), predicted
 
-    def _second_derivative(self, theta: Tensor, step: Tensor, model: LinearModel) -> Tensor:
-        """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent."""
+    def _second_derivative(self, theta: Tensor, step: Tensor, change: Tensor, r: Tensor) -> Tensor:
+        """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent, `change` = J δ."""
         probe = self.engine.residuals(theta + (self.PROBE * step).to(theta.dtype)).double()
-        return 2 / self.PROBE * ((probe - model.r) / self.PROBE - model.j @ step)
+        return 2 / self.PROBE * ((probe - r) / self.PROBE - change)
 
-    def _accept(self, trial: Tensor, predicted: float, model: LinearModel) -> bool:
-        """Go to `trial` if the loss is lower there."""
-        reduction = (model.r.square().sum() - self.engine.residuals(trial).double().square().sum()).item()
+    def _accept(self, trial: Tensor, predicted: float, r: Tensor) -> bool:
+        """Go to `trial` if the loss is lower there; `predicted` is |r|² - |r + J δ|²."""
+        reduction = (r.square().sum() - self.engine.residuals(trial).double().square().sum()).item()
         if not reduction > 0:
             return False
         self.damping.accepted(reduction / predicted if predicted > 0 else 0.0)  # 0 at the limit of rounding

@@ -1,0 +1,59 @@
+"""The residuals of a network around one point, r + J δ, in float64, as Levenberg-Marquardt needs them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Linearization(Protocol):
+    """With n samples and P live parameters.
+
+    Attributes
+    ----------
+    residuals : Tensor of shape (n,)
+    shape : tuple of int
+        (n, P), of the Jacobian J.
+    """
+
+    residuals: Tensor
+    shape: tuple[int, int]
+
+    def push(self, step: Tensor) -> Tensor:
+        """J δ, shape (n,), for δ of shape (P,)."""
+
+    def pull(self, weights: Tensor) -> Tensor:
+        """Jᵀ v, shape (P,), for v of shape (n,)."""
+
+    def normal_matrix(self) -> Tensor:
+        """JᵀJ, shape (P, P)."""
+
+    def kernel_matrix(self) -> Tensor:
+        """JJᵀ, shape (n, n)."""
+
+
+class DenseLinearization:
+    """See `Linearization`: with a Jacobian that is there as a whole.
+
+    Parameters
+    ----------
+    residuals : Tensor of shape (n,)
+    jacobian : Tensor of shape (n, P)
+    """
+
+    def __init__(self, residuals: Tensor, jacobian: Tensor) -> None:
+        self.residuals, self.jacobian = residuals.double(), jacobian.double()
+        self.shape = tuple(jacobian.shape)
+
+    def push(self, step: Tensor) -> Tensor:
+        return self.jacobian @ step
+
+    def pull(self, weights: Tensor) -> Tensor:
+        return self.jacobian.T @ weights
+
+    def normal_matrix(self) -> Tensor:
+        return self.jacobian.T @ self.jacobian
+
+    def kernel_matrix(self) -> Tensor:
+        return self.jacobian @ self.jacobian.T

@@ -1,0 +1,244 @@
+"""The rows of the Jacobian, compiled by numba: only what is not zero of them, and never all of them at once.
+
+The output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ is mostly zeros,
+and what is not stands in runs: for a node, the W × lanes derivatives by the coefficients of its edges,
+
+    δ_j · mask · scale_sp · B_(w+r)(x_i),
+
+and for all nodes together those by scale_sp, δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i), and by scale_base,
+δ_j · mask · base(x_i). Here θ is laid out as the kernels lay out e and b, with gaps: first all coefficients, then all
+scale_sp, then all scale_base; `Places` says where.
+
+From rows, block after block, come the products J δ and Jᵀ v, the matrix JᵀJ, and, from the rows of all samples, JJᵀ: two
+samples have a coefficient in common only where their windows overlap.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kanbench.engine.kernels import BLOCK, Floats, Integers, compiled, forward, new_block, pull_back
+from kanbench.engine.simd import LANES, load, store, total
+
+
+class Places(NamedTuple):
+    """Where a row keeps its runs, and where they belong."""
+
+    run: (
+        Integers  # (nodes + 3,): where the run of a node begins in a row, that of scale_sp, that of scale_base, the end
+    )
+    n_coef: int  # the length of the part of θ, laid out, that holds coefficients
+    n_scale: int  # of each of the other two parts
+    of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
+
+
+class Scales(NamedTuple):
+    """What the derivatives by single parameters need beside `kernels.Tables`; float64, laid out likewise."""
+
+    coef: Floats  # like e
+    mask: Floats  # like b
+    mask_sp: Floats  # like b: mask · scale_sp
+
+
+@compiled
+def fill_scales(parameters, net, scales):
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        node = net.nodes[edge.node]
+        at = node.first_base + edge.lane
+        scales.mask[at], scales.mask_sp[at] = edge.mask, edge.mask * parameters[edge.sp_at]
+        for c in range(edge.n_coef):
+            scales.coef[node.first_coef + c * node.lanes + edge.lane] = parameters[edge.coef_at + c]
+
+
+@compiled
+def find_places(net, places):
+    """Fill `places.of_parameter`."""
+    of = places.of_parameter
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        node = net.nodes[edge.node]
+        scale = places.n_coef + node.first_base + edge.lane
+        for c in range(edge.n_coef if edge.coef_at < len(of) else 0):
+            of[edge.coef_at + c] = node.first_coef + c * node.lanes + edge.lane
+        if edge.sp_at < len(of):
+            of[edge.sp_at] = scale
+        if edge.base_at < len(of):
+            of[edge.base_at] = scale + places.n_scale
+
+
+@compiled
+def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, windows):
+    """Fill the rows of samples start to stop, and the windows of their nodes; -1 where no basis function is.
+
+    Parameters
+    ----------
+    rows : array of shape (stop - start, length of a row)
+    windows : array of shape (stop - start, nodes + 2), zeros
+        The last two are of the runs of all scale_sp and of all scale_base, which are always there.
+    """
+    block, n, n_layers = new_block(net, x[0, 0]), len(x), len(net.layers) - 1
+    output = net.layers[n_layers].at
+    for block_start in range(start, stop, BLOCK):
+        m, before = min(BLOCK, stop - block_start), block_start - start
+        forward(block_start, m, x, net, tables, poison, first, block)
+        block.delta[output : output + m] = 1
+        rows[before : before + m] = 0
+        for number in range(n_layers - 1, -1, -1):
+            layer, following = net.layers[number], net.layers[number + 1]
+            delta = block.delta[following.at :]
+            kept = number == 0 and len(first.piece) > LANES
+            inputs = first if kept else block.inputs
+            for index in range(layer.first_node, layer.first_node + layer.width):
+                at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
+                for sample in range(m if net.nodes[index].lanes else 0):
+                    node_delta = delta[sample * following.stride :]
+                    piece, u, base = inputs.piece[at + sample], inputs.u[at + sample], inputs.base[at + sample]
+                    row = rows[before + sample]
+                    window = fill_run(index, piece, u, base, node_delta, net, scales, places, row)
+                    windows[before + sample, index] = window
+            if number > 0:
+                pull_back(layer, net, m, following.stride, delta, tables, block)
+
+
+@compiled
+def fill_run(number, piece, u, base, delta, net, scales, places, row):
+    """Fill what a node contributes to a row; return the window."""
+    w, node = len(net.w), net.nodes[number]
+    p = node.first_piece + piece - 1
+    window = np.int64(net.window[p]) if piece else -1
+    sp, sb = places.run[len(net.nodes)], places.run[len(net.nodes) + 1]
+    for r in range(w):
+        basis = 0.0
+        if piece:
+            for q in range(w - 1, -1, -1):
+                basis = basis * u + net.polynomials[(p * w + r) * LANES + q]
+        for lane in range(node.lanes):
+            scale = node.first_base + lane
+            weight, at = np.float64(delta[node.first_target + lane]), places.run[number] + r * node.lanes + lane
+            row[at] = weight * scales.mask_sp[scale] * basis
+            if piece:
+                coef = scales.coef[node.first_coef + (window + r) * node.lanes + lane]
+                row[sp + scale] += weight * scales.mask[scale] * coef * basis
+            if r == 0:
+                row[sb + scale] = weight * scales.mask[scale] * base
+    return window
+
+
+@compiled
+def run_of(number, window, net, places):
+    """Of a run, where it begins in a row, where in θ, and its length; 0 where the node has no window."""
+    n_nodes, at = len(net.nodes), places.run[number]
+    if number >= n_nodes:
+        return at, places.n_coef + (number - n_nodes) * places.n_scale, places.n_scale
+    node = net.nodes[number]
+    return at, node.first_coef + window * node.lanes, len(net.w) * node.lanes if window >= 0 else 0
+
+
+@compiled
+def push(rows, windows, net, places, direction, products):
+    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out."""
+    for sample in range(len(rows)):
+        product = 0.0
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], net, places)
+            for i in range(length):
+                product += rows[sample, np.uintp(at + i)] * direction[np.uintp(where + i)]
+        products[sample] = product
+
+
+@compiled
+def pull(rows, windows, net, places, weights, products):
+    """Add to `products` what some rows of J contribute to Jᵀ v, laid out; `weights` are their elements of v."""
+    for sample in range(len(rows)):
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], net, places)
+            for i in range(length):
+                products[np.uintp(where + i)] += weights[sample] * rows[sample, np.uintp(at + i)]
+
+
+@compiled
+def fill_jacobian(rows, windows, net, places, laid_out):
+    """Fill rows of the whole Jacobian, shape (samples, length of θ laid out), zeros before."""
+    for sample in range(len(rows)):
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], net, places)
+            laid_out[sample, where : where + length] = rows[sample, at : at + length]
+
+
+@compiled
+def add_products(left, rows, windows, net, places, matrix):
+    """Add to JᵀJ, laid out, what some rows of J contribute by run `left` with itself and with the runs before it.
+
+    A row of `matrix` has room for LANES more. The runs in a row have room up to a multiple of LANES, filled with zeros.
+    """
+    flat_rows, flat_matrix = rows.reshape(-1), matrix.reshape(-1)
+    for sample in range(len(rows)):
+        left_at, left_where, left_length = run_of(left, windows[sample, left], net, places)
+        for right in range(left + 1 if left_length else 0):
+            at, where, length = run_of(right, windows[sample, right], net, places)
+            at += sample * rows.shape[1]
+            for i in range(left_length):
+                value, target = rows[sample, np.uintp(left_at + i)], (left_where + i) * matrix.shape[1] + where
+                if value != 0:
+                    for j in range(0, length, LANES):
+                        summand = load(flat_rows, at + j) * value
+                        store(load(flat_matrix, target + j) + summand, flat_matrix, target + j)
+
+
+@compiled
+def pick(laid_out, place, matrix):
+    """matrix[i, j] = laid_out[place[i], place[j]], where only the lower triangle of blocks of `laid_out` is filled."""
+    for i in range(len(place)):
+        for j in range(i + 1):
+            high, low = max(place[i], place[j]), min(place[i], place[j])
+            matrix[i, j] = matrix[j, i] = laid_out[high, low]
+
+
+@compiled
+def add_overlaps(number, net, places, rows, windows, order, matrix):
+    """Add the products of a node's runs, of every pair of samples once: to matrix[s, t] or to matrix[t, s].
+
+    Parameters
+    ----------
+    order : array of shape (n,)
+        The samples, sorted by the window of the node.
+    matrix : array of shape (n, n)
+    """
+    w, lanes, n = len(net.w), net.nodes[number].lanes, len(order)
+    length, at = w * lanes, places.run[number]
+    stride = length + w * LANES  # zeros behind a run, for vectors that reach beyond the overlap
+    runs, window = np.zeros(n * stride), np.empty(n, np.int64)
+    for i in range(n):
+        window[i] = windows[order[i], number]
+        for c in range(length):
+            runs[i * stride + c] = rows[order[i], at + c]
+    earliest = 0
+    for i in range(n):
+        row = matrix[order[i]]
+        if window[i] < 0:
+            earliest = i + 1
+            continue
+        while window[i] - window[earliest] >= w:
+            earliest += 1
+        for j in range(earliest, i + 1):
+            shift = (window[i] - window[j]) * lanes
+            products = load(runs, i * stride) * load(runs, j * stride + shift)
+            for c in range(LANES, length - shift, LANES):
+                products = products + load(runs, i * stride + c) * load(runs, j * stride + shift + c)
+            row[np.uintp(order[j])] += total(products)
+
+
+@compiled
+def add_transposed(matrix):
+    """matrix + matrixᵀ, in place, but for the diagonal, which stays."""
+    tile = 32  # two of them are in cache
+    n = len(matrix)
+    for top in range(0, n, tile):
+        for left in range(0, top + 1, tile):
+            for i in range(top, min(top + tile, n)):
+                for j in range(left, min(left + tile, i)):
+                    matrix[i, j] += matrix[j, i]
+                    matrix[j, i] = matrix[i, j]

@@ -1,0 +1,260 @@
+"""Vectors of LANES numbers for compiled code, as LLVM's vector type: what a CPU has of SIMD instructions, it uses.
+
+numba's own loops become SIMD code only where LLVM can prove that nothing aliases and that it is worth it; the loops over
+the edges that leave a node, and those that look something up, are neither. Here a vector is a value that can be loaded,
+calculated with and stored, as in
+
+    store(load(a, i) * 2.0 + load(b, i), a, i)
+
+with numbers taken for vectors of equal ones. Products may be added without being rounded before, and nothing else is
+reordered, so that a result is the same in every process of a machine.
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models
+from numba.core.extending import intrinsic, register_model
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.np.arrayobj import make_array
+
+LANES = 8
+CONTRACT = ("contract",)
+INDEX = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """LANES numbers of type `dtype`."""
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype})")
+
+
+MASK = Vector(types.boolean)
+
+
+def _llvm_type(dtype: types.Type) -> ir.VectorType:
+    if isinstance(dtype, types.Float):
+        return ir.VectorType(ir.DoubleType() if dtype.bitwidth == 64 else ir.FloatType(), LANES)
+    return ir.VectorType(ir.IntType(1 if dtype == types.boolean else dtype.bitwidth), LANES)
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector: Vector) -> None:
+        super().__init__(manager, vector, _llvm_type(vector.dtype))
+
+
+def _splat(builder, scalar):
+    """A vector that holds `scalar` in every lane."""
+    vector = ir.VectorType(scalar.type, LANES)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INDEX(0))
+    lanes = ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
+
+
+def _as_vector(context, builder, value, from_type, vector: Vector):
+    """A vector as it is; a number converted and spread over the lanes."""
+    if isinstance(from_type, Vector):
+        return value
+    return _splat(builder, context.cast(builder, value, from_type, vector.dtype))
+
+
+def _common(left: types.Type, right: types.Type) -> Vector | None:
+    """The vector type of two operands of which one may be a number."""
+    vectors = [operand for operand in (left, right) if isinstance(operand, Vector)]
+    numbers = [operand for operand in (left, right) if isinstance(operand, types.Number)]
+    return vectors[0] if len(set(vectors)) == 1 and len(vectors) + len(numbers) == 2 else None
+
+
+def _operator(key, of_floats, of_integers=None, result: Vector | None = None) -> None:
+    """Make Python's operator `key` work on vectors; `result` is given if it is not of the operands' type."""
+
+    @infer_global(key)
+    class Typing(AbstractTemplate):
+        def generic(self, arguments, keywords):
+            vector = _common(*arguments) if len(arguments) == 2 else None
+            return signature(result or vector, *arguments) if vector else None
+
+    def lower(context, builder, sig, arguments):
+        vector = _common(*sig.args)
+        operands = [_as_vector(context, builder, v, t, vector) for v, t in zip(arguments, sig.args, strict=True)]
+        generate = of_floats if isinstance(vector.dtype, types.Float) else of_integers
+        return generate(builder, *operands)
+
+    for left, right in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(key, left, right)(lower)
+
+
+def _floats(name: str):
+    return lambda builder, left, right: getattr(builder, name)(left, right, flags=CONTRACT)
+
+
+def _integers(name: str):
+    return lambda builder, left, right: getattr(builder, name)(left, right)
+
+
+def _compare(symbol: str):
+    return (
+        lambda builder, left, right: builder.fcmp_ordered(symbol, left, right),
+        lambda builder, left, right: builder.icmp_signed(symbol, left, right),
+        MASK,
+    )
+
+
+_operator(operator.add, _floats("fadd"), _integers("add"))
+_operator(operator.sub, _floats("fsub"), _integers("sub"))
+_operator(operator.mul, _floats("fmul"), _integers("mul"))
+_operator(operator.truediv, _floats("fdiv"))
+_operator(operator.and_, None, _integers("and_"))
+_operator(operator.lshift, None, _integers("shl"))
+_operator(operator.rshift, None, _integers("ashr"))
+_operator(operator.lt, *_compare("<"))
+_operator(operator.le, *_compare("<="))
+_operator(operator.gt, *_compare(">"))
+
+
+def _pointer(context, builder, array_type, array, at):
+    """Where elements of an array of one dimension are, from `at` on."""
+    return cgutils.gep_inbounds(builder, make_array(array_type)(context, builder, array).data, at)
+
+
+@intrinsic
+def load(typing_context, array, at):
+    """array[at : at + LANES]; nothing is checked."""
+    vector = Vector(array.dtype)
+
+    def generate(context, builder, sig, arguments):
+        pointer = _pointer(context, builder, sig.args[0], *arguments)
+        pointer = builder.bitcast(pointer, _llvm_type(array.dtype).as_pointer())
+        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, vector, array, at):
+    """array[at : at + LANES] = vector, which is rounded to the array's precision."""
+
+    def generate(context, builder, sig, arguments):
+        value, data, position = arguments
+        pointer = builder.bitcast(
+            _pointer(context, builder, sig.args[1], data, position), _llvm_type(array.dtype).as_pointer()
+        )
+        builder.store(_convert(builder, value, vector.dtype, array.dtype), pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(vector, array, types.intp), generate
+
+
+def _convert(builder, value, before, after):
+    if before == after:
+        return value
+    if isinstance(before, types.Float):
+        return (builder.fpext if after.bitwidth > before.bitwidth else builder.fptrunc)(value, _llvm_type(after))
+    return (builder.sext if after.bitwidth > before.bitwidth else builder.trunc)(value, _llvm_type(after))
+
+
+@intrinsic
+def wide(typing_context, vector):
+    """The vector in float64 or int64."""
+    dtype = types.float64 if isinstance(vector.dtype, types.Float) else types.int64
+
+    def generate(context, builder, sig, arguments):
+        return _convert(builder, arguments[0], vector.dtype, dtype)
+
+    return Vector(dtype)(vector), generate
+
+
+@intrinsic
+def gather(typing_context, array, indices):
+    """array[indices], element by element; nothing is checked."""
+    vector = Vector(array.dtype)
+
+    def generate(context, builder, sig, arguments):
+        result = ir.Constant(_llvm_type(array.dtype), ir.Undefined)
+        for lane in range(LANES):
+            index = builder.extract_element(arguments[1], INDEX(lane))
+            pointer = _pointer(context, builder, sig.args[0], arguments[0], index)
+            result = builder.insert_element(result, builder.load(pointer), INDEX(lane))
+        return result
+
+    return vector(array, indices), generate
+
+
+@intrinsic
+def select(typing_context, mask, vector, other):
+    """`vector` where the mask is true, elsewhere `other`, which may be a number."""
+
+    def generate(context, builder, sig, arguments):
+        condition, value, alternative = arguments
+        return builder.select(condition, value, _as_vector(context, builder, alternative, sig.args[2], vector))
+
+    return vector(mask, vector, other), generate
+
+
+@intrinsic
+def bits(typing_context, vector):
+    """The float64 numbers as int64, bit by bit; or the other way round."""
+    dtype = types.int64 if vector.dtype == types.float64 else types.float64
+
+    def generate(context, builder, sig, arguments):
+        return builder.bitcast(arguments[0], _llvm_type(dtype))
+
+    return Vector(dtype)(vector), generate
+
+
+@intrinsic
+def powers(typing_context, u):
+    """The vector of u⁰, u¹, u², …, for a number."""
+
+    def generate(context, builder, sig, arguments):
+        factor, result = arguments[0], ir.Constant(_llvm_type(u), [1.0] * LANES)
+        for bit in range(LANES.bit_length() - 1):
+            mask = ir.Constant(_llvm_type(types.boolean), [lane >> bit & 1 for lane in range(LANES)])
+            product = builder.fmul(result, _splat(builder, factor))
+            result = builder.select(mask, product, result)
+            factor = builder.fmul(factor, factor)
+        return result
+
+    return Vector(u)(u), generate
+
+
+@intrinsic
+def total(typing_context, vector):
+    """The sum of the lanes, by halves."""
+
+    def generate(context, builder, sig, arguments):
+        (value,) = arguments
+        lanes = LANES
+        while lanes > 1:
+            lanes //= 2
+            halves = [
+                ir.Constant(ir.VectorType(INDEX, lanes), list(range(first, first + lanes))) for first in (0, lanes)
+            ]
+            value = builder.fadd(*(builder.shuffle_vector(value, value, half) for half in halves))
+        return builder.extract_element(value, INDEX(0))
+
+    return vector.dtype(vector), generate
+
+
+def polynomial(*coefficients: float):
+    """A function of a vector: the polynomial with these coefficients, that of the highest power first."""
+
+    @intrinsic
+    def evaluate(typing_context, x):
+        def generate(context, builder, sig, arguments):
+            vector = _llvm_type(x.dtype)
+            value, *others = (ir.Constant(vector, [coefficient] * LANES) for coefficient in coefficients)
+            for other in others:
+                value = builder.fadd(builder.fmul(value, arguments[0], flags=CONTRACT), other, flags=CONTRACT)
+            return value
+
+        return x(x), generate
+
+    return evaluate

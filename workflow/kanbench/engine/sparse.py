@@ -1,0 +1,149 @@
+"""The linearization of the compiled engine: products with the Jacobian, from its rows, without the Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
+from torch import Tensor
+
+from kanbench.engine import rows as kernels
+from kanbench.engine.kernels import BLOCK, Inputs, Network, Tables
+from kanbench.engine.rows import Places, Scales
+from kanbench.engine.simd import LANES
+from kanbench.engine.threads import map_in_order
+
+Array = NDArray[np.floating]
+
+KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
+ROWS_AT_ONCE = 32 * BLOCK  # of those that are not
+DENSE_BELOW = 2.0  # parameters per number in a row: with fewer, JᵀJ is a matter for BLAS
+
+
+class SparseLinearization:
+    """See `kanbench.engine.linearization.Linearization`.
+
+    Parameters
+    ----------
+    parameters : array
+        The vector of all parameters.
+    x : array of shape (n, d)
+    y : array of shape (n,)
+    network, tables, poison, first
+        See `kanbench.engine.kernels`; the tables are those of the parameters.
+    n_trained : int
+        P: so many of the parameters, the first, are trained.
+    threads : int
+    """
+
+    def __init__(
+        self,
+        parameters: Array,
+        residuals: Array,
+        x: Array,
+        network: Network,
+        tables: Tables,
+        poison: float,
+        first: Inputs,
+        n_trained: int,
+        threads: int,
+    ) -> None:
+        self.residuals = torch.from_numpy(residuals.astype(float))
+        self.shape = len(x), n_trained
+        self.network, self.threads = network, threads
+        self.places = _places(network, tables, n_trained)
+        scales = Scales(np.zeros(len(tables.e)), np.zeros(len(tables.b)), np.zeros(len(tables.b)))
+        kernels.fill_scales(parameters, network, scales)
+        self.arguments = x, network, tables, poison, first, scales, self.places
+        keep = len(x) * self.places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
+        self.kept = self._fill(0, len(x)) if keep else None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are more parameters than samples."""
+        return self.shape[1] > self.shape[0]
+
+    def push(self, step: Tensor) -> Tensor:
+        direction, products = self._laid_out(), np.empty(self.shape[0])
+        direction[self.places.of_parameter] = step.numpy()
+        for start, rows, windows in self._parts():
+            kernels.push(rows, windows, self.network, self.places, direction, products[start : start + len(rows)])
+        return torch.from_numpy(products)
+
+    def pull(self, weights: Tensor) -> Tensor:
+        v, products = weights.numpy(), self._laid_out()
+        for start, rows, windows in self._parts():
+            kernels.pull(rows, windows, self.network, self.places, v[start : start + len(rows)], products)
+        return torch.from_numpy(products[self.places.of_parameter])
+
+    def jacobian(self) -> Tensor:
+        """J, shape (n, P)."""
+        return torch.from_numpy(np.concatenate([self._jacobian_of(*part[1:]) for part in self._parts()]))
+
+    def _jacobian_of(self, rows: Array, windows: NDArray[np.int64]) -> Array:
+        laid_out = np.zeros((len(rows), len(self._laid_out())))
+        kernels.fill_jacobian(rows, windows, self.network, self.places, laid_out)
+        return laid_out[:, self.places.of_parameter]
+
+    def normal_matrix(self) -> Tensor:
+        if self.shape[1] < DENSE_BELOW * self.places.run[-1]:
+            return self._dense_normal_matrix()
+        size = len(self._laid_out())
+        laid_out, matrix = np.zeros((size, size + LANES)), np.empty(self.shape[1:] * 2)
+        for _, rows, windows in self._parts():
+            arguments = rows, windows, self.network, self.places, laid_out
+            map_in_order(lambda run, a=arguments: kernels.add_products(run, *a), range(windows.shape[1]), self.threads)
+        kernels.pick(laid_out, self.places.of_parameter, matrix)
+        return torch.from_numpy(matrix)
+
+    def _dense_normal_matrix(self) -> Tensor:
+        matrix = np.zeros(self.shape[1:] * 2, order="F")
+        for _, rows, windows in self._parts():
+            jacobian = self._jacobian_of(rows, windows)
+            matrix = dsyrk(1.0, jacobian.T, beta=1.0, c=matrix, overwrite_c=True)
+        return torch.from_numpy(np.triu(matrix) + np.triu(matrix, 1).T)
+
+    def kernel_matrix(self) -> Tensor:
+        rows, windows = self.kept
+        matrix = np.zeros((len(rows), len(rows)))
+        for node in range(len(self.network.nodes)):
+            order = np.argsort(windows[:, node], kind="stable")
+            kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
+        shared = np.ascontiguousarray(rows[:, self.places.run[len(self.network.nodes)] :])  # what no window bounds
+        matrix = dsyrk(1.0, shared.T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
+        kernels.add_transposed(matrix)
+        return torch.from_numpy(matrix)
+
+    def _laid_out(self) -> Array:
+        """Zeros for θ, as it is laid out."""
+        return np.zeros(self.places.n_coef + 2 * self.places.n_scale + LANES)
+
+    def _fill(self, start: int, stop: int) -> tuple[Array, NDArray[np.int64]]:
+        rows = np.empty((stop - start, self.places.run[-1]))
+        windows = np.zeros((stop - start, len(self.network.nodes) + 2), np.int64)
+        kernels.fill_rows(start, stop, *self.arguments, rows, windows)
+        return rows, windows
+
+    def _parts(self) -> Iterator[tuple[int, Array, NDArray[np.int64]]]:
+        """Rows and windows of all samples, in parts, and where the parts begin."""
+        if self.kept is not None:
+            yield 0, *self.kept
+            return
+        for start in range(0, self.shape[0], ROWS_AT_ONCE):
+            yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
+
+
+def _places(network: Network, tables: Tables, n_trained: int) -> Places:
+    window, nodes, n_scale = len(network.w), network.nodes, len(tables.b)
+    lengths = np.array([*(window * nodes["lanes"]), n_scale, n_scale])
+    places = Places(
+        run=np.cumsum([0, *(-(-lengths // LANES) * LANES)]),
+        n_coef=len(tables.e),
+        n_scale=n_scale,
+        of_parameter=np.zeros(n_trained, np.int64),
+    )
+    kernels.find_places(network, places)
+    return places

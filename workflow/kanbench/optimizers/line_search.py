@@ -1,0 +1,102 @@
+"""A line search that ends where the strong Wolfe conditions hold (Nocedal & Wright, Algorithms 3.5 and 3.6).
+
+The same decisions as in torch's L-BFGS (itself after Schmidt's minFunc), but that a value which is not a number counts
+as too high.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+ARMIJO = 1e-4
+CURVATURE = 0.9
+MAX_TRIALS = 25
+SMALLEST_BRACKET = 1e-9  # of the largest change of a parameter
+
+
+class Point(NamedTuple):
+    """On the line θ + t d: t, the loss there, its derivative by t, and the gradient."""
+
+    t: float
+    value: float
+    slope: float
+    gradient: Tensor
+
+
+def strong_wolfe(evaluate: Callable[[float], Point], start: Point, t: float, reach: float) -> Point:
+    """Find a point on a line that meets the conditions, or the lowest that was found.
+
+    Parameters
+    ----------
+    evaluate : callable
+        The point at t.
+    start : Point
+        Where t = 0; its slope is negative.
+    t : float
+        The first trial.
+    reach : float
+        The largest element of the direction.
+    """
+    before, point = start, evaluate(t)
+    for trial in range(MAX_TRIALS):
+        if _too_high(point, start) or (trial > 1 and point.value >= before.value):
+            return _zoom(evaluate, start, before, point, trial, reach)
+        if abs(point.slope) <= -CURVATURE * start.slope:
+            return point
+        if point.slope >= 0:
+            return _zoom(evaluate, start, before, point, trial, reach)
+        bounds = point.t + 0.01 * (point.t - before.t), 10 * point.t
+        before, point = point, evaluate(_minimum_of_cubic(before, point, *bounds))
+    return min(start, point, key=lambda end: end.value)
+
+
+def _zoom(evaluate, start: Point, left: Point, right: Point, trials: int, reach: float) -> Point:
+    """Narrow a bracket until a point in it meets the conditions."""
+    low, high = (left, right) if left.value <= right.value or math.isnan(right.value) else (right, left)
+    near_the_end = False
+    for _ in range(trials, MAX_TRIALS):
+        first, last = min(low.t, high.t), max(low.t, high.t)
+        if (last - first) * reach < SMALLEST_BRACKET:
+            break
+        t = _minimum_of_cubic(left, right, first, last)
+        margin = 0.1 * (last - first)
+        if min(last - t, t - first) >= margin:
+            near_the_end = False
+        elif near_the_end or t >= last or t <= first:
+            t, near_the_end = last - margin if last - t < t - first else first + margin, False
+        else:
+            near_the_end = True
+        point = evaluate(t)
+        if _too_high(point, start) or point.value >= low.value:
+            high = point
+            if high.value < low.value:
+                low, high = high, low
+        elif abs(point.slope) <= -CURVATURE * start.slope:
+            return point
+        else:
+            low, high = point, low if point.slope * (high.t - low.t) >= 0 else high
+        left, right = low, high
+    return low
+
+
+def _too_high(point: Point, start: Point) -> bool:
+    return not point.value <= start.value + ARMIJO * point.t * start.slope
+
+
+def _minimum_of_cubic(left: Point, right: Point, low: float, high: float) -> float:
+    """Between low and high: the minimum of the cubic through two points with their slopes; the middle if it has none."""
+    if left.t > right.t:
+        left, right = right, left
+    d1 = left.slope + right.slope - 3 * (left.value - right.value) / (left.t - right.t)
+    square = d1**2 - left.slope * right.slope
+    if not square >= 0:
+        return (low + high) / 2
+    d2 = math.sqrt(square)
+    divisor = right.slope - left.slope + 2 * d2
+    if divisor == 0:
+        return (low + high) / 2
+    return min(max(right.t - (right.t - left.t) * (right.slope + d2 - d1) / divisor, low), high)
