@@ -18,10 +18,13 @@ class Engine(Protocol):
 
     Attributes
     ----------
+    y : Tensor of shape (n, 1)
+        The targets.
     n_evals : int
         Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
     """
 
+    y: Tensor
     n_evals: int
 
     def parameters(self) -> Tensor:

@@ -56,7 +56,7 @@ class LBFGS:
             self.change = direction * found.t
             theta = theta + self.change
             progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
-            if self.engine.n_evals - before > self.max_eval or found.t * reach <= TOLERANCE or progress < TOLERANCE:
+            if self.engine.n_evals - before >= self.max_eval or found.t * reach <= TOLERANCE or progress < TOLERANCE:
                 break
         self.engine.set_parameters(theta)
 
