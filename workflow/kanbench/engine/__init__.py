@@ -50,6 +50,7 @@ def make_engine(name: str, model: KAN, x: Tensor, y: Tensor) -> Engine:
         from kanbench.engine.compiled import CompiledEngine  # imports numba
 
         return CompiledEngine(model, x, y)
+    from kanbench.engine.local_torch import TorchEngine
     from kanbench.engine.reference import ReferenceEngine
 
-    return {"reference": ReferenceEngine}[name](model, x, y)
+    return {"reference": ReferenceEngine, "torch": TorchEngine}[name](model, x, y)
