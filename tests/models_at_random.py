@@ -82,3 +82,22 @@ def assert_same(reference, engine, x):
         engine.model.state_dict().items(), reference.model.state_dict().values(), strict=True
     ):
         assert torch.equal(value, expected), name
+
+
+def assert_float32(name, model, x, y):
+    """Against float64; pykan's own error in float32 shows how far rounding is amplified by the model."""
+    exact = make_engine("reference", copy.deepcopy(model).double(), x.double(), y.double())
+    pykan, engine = reference_and(name, model, x, y)
+    theta = engine.parameters()
+
+    def results(engine, theta):
+        loss, gradient = engine.loss_and_gradient(theta)
+        rest = (engine.residuals(theta), *engine.residuals_and_jacobian(theta), engine.predict(x.to(theta)))
+        return torch.tensor(loss, dtype=theta.dtype), gradient, *rest
+
+    for value, rounded, expected in zip(
+        results(engine, theta), results(pykan, theta), results(exact, theta.double()), strict=True
+    ):
+        assert value.dtype == torch.float32
+        tolerance = max(1e-5, 3 * (rounded - expected).norm() / max(expected.norm(), 1e-300))
+        assert_near(value.double(), expected, tolerance)

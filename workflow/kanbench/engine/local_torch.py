@@ -24,7 +24,7 @@ from kanbench.engine.checks import base_function, check_model
 from kanbench.engine.torch_layers import BASE_FUNCTIONS, Features, Grid, Layer
 from kanbench.models import live_entries, trainable_parameters
 
-CHUNK = {"cpu": 2**18, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
+CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
 
 
 class TorchEngine:
@@ -109,15 +109,15 @@ class TorchEngine:
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.n_evals += 1
         self.set_parameters(theta)
-        layers, outputs, rows = self._layers(), [], []
+        layers, outputs, jacobian = self._layers(), [], theta.new_empty(len(self.y), len(theta))
         for samples in _split(len(self.y), self.jacobian_chunk):
             forward = Pass(layers, self.first.of(samples))
             outputs.append(forward.outputs)
             parts = [{} for _ in layers]
             for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
                 parts[number] = layers[number].jacobian(features, delta)
-            rows.append(self._line_up(_by_name(parts, 1)))
-        return torch.cat(outputs) - self.y, torch.cat(rows)
+            jacobian[samples] = self._line_up(_by_name(parts, 1))
+        return torch.cat(outputs) - self.y, jacobian
 
     def predict(self, x: Tensor) -> Tensor:
         layers = self._layers()

@@ -75,18 +75,20 @@ class Grid:
         outside = pad(self.knots[:, :-1], (1, 1)), pad(_inverse(self.knots.diff(dim=1)), (1, 1))
         self.left_and_density = torch.stack(outside, dim=2).flatten(end_dim=1)
         self.first_piece = self.n_pieces * torch.arange(len(self.knots), device=device)
-        self.powers = torch.arange(1, self.order + 1, device=device, dtype=dtype)
+        self.exponents = torch.arange(1, self.order + 1, device=device, dtype=dtype)
         polynomials = pad(tabulate(self.knots.double(), self.order), (0, 0, 0, 0, 1, 1)).to(dtype)
-        self.polynomials = polynomials  # (in, K + 1, powers, basis functions)
-        self.adjoint = polynomials.flip(3).transpose(2, 3).contiguous()  # basis functions from the last to the first
+        self.polynomials = polynomials.flatten(end_dim=1)  # (pieces, powers, basis functions)
+        self.adjoint = (
+            self.polynomials.flip(2).transpose(1, 2).contiguous()
+        )  # (pieces, basis functions reversed, powers)
 
     def features(self, x: Tensor) -> tuple[Features, Tensor]:
         """The features of inputs x, shape (n, in), and their derivatives by x, shape (n, in, F)."""
         piece = (torch.searchsorted(self.knots, x.T.contiguous(), right=True).T + self.first_piece).contiguous()
-        left, density = self.left_and_density[piece].unbind(2)
+        left, density = self.left_and_density.index_select(0, piece.view(-1)).view(*piece.shape, 2).unbind(2)
         u = ((x - left) * density)[:, :, None]
         powers = pad(u.expand(-1, -1, self.order), (1, 0), value=1.0).cumprod(2)
-        slopes = powers[:, :, :-1] * self.powers * density[:, :, None]
+        slopes = powers[:, :, :-1] * self.exponents * density[:, :, None]
         base, base_slope = self.base(x)
         return (
             Features(piece, torch.cat([powers, base[:, :, None]], 2)),
@@ -99,7 +101,7 @@ class Grid:
         The numbers count k + 1 before the first basis function too, and as many behind the last: those of samples
         outside the knots, which are zero.
         """
-        polynomials = self.polynomials.flatten(end_dim=1)[features.piece]
+        polynomials = self.polynomials[features.piece]
         basis = (features.value[:, :, None, :-1] @ polynomials).squeeze(2)
         first = features.piece - self.first_piece
         return basis, first[:, :, None] + torch.arange(self.order + 1, device=first.device)
@@ -164,8 +166,9 @@ class Layer:
         # In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows.
         b = self.mask * layer.scale_base.detach() + 0 * e.sum(2)
         splines = pad(e, (window, window)).unfold(2, window, 1).permute(0, 2, 3, 1)  # (in, K + 1, basis functions, out)
-        weights = grid.polynomials @ splines, b[:, None, None, :].expand(-1, grid.n_pieces, -1, -1)
-        self.table = torch.cat(weights, 2).flatten(end_dim=1)
+        weights = torch.bmm(grid.polynomials, splines.flatten(end_dim=1))
+        weight_of_base = b[:, None, None, :].expand(-1, grid.n_pieces, 1, -1).flatten(end_dim=1)
+        self.table = torch.cat([weights, weight_of_base], 1)
 
     def fetch(self, features: Features) -> Tensor:
         """The weights that the samples meet, shape (n, in * F, out)."""
@@ -175,29 +178,28 @@ class Layer:
 
     def outputs(self, features: Features, weights: Tensor) -> Tensor:
         """Shape (n, out)."""
-        return (features.value.flatten(start_dim=1)[:, None, :] @ weights).squeeze(1)
+        return (features.value.view(len(weights), -1, 1) * weights).sum(1)
 
     def delta_of_inputs(self, weights: Tensor, slope: Tensor, delta: Tensor) -> Tensor:
         """δ at the inputs, shape (n, in), from δ at the outputs, shape (n, out)."""
-        return ((weights @ delta[:, :, None]).view_as(slope) * slope).sum(2)
+        return ((weights * delta[:, None, :]).sum(2).view_as(slope) * slope).sum(2)
 
     def sums(self, features: Features, delta: Tensor) -> Tensor:
         """The derivatives by the table, with its shape, from δ at the outputs."""
-        products = features.value.flatten(start_dim=1)[:, :, None] * delta[:, None, :]
-        products = products.view(*features.piece.shape, -1)
+        products = features.value[..., None] * delta[:, None, None, :]  # (n, in, F, out)
         sum_by_piece = sum_by_matmul if delta.is_cuda else sum_by_index
-        return sum_by_piece(features.piece, products, self.grid.first_piece, self.grid.n_pieces).view_as(self.table)
+        return sum_by_piece(features.piece, products, self.grid.first_piece, self.grid.n_pieces)
 
     def gradient(self, sums: Tensor) -> dict[str, Tensor]:
         """The derivatives by the layer's parameters from those by the table."""
         window, n_inputs = self.grid.order + 1, len(self.mask)
-        sums = sums.view(n_inputs, self.grid.n_pieces, window + 1, -1)
-        by_interval = self.grid.adjoint @ sums[:, :, :-1]  # (in, K + 1, basis functions from the last on, out)
+        by_interval = torch.bmm(self.grid.adjoint, sums[:, :-1])  # (pieces, basis functions reversed, out)
+        by_interval = by_interval.view(n_inputs, self.grid.n_pieces, window, -1)
         # What basis function c is on interval m + t is its entry k - t there.
         by_e = by_interval.unfold(1, window, 1).diagonal(dim1=2, dim2=4).sum(3)[:, 1:-1].transpose(1, 2)
         return {
             "coef": by_e * self.scale[:, :, None],
-            "scale_base": self.mask * sums[:, :, -1].sum(1),
+            "scale_base": self.mask * sums[:, -1].view(n_inputs, self.grid.n_pieces, -1).sum(1),
             "scale_sp": self.mask * (by_e * self.coef).sum(2),
         }
 
@@ -216,16 +218,17 @@ class Layer:
 
 
 def sum_by_index(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
-    """The sums of values, shape (n, in, m), over all samples in the same piece, shape (pieces of all inputs, m).
+    """The sums of values, shape (n, in, F, out), over all samples in the same piece, shape (pieces, F, out).
 
-    In the order of the samples on a CPU, but in any order on CUDA.
+    In the order of the samples on a CPU; on CUDA in any order, which changes the last digits from call to call.
     """
-    total = values.new_zeros(len(first_piece) * n_pieces, values.shape[2])
-    return total.index_add_(0, piece.flatten(), values.flatten(end_dim=1))
+    total = values.new_zeros(len(first_piece) * n_pieces, *values.shape[2:])
+    return total.index_add_(0, piece.view(-1), values.flatten(end_dim=1))
 
 
 def sum_by_matmul(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
-    """The same by products with matrices of zeros and ones: more work, but always in the same order."""
+    """The same by products with matrices of zeros and ones: more work, but three kernels, and always in one order."""
     pieces = first_piece[:, None] + torch.arange(n_pieces, device=piece.device)
     chosen = (piece[:, :, None] == pieces).to(values.dtype)  # (n, in, K + 1)
-    return (chosen.permute(1, 2, 0) @ values.transpose(0, 1)).flatten(end_dim=1)
+    total = chosen.permute(1, 2, 0) @ values.flatten(start_dim=2).transpose(0, 1)  # (in, K + 1, F · out)
+    return total.view(-1, *values.shape[2:])
