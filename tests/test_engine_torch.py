@@ -22,7 +22,7 @@ from models_at_random import (
 
 from kanbench.engine import local_torch, make_engine
 from kanbench.engine.local_torch import TorchEngine
-from kanbench.engine.torch_layers import Grid, silu, sum_by_index, sum_by_matmul
+from kanbench.engine.torch_layers import Grid, add_by_index, add_by_matmul, silu
 from kanbench.errors import InputError
 from kanbench.models import build_model, intervals, live_entries
 from kanbench.optimizers import make_optimizer
@@ -196,8 +196,11 @@ def test_two_ways_to_sum_by_piece(device):
     values = torch.randn(100, 3, 5, 2, generator=random, dtype=torch.float64).to(device)
     first = torch.tensor([0, 7, 14], device=device)
     expected = torch.stack([values[piece == number].sum(0) for number in range(21)])
-    for sums in (sum_by_index, sum_by_matmul):
-        assert_near(sums(piece, values, first, 7), expected, 1e-14)
+    by_index, by_matmul = torch.ones_like(expected), torch.ones_like(expected)
+    add_by_index(by_index, piece, values)
+    add_by_matmul(by_matmul, piece, values, first)
+    assert_near(by_index, 1 + expected, 1e-14)
+    assert_near(by_matmul, 1 + expected, 1e-14)
 
 
 def affine(model):

@@ -3,13 +3,15 @@
 A sample meets only k + 1 of the G + k basis functions of a spline. `kanbench.engine.torch_layers` has the mathematics;
 here samples are divided into chunks, and the parameters of all layers are lined up as θ.
 
-On a GPU, [2, 5, 1] with 1000 samples is a matter of how many kernels are launched (some microseconds each), not of what
-they compute. So derivatives are written out, which takes about half the operations of autograd's and none of
-its bookkeeping; every layer is a fixed number of operations, whatever its width and grid; and an evaluation waits for
-the device once, when the loss becomes a number.
+On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (some microseconds each), not of
+what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are written
+out, and an evaluation waits for the device once, when the loss becomes a number. Loss and gradient of [2, 5, 1] are 76
+operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's forward with
+autograd is 189.
 
-Sums over samples run in a fixed order on both devices, so that results can be repeated on the same machine. On CUDA
-this excludes additions by index, which are atomic there: see `torch_layers.sum_by_matmul`.
+Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes
+additions by index, which are atomic there (see `torch_layers.add_by_matmul`), and relies on cuBLAS, which promises to
+repeat itself on one stream.
 """
 
 from __future__ import annotations
@@ -102,9 +104,10 @@ class TorchEngine:
             residuals = forward.outputs - self.y[samples]
             loss += residuals.double().square().sum()
             for number, features, delta in forward.backward(residuals * (2 / len(self.y))):
-                sums[number] += layers[number].sums(features, delta)
-        gradient = [layer.gradient(total) for layer, total in zip(layers, sums, strict=True)]
-        return loss.item() / len(self.y), self._line_up(_by_name(gradient, 0))
+                layers[number].add_derivatives(sums[number], features, delta)
+        parts = [layer.gradient(total) for layer, total in zip(layers, sums, strict=True)]
+        gradient = self._line_up(_by_name(parts, 0))
+        return loss.item() / len(self.y), gradient
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.n_evals += 1

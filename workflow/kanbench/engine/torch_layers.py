@@ -29,7 +29,7 @@ def silu(x: Tensor) -> tuple[Tensor, Tensor]:
     """x / (1 + exp(-x)) and its derivative."""
     s = x.sigmoid()
     value = x * s
-    return value, s + value * (1 - s)
+    return value, torch.addcmul(s, value, 1 - s)
 
 
 def identity(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,10 +72,15 @@ class Grid:
         self.knots = layer.grid.detach().contiguous()
         self.n_pieces = self.knots.shape[1] + 1
         device, dtype = self.knots.device, self.knots.dtype
-        outside = pad(self.knots[:, :-1], (1, 1)), pad(_inverse(self.knots.diff(dim=1)), (1, 1))
-        self.left_and_density = torch.stack(outside, dim=2).flatten(end_dim=1)
         self.first_piece = self.n_pieces * torch.arange(len(self.knots), device=device)
-        self.exponents = torch.arange(1, self.order + 1, device=device, dtype=dtype)
+        left, density = (pad(part, (1, 1)) for part in (self.knots[:, :-1], _inverse(self.knots.diff(dim=1))))
+        slopes = torch.arange(self.order + 1, device=device, dtype=dtype) * density[:, :, None]
+        # (pieces, k + 3): left knot, 1 / width, and the factors by which powers of u become their derivatives by x
+        self.scales = torch.cat([left[:, :, None], density[:, :, None], slopes], 2).flatten(end_dim=1)
+        first_coef = torch.arange(-self.order - 1, self.n_pieces - self.order - 1, device=device)
+        windows = first_coef[:, None] + torch.arange(self.order + 1, device=device)
+        # Where there is no such coefficient the polynomial is zero, so that any other will do.
+        self.windows = windows.clamp(0, layer.coef.shape[2] - 1).flatten()
         polynomials = pad(tabulate(self.knots.double(), self.order), (0, 0, 0, 0, 1, 1)).to(dtype)
         self.polynomials = polynomials.flatten(end_dim=1)  # (pieces, powers, basis functions)
         self.adjoint = (
@@ -84,15 +89,15 @@ class Grid:
 
     def features(self, x: Tensor) -> tuple[Features, Tensor]:
         """The features of inputs x, shape (n, in), and their derivatives by x, shape (n, in, F)."""
-        piece = (torch.searchsorted(self.knots, x.T.contiguous(), right=True).T + self.first_piece).contiguous()
-        left, density = self.left_and_density.index_select(0, piece.view(-1)).view(*piece.shape, 2).unbind(2)
-        u = ((x - left) * density)[:, :, None]
-        powers = pad(u.expand(-1, -1, self.order), (1, 0), value=1.0).cumprod(2)
-        slopes = powers[:, :, :-1] * self.exponents * density[:, :, None]
+        in_row = torch.searchsorted(self.knots, x.T.contiguous(), right=True).T
+        piece = torch.add(in_row, self.first_piece, out=torch.empty(x.shape, dtype=torch.int64, device=x.device))
+        scales = self.scales.index_select(0, piece.view(-1)).view(*x.shape, -1)
+        u = ((x - scales[..., 0]) * scales[..., 1])[..., None]
+        powers = pad(u.expand(-1, -1, self.order), (2, 0), value=1.0).cumprod(2)  # 1, 1, u, …, uᵏ
         base, base_slope = self.base(x)
         return (
-            Features(piece, torch.cat([powers, base[:, :, None]], 2)),
-            torch.cat([torch.zeros_like(u), slopes, base_slope[:, :, None]], 2),
+            Features(piece, torch.cat([powers[..., 1:], base[..., None]], 2)),
+            torch.cat([powers[..., :-1] * scales[..., 2:], base_slope[..., None]], 2),
         )
 
     def basis(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -161,14 +166,14 @@ class Layer:
         self.coef, self.mask = layer.coef.detach(), layer.mask.detach()
         self.scale_sp = layer.scale_sp.detach()
         self.scale = self.mask * self.scale_sp
-        window = grid.order + 1
-        e = self.coef * self.scale[:, :, None]  # (in, out, G + k)
+        n_inputs, n_outputs = self.mask.shape
+        e = self.coef.transpose(1, 2) * self.scale[:, None, :]  # (in, G + k, out)
         # In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows.
-        b = self.mask * layer.scale_base.detach() + 0 * e.sum(2)
-        splines = pad(e, (window, window)).unfold(2, window, 1).permute(0, 2, 3, 1)  # (in, K + 1, basis functions, out)
-        weights = torch.bmm(grid.polynomials, splines.flatten(end_dim=1))
-        weight_of_base = b[:, None, None, :].expand(-1, grid.n_pieces, 1, -1).flatten(end_dim=1)
-        self.table = torch.cat([weights, weight_of_base], 1)
+        b = torch.add(self.mask * layer.scale_base.detach(), e.sum(1), alpha=0)
+        splines = e.index_select(1, grid.windows).view(-1, grid.order + 1, n_outputs)  # (pieces, basis functions, out)
+        weights = torch.bmm(grid.polynomials, splines).view(n_inputs, grid.n_pieces, -1, n_outputs)
+        weights_of_base = b[:, None, None, :].expand(-1, grid.n_pieces, 1, -1)
+        self.table = torch.cat([weights, weights_of_base], 2).flatten(end_dim=1)
 
     def fetch(self, features: Features) -> Tensor:
         """The weights that the samples meet, shape (n, in * F, out)."""
@@ -184,11 +189,13 @@ class Layer:
         """δ at the inputs, shape (n, in), from δ at the outputs, shape (n, out)."""
         return ((weights * delta[:, None, :]).sum(2).view_as(slope) * slope).sum(2)
 
-    def sums(self, features: Features, delta: Tensor) -> Tensor:
-        """The derivatives by the table, with its shape, from δ at the outputs."""
+    def add_derivatives(self, total: Tensor, features: Features, delta: Tensor) -> None:
+        """Add the derivatives by the table, with its shape, from δ at the outputs."""
         products = features.value[..., None] * delta[:, None, None, :]  # (n, in, F, out)
-        sum_by_piece = sum_by_matmul if delta.is_cuda else sum_by_index
-        return sum_by_piece(features.piece, products, self.grid.first_piece, self.grid.n_pieces)
+        if delta.is_cuda:
+            add_by_matmul(total, features.piece, products, self.grid.first_piece)
+        else:
+            add_by_index(total, features.piece, products)
 
     def gradient(self, sums: Tensor) -> dict[str, Tensor]:
         """The derivatives by the layer's parameters from those by the table."""
@@ -217,18 +224,18 @@ class Layer:
         }
 
 
-def sum_by_index(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
-    """The sums of values, shape (n, in, F, out), over all samples in the same piece, shape (pieces, F, out).
+def add_by_index(total: Tensor, piece: Tensor, values: Tensor) -> None:
+    """Add values, shape (n, in, F, out), to the totals of their pieces, shape (pieces, F, out).
 
     In the order of the samples on a CPU; on CUDA in any order, which changes the last digits from call to call.
     """
-    total = values.new_zeros(len(first_piece) * n_pieces, *values.shape[2:])
-    return total.index_add_(0, piece.view(-1), values.flatten(end_dim=1))
+    total.index_add_(0, piece.view(-1), values.flatten(end_dim=1))
 
 
-def sum_by_matmul(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
-    """The same by products with matrices of zeros and ones: more work, but three kernels, and always in one order."""
+def add_by_matmul(total: Tensor, piece: Tensor, values: Tensor, first_piece: Tensor) -> None:
+    """The same by products with matrices of zeros and ones: more work, but few kernels, and always in one order."""
+    n_inputs, n_pieces = len(first_piece), len(total) // len(first_piece)
     pieces = first_piece[:, None] + torch.arange(n_pieces, device=piece.device)
     chosen = (piece[:, :, None] == pieces).to(values.dtype)  # (n, in, K + 1)
-    total = chosen.permute(1, 2, 0) @ values.flatten(start_dim=2).transpose(0, 1)  # (in, K + 1, F · out)
-    return total.view(-1, *values.shape[2:])
+    by_input = total.view(n_inputs, n_pieces, -1)
+    by_input.baddbmm_(chosen.permute(1, 2, 0), values.flatten(start_dim=2).transpose(0, 1))
