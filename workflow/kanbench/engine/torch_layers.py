@@ -83,9 +83,8 @@ class Grid:
         self.windows = windows.clamp(0, layer.coef.shape[2] - 1).flatten()
         polynomials = pad(tabulate(self.knots.double(), self.order), (0, 0, 0, 0, 1, 1)).to(dtype)
         self.polynomials = polynomials.flatten(end_dim=1)  # (pieces, powers, basis functions)
-        self.adjoint = (
-            self.polynomials.flip(2).transpose(1, 2).contiguous()
-        )  # (pieces, basis functions reversed, powers)
+        # (pieces, basis functions from the last to the first, powers)
+        self.adjoint = self.polynomials.flip(2).transpose(1, 2).contiguous()
 
     def features(self, x: Tensor) -> tuple[Features, Tensor]:
         """The features of inputs x, shape (n, in), and their derivatives by x, shape (n, in, F)."""
@@ -189,13 +188,11 @@ class Layer:
         """δ at the inputs, shape (n, in), from δ at the outputs, shape (n, out)."""
         return ((weights * delta[:, None, :]).sum(2).view_as(slope) * slope).sum(2)
 
-    def add_derivatives(self, total: Tensor, features: Features, delta: Tensor) -> None:
-        """Add the derivatives by the table, with its shape, from δ at the outputs."""
+    def derivatives(self, features: Features, delta: Tensor) -> Tensor:
+        """The derivatives by the table, with its shape, from δ at the outputs."""
         products = features.value[..., None] * delta[:, None, None, :]  # (n, in, F, out)
-        if delta.is_cuda:
-            add_by_matmul(total, features.piece, products, self.grid.first_piece)
-        else:
-            add_by_index(total, features.piece, products)
+        sum_by_piece = sum_by_matmul if delta.is_cuda else sum_by_index
+        return sum_by_piece(features.piece, products, self.grid.first_piece, self.grid.n_pieces)
 
     def gradient(self, sums: Tensor) -> dict[str, Tensor]:
         """The derivatives by the layer's parameters from those by the table."""
@@ -224,18 +221,18 @@ class Layer:
         }
 
 
-def add_by_index(total: Tensor, piece: Tensor, values: Tensor) -> None:
-    """Add values, shape (n, in, F, out), to the totals of their pieces, shape (pieces, F, out).
+def sum_by_index(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
+    """The sums of values, shape (n, in, F, out), over the samples in the same piece, shape (pieces, F, out).
 
     In the order of the samples on a CPU; on CUDA in any order, which changes the last digits from call to call.
     """
-    total.index_add_(0, piece.view(-1), values.flatten(end_dim=1))
+    total = values.new_zeros(len(first_piece) * n_pieces, *values.shape[2:])
+    return total.index_add_(0, piece.view(-1), values.flatten(end_dim=1))
 
 
-def add_by_matmul(total: Tensor, piece: Tensor, values: Tensor, first_piece: Tensor) -> None:
+def sum_by_matmul(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
     """The same by products with matrices of zeros and ones: more work, but few kernels, and always in one order."""
-    n_inputs, n_pieces = len(first_piece), len(total) // len(first_piece)
     pieces = first_piece[:, None] + torch.arange(n_pieces, device=piece.device)
     chosen = (piece[:, :, None] == pieces).to(values.dtype)  # (n, in, K + 1)
-    by_input = total.view(n_inputs, n_pieces, -1)
-    by_input.baddbmm_(chosen.permute(1, 2, 0), values.flatten(start_dim=2).transpose(0, 1))
+    total = torch.bmm(chosen.permute(1, 2, 0), values.flatten(start_dim=2).transpose(0, 1))  # (in, K + 1, F · out)
+    return total.view(-1, *values.shape[2:])
