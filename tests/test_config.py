@@ -28,7 +28,11 @@ WRONG = {
     "no problem": ({"datasets": []}, "datasets: found []; allowed: a list of at least one problem"),
     "an unknown device": ({"device": "gpu"}, "device: found 'gpu'; allowed: auto, cpu, cuda"),
     "an unknown dtype": ({"dtype": "float16"}, "dtype: found 'float16'; allowed: float32, float64"),
-    "an unknown engine": ({"engine": "fast"}, "engine: found 'fast'; allowed: auto, compiled, reference"),
+    "an unknown engine": ({"engine": "fast"}, "engine: found 'fast'; allowed: auto, compiled, torch, reference"),
+    "the engine for CPUs on CUDA": (
+        {"device": "cuda", "engine": "compiled"},
+        "engine: found 'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference",
+    ),
     "an unknown policy": ({"grids": {"policy": "keep"}}, "grids.policy: found 'keep'; allowed: preserve, pykan"),
     "grids that shrink": ({"grids": {"sizes": [5, 3]}}, "grids.sizes: found [5, 3]; allowed: increasing"),
     "a width for other inputs": ({"model": {"width": [3, 5, 1]}}, "model.width: found [3, 5, 1]; allowed: a first"),

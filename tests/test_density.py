@@ -80,7 +80,7 @@ def test_a_second_refinement_starts_from_the_nodes_own_grids(trained):
             assert (ours == theirs).all()
 
 
-@pytest.mark.parametrize("engine", ["compiled", "reference"])
+@pytest.mark.parametrize("engine", ["compiled", "torch", "reference"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
 def test_padding_is_never_trained(trained, optimizer, engine):
     model = refine_nodes(copy_of(trained), [[3, 12], [3, 7, 20, 3, 9]], X)

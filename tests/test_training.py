@@ -55,13 +55,12 @@ def test_a_checkpoint_has_the_losses_of_its_row(trained, name):
         assert (model(x) - y).square().mean().item() == pytest.approx(checkpoint.row[loss], rel=1e-12)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
 @pytest.mark.parametrize("optimizer", ["adam", "lm"])
-def test_the_engines_train_alike(make_trainer, optimizer):
-    compiled, reference = (
-        make_trainer(optimizer, **SMALL, engine=engine).train(4) for engine in ("compiled", "reference")
-    )
-    assert (compiled.engine, reference.engine) == ("compiled", "reference")
-    for ours, theirs in zip(compiled.history[:4], reference.history[:4], strict=True):
+def test_the_engines_train_alike(make_trainer, optimizer, engine):
+    fast, reference = (make_trainer(optimizer, **SMALL, engine=name).train(4) for name in (engine, "reference"))
+    assert (fast.engine, reference.engine) == (engine, "reference")
+    for ours, theirs in zip(fast.history[:4], reference.history[:4], strict=True):
         for loss in LOSSES:
             assert ours[loss] == pytest.approx(theirs[loss], rel=1e-6)
         assert ours["n_evals"] == theirs["n_evals"]
@@ -69,7 +68,14 @@ def test_the_engines_train_alike(make_trainer, optimizer):
 
 def test_the_default_engine_is_the_devices_fastest():
     assert resolve_engine("auto", "cpu") == "compiled"
-    assert resolve_engine("auto", "cuda") == resolve_engine("reference", "cpu") == "reference"
+    assert resolve_engine("auto", "cuda") == resolve_engine("torch", "cpu") == "torch"
+    assert resolve_engine("reference", "cuda") == "reference"
+
+
+def test_the_compiled_engine_is_refused_on_cuda(make_trainer, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match=r"engine: found 'compiled'.*allowed on cuda: auto, torch, reference"):
+        make_trainer("adam", engine="compiled", device="auto")
 
 
 def test_the_threshold_is_the_best_epoch_before_overfitting(trained):

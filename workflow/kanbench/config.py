@@ -157,6 +157,10 @@ def _check_values(config: Config) -> None:
     for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
         if any(after <= before for before, after in itertools.pairwise(grids)):
             raise InputError(f"config: {key}: found {grids}; allowed: increasing whole numbers")
+    if config["device"] == "cuda" and config["engine"] == "compiled":
+        raise InputError(
+            "config: engine: found 'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference"
+        )
     _check_experts(config)
 
 

@@ -99,11 +99,12 @@ class Trainer:
     Raises
     ------
     InputError
-        The device is not there.
+        The device is not there, or the engine does not run on it.
     """
 
     def __init__(self, settings: dict[str, Any], model: KAN | None = None) -> None:
         self.device = resolve_device(settings["device"])
+        self.engine_name = resolve_engine(settings["engine"], self.device)
         self.dataset = make_data(settings)
         grids = dict(settings["grids"])
         self.sizes = grids.pop("sizes")
@@ -115,7 +116,6 @@ class Trainer:
         else:
             model = self.policy.refine(model, self.sizes[0], self.dataset.train_input)
         self.model = model
-        self.engine_name = resolve_engine(settings["engine"], self.device)
         self.engine = self._make_engine(self.model)
         self.evals_of_earlier_stages = 0
         self.optimizer_settings = settings["optimizer"]
@@ -230,5 +230,13 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_engine(engine: str, device: str) -> str:
-    """The name of the engine for a configured one: by default the fastest that the device has."""
-    return {"cpu": "compiled", "cuda": "reference"}[device] if engine == "auto" else engine
+    """The name of the engine for a configured one: by default the fastest that the device has.
+
+    Raises
+    ------
+    InputError
+        The engine does not run on the device.
+    """
+    if engine == "compiled" and device == "cuda":
+        raise InputError("engine: found 'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference")
+    return {"cpu": "compiled", "cuda": "torch"}[device] if engine == "auto" else engine

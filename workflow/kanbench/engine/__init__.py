@@ -18,7 +18,7 @@ class Engine(Protocol):
 
     Attributes
     ----------
-    y : Tensor of shape (n, 1)
+    y : Tensor of n elements
         The targets.
     n_evals : int
         Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
@@ -58,6 +58,7 @@ def make_engine(name: str, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -
         from kanbench.engine.compiled import CompiledEngine  # imports numba
 
         return CompiledEngine(model, x, y, threads)
+    from kanbench.engine.local_torch import TorchEngine
     from kanbench.engine.reference import ReferenceEngine
 
-    return {"reference": ReferenceEngine}[name](model, x, y)
+    return {"reference": ReferenceEngine, "torch": TorchEngine}[name](model, x, y)

@@ -6,7 +6,6 @@ See `kanbench.engine.kernels` for the mathematics; here the model is taken apart
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kanbench.engine import kernels
+from kanbench.engine.checks import base_function, check_model
 from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Inputs, Network, Tables
 from kanbench.engine.simd import LANES
 from kanbench.engine.sparse import SparseLinearization
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
-from kanbench.errors import InputError
 from kanbench.models import intervals, live_entries, live_parts, trainable_parameters
 
 Array = NDArray[np.floating]
@@ -41,8 +40,8 @@ class CompiledEngine:
     """
 
     def __init__(self, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -> None:
-        _check(model, y)
-        self.base_kind = _base_kind(model)
+        check_model("compiled", ["cpu"], model, y)
+        self.base_kind = kernels.BASE_FUNCTIONS[base_function("compiled", model)]
         self.model, self.x, self.y, self.threads = model, x, y, threads
         self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
         self.dtype = self.y_array.dtype
@@ -151,7 +150,7 @@ class CompiledEngine:
         for value, part in self._chunks(evaluate, len(self.y_array)):
             total += value
             for derivatives, summand in zip(self.derivatives, part, strict=True):
-                derivatives += summand
+                np.add(derivatives, summand, out=derivatives)
         kernels.add_pieces(self.network, self.derivatives)
         kernels.chain_rule(parameters, self.network, self.derivatives, gradient)
         return total
@@ -279,38 +278,3 @@ def _tables(network: Network, window: int, dtype: np.dtype) -> Tables:
     rows = last["first_row"] + (last["n_pieces"] + 1) * _row_length(last, window)
     sizes = last["first_coef"] + n_coef * last["lanes"], last["first_base"] + last["lanes"], rows
     return Tables(*(np.zeros(size, dtype) for size in sizes))
-
-
-def _check(model: KAN, y: Tensor) -> None:
-    """Raise `InputError` for a model that is more than sums of splines."""
-    nodes = model.depth
-    affine = ("subnode_scale", 1), ("subnode_bias", 0), ("node_scale", 1), ("node_bias", 0)
-    scaled = [f"{name}_{n}" for name, value in affine for n in range(nodes) if (getattr(model, name)[n] != value).any()]
-    known = re.compile(r"act_fun\.\d+\.(coef|scale_base|scale_sp)")
-    other = [name for name in trainable_parameters(model) if not known.fullmatch(name)]
-    orders = sorted({layer.k for layer in model.act_fun} - set(range(1, max(WINDOWS))))
-    for condition, found in (
-        (y.device.type != "cpu", f"device {y.device}; allowed: cpu"),
-        (y.dtype not in (torch.float32, torch.float64), f"{y.dtype}; allowed: torch.float32, torch.float64"),
-        (any(mult for _, mult in model.width), f"multiplication nodes in width {model.width}; allowed: none"),
-        (model.width[-1][0] != 1, f"{model.width[-1][0]} outputs; allowed: 1"),
-        (orders, f"splines of order {orders}; allowed: 1 to {max(WINDOWS) - 1}"),
-        (model.symbolic_enabled and any(f.mask.any() for f in model.symbolic_fun), "symbolic functions; allowed: none"),
-        (scaled, f"{', '.join(scaled)}; allowed: scales of 1 and biases of 0"),
-        (other, f"trainable {', '.join(other)}; allowed: coef, scale_base and scale_sp"),
-    ):
-        if condition:
-            raise InputError(f"engine compiled: found {found}")
-
-
-def _base_kind(model: KAN) -> int:
-    """The number by which the kernels know the model's base function."""
-    found = {id(layer.base_fun): layer.base_fun for layer in model.act_fun}.values()
-    if all(isinstance(function, torch.nn.SiLU) for function in found):
-        return kernels.SILU
-    if all(isinstance(function, torch.nn.Identity) for function in found):
-        return kernels.IDENTITY
-    if model.base_fun_name == "zero" and all(function is model.base_fun for function in found):
-        return kernels.ZERO
-    names = ", ".join(str(function) for function in found)
-    raise InputError(f"engine compiled: found base function {names}; allowed: silu, identity, zero")

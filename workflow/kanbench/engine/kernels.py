@@ -1,11 +1,11 @@
 """The arithmetic of `kanbench.engine.compiled`, compiled by numba: forward, and the chain rule backward.
 
 On one piece, that is between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
-every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_qr e_(w+r), where
+every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_rq e_(w+r), where
 w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
-(`kanbench.engine.tables`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much as a
-few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and without
-basis functions, and so does its derivative. The gradient is first taken by the a's, which needs the powers of u only.
+(`kanbench.engine.tables`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much
+as a few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
+without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs the powers of u only.
 
 With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and
 δ_j = ∂f/∂(node j), an edge from i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
@@ -30,6 +30,7 @@ from kanbench.engine.simd import LANES, bits, gather, load, polynomial, powers, 
 
 BLOCK = 128  # samples
 SILU, IDENTITY, ZERO = range(3)
+BASE_FUNCTIONS = {"silu": SILU, "identity": IDENTITY, "zero": ZERO}
 VALUES, GRADIENT = range(2)
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
 SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to a whole number, and leaves that in the last bits
@@ -355,13 +356,12 @@ def add_derivatives(layer, net, m, stride, inputs, at, step, delta, derivatives)
                 continue
             for lane in range(0, node.lanes, LANES):
                 weights = wide(load(delta, target + lane))
-                store(
-                    load(derivatives.b, node.first_base + lane) + weights * base, derivatives.b, node.first_base + lane
-                )
+                at_b = node.first_base + lane
+                store(load(derivatives.b, at_b) + weights * base, derivatives.b, at_b)
                 for q in range(w):
-                    store(load(derivatives.a, row + lane) + weights, derivatives.a, row + lane)
-                    weights, row = weights * u, row + node.lanes
-                row -= w * node.lanes
+                    at_q = row + q * node.lanes + lane
+                    store(load(derivatives.a, at_q) + weights, derivatives.a, at_q)
+                    weights = weights * u
 
 
 class Block(NamedTuple):

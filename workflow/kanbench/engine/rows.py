@@ -9,7 +9,7 @@ and for all nodes together those by scale_sp, δ_j · mask · Σ_r coef_(w+r) B_
 δ_j · mask · base(x_i). Here θ is laid out as the kernels lay out e and b, with gaps: first all coefficients, then all
 scale_sp, then all scale_base; `Places` says where.
 
-From rows, block after block, come the products J δ and Jᵀ v, the matrix JᵀJ, and, from the rows of all samples, JJᵀ: two
+From rows, part by part, come the products J δ and Jᵀ v, the matrix JᵀJ, and, from the rows of all samples, JJᵀ: two
 samples have a coefficient in common only where their windows overlap.
 """
 

@@ -88,7 +88,7 @@ def _too_high(point: Point, start: Point) -> bool:
 
 
 def _minimum_of_cubic(left: Point, right: Point, low: float, high: float) -> float:
-    """Between low and high: the minimum of the cubic through two points with their slopes; the middle if it has none."""
+    """The minimum of the cubic through two points with their slopes, from low to high; the middle if it has none."""
     if left.t > right.t:
         left, right = right, left
     d1 = left.slope + right.slope - 3 * (left.value - right.value) / (left.t - right.t)
