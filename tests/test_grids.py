@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from kan import KAN
 from scipy.interpolate import BSpline
 
+from kanbench.engine.torch_layers import layer_inputs
 from kanbench.grids import Preserve, Pykan, refine_row
-from kanbench.models import build_model, global_random_state_kept, layer_inputs, predict
+from kanbench.models import build_model, global_random_state_kept, predict
 
 X = torch.rand(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -6,6 +6,7 @@ from kan import KAN
 from scipy.interpolate import BSpline
 
 from kanbench.engine import make_engine
+from kanbench.engine.torch_layers import layer_inputs
 from kanbench.errors import InputError
 from kanbench.grids import live_rows, refine_nodes
 from kanbench.merging import merge
@@ -14,7 +15,6 @@ from kanbench.models import (
     count_parameters,
     default_dtype,
     global_random_state_kept,
-    layer_inputs,
     predict,
     save_checkpoint,
     trainable_parameters,

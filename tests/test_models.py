@@ -7,12 +7,12 @@ import pytest
 import torch
 from kan import KAN
 
+from kanbench.engine.torch_layers import layer_inputs
 from kanbench.models import (
     Snapshot,
     build_model,
     count_parameters,
     global_random_state_kept,
-    layer_inputs,
     load_checkpoint,
     save_checkpoint,
 )

@@ -26,11 +26,11 @@ from scipy.interpolate import BSpline
 from torch import Tensor
 
 from kanbench.attribution import important_nodes, node_scores
+from kanbench.engine.torch_layers import layer_inputs
 from kanbench.models import (
     default_dtype,
     global_random_state_kept,
     intervals,
-    layer_inputs,
     quiet,
     with_intervals,
 )

@@ -153,13 +153,6 @@ def count_parameters(model: KAN) -> int:
 
 
 @torch.no_grad()
-def layer_inputs(model: KAN, x: Tensor) -> list[Tensor]:
-    """The inputs of every layer, shapes (n, width of the layer), for model inputs of shape (n, d)."""
-    model(x)
-    return model.acts[:-1]
-
-
-@torch.no_grad()
 def predict(model: KAN, x: Tensor) -> Tensor:
     """The output of a model, shape (n, 1), for inputs of shape (n, d)."""
     return torch.cat([model(chunk) for chunk in x.split(PREDICTION_CHUNK)])

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kanbench.engine.kernels import BLOCK, Floats, Integers, compiled, forward, new_block, pull_back
-from kanbench.engine.simd import LANES, load, store, total
+from kanbench.engine.simd import LANES, load, store, total, wide
 
 
 class Places(NamedTuple):
@@ -115,15 +115,20 @@ def fill_run(number, piece, u, base, delta, net, scales, places, row):
         if piece:
             for q in range(w - 1, -1, -1):
                 basis = basis * u + net.polynomials[(p * w + r) * LANES + q]
-        for lane in range(node.lanes):
-            scale = node.first_base + lane
-            weight, at = np.float64(delta[node.first_target + lane]), places.run[number] + r * node.lanes + lane
-            row[at] = weight * scales.mask_sp[scale] * basis
-            if piece:
-                coef = scales.coef[node.first_coef + (window + r) * node.lanes + lane]
-                row[sp + scale] += weight * scales.mask[scale] * coef * basis
-            if r == 0:
+        at, coef = places.run[number] + r * node.lanes, node.first_coef + max(window + r, 0) * node.lanes
+        for lane in range(0, node.lanes, LANES):
+            scale, target = node.first_base + lane, node.first_target + lane
+            if node.lanes == 1:
+                weight = np.float64(delta[target])
+                row[at] = weight * scales.mask_sp[scale] * basis
+                row[sp + scale] += weight * scales.mask[scale] * scales.coef[coef] * basis
                 row[sb + scale] = weight * scales.mask[scale] * base
+                continue
+            weights = wide(load(delta, target))
+            store(weights * load(scales.mask_sp, scale) * basis, row, at + lane)
+            weights = weights * load(scales.mask, scale)
+            store(load(row, sp + scale) + weights * load(scales.coef, coef + lane) * basis, row, sp + scale)
+            store(weights * base, row, sb + scale)
     return window
 
 

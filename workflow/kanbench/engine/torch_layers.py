@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from kan import KAN
 from kan.KANLayer import KANLayer
 from torch import Tensor
 from torch.nn.functional import pad
@@ -219,6 +220,18 @@ class Layer:
             "scale_base": features.value[:, :, -1:] * delta,
             "scale_sp": delta * torch.einsum("nic,ioc->nio", dense.squeeze(2), self.coef),
         }
+
+
+@torch.no_grad()
+def layer_inputs(model: KAN, x: Tensor) -> list[Tensor]:
+    """The inputs of every layer, shapes (n, width of the layer), for model inputs x of shape (n, d)."""
+    inputs = [x[:, model.input_id.long()]]
+    for layer in model.act_fun[:-1]:
+        grid = Grid(layer, lambda x, base=layer.base_fun: (base(x), x))  # its slope is not looked at
+        features, _ = grid.features(inputs[-1])
+        layer_now = Layer(layer, grid)
+        inputs.append(layer_now.outputs(features, layer_now.fetch(features)))
+    return inputs
 
 
 def sum_by_index(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:

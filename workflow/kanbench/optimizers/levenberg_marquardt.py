@@ -40,6 +40,7 @@ class DampedModel:
         n, n_parameters = linearization.shape
         self.linearization, self.primal = linearization, n_parameters <= n
         self.gram = linearization.normal_matrix() if self.primal else linearization.kernel_matrix()
+        self.room = torch.empty_like(self.gram)
 
     @property
     def scale(self) -> float:
@@ -51,7 +52,7 @@ class DampedModel:
 
         None where rounding leaves the damped matrix indefinite.
         """
-        solve = cholesky(self.gram, damping)
+        solve = cholesky(self.room.copy_(self.gram), damping)
         if solve is None:
             return None
         pull = self.linearization.pull
@@ -61,16 +62,13 @@ class DampedModel:
 def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
     """The function that solves (M + shift I) x = b, for M symmetric, in float64; None where that is not definite.
 
-    On a CPU by scipy's LAPACK, which takes four fifths of the time of torch's.
+    On a CPU by scipy's LAPACK, which takes four fifths of the time of torch's, and overwrites M.
     """
+    matrix.diagonal().add_(shift)
     if matrix.device.type != "cpu":
-        damped = matrix.clone()
-        damped.diagonal().add_(shift)
-        factor, info = torch.linalg.cholesky_ex(damped)
+        factor, info = torch.linalg.cholesky_ex(matrix)
         return None if info.item() else lambda b: torch.cholesky_solve(b[:, None], factor).squeeze(1)
-    damped = matrix.numpy().T.copy(order="F")
-    damped.ravel(order="K")[:: len(damped) + 1] += shift
-    factor, info = dpotrf(damped, lower=True, overwrite_a=True, clean=False)
+    factor, info = dpotrf(matrix.numpy().T, lower=True, overwrite_a=True, clean=False)
     return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=True)[0])
 
 
