@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.startup import import_pykan, quick_imports
 from kanbench.storage.handover import handover, read_handover, write_handover
 
 if TYPE_CHECKING:
@@ -102,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
     sweep.set_defaults(run=_sweep)
 
+    compile_ = commands.add_parser("compile", help="compile the kernels of the compiled engine ahead of time")
+    compile_.set_defaults(run=_compile)
+
     summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
     summary.add_argument("section", choices=naming.SECTIONS)
     summary.add_argument("--timestamp", help="default: the latest run")
@@ -133,7 +138,6 @@ def _train(arguments: argparse.Namespace) -> None:
     settings = _settings(
         arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
     )
-    # Imported here: torch and pykan take seconds, which the other subcommands need not wait for.
     from kanbench.training import Trainer
 
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
@@ -209,7 +213,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
 def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) -> dict:
     settings = arguments.settings if arguments.settings is not None else of_config(load_config(arguments.config))
     log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
-    _use_one_thread()
+    _start_torch()
     return settings
 
 
@@ -239,10 +243,15 @@ def _write(
     write_handover(handover(name, settings, training, **more), name.run.handover(arguments.name))
 
 
-def _use_one_thread() -> None:
-    """Results must not depend on the number of cores, and more threads do not help problems of this size."""
-    import torch
+def _start_torch() -> None:
+    """Import torch and pykan, which takes a second that the other subcommands need not wait for; use one thread.
 
+    Results must not depend on the number of cores, and more threads do not help problems of this size.
+    """
+    with quick_imports():
+        import torch
+
+        import_pykan()
     torch.set_num_threads(1)
 
 
@@ -303,9 +312,9 @@ def _metadata(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
+    _start_torch()
     from kanbench.sweep import sweep, table
 
-    _use_one_thread()
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
     if arguments.output:
         with whole_file(arguments.output) as partial:
@@ -313,6 +322,15 @@ def _sweep(arguments: argparse.Namespace) -> None:
     print(f"{arguments.model_type}: test loss at the threshold / variance of the target,")
     print(f"geometric mean over the seeds {arguments.seeds}, by {arguments.key}")
     print(table(rows, arguments.key).to_string(float_format="{:.3g}".format))
+
+
+def _compile(arguments: argparse.Namespace) -> None:
+    _start_torch()
+    from kanbench.engine.ahead import compile_kernels
+
+    start = time.perf_counter()
+    compile_kernels()
+    log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)
 
 
 def _summary(arguments: argparse.Namespace) -> None:

@@ -12,14 +12,16 @@ import itertools
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import yaml
 
 from kanbench.errors import InputError
 from kanbench.naming import is_timestamp
 from kanbench.problems import PROBLEMS
+
+if TYPE_CHECKING:
+    import jsonschema
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
@@ -97,6 +99,8 @@ def _normal_numbers(value: Any) -> Any:
 
 
 def _check_schema(config: Config) -> None:
+    import jsonschema  # a job is given settings that have been checked
+
     schema = _read_yaml(SCHEMA)
     validator_class = jsonschema.validators.extend(
         jsonschema.Draft202012Validator,

@@ -22,7 +22,6 @@ import torch
 from kan import KAN
 from kan.KANLayer import KANLayer
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline
 from torch import Tensor
 
 from kanbench.attribution import important_nodes, node_scores
@@ -231,6 +230,8 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
     -------
     t, c : arrays of shapes (grid + 1 + 2k,) and (out_dim, grid + k)
     """
+    from scipy.interpolate import BSpline  # takes a quarter of a second to import, and experts keep their grids
+
     spare = grid + 1 + 2 * k - len(t)
     if spare < 0:
         raise ValueError(f"a grid of {len(t) - 1 - 2 * k} intervals cannot be refined to {grid}")

@@ -127,7 +127,7 @@ class Trainer:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Take one step and one refinement with a model that is thrown away.
+        """Take one step, and one refinement if there will be any, with a model that is thrown away.
 
         torch imports and compiles on first use (its optimizers alone take seconds), which is not training.
         """
@@ -135,7 +135,8 @@ class Trainer:
         optimizer = make_optimizer(**self.optimizer_settings)
         optimizer.restart(self._make_engine(model))
         optimizer.step()
-        self.policy.refine(model, model.grid + 1, self.dataset.train_input)
+        if len(self.sizes) > 1:
+            self.policy.refine(model, model.grid + 1, self.dataset.train_input)
 
     def train(self, epochs: int, report: Report = lambda row: None) -> Training:
         """Train on every grid for `epochs` steps of the optimizer; `report` is given every row as it is known."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kan import KAN
-from torch import Tensor
+if TYPE_CHECKING:
+    from kan import KAN
+    from torch import Tensor
 
 from kanbench.engine.linearization import Linearization
 

@@ -1,0 +1,34 @@
+"""What is compiled ahead of time is all that trainings use."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_training_compiles_nothing_more():
+    program = """
+from kanbench.config import load_config
+from kanbench.engine import kernels
+from kanbench.engine.ahead import compile_kernels
+from kanbench.settings import expert_settings, training_settings
+from kanbench.training import Trainer
+
+compile_kernels(dtypes=["float64"], orders=[3])
+kinds = lambda: {name: len(f.signatures) for name, f in vars(kernels).items() if hasattr(f, "signatures")}
+ahead = kinds()
+config = load_config()
+for settings in (expert_settings(config, 0, 2, 2, 1), training_settings(config, "section2_1", "lm", 0)):
+    Trainer(settings).train(1)
+print(ahead["evaluate"] > 0, kinds() == ahead)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "True"]
