@@ -11,13 +11,17 @@ import pytest
 def test_a_training_compiles_nothing_more():
     program = """
 from kanbench.config import load_config
-from kanbench.engine import kernels
+import torch
+from kanbench.engine import kernels, rows, tables
 from kanbench.engine.ahead import compile_kernels
 from kanbench.settings import expert_settings, training_settings
 from kanbench.training import Trainer
 
-compile_kernels(dtypes=["float64"], orders=[3])
-kinds = lambda: {name: len(f.signatures) for name, f in vars(kernels).items() if hasattr(f, "signatures")}
+def kinds():
+    functions = [item for module in (kernels, rows, tables) for item in vars(module).items()]
+    return {name: len(f.signatures) for name, f in functions if hasattr(f, "signatures")}
+
+compile_kernels(torch.float64, 4)
 ahead = kinds()
 config = load_config()
 for settings in (expert_settings(config, 0, 2, 2, 1), training_settings(config, "section2_1", "lm", 0)):

@@ -1,26 +1,39 @@
-"""Compile ahead of time what the compiled engine would compile when it is first used."""
+"""Compile what the compiled engine uses before it is used."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import torch
 
-from kanbench.engine import make_engine
+from kanbench.engine.compiled import WINDOWS, CompiledEngine
 from kanbench.models import build_model
 
-DTYPES = ("float64", "float32")
-ORDERS = (3, 5)  # the highest that each set of kernels is for
+DTYPES = (torch.float64, torch.float32)
 
 
-def compile_kernels(dtypes: Sequence[str] = DTYPES, orders: Sequence[int] = ORDERS) -> None:
-    """Use a small model of each kind in every way that an optimizer does."""
-    for dtype, k in itertools.product(dtypes, orders):
-        x = torch.linspace(-1, 1, 8, dtype=getattr(torch, dtype)).reshape(4, 2)
-        engine = make_engine("compiled", build_model([2, 2, 1], grid=3, k=k, dtype=x.dtype), x, x[:, :1])
-        theta = engine.parameters()
-        engine.residuals(theta)
-        engine.loss_and_gradient(theta)
-        engine.residuals_and_jacobian(theta)
-        engine.predict(x)
+def compile_all() -> None:
+    """Compile the kernels for all models, unless that has been done on this machine."""
+    for dtype, window in itertools.product(DTYPES, WINDOWS):
+        _engine(dtype, window)
+
+
+def compile_kernels(dtype: torch.dtype, window: int) -> None:
+    """Use the kernels for a precision, and for splines of orders less than `window`, in every way that there is."""
+    engine = _engine(dtype, window)
+    theta = engine.parameters()
+    engine.loss_and_gradient(theta)
+    engine.predict(engine.x)
+    engine.chunk = 2
+    engine.loss_and_gradient(theta)
+    linearization = engine.linearize(theta)
+    linearization.jacobian()
+    linearization.pull(linearization.push(theta.double()))
+    linearization.sparse_normal_matrix()
+    linearization.kernel_matrix()
+
+
+def _engine(dtype: torch.dtype, window: int) -> CompiledEngine:
+    """For a small model."""
+    x = torch.linspace(-1, 1, 8, dtype=dtype).reshape(4, 2)
+    return CompiledEngine(build_model([2, 2, 1], grid=3, k=window - 1, dtype=dtype), x, x[:, :1])

@@ -5,8 +5,8 @@ decides whether to compile again, not at those of the functions it calls; and of
 compiles. Here the code is kept in a folder of the user's, whose name is a digest of all the kernels' sources, and one
 process compiles while the others wait.
 
-Modules of kernels say ``cache = KernelCache(Path(__file__).parent.glob("kernels*.py"))`` and decorate functions with
-``cache.keep(njit(cache=True))``; the engine compiles what it needs of them ``with cache.compiling("float64_4"):``.
+Modules of kernels share ``cache = KernelCache(sources)`` and decorate functions with ``cache.keep(njit(cache=True))``.
+Before the first use, ``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class KernelCache:
 
     def __init__(self, sources: Iterable[Path]) -> None:
         self.sources = sorted(Path(source).resolve() for source in sources)
+        self.begun: set[str] = set()
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -96,23 +97,27 @@ class KernelCache:
         finally:
             numba.config.CACHE_DIR = before
 
-    @contextlib.contextmanager
-    def compiling(self, what: str) -> Iterator[None]:
-        """Around the first use in a process of the kernels for `what`, any name for a set of argument types.
+    def once(self, what: str, compile: Callable[[], None]) -> None:
+        """Call `compile`, which uses all kernels for `what`, unless that has been done with this folder.
 
-        If it has never been compiled, other processes wait here until it is, and then load it.
+        Other processes wait here until it is done, and then load what they need.
+
+        Parameters
+        ----------
+        what : str
+            Any name for a set of argument types.
         """
         done = self.folder / f"{what}.compiled"
-        if done.exists():
-            yield
+        if what in self.begun or done.exists():
             return
+        self.begun.add(what)  # `compile` may come here again
         with (self.folder / LOCK).open("w") as lock:
             with contextlib.suppress(OSError):  # some network file systems have no locks: then every job compiles
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
                 log.info("compiling kernels for %s into %s", what, self.folder)
-            yield
-            done.touch()
+                compile()
+                done.touch()
 
 
 def _throwaway_copy(folder: Path) -> Path:

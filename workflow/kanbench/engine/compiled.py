@@ -7,7 +7,7 @@ See `kanbench.engine.kernels` for the mathematics; here the model is taken apart
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from kanbench.engine import kernels
 from kanbench.engine.checks import base_function, check_model
 from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Inputs, Network, Tables
 from kanbench.engine.simd import LANES
-from kanbench.engine.sparse import SparseLinearization
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
 from kanbench.models import intervals, live_entries, live_parts, trainable_parameters
+
+if TYPE_CHECKING:
+    from kanbench.engine.sparse import SparseLinearization
 
 Array = NDArray[np.floating]
 Result = TypeVar("Result")
@@ -46,12 +48,13 @@ class CompiledEngine:
         self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
         self.dtype = self.y_array.dtype
         self.x_array = self._inputs(x)
-        self.n_evals = 0
+        self.n_evals, self.chunk = 0, CHUNK
         self.grids_changed()
 
     def grids_changed(self) -> None:
         order = max(layer.k for layer in self.model.act_fun)
         window = next(width for width in WINDOWS if width > order)
+        kernels.cache.once(f"{self.dtype}_{window}", lambda: _compile(self.y.dtype, window))
         positions = self._link_parameters()
         self.network = _network(self.model, positions, window, self.dtype, self.base_kind)
         self.tables = _tables(self.network, window, self.dtype)
@@ -107,7 +110,7 @@ class CompiledEngine:
         self.n_evals += 1
         parameters, gradient = self._write(theta), np.empty(self.n_trained, self.dtype)
         data = self.x_array, self.y_array, self.network
-        if len(self.y_array) <= CHUNK:
+        if len(self.y_array) <= self.chunk:
             loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, self.derivatives, gradient)
         else:
             loss = self._sum_of_chunks(parameters, gradient) / len(self.y_array)
@@ -118,6 +121,8 @@ class CompiledEngine:
         return linearization.residuals.to(theta.dtype), linearization.jacobian().to(theta.dtype)
 
     def linearize(self, theta: Tensor) -> SparseLinearization:
+        from kanbench.engine.sparse import SparseLinearization  # imports scipy, which only this needs
+
         residuals, parameters = self.residuals(theta).numpy(), self._read()
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         tables = Tables(*map(np.copy, self.tables))  # the engine's own follow every evaluation
@@ -157,9 +162,9 @@ class CompiledEngine:
 
     def _chunks(self, function: Callable[[int, int], Result], n: int) -> list[Result]:
         """The results of `function(start, stop)` for every chunk of n samples, in their order."""
-        starts = range(0, n, CHUNK)
+        starts = range(0, n, self.chunk)
         threads = min(self.threads, len(starts))
-        return map_in_order(lambda start: function(start, min(start + CHUNK, n)), starts, threads)
+        return map_in_order(lambda start: function(start, min(start + self.chunk, n)), starts, threads)
 
     def _inputs(self, x: Tensor) -> Array:
         return np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)
@@ -175,6 +180,12 @@ class CompiledEngine:
         first = kernels.new_inputs(size, 0, self.dtype.type(0))
         kernels.first_inputs(self.x_array, self.network, first)
         return first
+
+
+def _compile(dtype: torch.dtype, window: int) -> None:
+    from kanbench.engine.ahead import compile_kernels  # which imports this module
+
+    compile_kernels(dtype, window)
 
 
 def _network(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype, base_kind: int) -> Network:

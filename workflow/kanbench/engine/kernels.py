@@ -5,7 +5,8 @@ every basis function of order k is a polynomial of u, and so is a spline: Σ_q a
 w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
 (`kanbench.engine.tables`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much
 as a few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
-without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs the powers of u only.
+without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs only the powers
+of u.
 
 With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and
 δ_j = ∂f/∂(node j), an edge from i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
@@ -20,12 +21,14 @@ the same in every process. Indices are made unsigned in inner loops, which saves
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from kanbench.engine.cache import KernelCache
 from kanbench.engine.simd import LANES, bits, gather, load, polynomial, powers, select, store, total, wide
 
 BLOCK = 128  # samples
@@ -39,8 +42,9 @@ exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
+cache = KernelCache(Path(__file__).with_name(f"{module}.py") for module in ("kernels", "rows", "simd", "tables"))
 # Divisions by zero are not errors, and not looked for; products are added without being rounded before.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+compiled = cache.keep(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}))
 
 # A node that edges leave, numbered layer by layer.
 NODE = np.dtype(

@@ -35,20 +35,23 @@ class Places(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """What the derivatives by single parameters need beside `kernels.Tables`; float64, laid out likewise."""
+    """The factors of single parameters' derivatives, 0 for those held fixed; float64, laid out as `kernels.Tables`."""
 
-    coef: Floats  # like e
-    mask: Floats  # like b
-    mask_sp: Floats  # like b: mask · scale_sp
+    coef: Floats  # like e: the coefficients
+    of_coef: Floats  # like b: mask · scale_sp
+    of_sp: Floats  # like b: mask
+    of_base: Floats  # like b: mask
 
 
 @compiled
-def fill_scales(parameters, net, scales):
+def fill_scales(parameters, net, n_trained, scales):
     for index in range(len(net.edges)):
         edge = net.edges[index]
         node = net.nodes[edge.node]
         at = node.first_base + edge.lane
-        scales.mask[at], scales.mask_sp[at] = edge.mask, edge.mask * parameters[edge.sp_at]
+        scales.of_coef[at] = edge.mask * parameters[edge.sp_at] if edge.coef_at < n_trained else 0.0
+        scales.of_sp[at] = edge.mask if edge.sp_at < n_trained else 0.0
+        scales.of_base[at] = edge.mask if edge.base_at < n_trained else 0.0
         for c in range(edge.n_coef):
             scales.coef[node.first_coef + c * node.lanes + edge.lane] = parameters[edge.coef_at + c]
 
@@ -120,15 +123,15 @@ def fill_run(number, piece, u, base, delta, net, scales, places, row):
             scale, target = node.first_base + lane, node.first_target + lane
             if node.lanes == 1:
                 weight = np.float64(delta[target])
-                row[at] = weight * scales.mask_sp[scale] * basis
-                row[sp + scale] += weight * scales.mask[scale] * scales.coef[coef] * basis
-                row[sb + scale] = weight * scales.mask[scale] * base
+                row[at] = weight * scales.of_coef[scale] * basis
+                row[sp + scale] += weight * scales.of_sp[scale] * scales.coef[coef] * basis
+                row[sb + scale] = weight * scales.of_base[scale] * base
                 continue
             weights = wide(load(delta, target))
-            store(weights * load(scales.mask_sp, scale) * basis, row, at + lane)
-            weights = weights * load(scales.mask, scale)
-            store(load(row, sp + scale) + weights * load(scales.coef, coef + lane) * basis, row, sp + scale)
-            store(weights * base, row, sb + scale)
+            store(weights * load(scales.of_coef, scale) * basis, row, at + lane)
+            spline = weights * load(scales.of_sp, scale) * load(scales.coef, coef + lane) * basis
+            store(load(row, sp + scale) + spline, row, sp + scale)
+            store(weights * load(scales.of_base, scale) * base, row, sb + scale)
     return window
 
 

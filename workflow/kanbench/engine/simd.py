@@ -1,8 +1,8 @@
 """Vectors of LANES numbers for compiled code, as LLVM's vector type: whatever SIMD instructions a CPU has are used.
 
 numba's own loops become SIMD code only where LLVM can prove that nothing aliases and that it is worth it; the loops
-over the edges that leave a node, and those that look something up, are neither. Here a vector is a value that can be loaded,
-calculated with and stored, as in
+over the edges that leave a node, and those that look something up, are neither. Here a vector is a value that can be
+loaded, calculated with and stored, as in
 
     store(load(a, i) * 2.0 + load(b, i), a, i)
 

@@ -55,8 +55,8 @@ class SparseLinearization:
         self.shape = len(x), n_trained
         self.network, self.threads = network, threads
         self.places = _places(network, tables, n_trained)
-        scales = Scales(np.zeros(len(tables.e)), np.zeros(len(tables.b)), np.zeros(len(tables.b)))
-        kernels.fill_scales(parameters, network, scales)
+        scales = Scales(np.zeros(len(tables.e)), *(np.zeros(len(tables.b)) for _ in range(3)))
+        kernels.fill_scales(parameters, network, n_trained, scales)
         self.arguments = x, network, tables, poison, first, scales, self.places
         keep = len(x) * self.places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
         self.kept = self._fill(0, len(x)) if keep else None
@@ -89,8 +89,11 @@ class SparseLinearization:
         return laid_out[:, self.places.of_parameter]
 
     def normal_matrix(self) -> Tensor:
-        if self.shape[1] < DENSE_BELOW * self.places.run[-1]:
-            return self._dense_normal_matrix()
+        dense = self.shape[1] < DENSE_BELOW * self.places.run[-1]
+        return self.dense_normal_matrix() if dense else self.sparse_normal_matrix()
+
+    def sparse_normal_matrix(self) -> Tensor:
+        """JᵀJ from the products of runs."""
         size = len(self._laid_out())
         laid_out, matrix = np.zeros((size, size + LANES)), np.empty(self.shape[1:] * 2)
         for _, rows, windows in self._parts():
@@ -99,7 +102,8 @@ class SparseLinearization:
         kernels.pick(laid_out, self.places.of_parameter, matrix)
         return torch.from_numpy(matrix)
 
-    def _dense_normal_matrix(self) -> Tensor:
+    def dense_normal_matrix(self) -> Tensor:
+        """JᵀJ from whole rows."""
         matrix = np.zeros(self.shape[1:] * 2, order="F")
         for _, rows, windows in self._parts():
             jacobian = self._jacobian_of(rows, windows)

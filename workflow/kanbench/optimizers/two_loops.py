@@ -1,6 +1,6 @@
 """The two-loop recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
 
-from numba import njit
+from kanbench.engine.kernels import compiled
 
 
 def two_loops(q, s, y, rho, alpha, scale, newest, count):
@@ -19,4 +19,4 @@ def two_loops(q, s, y, rho, alpha, scale, newest, count):
         q += (alpha[i] - rho[i] * (y[i] @ q)) * s[i]
 
 
-compiled_two_loops = njit(cache=True)(two_loops)
+compiled_two_loops = compiled(two_loops)
