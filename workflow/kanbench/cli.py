@@ -121,6 +121,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     settings = command.add_mutually_exclusive_group()
     settings.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
     settings.add_argument("--settings", type=json.loads, help="the training's settings as JSON, instead of --config")
+    command.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
     command.add_argument("--results-dir", default=naming.RESULTS)
 
 
@@ -142,7 +143,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from kanbench.training import Trainer
 
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
-        training = Trainer(settings).train(name.run.epochs, report)
+        training = Trainer(settings, threads=arguments.threads).train(name.run.epochs, report)
     _write(arguments, name, settings, training, _checkpoints(name))
 
 
@@ -151,7 +152,7 @@ def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
     from kanbench.experts import train_expert
 
     with _progress(settings["epochs"]) as report:
-        training, expert = train_expert(settings, report)
+        training, expert = train_expert(settings, report, arguments.threads)
     checkpoint = {"final": name.run.handover_checkpoint(arguments.name)}
     _write(arguments, name, settings, training, checkpoint, expert=expert)
 
@@ -171,7 +172,7 @@ def _merge(arguments: argparse.Namespace) -> None:
             raise InputError(f"{base}: cannot be read ({error.strerror}); train this expert again") from error
 
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
-        training, merging = train_merged(settings, experts, load, report)
+        training, merging = train_merged(settings, experts, load, report, arguments.threads)
     _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
 
 
@@ -186,7 +187,7 @@ def _control(arguments: argparse.Namespace) -> None:
 
     outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
     with _progress(None) as report:
-        training = train_control(settings, outcome, experts, report)
+        training = train_control(settings, outcome, experts, report, arguments.threads)
     _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
 
 

@@ -12,7 +12,9 @@ from kanbench.models import predict
 from kanbench.training import Report, Trainer, Training
 
 
-def train_expert(settings: dict[str, Any], report: Report = lambda row: None) -> tuple[Training, dict[str, Any]]:
+def train_expert(
+    settings: dict[str, Any], report: Report = lambda row: None, threads: int = 1
+) -> tuple[Training, dict[str, Any]]:
     """Train one expert.
 
     Parameters
@@ -27,7 +29,7 @@ def train_expert(settings: dict[str, Any], report: Report = lambda row: None) ->
     expert : dict
         What the selection and the frames need to know about it.
     """
-    trainer = Trainer(settings)
+    trainer = Trainer(settings, threads=threads)
     training = trainer.train(settings["epochs"], report)
     model, data, row = training.final.snapshot.restore(), trainer.dataset, training.final.row
     return training, {

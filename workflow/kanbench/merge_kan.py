@@ -24,7 +24,11 @@ Expert = dict[str, Any]
 
 
 def train_merged(
-    settings: Settings, experts: Sequence[Expert], load: Callable[[int], KAN], report: Report = lambda row: None
+    settings: Settings,
+    experts: Sequence[Expert],
+    load: Callable[[int], KAN],
+    report: Report = lambda row: None,
+    threads: int = 1,
 ) -> tuple[Training, dict[str, Any]]:
     """Select, merge and train.
 
@@ -51,11 +55,11 @@ def train_merged(
 
     via, final_weights = [], weights
     for count in settings["merge"]["via"]:
-        trained = [_trained(settings, models[first::count], data) for first in range(count)]
+        trained = [_trained(settings, models[first::count], data, threads) for first in range(count)]
         models = [part.at_threshold.snapshot.restore() for part in trained]
         via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
         final_weights = ensemble_weights(models, data, settings["merge"]["weights"])
-    trainer = Trainer(settings, _merged(settings, models, final_weights))
+    trainer = Trainer(settings, _merged(settings, models, final_weights), threads)
     training = trainer.train(settings["epochs"], report)
     return training, {
         "selected": [
@@ -71,11 +75,11 @@ def train_merged(
     }
 
 
-def _trained(settings: Settings, models: Sequence[KAN], data: Dataset) -> Training:
+def _trained(settings: Settings, models: Sequence[KAN], data: Dataset, threads: int) -> Training:
     """One model for a group of models, where merging goes in stages: trained on the first grid only."""
     grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
     weights = ensemble_weights(models, data, settings["merge"]["weights"])
-    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, weights))
+    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, weights), threads)
     return trainer.train(settings["epochs"])
 
 
@@ -94,7 +98,11 @@ def ensemble_weights(models: Sequence[KAN], data: Dataset, how: str) -> list[flo
 
 
 def train_control(
-    settings: Settings, merged: dict[str, Any], experts: Sequence[Expert], report: Report = lambda row: None
+    settings: Settings,
+    merged: dict[str, Any],
+    experts: Sequence[Expert],
+    report: Report = lambda row: None,
+    threads: int = 1,
 ) -> Training:
     """Train one model from scratch that had as much as the merged one.
 
@@ -117,7 +125,7 @@ def train_control(
     earlier = [*merged["via"], *(experts if settings["control"] == "all" else [])]
     work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
     epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
-    trainer = Trainer({**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids})
+    trainer = Trainer({**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids}, threads=threads)
     return trainer.train(max(1, round(epochs / len(grids["sizes"]))), report)
 
 

@@ -95,6 +95,8 @@ class Trainer:
     model : KAN, optional
         Where to begin; by default the model that the settings describe. It is changed; its grids are refined to those
         of the first stage.
+    threads : int
+        For many samples; results do not depend on it.
 
     Raises
     ------
@@ -102,8 +104,8 @@ class Trainer:
         The device is not there, or the engine does not run on it.
     """
 
-    def __init__(self, settings: dict[str, Any], model: KAN | None = None) -> None:
-        self.device = resolve_device(settings["device"])
+    def __init__(self, settings: dict[str, Any], model: KAN | None = None, threads: int = 1) -> None:
+        self.device, self.threads = resolve_device(settings["device"]), threads
         self.engine_name = resolve_engine(settings["engine"], self.device)
         self.dataset = make_data(settings)
         grids = dict(settings["grids"])
@@ -178,7 +180,8 @@ class Trainer:
         self.optimizer.restart(self.engine)
 
     def _make_engine(self, model: KAN) -> Engine:
-        return make_engine(self.engine_name, model, self.dataset.train_input, self.dataset.train_label)
+        data = self.dataset.train_input, self.dataset.train_label
+        return make_engine(self.engine_name, model, *data, self.threads)
 
     def _reason_to_stop(self, row: Row, last_of_stage: bool) -> str | None:
         # Every rule must see every row.

@@ -16,7 +16,7 @@ rule train_expert:
         RUN.benchmark(EXPERT)
     conda:
         "../../envs/kanbench.yaml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=2000,
         runtime=60,
@@ -27,7 +27,7 @@ rule train_expert:
         "Training an expert on dataset {wildcards.dataset_idx}: "
         "{wildcards.depth} hidden layers, order {wildcards.k}, seed {wildcards.seed}"
     shell:
-        "python -m kanbench train {params.name} --settings {params.settings:q} > {log} 2>&1"
+        "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
 rule merge_experts:
@@ -43,7 +43,7 @@ rule merge_experts:
         RUN.benchmark(MERGED)
     conda:
         "../../envs/kanbench.yaml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=4000,
         runtime=120,
@@ -53,7 +53,7 @@ rule merge_experts:
     message:
         "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model"
     shell:
-        "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} > {log} 2>&1"
+        "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
 rule train_control:
@@ -68,7 +68,7 @@ rule train_control:
         RUN.benchmark(CONTROL)
     conda:
         "../../envs/kanbench.yaml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=4000,
         runtime=240,
@@ -79,4 +79,4 @@ rule train_control:
         "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}"
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
-        "--settings {params.settings:q} > {log} 2>&1"
+        "--settings {params.settings:q} --threads {threads} > {log} 2>&1"

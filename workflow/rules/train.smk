@@ -16,7 +16,7 @@ for section in ("section2_1", "section2_2"):
             RUN.benchmark(TRAINING)
         conda:
             "../../envs/kanbench.yaml"
-        threads: 1
+        threads: config["threads"]
         resources:
             mem_mb=2000,
             runtime=60,
@@ -26,4 +26,4 @@ for section in ("section2_1", "section2_2"):
         message:
             "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}, {wildcards.epochs} epochs per grid"
         shell:
-            "python -m kanbench train {params.name} --settings {params.settings:q} > {log} 2>&1"
+            "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
