@@ -259,15 +259,11 @@ def _place(nodes: NDArray, edges: NDArray, target: NDArray[np.int64], window: in
             span = target[leaving].max() - node["first_target"] + 1
             node["lanes"] = 1 if span == 1 else -(-span // LANES) * LANES
             edges["lane"][leaving] = target[leaving] - node["first_target"]
+        node["row"] = LANES if node["lanes"] == 1 else window * node["lanes"]
         node["first_row"], node["first_coef"], node["first_base"] = first_row, first_coef, first_base
-        first_row += (node["n_pieces"] + 1) * _row_length(node, window)
+        first_row += (node["n_pieces"] + 1) * node["row"]
         first_coef += max(edges["n_coef"][leaving].max(initial=0), window) * node["lanes"]
         first_base += node["lanes"]
-
-
-def _row_length(node: np.void, window: int) -> int:
-    """See `kernels.row_of`."""
-    return LANES if node["lanes"] == 1 else window * node["lanes"]
 
 
 def _layers(model: KAN, nodes: NDArray) -> NDArray:
@@ -286,6 +282,6 @@ def _tables(network: Network, window: int, dtype: np.dtype) -> Tables:
     """Zeros for the parameters of a network, or for derivatives by them."""
     last, n_edges = network.nodes[-1], network.edges
     n_coef = max(n_edges["n_coef"][n_edges["node"] == len(network.nodes) - 1].max(initial=0), window)
-    rows = last["first_row"] + (last["n_pieces"] + 1) * _row_length(last, window)
+    rows = last["first_row"] + (last["n_pieces"] + 1) * last["row"]
     sizes = last["first_coef"] + n_coef * last["lanes"], last["first_base"] + last["lanes"], rows
     return Tables(*(np.zeros(size, dtype) for size in sizes))

@@ -59,7 +59,8 @@ NODE = np.dtype(
         ("n_pieces", np.int64),
         ("lanes", np.int64),  # 0, 1, or a multiple of LANES
         ("first_target", np.int64),  # the node of the next layer in lane 0
-        ("first_row", np.int64),  # in the table of a: rows of W × lanes for no piece, and for each
+        ("first_row", np.int64),  # in the table of a: a row for no piece, and for each
+        ("row", np.int64),  # its length: W × lanes; LANES for one lane
         ("first_coef", np.int64),  # in the array of e: rows of lanes
         ("first_base", np.int64),  # in the array of b
     ],
@@ -141,19 +142,13 @@ def fill_tables(parameters, net, tables):
 
 
 @compiled
-def row_of(node, piece, w):
-    """Where the coefficients of a piece of a node are in the table of a: W × lanes; LANES for one lane."""
-    return node.first_row + piece * (LANES if node.lanes == 1 else w * node.lanes)
-
-
-@compiled
 def fill_pieces(net, tables):
     """Fill a from e."""
     w = len(net.w)
     for index in range(len(net.nodes)):
         node = net.nodes[index]
         for piece in range(node.n_pieces if node.lanes else 0):
-            p, row = node.first_piece + piece, row_of(node, piece + 1, w)
+            p, row = node.first_piece + piece, node.first_row + (piece + 1) * node.row
             coef = node.first_coef + net.window[p] * node.lanes
             if node.lanes == 1:
                 values = load(net.polynomials, p * w * LANES) * tables.e[np.uintp(coef)]
@@ -177,7 +172,7 @@ def add_pieces(net, derivatives):
     for index in range(len(net.nodes)):
         node = net.nodes[index]
         for piece in range(node.n_pieces if node.lanes else 0):
-            p, row = node.first_piece + piece, row_of(node, piece + 1, w)
+            p, row = node.first_piece + piece, node.first_row + (piece + 1) * node.row
             coef = node.first_coef + net.window[p] * node.lanes
             if node.lanes == 1:
                 d_a = load(derivatives.a, row)
@@ -320,7 +315,7 @@ def add_edges(node, net, m, stride, inputs, at, tables, outputs):
         b = tables.b[node.first_base]
         for sample in range(m):
             u = inputs.u[np.uintp(at + sample)]
-            row = row_of(node, inputs.piece[np.uintp(at + sample)], w)
+            row = node.first_row + inputs.piece[np.uintp(at + sample)] * node.row
             value = tables.a[np.uintp(row + w - 1)]
             for q in range(w - 2, -1, -1):
                 value = value * u + tables.a[np.uintp(row + q)]
@@ -330,7 +325,7 @@ def add_edges(node, net, m, stride, inputs, at, tables, outputs):
         b = load(tables.b, node.first_base + lane)
         for sample in range(m):
             u = inputs.u[np.uintp(at + sample)]
-            row = row_of(node, inputs.piece[np.uintp(at + sample)], w) + lane
+            row = node.first_row + inputs.piece[np.uintp(at + sample)] * node.row + lane
             values = load(tables.a, row + (w - 1) * lanes)
             for q in range(w - 2, -1, -1):
                 values = values * u + load(tables.a, row + q * lanes)
@@ -352,7 +347,7 @@ def add_derivatives(layer, net, m, stride, inputs, at, step, delta, derivatives)
             node = net.nodes[index]
             u, piece, base = np.float64(inputs.u[item]), inputs.piece[item], np.float64(inputs.base[item])
             item += np.uintp(step)
-            row, target = row_of(node, piece, w), sample * stride + node.first_target
+            row, target = node.first_row + piece * node.row, sample * stride + node.first_target
             if node.lanes == 1:
                 weight = np.float64(delta[np.uintp(target)])
                 derivatives.b[np.uintp(node.first_base)] += weight * base
@@ -422,7 +417,7 @@ def pull_back(layer, net, m, stride, delta, tables, block):
         node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
         for sample in range(m):
             u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row, target = row_of(node, inputs.piece[item], w), sample * stride + node.first_target
+            row, target = node.first_row + inputs.piece[item] * node.row, sample * stride + node.first_target
             slope = delta[0] * 0
             if node.lanes == 1:
                 slope = (w - 1) * tables.a[np.uintp(row + w - 1)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kanbench.engine import Engine
-from kanbench.optimizers.line_search import Point, strong_wolfe
+from kanbench.optimizers.line_search import Line, Point, strong_wolfe
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
@@ -43,42 +43,28 @@ class LBFGS:
         theta, before = self.engine.parameters(), self.engine.n_evals
         loss, gradient = self.engine.loss_and_gradient(theta)
         for _ in range(self.max_iter):
-            if not gradient.abs().max().item() > TOLERANCE:
-                break
-            direction, t = self._direction(gradient)
+            direction = self._direction(gradient)
             slope = torch.dot(gradient, direction).item()
             if not slope < -TOLERANCE:
                 break
+            t = self.lr if self.memory else min(1.0, 1 / gradient.abs().sum().item()) * self.lr
             self.previous_gradient = gradient
-            reach = direction.abs().max().item()
-            line = _Line(self.engine, theta, direction)
-            found = strong_wolfe(line.at, Point(0.0, loss, slope, gradient), t, reach)
+            found = strong_wolfe(Line(self.engine, theta, direction), Point(0.0, loss, slope, gradient), t)
             self.change = direction * found.t
             theta = theta + self.change
             progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
-            if self.engine.n_evals - before >= self.max_eval or found.t * reach <= TOLERANCE or progress < TOLERANCE:
+            if self.engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
                 break
         self.engine.set_parameters(theta)
 
-    def _direction(self, gradient: Tensor) -> tuple[Tensor, float]:
-        """The direction of the next line search, and its first trial."""
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Where the next line search goes."""
         if self.change is None:
-            return -gradient, min(1.0, 1 / gradient.abs().sum().item()) * self.lr
+            return -gradient
         if self.memory is None:
             self.memory = Memory(self.history_size, gradient)
         self.memory.remember(self.change, gradient - self.previous_gradient)
-        return -self.memory.inverse_hessian_times(gradient), self.lr
-
-
-class _Line:
-    """The loss along θ + t d."""
-
-    def __init__(self, engine: Engine, theta: Tensor, direction: Tensor) -> None:
-        self.engine, self.theta, self.direction = engine, theta, direction
-
-    def at(self, t: float) -> Point:
-        loss, gradient = self.engine.loss_and_gradient(torch.add(self.theta, self.direction, alpha=t))
-        return Point(t, loss, torch.dot(gradient, self.direction).item(), gradient)
+        return self.memory.inverse_hessian_times(gradient).neg_()
 
 
 class Memory:

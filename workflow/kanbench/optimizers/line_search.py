@@ -7,10 +7,12 @@ as too high.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from kanbench.engine import Engine
 
 ARMIJO = 1e-4
 CURVATURE = 0.9
@@ -27,37 +29,44 @@ class Point(NamedTuple):
     gradient: Tensor
 
 
-def strong_wolfe(evaluate: Callable[[float], Point], start: Point, t: float, reach: float) -> Point:
+class Line:
+    """The loss along θ + t d."""
+
+    def __init__(self, engine: Engine, theta: Tensor, direction: Tensor) -> None:
+        self.engine, self.theta, self.direction = engine, theta, direction
+
+    def at(self, t: float) -> Point:
+        loss, gradient = self.engine.loss_and_gradient(torch.add(self.theta, self.direction, alpha=t))
+        return Point(t, loss, torch.dot(gradient, self.direction).item(), gradient)
+
+
+def strong_wolfe(line: Line, start: Point, t: float) -> Point:
     """Find a point on a line that meets the conditions, or the lowest that was found.
 
     Parameters
     ----------
-    evaluate : callable
-        The point at t.
     start : Point
         Where t = 0; its slope is negative.
     t : float
         The first trial.
-    reach : float
-        The largest element of the direction.
     """
-    before, point = start, evaluate(t)
+    before, point = start, line.at(t)
     for trial in range(MAX_TRIALS):
         if _too_high(point, start) or (trial > 1 and point.value >= before.value):
-            return _zoom(evaluate, start, before, point, trial, reach)
+            return _zoom(line, start, before, point, trial)
         if abs(point.slope) <= -CURVATURE * start.slope:
             return point
         if point.slope >= 0:
-            return _zoom(evaluate, start, before, point, trial, reach)
+            return _zoom(line, start, before, point, trial)
         bounds = point.t + 0.01 * (point.t - before.t), 10 * point.t
-        before, point = point, evaluate(_minimum_of_cubic(before, point, *bounds))
+        before, point = point, line.at(_minimum_of_cubic(before, point, *bounds))
     return min(start, point, key=lambda end: end.value)
 
 
-def _zoom(evaluate, start: Point, left: Point, right: Point, trials: int, reach: float) -> Point:
+def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> Point:
     """Narrow a bracket until a point in it meets the conditions."""
     low, high = (left, right) if left.value <= right.value or math.isnan(right.value) else (right, left)
-    near_the_end = False
+    near_the_end, reach = False, line.direction.abs().max().item()
     for _ in range(trials, MAX_TRIALS):
         first, last = min(low.t, high.t), max(low.t, high.t)
         if (last - first) * reach < SMALLEST_BRACKET:
@@ -70,7 +79,7 @@ def _zoom(evaluate, start: Point, left: Point, right: Point, trials: int, reach:
             t, near_the_end = last - margin if last - t < t - first else first + margin, False
         else:
             near_the_end = True
-        point = evaluate(t)
+        point = line.at(t)
         if _too_high(point, start) or point.value >= low.value:
             high = point
             if high.value < low.value:
