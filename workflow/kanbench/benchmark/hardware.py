@@ -64,9 +64,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def measure_peaks() -> dict[str, object]:
-    """FLOP/s by precision, and bytes/s, of one core; to be called with one thread."""
-    return {"flops": {dtype: peak_flops(dtype) for dtype in DTYPES}, "bandwidth": bandwidth()}
+def measure_peaks() -> dict[str, float]:
+    """FLOP/s by precision, and bytes/s (`bandwidth`), of one core; to be called with one thread."""
+    return {dtype: peak_flops(dtype) for dtype in DTYPES} | {"bandwidth": bandwidth()}
 
 
 def peak_flops(dtype: str) -> float:

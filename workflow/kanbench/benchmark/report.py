@@ -50,7 +50,7 @@ def _introduction(result: Result) -> str:
     machine, peaks = result["machine"], result["peaks"]
     packages = ("python", "numpy", "torch", "numba", "pykan", "torch-levenberg-marquardt")
     versions = ", ".join(f"{name} {machine[name]}" for name in packages if machine[name])
-    flops = ", ".join(f"{_number(value / 1e9)} GFLOP/s in {dtype}" for dtype, value in peaks["flops"].items())
+    flops = ", ".join(f"{_number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
     return (
         f"kanbench {result['kanbench']}, engine `{result['settings']['engine']}`; {machine['cpu']}, one thread; "
         f"{versions}. Measured peaks of one core: {flops}, {_number(peaks['bandwidth'] / 1e9)} GB/s. "
