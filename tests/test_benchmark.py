@@ -114,7 +114,7 @@ def test_short_calls_are_repeated(monkeypatch):
 
 
 def test_statistics():
-    assert timing.spread([4, 1, 2, 3, 100]) == {"median": 3, "q1": 2, "q3": 4}
+    assert timing.spread([4, 1, 2, 3, 100]) == {"median": 3, "q1": 2, "q3": 4, "min": 1}
     n = np.array([1e3, 1e4, 1e5])
     assert timing.exponent(n, 3 * n**1.25) == pytest.approx(1.25, rel=1e-12)
     steps = run._per_accepted([[1.0, 3.0], [4.0, 4.0]], [[True, False], [True, True]])

@@ -154,7 +154,7 @@ def _trainings(result: Result) -> Table:
             rows.append([optimizer, training["dataset"], *_sums([training]), *losses])
         rows.append([optimizer, "all", *_sums(of_optimizer), "", ""])
     rows.append(["all", "all", *_sums(trainings), "", ""])
-    title = f"Whole trainings of Section 2.1, epochs on each grid: {result['settings']['epochs']}"
+    title = f"Whole trainings of Section 2.1 (epochs on each grid: {result['settings']['epochs']})"
     return Table(title, header, rows)
 
 

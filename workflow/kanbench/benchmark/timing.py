@@ -45,9 +45,9 @@ def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_P
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    q1, median, q3 = np.percentile(values, [25, 50, 75]).tolist()
-    return {"median": median, "q1": q1, "q3": q3}
+    """Median, quartiles, and the smallest."""
+    smallest, q1, median, q3 = np.percentile(values, [0, 25, 50, 75]).tolist()
+    return {"median": median, "q1": q1, "q3": q3, "min": smallest}
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
