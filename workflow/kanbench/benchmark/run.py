@@ -14,8 +14,9 @@ The result holds builtin types only, and is what the command writes as JSON. Tim
 
 A comparison: `operation`; `width`, `grid`, `k`, `n`, `dtype`; `pairs`, the number of them; `ours`, `pykan` and `ratio`
 (pykan / ours), each with `median`, `q1`, `q3` and `min`, or None where a side was not run. With loss and gradient comes
-`roofline` (see `kanbench.benchmark.roofline`), of our fastest measurement, as the peaks are; with LM steps `accepted`, the seconds per step that lowered the loss
-(`ours`, `pykan`, `ratio`); with growing n `memory`, by side `peak` and what of that are the `imports`.
+`roofline` (see `kanbench.benchmark.roofline`), of our fastest measurement, as the peaks are; with LM steps `accepted`,
+the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`); with growing n `memory`, by side `peak` and what
+of that are the `imports`.
 """
 
 from __future__ import annotations
