@@ -18,6 +18,7 @@ import yaml
 from tqdm import tqdm
 
 from kanbench import __version__, naming
+from kanbench.benchmark import command as benchmark_command
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
@@ -114,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--epochs", type=int)
     summary.add_argument("--results-dir", default=naming.RESULTS)
     summary.set_defaults(run=_summary)
+
+    benchmark = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
+    benchmark_command.add_arguments(benchmark)
+    benchmark.set_defaults(run=benchmark_command.run)
     return parser
 
 

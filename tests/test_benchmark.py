@@ -1,0 +1,300 @@
+"""The benchmark: both sides compute the same, and what is counted is what is said."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from kan import KAN
+from kan.utils import create_dataset
+
+from kanbench.benchmark import cases, command, contenders, hardware, memory, run, timing, trainings
+from kanbench.benchmark.cases import Case
+from kanbench.benchmark.contenders import Kanbench, Pykan
+from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.benchmark.roofline import EXP, flops, roofline, traffic
+from kanbench.cli import main
+from kanbench.config import check, merge
+from kanbench.models import trainable_parameters
+from kanbench.problems import PROBLEMS
+
+# Of the numbers compared, by dtype: rounding of sums over 1000 samples.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def ours(config):
+    return {"engine": "compiled", "lm": config["optimizers"]["lm"]}
+
+
+@pytest.fixture
+def small(config):
+    """A configuration of trainings that take a moment."""
+    over = {"device": "cpu", "datasets": ["poisson_2d_poly"], "epochs": 2, "grids": {"sizes": [3, 5]}}
+    return check(merge(config, over | {"data": {"train_num": 100, "test_num": 100, "dense_num": 1}}))
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(("width", "grid"), cases.SHAPES, ids=str)
+def test_both_sides_compute_the_same(width, grid, dtype, ours):
+    case = Case(width, grid, dtype=dtype)
+    kanbench, pykan = Kanbench(case, **ours), Pykan(case)
+    loss, gradient = kanbench.loss_and_gradient()
+    reference_loss = pykan.loss_and_gradient().item()
+    reference = torch.cat([p.grad.flatten() for p in trainable_parameters(pykan.model).values()])
+    assert loss == pytest.approx(reference_loss, rel=TOLERANCE[dtype])
+    assert gradient.dtype == getattr(torch, dtype)
+    assert (gradient - reference).norm() < TOLERANCE[dtype] * reference.norm()
+    prediction, reference = kanbench.predict(), pykan.predict()
+    assert prediction.shape == (1000, 1)
+    assert (prediction - reference).norm() < TOLERANCE[dtype] * reference.norm()
+
+
+def test_predictions_are_of_new_inputs(ours):
+    case = Case((2, 5, 1), 3, n=50)
+    for side in (Kanbench(case, **ours), Pykan(case)):
+        assert not np.isin(side.new_inputs.numpy(), case.sample()[0].numpy()).any()
+
+
+@pytest.mark.parametrize("make", [Kanbench, Pykan], ids=["kanbench", "pykan"])
+def test_lm_steps_lower_the_loss_and_begin_anew(make, ours):
+    """The trajectory repeats itself, and a step is called accepted if the loss after it is lower."""
+    if make is Pykan:
+        pytest.importorskip("torch_levenberg_marquardt")
+    case = Case((2, 5, 1), 3, n=200)
+    side = make(case, **(ours if make is Kanbench else {}))
+    x, y = case.sample()
+
+    def loss():
+        model = side.engine.model if make is Kanbench else steps.module.model
+        return (model(x) - y).square().mean().item()
+
+    steps, losses = side.lm_steps(), []
+    for _ in range(2 * contenders.STEPS):
+        assert steps() > 0
+        losses.append(loss())
+    initial = (case.model()(x) - y).square().mean().item()
+    before = [initial, *losses[: contenders.STEPS - 1]]
+    assert steps.accepted[: contenders.STEPS] == [b > a for b, a in zip(before, losses, strict=False)]
+    assert losses[contenders.STEPS - 1] < initial / 2
+    assert losses[: contenders.STEPS] == pytest.approx(losses[contenders.STEPS :], rel=1e-6)
+
+
+def test_pairs_are_measured_in_turns_until_the_time_is_over(monkeypatch):
+    now, calls = [0.0], []
+
+    def measure(name, seconds):
+        def call():
+            calls.append(name)
+            now[0] += seconds
+            return seconds
+
+        return call
+
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    assert timing.in_turns([measure("a", 1.0), measure("b", 2.0)], 14) == [[1.0] * 5, [2.0] * 5]
+    assert "".join(calls) == "ab" * 5
+    assert len(timing.in_turns([measure("a", 1.0)], 0.5)[0]) == 2, "three would take more than four times as long"
+    assert len(timing.in_turns([measure("a", 1.0)], 1.0)[0]) == timing.FEWEST_PAIRS
+    assert len(timing.in_turns([measure("a", 1.0)], 0.1)[0]) == 1
+
+
+def test_short_calls_are_repeated(monkeypatch):
+    now = [0.0]
+
+    def call():
+        now[0] += 1e-3
+
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    measure = timing.repeated(call)
+    before = now[0]
+    assert measure() == pytest.approx(1e-3)
+    assert now[0] - before == pytest.approx(timing.LONG_ENOUGH, abs=1e-3)
+
+
+def test_statistics():
+    assert timing.spread([4, 1, 2, 3, 100]) == {"median": 3, "q1": 2, "q3": 4, "min": 1}
+    n = np.array([1e3, 1e4, 1e5])
+    assert timing.exponent(n, 3 * n**1.25) == pytest.approx(1.25, rel=1e-12)
+    steps = run._per_accepted([[1.0, 3.0], [4.0, 4.0]], [[True, False], [True, True]])
+    assert steps == {"ours": 4.0, "pykan": 4.0, "ratio": 1.0}
+    assert run._per_accepted([[1.0], [1.0]], [[True], [False]]) == {"ours": 1.0, "pykan": None, "ratio": None}
+
+
+def test_operations_and_bytes_of_a_tiny_network():
+    """Counted by hand: width [1, 2, 1], G = 1, k = 1, 3 samples; layers of 2 edges each."""
+    first = 2 * (4 + 2) + 2 * (4 + 2)  # edges forward: 2 bases and the base function; and backward
+    bases = 2 * (2 + 2 * 2 + 0 + (EXP + 3) + 4)  # 2 inputs: coordinate, 2 linear functions, slopes known, base
+    second = first + 2 * (4 + 4)
+    scales = 4 * (4 * 2 + 2)  # 4 edges of 2 coefficients
+    assert flops([1, 2, 1], 1, 1, 3) == 3 * (first + bases + second + 4) + scales
+    parameters = 4 * (2 + 2)
+    assert traffic([1, 2, 1], 1, 1, 3, itemsize=4) == 4 * (3 * (2 + 1 + 1 + 1) + 2 * parameters)
+
+
+def test_the_roofline():
+    arithmetic = roofline(1000, 10, seconds=10, peak_flops=200, bandwidth=4)
+    assert arithmetic["bound"] == "arithmetic"  # memory would allow 1000 / 10 * 4 = 400
+    assert (arithmetic["share_of_peak_flops"], arithmetic["share_of_limit"]) == (0.5, 0.5)
+    assert arithmetic["share_of_bandwidth"] == 0.25
+    memory_bound = roofline(1000, 20, seconds=10, peak_flops=500, bandwidth=4)
+    assert memory_bound["bound"] == "memory"
+    assert memory_bound["share_of_limit"] == 0.5
+
+
+def test_peaks_are_possible(monkeypatch):
+    monkeypatch.setattr(hardware, "TRIAD", 1_000_000)
+    monkeypatch.setattr(hardware, "MATRIX", 300)
+    threads = torch.get_num_threads()
+    with hardware.one_thread():
+        peaks = hardware.measure_peaks()
+    assert torch.get_num_threads() == threads
+    # One core of a CPU of the last twenty years.
+    assert 5e8 < peaks["float64"] < peaks["float32"] < 5e12
+    assert 5e8 < peaks["bandwidth"] < 1e12
+
+
+@pytest.mark.slow
+def test_peak_memory_is_that_of_the_case(ours):
+    """A process that has used more before does not matter; and a limit is kept."""
+    block = torch.ones(400 * memory.MIB // 8, dtype=torch.float64)
+    small, large = (
+        memory.run_apart("pykan", "loss_and_gradient", Case((2, 5, 1), 20, n=n), 4096, ours) for n in (100, 20_000)
+    )
+    del block
+    assert 0 < small["imports"] <= small["peak"] < small["imports"] + 100
+    # pykan keeps every basis function of every order for its backward: (7 inputs) x (26 + 25 + 24 + 23) numbers.
+    assert large["peak"] - small["peak"] > 20_000 * 7 * 98 * 8 / memory.MIB
+    with pytest.raises(memory.TooLarge):
+        memory.run_apart("pykan", "loss_and_gradient", Case((2, 5, 1), 100, n=100_000), 1024, ours)
+
+
+@pytest.mark.parametrize(
+    ("memory_per_sample", "seconds_per_sample", "fails_at", "ran", "reason"),
+    [
+        (0, 0, None, [10, 100, 1000], None),
+        (0, 0.1, None, [10, 100], "from 1,000 samples on, which would take about 100 s"),
+        (2, 0, None, [10, 100], "from 1,000 samples on, which would need about 2001 MiB"),
+        (0, 0, 100, [10], "from 100 samples on, which need more than 1024 MiB"),
+    ],
+)
+def test_sizes_are_left_out_with_a_reason(
+    memory_per_sample, seconds_per_sample, fails_at, ran, reason, monkeypatch, config, ours
+):
+    def run_apart(side, operation, case, *_):
+        if case.n == fails_at:
+            raise memory.TooLarge
+        return {"peak": 1 + memory_per_sample * case.n, "imports": 1, "seconds": seconds_per_sample * case.n}
+
+    monkeypatch.setattr(run, "run_apart", run_apart)
+    benchmark = run.Benchmark(run.Plan(0.1, 1024), config, ours, with_lm=True)
+    growing = [Case((2, 5, 1), 100, n=n) for n in (10, 100, 1000)]
+    assert [case.n for case in benchmark._apart("ours", "lm_step", growing)] == ran
+    assert benchmark.notes == ([f"LM step, kanbench: not run {reason}."] if reason else [])
+
+
+def test_evaluation_inside_fit_is_not_counted(monkeypatch):
+    """pykan's `fit` is given watched test samples, and does what it does with others."""
+    now = [0.0]
+    monkeypatch.setattr(trainings, "perf_counter", lambda: now[0])
+    data = create_dataset(PROBLEMS["poisson_2d_poly"].target, n_var=2, train_num=100, test_num=100)
+    forward = KAN.forward
+
+    def slow_forward(self, x, *args, **kwargs):
+        now[0] += 1 if any(torch.equal(x[0], row) for row in data["test_input"]) else 100
+        return forward(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(KAN, "forward", slow_forward)
+    losses, clocks = [], [trainings.Clock(), trainings.Clock()]
+    with trainings._pykan_undisturbed():
+        for sample, clock in zip((data, dict(data)), clocks, strict=True):
+            model = KAN(width=[2, 2, 1], grid=3, k=3, seed=1, auto_save=False)
+            np.random.seed(0)
+            if sample is data:
+                losses.append(trainings._fit_stage(model, sample, "adam", 3, clock))
+            else:
+                results = model.fit(sample, opt="Adam", steps=3, lr=1.0)
+                losses.append([float(root) ** 2 for root in results["test_loss"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32; pykan's first splines differ in the last digits
+    assert now[0] % 100 == 6, "three evaluations of either model"
+    assert clocks[0].seconds == pytest.approx((now[0] - 6) / 2)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
+def test_both_procedures_train(optimizer, small, tmp_path, monkeypatch):
+    """Through all grids, and without a trace in the working folder or the global random state."""
+    if optimizer == "lm":
+        pytest.importorskip("torch_levenberg_marquardt")
+    monkeypatch.chdir(tmp_path)
+    state = torch.random.get_rng_state()
+    target = create_dataset(PROBLEMS["poisson_2d_poly"].target, n_var=2, train_num=100, test_num=100)["test_label"]
+    torch.random.set_rng_state(state)
+    for train in (trainings.train_ours, trainings.train_original):
+        outcome = train(small, optimizer, 0)
+        assert outcome["epochs"] == 4
+        assert 0 < outcome["seconds"] < 60
+        # Adam's four steps at learning rate 1 get nowhere.
+        assert outcome["best_test_loss"] < (10 if optimizer == "adam" else 0.5) * target.var().item()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_said_in_one_line(monkeypatch, config, ours):
+    monkeypatch.setitem(sys.modules, "torch_levenberg_marquardt", None)  # then importing it fails
+    assert not contenders.has_lm()
+    monkeypatch.setattr(cases, "QUICK_SHAPES", [((2, 2, 1), 3)])
+    monkeypatch.setattr(run, "measure_peaks", lambda: {"float64": 1e9, "float32": 1e9, "bandwidth": 1e9})
+    result = run.run(run.Plan(0.01, 1024, quick=True, parts=["pairs"]), config)
+    assert [note for note in result["notes"] if "torch-levenberg-marquardt" in note] == [run.MISSING_LM]
+    assert "\n" not in run.MISSING_LM
+    assert [comparison["operation"] for comparison in result["pairs"]] == ["loss_and_gradient", "predict"]
+    assert run.MISSING_LM in as_text(result)
+    assert "LM" not in as_text(result).replace(run.MISSING_LM, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "config: epochs: found 0"),
+        (["--datasets", "poisson"], "config: datasets: found 'poisson'"),
+        (["--input", "{folder}/none.json"], "none.json: cannot be read (No such file or directory)"),
+        (["--input", "{folder}/text.json"], "text.json: not JSON"),
+        (["--input", "{folder}/other.json"], "other.json: not a benchmark's result"),
+        (["--output", "{folder}/text.json/result.json"], "result.json: cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "text.json").write_text("text")
+    (tmp_path / "other.json").write_text("{}")
+    assert main(["benchmark", *(argument.format(folder=tmp_path) for argument in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "two"])
+def test_seconds_are_positive(value, capsys):
+    with pytest.raises(SystemExit):
+        main(["benchmark", f"--seconds={value}"])
+    assert f"found '{value}'; allowed: a number greater than 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys):
+    """Small enough for a moment, and printed once more from what was written."""
+    pytest.importorskip("torch_levenberg_marquardt")
+    file = tmp_path / "result.json"
+    small = ["--quick", "--seconds", "0.05", "--parts", "pairs", "trainings", "--datasets", "poisson_2d_poly"]
+    assert main(["benchmark", *small, "--output", str(file)]) == 0
+    result = command.read_result(file)
+    json.dumps(result, allow_nan=False)
+    assert capsys.readouterr().out == as_text(result) + "\n"
+    assert main(["benchmark", "--input", str(file), "--markdown"]) == 0
+    markdown = capsys.readouterr().out
+    assert markdown == as_markdown(result) + "\n"
+    assert "| [2, 5, 1] | 3 | float64 |" in markdown
+    shares = [c["roofline"]["share_of_limit"] for c in result["pairs"] if "roofline" in c]
+    assert len(shares) == len(cases.QUICK_SHAPES)
+    assert all(0 < share < 1 for share in shares)
+    assert [training["optimizer"] for training in result["trainings"]] == ["adam", "lbfgs", "lm"]

@@ -1,0 +1,92 @@
+"""The machine: what it is, and what one of its cores can do at most."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+
+import numba
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from kanbench.benchmark.cases import DTYPES
+
+PACKAGES = ("numpy", "torch", "pykan", "numba", "torch-levenberg-marquardt")
+MATRIX = 1500  # rows: 27 MB in float64, a product takes a tenth of a second
+TRIAD = 16_000_000  # elements: three arrays of 128 MB, beyond any cache
+REPETITIONS = 7
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold torch, numba, and the BLAS of numpy and scipy to one thread."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    try:
+        with threadpool_limits(1):
+            torch.set_num_threads(1)
+            numba.set_num_threads(1)
+            yield
+    finally:  # last, because threadpoolctl knows torch's pools too
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on; None for a package that is not installed."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "threads": 1,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in PACKAGES},
+    }
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def measure_peaks() -> dict[str, float]:
+    """FLOP/s by precision, and bytes/s (`bandwidth`), of one core; to be called with one thread."""
+    return {dtype: peak_flops(dtype) for dtype in DTYPES} | {"bandwidth": bandwidth()}
+
+
+def peak_flops(dtype: str) -> float:
+    """Of a large matrix product (2 n³ operations): the better of numpy's BLAS and torch's."""
+    a = np.random.default_rng(0).random((MATRIX, MATRIX)).astype(dtype)
+    in_torch = torch.from_numpy(a)
+    return 2 * MATRIX**3 / min(_best(lambda: a @ a), _best(lambda: in_torch @ in_torch))
+
+
+def bandwidth() -> float:
+    """Of STREAM's triad, a = b + s c (McCalpin 1995), which counts two arrays read and one written."""
+    a, b, c = (torch.ones(TRIAD, dtype=torch.float64) for _ in range(3))
+    return 3 * a.nbytes / _best(lambda: torch.add(b, c, alpha=3.0, out=a))
+
+
+def _best(call: Callable[[], object]) -> float:
+    """Seconds of the fastest call: a peak is what the machine can do when nothing else runs."""
+    seconds = []
+    for _ in range(REPETITIONS):
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    return min(seconds)

@@ -1,0 +1,246 @@
+"""The benchmark as a whole: what is run, and the mapping that comes out.
+
+The result holds builtin types only, and is what the command writes as JSON. Times are in seconds, memory in MiB.
+
+| key | value |
+|---|---|
+| `kanbench`, `date`, `machine` | version; ISO 8601; CPU, cores, system, threads, versions (None: not installed) |
+| `settings` | `seconds`, `memory_limit`, `engine`, `lm` (its settings), `epochs`, `grids`, `datasets` |
+| `peaks` | of one core: `float64` and `float32` in FLOP/s, `bandwidth` in bytes/s |
+| `pairs` | a list of comparisons |
+| `growth` | `cells`, comparisons with growing n; `exponents` of ours, by operation |
+| `trainings` | a list of `dataset`, `optimizer`, `ratio`; `ours`, `original`: `seconds`, `epochs`, `best_test_loss` |
+| `notes` | what is missing, and why: lines of text |
+
+A comparison: `operation`; `width`, `grid`, `k`, `n`, `dtype`; `pairs`, the number of them; `ours`, `pykan` and `ratio`
+(pykan / ours), each with `median`, `q1`, `q3` and `min`, or None where a side was not run. With loss and gradient comes
+`roofline` (see `kanbench.benchmark.roofline`), of our fastest measurement, as the peaks are; with LM steps `accepted`,
+the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`); with growing n `memory`, by side `peak` and what
+of that are the `imports`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kanbench import __version__
+from kanbench.benchmark import cases
+from kanbench.benchmark.cases import Case
+from kanbench.benchmark.command import PARTS
+from kanbench.benchmark.contenders import STEPS, Kanbench, Pykan, has_lm
+from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
+from kanbench.benchmark.memory import TooLarge, run_apart
+from kanbench.benchmark.report import NAMES
+from kanbench.benchmark.roofline import flops, roofline, traffic
+from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_turns, repeated, spread
+from kanbench.benchmark.trainings import train_original, train_ours
+from kanbench.config import Config
+from kanbench.naming import SECTIONS
+from kanbench.training import resolve_engine
+
+GROWING_OPERATIONS = ("loss_and_gradient", "lm_step")
+TOO_LONG = 60.0  # seconds of one call, beyond which a size is left out
+SIDES = {"ours": "kanbench", "pykan": "pykan"}
+MISSING_LM = "torch-levenberg-marquardt is not installed, so LM is not compared (pip install 'kanbench[benchmark]')."
+
+log = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, of the models and sizes of `cases`.
+
+    Attributes
+    ----------
+    seconds : float
+        For each comparison, about.
+    memory_limit : int
+        MiB that a case of growing n may allocate.
+    quick : bool
+        Fewer models and sizes.
+    parts : sequence of str
+        Out of `PARTS`.
+    """
+
+    seconds: float
+    memory_limit: int
+    quick: bool = False
+    parts: Sequence[str] = PARTS
+
+
+def run(plan: Plan, config: Config) -> Result:
+    """Run it, on one thread. The configuration gives the engine, the settings of LM, and the trainings."""
+    ours = {"engine": resolve_engine(config["engine"], "cpu"), "lm": config["optimizers"]["lm"]}
+    with one_thread():
+        benchmark = Benchmark(plan, config, ours, with_lm=has_lm())
+        peaks = [measure_peaks()]
+        parts = {part: getattr(benchmark, part)() for part in PARTS if part in plan.parts}
+        peaks.append(measure_peaks())  # the better one: the machine may have been busy
+    best = {key: max(measured[key] for measured in peaks) for key in peaks[0]}
+    for comparison in [*parts.get("pairs", []), *parts.get("growth", {}).get("cells", [])]:
+        if comparison["operation"] == "loss_and_gradient":
+            comparison["roofline"] = _roofline(comparison, best)
+    return {
+        "kanbench": __version__,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "settings": {
+            "seconds": plan.seconds,
+            "memory_limit": plan.memory_limit,
+            **ours,
+            "epochs": config["epochs"],
+            "grids": config["grids"]["sizes"],
+            "datasets": config["datasets"],
+        },
+        "peaks": best,
+        **parts,
+        "notes": benchmark.notes,
+    }
+
+
+class Benchmark:
+    """The parts, each a method that returns its share of the result; `notes` are gathered on the way."""
+
+    def __init__(self, plan: Plan, config: Config, ours: dict[str, Any], with_lm: bool) -> None:
+        self.plan, self.config, self.ours, self.with_lm = plan, config, ours, with_lm
+        self.notes: list[str] = [] if with_lm else [MISSING_LM]
+
+    def pairs(self) -> list[Result]:
+        """Every operation for the models, 1000 samples."""
+        shapes, dtypes = (cases.QUICK_SHAPES, cases.DTYPES[:1]) if self.plan.quick else (cases.SHAPES, cases.DTYPES)
+        operations = [operation for operation in NAMES if self.with_lm or operation != "lm_step"]
+        comparisons = []
+        for width, grid in shapes:
+            for dtype in dtypes:
+                case = Case(width, grid, dtype=dtype)
+                sides = {"ours": Kanbench(case, **self.ours), "pykan": Pykan(case)}
+                comparisons += [self._compare(operation, case, sides) for operation in operations]
+        return comparisons
+
+    def growth(self) -> Result:
+        """With the number of samples: time of the sides that can, and peak memory."""
+        sizes = cases.QUICK_SIZES if self.plan.quick else cases.SIZES
+        cells, exponents = [], {}
+        for operation in GROWING_OPERATIONS:
+            growing = [Case(*cases.GROWING, n=n) for n in sizes]
+            memory = {"ours": self._apart("ours", operation, growing)}
+            if self.with_lm or operation != "lm_step":
+                memory["pykan"] = self._apart("pykan", operation, growing)
+            of_operation = []
+            for case in growing:
+                can = [side for side in memory if case in memory[side]]
+                sides = {side: Kanbench(case, **self.ours) if side == "ours" else Pykan(case) for side in can}
+                if "ours" in sides:
+                    at_its_peak = {side: memory[side][case] for side in can}
+                    of_operation.append(self._compare(operation, case, sides) | {"memory": at_its_peak})
+            cells += of_operation
+            measured = [(cell["n"], cell["ours"]["median"]) for cell in of_operation]
+            if len(measured) > 1:
+                exponents[operation] = exponent(*zip(*measured, strict=True))
+        return {"cells": cells, "exponents": exponents}
+
+    def trainings(self) -> list[Result]:
+        """Section 2.1, every dataset and optimizer."""
+        optimizers = SECTIONS["section2_1"].model_types
+        return [
+            self._train(optimizer, dataset_idx)
+            for optimizer in optimizers
+            if self.with_lm or optimizer != "lm"
+            for dataset_idx in range(len(self.config["datasets"]))
+        ]
+
+    def _compare(self, operation: str, case: Case, sides: dict[str, Kanbench | Pykan]) -> Result:
+        """Times of the sides, ours first, in turns; see the module's docstring."""
+        if operation == "lm_step":
+            for side in sides.values():
+                side.lm_steps()()  # what is done only once
+            measures = [side.lm_steps() for side in sides.values()]
+        else:
+            measures = [repeated(getattr(side, operation)) for side in sides.values()]
+        # Steps differ, so that all of them should be among the pairs.
+        fewest = STEPS if operation == "lm_step" else FEWEST_PAIRS
+        times = in_turns(measures, self.plan.seconds, fewest)
+        result = {
+            "operation": operation,
+            **case.asdict(),
+            "pairs": len(times[0]),
+            "ours": spread(times[0]),
+            "pykan": None,
+            "ratio": None,
+        }
+        if len(times) > 1:
+            result["pykan"] = spread(times[1])
+            result["ratio"] = spread([theirs / ours for ours, theirs in zip(*times, strict=True)])
+        if operation == "lm_step":
+            result["accepted"] = _per_accepted(times, [measure.accepted for measure in measures])
+        log.info("%s", _in_words(result))
+        return result
+
+    def _apart(self, side: str, operation: str, growing: Sequence[Case]) -> dict[Case, Result]:
+        """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
+        found: dict[Case, Result] = {}
+        for case in growing:
+            if reason := self._too_large(found, case):
+                return self._leave_out(found, side, operation, case, reason)
+            try:
+                found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours)
+            except TooLarge:
+                reason = f"need more than {self.plan.memory_limit} MiB"
+                return self._leave_out(found, side, operation, case, reason)
+            log.info("%s, %s, n = %d: %.0f MiB", NAMES[operation], SIDES[side], case.n, found[case]["peak"])
+        return found
+
+    def _too_large(self, found: dict[Case, Result], case: Case) -> str | None:
+        """Why a case need not be tried, after the smaller ones: both time and memory grow in proportion."""
+        n = [smaller.n for smaller in found]
+        peaks, seconds = ([of[key] for of in found.values()] for key in ("peak", "seconds"))
+        if n and (expected := seconds[-1] * case.n / n[-1]) > TOO_LONG:
+            return f"would take about {expected:.0f} s"
+        if len(n) > 1:
+            slope = (peaks[-1] - peaks[-2]) / (n[-1] - n[-2])
+            if (expected := peaks[-1] + slope * (case.n - n[-1])) > self.plan.memory_limit:
+                return f"would need about {expected:.0f} MiB"
+        return None
+
+    def _leave_out(self, found: dict, side: str, operation: str, case: Case, reason: str) -> dict[Case, Result]:
+        note = f"{NAMES[operation]}, {SIDES[side]}: not run from {case.n:,} samples on, which {reason}."
+        log.info(note)
+        self.notes.append(note)
+        return found
+
+    def _train(self, optimizer: str, dataset_idx: int) -> Result:
+        result: Result = {"dataset": self.config["datasets"][dataset_idx], "optimizer": optimizer}
+        for side, train in (("ours", train_ours), ("original", train_original)):
+            result[side] = train(self.config, optimizer, dataset_idx)
+        result["ratio"] = result["original"]["seconds"] / result["ours"]["seconds"]
+        log.info("%s, %s: %.1f times as fast", result["dataset"], optimizer, result["ratio"])
+        return result
+
+
+def _roofline(comparison: Result, peaks: dict[str, float]) -> Result:
+    needed = [comparison[key] for key in ("width", "grid", "k", "n")]
+    moved = traffic(*needed, itemsize=8 if comparison["dtype"] == "float64" else 4)
+    return roofline(flops(*needed), moved, comparison["ours"]["min"], peaks[comparison["dtype"]], peaks["bandwidth"])
+
+
+def _per_accepted(times: Sequence[Sequence[float]], accepted: Sequence[Sequence[bool]]) -> Result:
+    """Seconds per step that lowered the loss, by side, and their ratio; None where there was none."""
+    result = dict.fromkeys(("ours", "pykan", "ratio"))
+    for side, seconds, taken in zip(("ours", "pykan"), times, accepted, strict=False):
+        result[side] = sum(seconds) / sum(taken) if any(taken) else None
+    if result["ours"] and result["pykan"]:
+        result["ratio"] = result["pykan"] / result["ours"]
+    return result
+
+
+def _in_words(result: Result) -> str:
+    what = f"{NAMES[result['operation']]}, {result['width']}, G = {result['grid']}"
+    ratio = f", {result['ratio']['median']:.1f} times as fast" if result["ratio"] else ""
+    milliseconds = f"{1e3 * result['ours']['median']:.3g} ms{ratio} ({result['pairs']} measurements)"
+    return f"{what}, n = {result['n']}, {result['dtype']}: {milliseconds}"

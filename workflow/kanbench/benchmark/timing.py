@@ -1,0 +1,55 @@
+"""Measuring times: pairs of calls in turns, and what to say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+
+Measure = Callable[[], float]  # does something and returns the seconds that it took
+
+# Seconds of calls in a row that make one measurement of `repeated`. In training calls follow each other; a single short
+# one after the other side's would find its data out of cache.
+LONG_ENOUGH = 5e-3
+FEWEST_PAIRS = 3
+PATIENCE = 4  # times the seconds asked for, after which fewer pairs have to do
+
+
+def repeated(call: Callable[[], object]) -> Measure:
+    """A measurement of `call`, as often in a row as takes `LONG_ENOUGH`: seconds of one call."""
+    call()  # what is done only once: compiling, allocating
+    count = max(1, math.ceil(LONG_ENOUGH / _seconds(call, 1)))
+    return lambda: _seconds(call, count) / count
+
+
+def _seconds(call: Callable[[], object], count: int) -> float:
+    start = perf_counter()
+    for _ in range(count):
+        call()
+    return perf_counter() - start
+
+
+def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_PAIRS) -> list[list[float]]:
+    """Measure A B A B … for about `seconds`; what each of `measures` found, the n-th values being a pair.
+
+    At least `fewest` pairs, unless they take `PATIENCE` times as long; at least one.
+    """
+    pairs, start = [], perf_counter()
+    while True:
+        pairs.append([measure() for measure in measures])
+        elapsed = perf_counter() - start
+        if elapsed >= seconds * (1 if len(pairs) >= fewest else PATIENCE):
+            return [list(values) for values in zip(*pairs, strict=True)]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, quartiles, and the smallest."""
+    smallest, q1, median, q3 = np.percentile(values, [0, 25, 50, 75]).tolist()
+    return {"median": median, "q1": q1, "q3": q3, "min": smallest}
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """The a of seconds ∝ sizes^a, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])

@@ -1,0 +1,138 @@
+"""Whole trainings of Section 2.1, ours and by the original procedure."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+import torch
+from kan import KAN
+from kan.utils import create_dataset
+from torch import Tensor
+
+from kanbench.benchmark.contenders import lm_module
+from kanbench.config import Config
+from kanbench.models import default_dtype, global_random_state_kept
+from kanbench.problems import PROBLEMS
+from kanbench.settings import training_settings
+from kanbench.training import Trainer
+
+PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`
+
+
+def train_ours(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
+    """`seconds` of training, as a run of the pipeline records them; `epochs`; their `best_test_loss`."""
+    training = Trainer(training_settings(config, "section2_1", optimizer, dataset_idx)).train(config["epochs"])
+    return _outcome(training.final.row["time"], [row["test_loss"] for row in training.history])
+
+
+def _outcome(seconds: float, test_losses: list[float]) -> dict[str, float]:
+    return {"seconds": seconds, "epochs": len(test_losses), "best_test_loss": min(test_losses)}
+
+
+def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
+    """The same for the original procedure with the configured model, samples, grids and epochs.
+
+    In float32: pykan's `refine` through the grids; Adam and L-BFGS by its `fit`, with learning rate 1 and its grid
+    updates; LM by torch-levenberg-marquardt on a full batch, a new optimizer for every grid. Counted are steps, grid
+    updates and refinements. Not counted is the evaluation of the test loss that `fit` has in its loop; checkpoints are
+    not written, and the progress bar is drawn once a stage, into nothing. While LM trains, the symbolic branch and
+    pykan's statistics are off, as `fit` has them.
+    """
+    problem = PROBLEMS[config["datasets"][dataset_idx]]
+    with _pykan_undisturbed():
+        data = create_dataset(
+            problem.target,
+            n_var=problem.dim,
+            ranges=[list(interval) for interval in problem.domain],
+            **{key: config["data"][key] for key in ("train_num", "test_num", "seed")},
+        )
+        sizes = config["grids"]["sizes"]
+        model = KAN(
+            **config["model"] | {"width": list(config["model"]["width"])},
+            grid=sizes[0],
+            seed=config["seed"],
+            auto_save=False,
+        )
+        clock, losses = Clock(), []
+        for size in sizes:
+            if size != sizes[0]:
+                with clock:
+                    model = model.refine(size)
+                model.auto_save = False  # `refine` switches it on
+            stage = _lm_stage if optimizer == "lm" else _fit_stage
+            losses += stage(model, data, optimizer, config["epochs"], clock)
+    return _outcome(clock.seconds, losses)
+
+
+def _fit_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, clock: Clock) -> list[float]:
+    """The test losses of a stage of `fit`, which evaluates `model(test_input[...])` before it reads a label."""
+    watched = data | {
+        "test_input": Watched(data["test_input"], clock.stop),
+        "test_label": Watched(data["test_label"], clock.start),
+    }
+    with clock:
+        results = model.fit(watched, opt=PYKAN_NAMES[optimizer], steps=epochs, lr=1.0, log=epochs)
+    return [float(root) ** 2 for root in results["test_loss"]]
+
+
+def _lm_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, clock: Clock) -> list[float]:
+    model.symbolic_enabled = model.save_act = False
+    losses = []
+    with clock:
+        module = lm_module(model)
+    for _ in range(epochs):
+        with clock:
+            _, _, stop, _ = module.training_step(data["train_input"], data["train_label"])
+        with torch.no_grad():
+            losses.append((model(data["test_input"]) - data["test_label"]).square().mean().item())
+        if stop:
+            break
+    # As `fit` leaves it: `refine` looks at the activations of the samples that were forwarded last, and needs them all.
+    model.symbolic_enabled = model.save_act = True
+    return losses
+
+
+class Clock:
+    """Adds up the seconds between `start` and `stop`, or inside `with`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def start(self) -> None:
+        self._start = perf_counter()
+
+    def stop(self) -> None:
+        self.seconds += perf_counter() - self._start
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+class Watched:
+    """A tensor to `MultKAN.fit`, which calls `on_read` before it is indexed."""
+
+    def __init__(self, tensor: Tensor, on_read: Callable[[], None]) -> None:
+        self.tensor, self.on_read, self.shape = tensor, on_read, tensor.shape
+
+    def __getitem__(self, index: Any) -> Tensor:
+        self.on_read()
+        return self.tensor[index]
+
+
+@contextlib.contextmanager
+def _pykan_undisturbed() -> Iterator[None]:
+    """pykan in float32, as a script has it, but silent, and without a trace in global random states."""
+    with (
+        global_random_state_kept(),
+        default_dtype(torch.float32),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
