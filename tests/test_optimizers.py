@@ -12,6 +12,7 @@ from kanbench.engine.linearization import DenseLinearization
 from kanbench.models import build_model, global_random_state_kept
 from kanbench.optimizers import make_optimizer
 from kanbench.optimizers.levenberg_marquardt import DampedModel, GainRatioDamping
+from kanbench.optimizers.line_search import Line, strong_wolfe
 
 SETTINGS = {
     "adam": {"lr": 0.05},
@@ -117,7 +118,12 @@ def test_damping_follows_the_gain_ratio():
     damping.accepted(0.1)
     assert damping.value == pytest.approx(0.1)
     damping.rejected()
+    damping.rejected()
+    assert damping.value == pytest.approx(0.4)
+    damping.accepted(0.9)
     assert damping.value == pytest.approx(0.2)
+    damping.accepted(0.9)
+    assert damping.value == pytest.approx(0.02)
 
 
 def test_lm_never_raises_the_loss():
@@ -177,3 +183,83 @@ def test_evaluations_per_step():
     assert counts["adam"] == 1
     assert 20 <= counts["lbfgs"] <= 50
     assert counts["lm"] >= 3
+
+
+class TorchAdam:
+    """torch.optim's, on an engine."""
+
+    def __init__(self, engine):
+        self.engine, self.theta = engine, engine.parameters()
+        self.optimizer = self.make([self.theta])
+
+    def make(self, parameters):
+        return torch.optim.Adam(parameters, **SETTINGS["adam"])
+
+    def closure(self):
+        loss, self.theta.grad = self.engine.loss_and_gradient(self.theta)
+        return torch.tensor(loss, dtype=torch.float64)
+
+    def step(self):
+        self.optimizer.step(self.closure)
+        self.engine.set_parameters(self.theta)
+
+
+class TorchLBFGS(TorchAdam):
+    def make(self, parameters):
+        never = {"tolerance_grad": 1e-32, "tolerance_change": 1e-32}
+        return torch.optim.LBFGS(parameters, **SETTINGS["lbfgs"], line_search_fn="strong_wolfe", **never)
+
+
+@pytest.mark.parametrize(
+    ("name", "peer", "steps", "rel"), [("adam", TorchAdam, 100, 1e-10), ("lbfgs", TorchLBFGS, 2, 1e-6)]
+)
+@pytest.mark.parametrize("problem", ["rosenbrock", "powell", "helix", "kan"])
+def test_the_iterations_are_torchs(name, peer, steps, rel, problem):
+    """The same evaluations and losses, until the rounding errors of L-BFGS have grown."""
+
+    def make():
+        if problem != "kan":
+            return Function(*PROBLEMS[problem][:2])
+        x = torch.rand(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        return make_engine("compiled", build_model([2, 3, 1], 3), x, x[:, [0]] * x[:, [1]])
+
+    engine, other = make(), make()
+    method, theirs = make_optimizer(name, **SETTINGS[name]), peer(other)
+    method.restart(engine)
+    for _ in range(steps):
+        method.step()
+        theirs.step()
+        assert engine.n_evals == other.n_evals
+        losses = [each.loss_and_gradient(each.parameters())[0] for each in (engine, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=rel, abs=1e-20)
+
+
+@pytest.mark.parametrize("hostile", [float("nan"), float("inf")])
+def test_a_line_search_comes_back_from_where_there_are_no_numbers(hostile):
+    """(t - 1)², but only below 1.5, where the first trials are beyond."""
+
+    class Parabola(Function):
+        def loss_and_gradient(self, theta):
+            loss, gradient = super().loss_and_gradient(theta)
+            return (loss, gradient) if theta < 1.5 else (hostile, gradient * hostile)
+
+    line = Line(
+        Parabola(lambda t: t - 1, [0.0]), torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    )
+    found = strong_wolfe(line, line.at(0.0), 10.0)
+    assert found.t == pytest.approx(1, abs=0.3)
+    assert found.value < 0.1
+
+
+def test_lm_leaves_residuals_that_are_rounding_errors():
+    """At 1e-14 of the targets there is nothing to gain, and a step costs one evaluation only."""
+    engine = Function(lambda t: torch.stack([t[0] + 1e-14, t[0] * 0]), [0.0])
+    engine.y = torch.ones(2)
+    method = make_optimizer("lm", **SETTINGS["lm"])
+    method.restart(engine)
+    method.step()
+    assert engine.theta.item() == 0 and engine.n_evals == 1
+    engine.y = torch.full((2,), 1e-6)
+    method.restart(engine)
+    method.step()
+    assert engine.loss < 1e-30

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kanbench.engine import Engine
 from kanbench.optimizers.line_search import Line, Point, strong_wolfe
+from kanbench.optimizers.two_loops import compiled_two_loops, two_loops
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
@@ -74,6 +75,10 @@ class Memory:
         self.s, self.y = like.new_zeros(size, len(like)), like.new_zeros(size, len(like))
         self.rho, self.alpha = like.new_zeros(size), like.new_zeros(size)
         self.scale, self.count, self.newest = 1.0, 0, -1
+        self.compiled = like.device.type == "cpu"
+        self.two_loops, self.arrays = two_loops, (self.s, self.y, self.rho, self.alpha)
+        if self.compiled:
+            self.two_loops, self.arrays = compiled_two_loops, tuple(array.numpy() for array in self.arrays)
 
     def remember(self, s: Tensor, y: Tensor) -> None:
         curvature = torch.dot(s, y).item()
@@ -87,13 +92,5 @@ class Memory:
 
     def inverse_hessian_times(self, gradient: Tensor) -> Tensor:
         result = gradient.clone()
-        arrays = result, self.s, self.y, self.rho, self.alpha
-        if gradient.device.type == "cpu":
-            from kanbench.optimizers.two_loops import compiled_two_loops  # imports numba
-
-            compiled_two_loops(*(array.numpy() for array in arrays), self.scale, self.newest, self.count)
-        else:
-            from kanbench.optimizers.two_loops import two_loops
-
-            two_loops(*arrays, self.scale, self.newest, self.count)
+        self.two_loops(result.numpy() if self.compiled else result, *self.arrays, self.scale, self.newest, self.count)
         return result
