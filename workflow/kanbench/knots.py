@@ -1,0 +1,65 @@
+"""Knot insertion, compiled: refining all nodes of a small network takes longer than its epochs otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kanbench.engine.kernels import compiled
+
+SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too, pykan divides by their distances
+
+
+@compiled
+def insert_knot(x, t, c, k, n_knots):
+    """Insert the knot x into splines of order k without changing them (Boehm, 1980), in place.
+
+    Parameters
+    ----------
+    x : float
+        In the domain, and no knot.
+    t : array of shape (n_knots + 1,) or longer
+        Behind the knots there is room.
+    c : array of shape (splines, n_knots - k) or longer
+        Likewise.
+    """
+    j = np.searchsorted(t[:n_knots], x) - 1
+    for row in range(len(c)):
+        for i in range(n_knots - k - 1, j, -1):
+            c[row, i] = c[row, i - 1]
+        for i in range(j, j - k, -1):
+            share = (x - t[i]) / (t[i + k] - t[i])
+            c[row, i] = share * c[row, i] + (1 - share) * c[row, i - 1]
+    for i in range(n_knots, j + 1, -1):
+        t[i] = t[i - 1]
+    t[j + 1] = x
+
+
+@compiled
+def halve_intervals(t, c, k, n_knots, samples):
+    """Insert knots until `t` and `c` are full: each halves the widest interval that holds samples.
+
+    Where those are all too small already, the widest of all. Placing knots by width alone wastes them where the
+    activations no longer go; placing them by the number of samples, as pykan does, starves the thinly populated ends.
+    On the four problems, LM's test loss at G = 50 was lower with this rule (geometric mean over five seeds) than with
+    width × samples and with width⁴ × samples.
+
+    Parameters
+    ----------
+    t, c, k, n_knots
+        As of `insert_knot`.
+    samples : array of shape (n,), sorted
+    """
+    while n_knots < len(t):
+        smallest = SMALLEST_INTERVAL * (t[n_knots - k - 1] - t[k])
+        widest, widest_of_all = -1, k
+        begin = np.searchsorted(samples, t[k])
+        for i in range(k, n_knots - k - 1):
+            width, end = t[i + 1] - t[i], np.searchsorted(samples, t[i + 1])
+            if width > t[widest_of_all + 1] - t[widest_of_all]:
+                widest_of_all = i
+            if end > begin and width > smallest and (widest < 0 or width > t[widest + 1] - t[widest]):
+                widest = i
+            begin = end
+        i = widest if widest >= 0 else widest_of_all
+        insert_knot((t[i] + t[i + 1]) / 2, t, c, k, n_knots)
+        n_knots += 1
