@@ -58,7 +58,8 @@ class CompiledEngine:
         positions = self._link_parameters()
         self.network = _network(self.model, positions, window, self.dtype, self.base_kind)
         self.tables = _tables(self.network, window, self.dtype)
-        self.derivatives = _tables(self.network, window, np.dtype(float))  # sums over samples
+        e, b, a = _tables(self.network, window, np.dtype(float))
+        self.derivatives = Tables(e, b, np.tile(a, 2))  # sums over samples; see `kernels.add_derivatives`
         self.first = self._first_inputs()
 
     def _link_parameters(self) -> dict[str, int]:
@@ -192,14 +193,15 @@ def _network(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype
     """The model in arrays; `positions` says where in the vector of all parameters those of a part of a layer begin."""
     edges, target = _edges(model, positions)
     nodes, rows, first_bucket, first_piece = np.zeros(sum(layer.in_dim for layer in model.act_fun), NODE), [], 0, 0
-    left, density = [], []
+    left, right, density = [], [], []
     for node, (t, k) in zip(nodes, _rows_of_knots(model), strict=True):
         row = tabulate_row(t, k, window, first_piece)
-        node["first_bucket"], node["last_bucket"], node["halvings"] = first_bucket, len(row.buckets) - 2, row.halvings
+        node["first_bucket"], node["last_bucket"], node["steps"] = first_bucket, len(row.buckets) - 1, row.steps
         node["first_piece"], node["n_pieces"] = first_piece, len(t) - 1
         node["lowest"], node["highest"], node["density"] = t[0], t[-1], row.density
         first_bucket, first_piece = first_bucket + len(row.buckets), first_piece + len(t) - 1
         left.append(t[:-1])
+        right.append(t[1:])
         density.append(_inverse(np.diff(t)))
         rows.append(row)
     _place(nodes, edges, target, window)
@@ -209,6 +211,7 @@ def _network(model: KAN, positions: dict[str, int], window: int, dtype: np.dtype
         edges=edges,
         buckets=np.concatenate([row.buckets for row in rows]),
         left=np.concatenate(left),
+        right=np.concatenate(right),
         density=np.concatenate(density),
         window=np.concatenate([row.window for row in rows]),
         polynomials=np.concatenate([row.polynomials for row in rows]).astype(dtype).ravel(),

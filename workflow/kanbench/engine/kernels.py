@@ -51,7 +51,7 @@ NODE = np.dtype(
     [
         ("first_bucket", np.int64),  # of the search for the piece that holds x
         ("last_bucket", np.float64),  # the number of the node's buckets - 1
-        ("halvings", np.int64),  # of the pieces in a bucket, until one is left
+        ("steps", np.int64),  # the most pieces that begin in one bucket
         ("lowest", np.float64),  # the first knot
         ("highest", np.float64),  # the last knot
         ("density", np.float64),  # buckets per length
@@ -93,6 +93,7 @@ class Network(NamedTuple):
     edges: NDArray  # (edges,), of EDGE
     buckets: Integers  # last piece that begins in an earlier bucket
     left: Floats  # (pieces,), float64: the knot where a piece begins
+    right: Floats  # (pieces,), float64: where it ends
     density: Floats  # (pieces,), float64: 1 / width
     window: Integers  # (pieces,): the first coefficient
     polynomials: Floats  # (pieces, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
@@ -168,14 +169,14 @@ def fill_pieces(net, tables):
 @compiled
 def add_pieces(net, derivatives):
     """Add to the derivatives by e what those by a make of them."""
-    w = len(net.w)
+    w, half = len(net.w), len(derivatives.a) // 2
     for index in range(len(net.nodes)):
         node = net.nodes[index]
         for piece in range(node.n_pieces if node.lanes else 0):
             p, row = node.first_piece + piece, node.first_row + (piece + 1) * node.row
             coef = node.first_coef + net.window[p] * node.lanes
             if node.lanes == 1:
-                d_a = load(derivatives.a, row)
+                d_a = load(derivatives.a, row) + load(derivatives.a, row + half)
                 for r in range(w):
                     value = total(d_a * wide(load(net.polynomials, (p * w + r) * LANES)))
                     derivatives.e[np.uintp(coef + r)] += value
@@ -184,8 +185,8 @@ def add_pieces(net, derivatives):
                 for r in range(w):
                     values = load(derivatives.e, coef + r * node.lanes + lane)
                     for q in range(w):
-                        factor = net.polynomials[np.uintp((p * w + r) * LANES + q)]
-                        values = values + load(derivatives.a, row + q * node.lanes + lane) * factor
+                        factor, at = net.polynomials[np.uintp((p * w + r) * LANES + q)], row + q * node.lanes + lane
+                        values = values + (load(derivatives.a, at) + load(derivatives.a, at + half)) * factor
                     store(values, derivatives.e, coef + r * node.lanes + lane)
 
 
@@ -229,18 +230,19 @@ def bucket_of(x, lowest, density, last_bucket):
 @compiled
 def locate(column, m, node, net, inputs, at, with_slopes):
     """Fill the pieces and local coordinates of m values of a node, and up to the next multiple of LANES."""
+    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
+    # a compiler knows.
+    lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
+    first_bucket, steps, piece_before = node.first_bucket, node.steps, node.first_piece - 1
     for sample in range(0, m, LANES):
         x = load(column, sample)
-        bucket = bucket_of(x, node.lowest, node.density, node.last_bucket) + node.first_bucket
-        low, high = wide(gather(net.buckets, bucket)), wide(gather(net.buckets, bucket + 1))
-        for _ in range(node.halvings):
-            middle = (low + high + 1) >> 1
-            right = gather(net.left, middle) <= x
-            low, high = select(right, middle, low), select(right, high, middle - 1)
-        inside = (node.lowest <= x) & (x < node.highest)
-        density = gather(net.density, low)
-        store(select(inside, low - (node.first_piece - 1), 0), inputs.piece, at + sample)
-        store(select(inside, (x - gather(net.left, low)) * density, 0), inputs.u, at + sample)
+        inside = (lowest <= x) & (x < highest)
+        piece = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
+        for _ in range(steps):
+            piece = select((gather(net.right, piece) <= x) & inside, piece + 1, piece)
+        density = gather(net.density, piece)
+        store(select(inside, piece - piece_before, 0), inputs.piece, at + sample)
+        store(select(inside, (x - gather(net.left, piece)) * density, 0), inputs.u, at + sample)
         if with_slopes:
             store(density, inputs.density, at + sample)
 
@@ -310,57 +312,58 @@ def first_inputs(x, net, inputs):
 @compiled
 def add_edges(node, net, m, stride, inputs, at, tables, outputs):
     """Add the edges that leave a node to the outputs of its layer, for m samples."""
-    w, lanes = len(net.w), node.lanes
+    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
     if lanes == 1:
         b = tables.b[node.first_base]
         for sample in range(m):
-            u = inputs.u[np.uintp(at + sample)]
-            row = node.first_row + inputs.piece[np.uintp(at + sample)] * node.row
+            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
+            row = first_row + inputs.piece[item] * length
             value = tables.a[np.uintp(row + w - 1)]
             for q in range(w - 2, -1, -1):
                 value = value * u + tables.a[np.uintp(row + q)]
-            outputs[np.uintp(sample * stride + node.first_target)] += value + b * inputs.base[np.uintp(at + sample)]
+            outputs[np.uintp(sample * stride + first_target)] += value + b * inputs.base[item]
         return
     for lane in range(0, lanes, LANES):
         b = load(tables.b, node.first_base + lane)
         for sample in range(m):
-            u = inputs.u[np.uintp(at + sample)]
-            row = node.first_row + inputs.piece[np.uintp(at + sample)] * node.row + lane
+            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
+            row = first_row + inputs.piece[item] * length + lane
             values = load(tables.a, row + (w - 1) * lanes)
             for q in range(w - 2, -1, -1):
                 values = values * u + load(tables.a, row + q * lanes)
-            target = sample * stride + node.first_target + lane
-            store(load(outputs, target) + (b * inputs.base[np.uintp(at + sample)] + values), outputs, target)
+            target = sample * stride + first_target + lane
+            store(load(outputs, target) + (b * inputs.base[item] + values), outputs, target)
 
 
 @compiled
-def add_derivatives(layer, net, m, stride, inputs, at, step, delta, derivatives):
-    """Add what m samples contribute to the derivatives by the a and b of a layer's edges.
+def add_derivatives(node, net, m, stride, inputs, at, delta, derivatives):
+    """Add what m samples contribute to the derivatives by the a and b of the edges that leave a node.
 
-    The first node's inputs are at `at`, the next one's `step` behind. The loop goes from node to node, so that a sum is
-    not waited for by the next one.
+    Those by a are two sums, of every other sample, because one sample often meets the same piece as the one before, and
+    would have to wait for its sum.
     """
-    w = len(net.w)
-    for sample in range(m):
-        item = np.uintp(at + sample)
-        for index in range(layer.first_node, layer.first_node + layer.width):
-            node = net.nodes[index]
-            u, piece, base = np.float64(inputs.u[item]), inputs.piece[item], np.float64(inputs.base[item])
-            item += np.uintp(step)
-            row, target = node.first_row + piece * node.row, sample * stride + node.first_target
-            if node.lanes == 1:
-                weight = np.float64(delta[np.uintp(target)])
-                derivatives.b[np.uintp(node.first_base)] += weight * base
-                store(load(derivatives.a, row) + powers(u) * weight, derivatives.a, row)
-                continue
-            for lane in range(0, node.lanes, LANES):
-                weights = wide(load(delta, target + lane))
-                at_b = node.first_base + lane
-                store(load(derivatives.b, at_b) + weights * base, derivatives.b, at_b)
-                for q in range(w):
-                    at_q = row + q * node.lanes + lane
-                    store(load(derivatives.a, at_q) + weights, derivatives.a, at_q)
-                    weights = weights * u
+    half = len(derivatives.a) // 2
+    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
+    if lanes == 1:
+        d_b = derivatives.b[node.first_base]
+        for sample in range(m):
+            item, weight = np.uintp(at + sample), np.float64(delta[np.uintp(sample * stride + first_target)])
+            row = first_row + inputs.piece[item] * length + (sample & 1) * half
+            d_b += weight * inputs.base[item]
+            store(load(derivatives.a, row) + powers(np.float64(inputs.u[item])) * weight, derivatives.a, row)
+        derivatives.b[node.first_base] = d_b
+        return
+    for lane in range(0, lanes, LANES):
+        d_b = load(derivatives.b, node.first_base + lane)
+        for sample in range(m):
+            u, item = np.float64(inputs.u[np.uintp(at + sample)]), np.uintp(at + sample)
+            row = first_row + inputs.piece[item] * length + lane + (sample & 1) * half
+            weights = wide(load(delta, sample * stride + first_target + lane))
+            d_b = d_b + weights * inputs.base[item]
+            for q in range(w):
+                store(load(derivatives.a, row + q * lanes) + weights, derivatives.a, row + q * lanes)
+                weights = weights * u
+        store(d_b, derivatives.b, node.first_base + lane)
 
 
 class Block(NamedTuple):
@@ -410,29 +413,37 @@ def forward(start, m, x, net, tables, poison, first, block):
 
 
 @compiled
-def pull_back(layer, net, m, stride, delta, tables, block):
+def pull_back(node, net, m, stride, inputs, at, delta, tables, delta_in, stride_in):
+    """Fill δ at m values of a node, in delta_in[0], [stride_in], …, from δ at the outputs of its layer."""
+    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
+    first_base = node.first_base
+    for sample in range(m):
+        u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
+        row, target = first_row + inputs.piece[item] * length, sample * stride + first_target
+        slope = delta[0] * 0
+        if lanes == 1:
+            slope = (w - 1) * tables.a[np.uintp(row + w - 1)]
+            for q in range(w - 2, 0, -1):
+                slope = slope * u + q * tables.a[np.uintp(row + q)]
+            slope = slope * inputs.density[item] + tables.b[first_base] * inputs.base_slope[item]
+            slope *= delta[np.uintp(target)]
+        else:
+            for lane in range(0, lanes, LANES):
+                slopes = load(tables.a, row + lane + (w - 1) * lanes) * (w - 1)
+                for q in range(w - 2, 0, -1):
+                    slopes = slopes * u + load(tables.a, row + lane + q * lanes) * q
+                base = load(tables.b, first_base + lane) * inputs.base_slope[item]
+                slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane))
+        delta_in[np.uintp(sample * stride_in)] = slope
+
+
+@compiled
+def pull_layer_back(layer, net, m, stride, delta, tables, block):
     """Fill δ at the nodes of a layer, of m samples of a block, from δ at the outputs of the layer."""
-    w, inputs = len(net.w), block.inputs
     for index in range(layer.width):
         node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
-        for sample in range(m):
-            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row, target = node.first_row + inputs.piece[item] * node.row, sample * stride + node.first_target
-            slope = delta[0] * 0
-            if node.lanes == 1:
-                slope = (w - 1) * tables.a[np.uintp(row + w - 1)]
-                for q in range(w - 2, 0, -1):
-                    slope = slope * u + q * tables.a[np.uintp(row + q)]
-                slope = slope * inputs.density[item] + tables.b[node.first_base] * inputs.base_slope[item]
-                slope *= delta[np.uintp(target)]
-            else:
-                for lane in range(row, row + node.lanes, LANES):
-                    slopes = load(tables.a, lane + (w - 1) * node.lanes) * (w - 1)
-                    for q in range(w - 2, 0, -1):
-                        slopes = slopes * u + load(tables.a, lane + q * node.lanes) * q
-                    base = load(tables.b, node.first_base + lane - row) * inputs.base_slope[item]
-                    slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane - row))
-            block.delta[np.uintp(layer.at + index + sample * layer.stride)] = slope
+        delta_in = block.delta[layer.at + index :]
+        pull_back(node, net, m, stride, block.inputs, at, delta, tables, delta_in, layer.stride)
 
 
 @compiled
@@ -470,13 +481,16 @@ def evaluate(task, start, stop, x, y, net, tables, poison, first, values, deriva
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
             delta = block.delta[following.at :]
-            if number == 0 and len(first.piece) > LANES:
-                add_derivatives(layer, net, m, following.stride, first, block_start, n, delta, derivatives)
-                continue
-            at = layer.first_node * BLOCK
-            add_derivatives(layer, net, m, following.stride, block.inputs, at, BLOCK, delta, derivatives)
+            for index in range(layer.first_node, layer.first_node + layer.width):
+                node = net.nodes[index]
+                if number == 0 and len(first.piece) > LANES:
+                    at = index * n + block_start
+                    add_derivatives(node, net, m, following.stride, first, at, delta, derivatives)
+                else:
+                    at = index * BLOCK
+                    add_derivatives(node, net, m, following.stride, block.inputs, at, delta, derivatives)
             if number > 0:
-                pull_back(layer, net, m, following.stride, delta, tables, block)
+                pull_layer_back(layer, net, m, following.stride, delta, tables, block)
     return loss
 
 

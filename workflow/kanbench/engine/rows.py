@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine.kernels import BLOCK, Floats, Integers, compiled, forward, new_block, pull_back
+from kanbench.engine.kernels import BLOCK, Floats, Integers, compiled, forward, new_block, pull_layer_back
 from kanbench.engine.simd import LANES, load, store, total, wide
 
 
@@ -103,7 +103,7 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, 
                     window = fill_run(index, piece, u, base, node_delta, net, scales, places, row)
                     windows[before + sample, index] = window
             if number > 0:
-                pull_back(layer, net, m, following.stride, delta, tables, block)
+                pull_layer_back(layer, net, m, following.stride, delta, tables, block)
 
 
 @compiled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +18,9 @@ Floats = NDArray[np.float64]
 class Row(NamedTuple):
     """The pieces between the knots t of a node, shape (K + 1,), numbered from `first_piece`."""
 
-    buckets: NDArray[np.int32]  # (buckets + 1,): the last piece that begins in an earlier bucket
+    buckets: NDArray[np.int32]  # (buckets,): the last piece that begins in an earlier bucket
     density: float  # buckets per length
-    halvings: int
+    steps: int
     window: NDArray[np.int32]  # (K,): the first basis function
     polynomials: Floats  # (K, W, LANES): the coefficient of u^q of the basis function window + r, 0 for q ≥ W
 
@@ -35,7 +34,7 @@ def tabulate_row(t: Floats, k: int, window: int, first_piece: int) -> Row:
     length = t[-1] - t[0]
     density = n_buckets / length if length > 0 and np.isfinite(length) else 0.0
     buckets, most = fill_buckets(t, first_piece, density, n_buckets)
-    return Row(buckets, density, math.ceil(math.log2(most + 1)), first, polynomials)
+    return Row(buckets, density, most, first, polynomials)
 
 
 @compiled
@@ -80,12 +79,12 @@ def fill_polynomials(t, k, polynomials, window, row_length):
 
 
 def fill_buckets(t: Floats, first_piece: int, density: float, n_buckets: int) -> tuple[NDArray[np.int32], int]:
-    """The last piece that begins before each bucket and in the last one, and the most that begin in one bucket.
+    """The last piece that begins before each bucket, and the most that begin in one bucket.
 
     The pieces begin at knots `t`, all but the last. Knots are rounded to buckets as `kernels.bucket_of` rounds.
     """
     position = np.nan_to_num((t[:-1] - t[0]) * density)
     counts = np.bincount(np.rint(position.clip(0, n_buckets - 1)).astype(int), minlength=n_buckets)
-    buckets = first_piece - 1 + np.cumsum([0, *counts])
+    buckets = first_piece - 1 + np.cumsum(counts) - counts
     buckets[0] = first_piece  # x is never less than the first knot
     return buckets.astype(np.int32), counts.max()
