@@ -20,9 +20,14 @@ import yaml
 from kan import KAN
 from kan.KANLayer import KANLayer
 from kan.spline import curve2coef
+from kan.Symbolic_KANLayer import Symbolic_KANLayer
+from kan.utils import SYMBOLIC_LIB
 from torch import Tensor
 
-INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
+from kanbench.errors import InputError
+from kanbench.model_config import INTERVALS, coef_shapes, read_model_config
+from kanbench.reading import clear_errors, read_tensors
+
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
 
@@ -79,11 +84,11 @@ def blank_model(
     return _construct(_no_fit, width, grid, k, 0, dtype, device)
 
 
-def _construct(fit: Callable, width, grid, k, seed, dtype, device) -> KAN:
+def _construct(fit: Callable, width, grid, k, seed, dtype, device, **more) -> KAN:
     """pykan's model, with `fit` in place of its `curve2coef`."""
     fitted = mock.patch("kan.KANLayer.curve2coef", fit)
     with global_random_state_kept(), default_dtype(torch.float32), fitted:
-        model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False)
+        model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False, **more)
     return quiet(model.type(dtype).to(device))  # pykan's `to` takes a device only
 
 
@@ -224,11 +229,53 @@ def _note_intervals(model: KAN, path: str) -> None:
             yaml.safe_dump({INTERVALS: rows}, config)
 
 
-def load_checkpoint(base: str, dtype: torch.dtype | None = None) -> KAN:
-    """Read a checkpoint in the precision it was stored with (`KAN.loadckpt` converts to torch's default dtype)."""
-    if dtype is None:
-        dtype = torch.load(f"{base}_state", weights_only=True)["act_fun.0.coef"].dtype
-    with global_random_state_kept(), default_dtype(dtype):
-        model = quiet(KAN.loadckpt(str(base)))
-    rows = yaml.safe_load(Path(f"{base}_config.yml").read_text()).get(INTERVALS)
-    return model if rows is None else with_intervals(model, rows)
+def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted: bool = False) -> KAN:
+    """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
+
+    pykan's own loader leaves the choice of what a pickle may do to torch's defaults and takes the device and the sizes
+    from the configuration as they are. Here the tensors are read as tensors only, and the model that the configuration
+    describes is built only if it has their shapes.
+
+    Parameters
+    ----------
+    base : path
+        `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
+    dtype : torch.dtype, optional
+    trusted : bool
+        See `kanbench.reading.read_tensors`.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged or refused, or they do not belong together.
+    """
+    config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
+    coef = [tuple(getattr(state.get(f"act_fun.{i}.coef"), "shape", ())) for i in range(len(config["width"]) - 1)]
+    if coef != coef_shapes(config):  # before memory is taken for what a configuration claims
+        raise InputError(
+            f"{base}_state: found coefficients of shapes {str(coef)[:100]}; allowed: {coef_shapes(config)}, as the "
+            "configuration beside it says"
+        )
+    passed_on = ("mult_arity", "affine_trainable", "grid_eps", "grid_range", "sp_trainable", "sb_trainable")
+    more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"]}
+    dtype = dtype or state["act_fun.0.coef"].dtype
+    model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
+    with clear_errors(f"{base}_state"):
+        model.load_state_dict(state)
+    with clear_errors(f"{base}_config.yml"):
+        for index, layer in enumerate(model.symbolic_fun):
+            _name_functions(layer, config[f"symbolic.funs_name.{index}"])
+    if Path(f"{base}_cache_data").exists():
+        model.cache_data = read_tensors(f"{base}_cache_data", trusted)
+    quiet(model)
+    return with_intervals(model, config[INTERVALS]) if INTERVALS in config else model
+
+
+def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
+    """Give the edges of a symbolic layer the functions of pykan's library that have these names."""
+    for j, row in enumerate(names):
+        for i, name in enumerate(row):
+            if name not in SYMBOLIC_LIB:
+                raise InputError(f"symbolic function: found {name[:100]!r}; allowed: those of pykan's library")
+            layer.funs_name[j][i] = name
+            layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]
