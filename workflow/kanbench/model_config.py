@@ -88,11 +88,16 @@ def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
 
 def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:
     names = config.get(key)
-    if not _lists(names, 2, lambda v: type(v) is str) or [len(row) for row in names] != [columns] * rows:
+    fits = _lists(names, 2, lambda v: type(v) is str) and len(names) == rows and all(len(r) == columns for r in names)
+    if not fits:
         raise InputError(f"{path}: {key}: allowed: {rows} lists of {columns} names")
 
 
 def _check_intervals(path: str | Path, config: Config) -> None:
     counts, shapes = config[INTERVALS], coef_shapes(config)
-    if not _lists(counts, 2) or [len(row) for row in counts] != [inputs for inputs, _, _ in shapes]:
-        raise InputError(f"{path}: {INTERVALS}: allowed: a whole number for every node that has outgoing edges")
+    fits = _lists(counts, 2) and [len(row) for row in counts] == [inputs for inputs, _, _ in shapes]
+    grid = config["grid"] if type(config["grid"]) is list else [config["grid"]] * len(shapes)
+    if not fits or any(count > most for row, most in zip(counts, grid, strict=True) for count in row):
+        raise InputError(
+            f"{path}: {INTERVALS}: allowed: a whole number up to the grid for every node with outgoing edges"
+        )

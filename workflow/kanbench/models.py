@@ -262,9 +262,14 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
     model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
     with clear_errors(f"{base}_state"):
         model.load_state_dict(state)
-    with clear_errors(f"{base}_config.yml"):
-        for index, layer in enumerate(model.symbolic_fun):
-            _name_functions(layer, config[f"symbolic.funs_name.{index}"])
+    for index, layer in enumerate(model.symbolic_fun):
+        key = f"symbolic.funs_name.{index}"
+        unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
+        if unknown:
+            raise InputError(
+                f"{base}_config.yml: {key}: found {min(unknown)[:100]!r}; allowed: {', '.join(SYMBOLIC_LIB)}"
+            )
+        _name_functions(layer, config[key])
     if Path(f"{base}_cache_data").exists():
         model.cache_data = read_tensors(f"{base}_cache_data", trusted)
     quiet(model)
@@ -275,7 +280,5 @@ def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
     """Give the edges of a symbolic layer the functions of pykan's library that have these names."""
     for j, row in enumerate(names):
         for i, name in enumerate(row):
-            if name not in SYMBOLIC_LIB:
-                raise InputError(f"symbolic function: found {name[:100]!r}; allowed: those of pykan's library")
             layer.funs_name[j][i] = name
             layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]

@@ -17,7 +17,7 @@ import yaml
 
 from kanbench.errors import InputError
 
-MAX_TEXT = 1 << 24  # bytes of JSON or YAML: 16 MiB
+MAX_TEXT = 1 << 22  # bytes of JSON or YAML: 4 MiB
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
 TRUST = "with trusted=True, which may run code of the file's author, other files are read"
 
