@@ -15,6 +15,8 @@ from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, SECTIONS, Run, 
 from kanbench.storage.attrs import ESSENTIAL
 from kanbench.storage.frames import write_frame
 from kanbench.storage.metadata import Metadata, write_metadata
+from kanbench.storage.runs import files_by_run
+from kanbench.storage.staging import staged
 
 
 def save_run(
@@ -28,7 +30,7 @@ def save_run(
     overwrite: bool = False,
     **metadata: Any,
 ) -> str:
-    """Save frames, checkpoints and their metadata as one run.
+    """Save frames, checkpoints and their metadata as one run: all of its files, or none.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def save_run(
     results_dir : path
         The folder that holds `sec1_results` and so on.
     overwrite : bool
-        Whether a run that is there already may be replaced.
+        Whether a run that is there already may be replaced, as a whole.
     **metadata
         What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is refused
         with a warning.
@@ -79,16 +81,21 @@ def save_run(
         if model.cache_data is None:
             raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
 
-    for name, frame in results.items():
-        saved = frame.copy()
-        model_type = name if name in model_types else model_types[0]
-        saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
-        for suffix in FRAME_FORMATS:
-            write_frame(saved, run.frame(name, suffix))
-    for model_type, dataset_idx, name, model in weights:
-        _write_model(run.checkpoint(model_type, dataset_idx, name), model)
-    if checkpoints is not None:
-        write_metadata(checkpoint_metadata, run.checkpoint_metadata())
+    with staged(run) as new:
+        for name, frame in results.items():
+            saved = frame.copy()
+            model_type = name if name in model_types else model_types[0]
+            saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
+            for suffix in FRAME_FORMATS:
+                write_frame(saved, new.frame(name, suffix))
+        for model_type, dataset_idx, name, model in weights:
+            _write_model(new.checkpoint(model_type, dataset_idx, name), model)
+        if checkpoints is not None:
+            write_metadata(checkpoint_metadata, new.checkpoint_metadata())
+        written = {path.name for path in Path(new.folder).iterdir()}
+    for file in files_by_run(results_dir).get(run, []):  # of the run that was there before
+        if file.path.name not in written:
+            file.path.unlink()
     return timestamp
 
 
