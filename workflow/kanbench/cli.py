@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 from tqdm import tqdm
 
-from kanbench import __version__, naming
+from kanbench import __version__, cli_results, naming
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
@@ -102,12 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
     sweep.set_defaults(run=_sweep)
 
-    summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
-    summary.add_argument("section", choices=naming.SECTIONS)
-    summary.add_argument("--timestamp", help="default: the latest run")
-    summary.add_argument("--epochs", type=int)
-    summary.add_argument("--results-dir", default=naming.RESULTS)
-    summary.set_defaults(run=_summary)
+    cli_results.add_commands(commands)
     return parser
 
 
@@ -313,20 +308,3 @@ def _sweep(arguments: argparse.Namespace) -> None:
     print(f"{arguments.model_type}: test loss at the threshold / variance of the target,")
     print(f"geometric mean over the seeds {arguments.seeds}, by {arguments.key}")
     print(table(rows, arguments.key).to_string(float_format="{:.3g}".format))
-
-
-def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.analysis import merge_summary, summary
-    from kanbench.storage.runs import find_run, load_checkpoint_metadata, load_run
-
-    run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    where = {"epochs": run.epochs, "results_dir": run.results}
-    results, _ = load_run(run.section, run.timestamp, **where)
-    if run.section == "section2_3":
-        if "summary" not in results:
-            raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
-        table = merge_summary(results["summary"])
-    else:
-        table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
-    print(run.name)
-    print(table.to_string(float_format="{:.3g}".format))

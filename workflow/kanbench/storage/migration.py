@@ -13,7 +13,7 @@ from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run
 from kanbench.reading import read_bytes
 from kanbench.storage.frames import read_frame, write_frame
 from kanbench.storage.metadata import read_metadata, write_metadata
-from kanbench.storage.runs import files_by_run, load_run
+from kanbench.storage.runs import files_by_run, load_files
 from kanbench.storage.staging import staged
 from kanbench.stored_names import StoredFile
 
@@ -48,14 +48,15 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
         A file cannot be read or written, is in the way, or does not come back as it was.
     """
     files = files_by_run(run.results)[run]
-    which = {"epochs": run.epochs, "results_dir": run.results, "trusted": trusted}
-    results, meta = load_run(run.section, run.timestamp, **which)
+    results, meta = load_files(run, files, trusted)
     if meta.get("epochs") is None and run.section not in EPOCHLESS:
         raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
     target = dataclasses.replace(run, epochs=meta.get("epochs"))
     plans = _plans(target, files, results, trusted)
     _check_not_in_the_way(target, plans, files)
     json = [file.path for file in files if file.kind == "meta"]
+    if delete_json:
+        _check_not_shared(run, json)
     done = [f"write {Path(target.folder) / name}" for name in plans]
     done += [f"delete {path}" for path in json if delete_json]
     if dry_run or not done:
@@ -80,7 +81,7 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     for file in files:
         if file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
-            if path != file.path:
+            if path != file.path or b"numpy" in read_bytes(file.path):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
@@ -91,12 +92,19 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
 
 
 def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
-    """A file that has the name already must be one of the run's own frames."""
-    own = {file.path.name for file in files if file.kind == "frame"}
+    """A file that has the name already must be one of the run's own frames, or its metadata."""
+    own = {file.path.name for file in files if file.kind in ("frame", "metadata")}
     for name in plans:
         path = Path(target.folder) / name
         if path.exists() and name not in own:
             raise InputError(f"{path}: is in the way; allowed: a folder without it")
+
+
+def _check_not_shared(run: Run, json: list[Path]) -> None:
+    for other, files in files_by_run(run.results).items():
+        shared = [file.path for file in files if file.path in json]
+        if other != run and shared:
+            raise InputError(f"{shared[0]}: {other.name} has it too; allowed: to migrate both, and then delete it")
 
 
 def _same_frame(frame: pd.DataFrame, other: pd.DataFrame) -> bool:

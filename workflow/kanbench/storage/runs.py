@@ -75,7 +75,9 @@ def find_run(
     InputError
         There is none, or the timestamp has runs with different epochs.
     """
-    runs = list_runs(section, results_dir)
+    section_of(section)
+    files = files_by_run(results_dir)
+    runs = [run for run in files if run.section == section]
     fitting = [run for run in runs if timestamp in (None, run.timestamp)]
     if epochs is not None and fitting:
         fitting = _with_epochs(fitting, epochs)
@@ -84,9 +86,9 @@ def find_run(
         wanted = f"{section}_{timestamp or '*'}" + ("" if section in EPOCHLESS else f"_e{epochs or '*'}")
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
-    same_time = [run for run in same_time if run.epochs is not None] or same_time
+    present = [r for r in same_time if r.epochs is not None and any(file.kind == "frame" for file in files[r])]
+    same_time = present or same_time
     if len(same_time) > 1 and timestamp is None:
-        files = files_by_run(results_dir)
         return max(same_time, key=lambda run: max(file.path.stat().st_mtime_ns for file in files[run]))
     if len({run.epochs for run in same_time}) > 1:
         counts = ", ".join(str(run.epochs) for run in same_time)
@@ -110,7 +112,7 @@ def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
 def _stored_epochs(run: Run) -> int | None:
     """The epochs of a run whose names do not tell."""
     files = files_by_run(run.results)[run]
-    return _load(run, files, trusted=False)[1].get("epochs") if any(file.kind == "frame" for file in files) else None
+    return load_files(run, files)[1].get("epochs") if any(file.kind == "frame" for file in files) else None
 
 
 def load_run(
@@ -161,11 +163,12 @@ def load_run(
     """
     run = find_run(section, timestamp, epochs, results_dir)
     files = files_by_run(results_dir)[run]
-    results, meta = _load(run, files, trusted)
+    results, meta = load_files(run, files, trusted)
     return (results, meta, _load_models(run, files, trusted)) if load_models else (results, meta)
 
 
-def _load(run: Run, files: list[StoredFile], trusted: bool) -> tuple[Frames, dict[str, Any]]:
+def load_files(run: Run, files: list[StoredFile], trusted: bool = False) -> tuple[Frames, dict[str, Any]]:
+    """The frames and the meta of a run, whose files `files_by_run` found; see `load_run`."""
     paths: dict[str, Path] = {}
     for suffix in FRAME_FORMATS:
         for file in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,7 @@ def save_run(
         raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
-    frames, model_types = SECTIONS[section].frames, SECTIONS[section].model_types
-    for word, names, allowed in (
-        ("frame", results, frames),
-        ("model type", [*(checkpoints or {}), *(models or {})], model_types),
-    ):
-        for name in names:
-            if name not in allowed:
-                raise InputError(f"save_run: found {word} {name!r}; allowed in {section}: {', '.join(allowed)}")
+    _check_names(section, results, [*(checkpoints or {}), *(models or {})])
     checkpoint_metadata, weights = _separated(checkpoints or {})
     weights += [(m, i, "final", model) for m, per_dataset in (models or {}).items() for i, model in per_dataset.items()]
     for model_type, dataset_idx, _, model in weights:
@@ -84,7 +78,7 @@ def save_run(
     with staged(run) as new:
         for name, frame in results.items():
             saved = frame.copy()
-            model_type = name if name in model_types else model_types[0]
+            model_type = name if name in SECTIONS[section].model_types else SECTIONS[section].model_types[0]
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
             for suffix in FRAME_FORMATS:
                 write_frame(saved, new.frame(name, suffix))
@@ -97,6 +91,16 @@ def save_run(
         if file.path.name not in written:
             file.path.unlink()
     return timestamp
+
+
+def _check_names(section: str, results: Iterable[str], trained: Iterable[str]) -> None:
+    for word, names, allowed in (
+        ("frame", results, SECTIONS[section].frames),
+        ("model type", trained, SECTIONS[section].model_types),
+    ):
+        for name in names:
+            if name not in allowed:
+                raise InputError(f"save_run: found {word} {name!r}; allowed in {section}: {', '.join(allowed)}")
 
 
 def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
