@@ -435,6 +435,7 @@ DAMAGED = {
     "meta.json that is huge": ("meta.json", b" " * ((1 << 22) + 1)),
     "metadata.pkl that is a list": ("metadata.pkl", pickle.dumps([1])),
     "metadata.pkl that is flat": ("metadata.pkl", pickle.dumps({"adam": {0: 7}})),
+    "metadata.pkl without metrics": ("metadata.pkl", pickle.dumps({"adam": {0: {"final": 7}}})),
     "metadata.pkl with a model": ("metadata.pkl", pickle.dumps({"a": {0: {"f": {"model": torch.nn.Linear(1, 1)}}}})),
     "metadata.pkl with an array": ("metadata.pkl", pickle.dumps({"a": {0: {"f": {"w": np.zeros(3)}}}})),
 }

@@ -302,6 +302,45 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path):
     assert len(kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[0]["adam"]) == 1
 
 
+def test_a_run_that_replaces_another_leaves_nothing_of_it(tmp_path):
+    arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
+    checkpoints, _ = checkpoints_with_models()
+    kanbench.save_run({m: frame_of(m) for m in TRAININGS}, "section2_1", checkpoints=checkpoints, **arguments)
+    kanbench.save_run({"lm": frame_of("lm")}, "section2_1", overwrite=True, **arguments)
+    run = Run("section2_1", STAMP, 2, str(tmp_path))
+    assert sorted(map(str, Path(run.folder).iterdir())) == [run.frame("lm", "parquet"), run.frame("lm")]
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_the_run_as_it_was(tmp_path, monkeypatch):
+    arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
+    kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    checkpoints, _ = checkpoints_with_models()
+    saved, save = [], torch.save
+
+    def full_after_three(content, path):
+        if len(saved) == 3:
+            raise OSError(28, "No space left on device")
+        saved.append(path)
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", full_after_three)
+    with pytest.raises(InputError, match="No space left on device") as error:
+        kanbench.save_run(
+            {m: frame_of(m) for m in TRAININGS}, "section2_1", checkpoints=checkpoints, overwrite=True, **arguments
+        )
+    assert "\n" not in str(error.value)
+    assert len(saved) == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["sec1_results"]
+
+
+def test_a_results_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written"):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=2, results_dir=tmp_path / "results")
+
+
 def test_runs_are_found(tmp_path):
     for timestamp, epochs in [("20260102_000000", 2), ("20260101_000000", 2), ("20260102_000000", 3)]:
         kanbench.save_run(

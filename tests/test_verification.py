@@ -145,6 +145,10 @@ def a_column_is_missing(copy):
     copy.frame(lambda frame: frame.drop(columns="dense_mse"))
 
 
+def a_column_of_text(copy):
+    copy.frame(lambda frame: frame.assign(epoch=frame["epoch"].astype(str)))
+
+
 def a_dataset_has_another_name(copy):
     copy.frame(lambda frame: frame.assign(dataset_name=frame["dataset_name"].replace("poisson_2d_sin", "sin")))
 
@@ -234,6 +238,7 @@ FAULTS = {  # what is planted → what is said of which file
     an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
     time_goes_back: r"adam\.pkl: dataset 0: time falls",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
+    a_column_of_text: r"adam\.pkl: epoch: allowed: int64",
     a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
     another_model_types_rows: r"adam\.pkl: optimizer: found lm",
     a_loss_in_the_metadata_is_another: r"lm_1_final_state: dense_mse is .*, recorded is",

@@ -56,7 +56,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     with clear_errors(path), refusals(path):
         metadata = pickle.loads(content) if trusted else metadata_of_pickle(content)
     levels = [metadata]
-    for _ in range(3):
+    for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):
             raise InputError(f"{path}: allowed: {{model type: {{dataset: {{checkpoint: {{metric: value}}}}}}}}")
         levels = [below for level in levels for below in level.values()]

@@ -53,8 +53,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     for path in run.deliverables(len(datasets)):
         if not Path(path).exists():
             findings.fault(path, "missing")
-    for name, frame in frames.items():
-        check_frame(run, name, frame, findings)
+    frames = {name: frame for name, frame in frames.items() if check_frame(run, name, frame, findings)}
     check_frames_of_run(run, frames, findings)
     if metadata is not None:
         check_metadata(run, metadata, frames, datasets, findings)

@@ -15,6 +15,7 @@ from kanbench.storage.merge_frames import EXPERT_COLUMNS
 from kanbench.verification.findings import Findings
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
+DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | {"dataset_name": "object", "selected": "bool"}
 OF_EXPERTS = ("dataset_idx", "dataset_name", *EXPERT_COLUMNS)
 MERGE_COLUMNS = {
     "summary": ("dataset_idx", "dataset_name", "n_experts_trained", "n_experts_selected", "merged_dense_mse"),
@@ -24,15 +25,19 @@ MERGE_COLUMNS = {
 }
 
 
-def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> None:
-    """Check one frame by itself."""
+def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
+    """Check one frame by itself; return whether it has the columns that others are compared with."""
     path, section = run.frame(name), SECTIONS[run.section]
     _check_attrs(run, name, frame.attrs, findings)
     columns = MERGE_COLUMNS.get(name) or (*COLUMNS, *MORE_COLUMNS.get(run.section, ()), section.label)
     missing = [column for column in columns if column not in frame]
     if missing:
         findings.fault(path, f"no columns {', '.join(missing)}")
-        return
+        return False
+    others = [column for column in frame if frame[column].dtype != DTYPES.get(column, frame[column].dtype)]
+    if others:
+        findings.fault(path, f"{', '.join(others)}: allowed: {', '.join(DTYPES[column] for column in others)}")
+        return False
     numbers = frame.select_dtypes("number")
     if not np.isfinite(numbers.to_numpy(dtype=float)).all():
         findings.fault(path, "found numbers that are not finite")
@@ -44,6 +49,7 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
         model_type = name if name in section.model_types else section.model_types[0]
         if len(frame) and set(frame[section.label]) != {model_type}:
             findings.fault(path, f"{section.label}: found {', '.join(map(str, frame[section.label].unique()))}")
+    return True
 
 
 def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings) -> None:

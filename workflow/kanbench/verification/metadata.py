@@ -21,7 +21,7 @@ def check_metadata(run: Run, metadata: Metadata, frames: Frames, datasets: list[
     for model_type in {*metadata, *section.model_types}:
         if model_type not in section.model_types:
             findings.fault(path, f"found model type {model_type!r}; allowed: {', '.join(section.model_types)}")
-        elif sorted(metadata.get(model_type, {})) != datasets:
+        elif set(metadata.get(model_type, {})) != set(datasets):
             there = ", ".join(map(str, metadata.get(model_type, {}))) or "none"
             findings.fault(path, f"{model_type}: found datasets {there}; allowed: {', '.join(map(str, datasets))}")
     count = 0

@@ -101,8 +101,8 @@ def _settings(
     recorded = ((frame.attrs.get("provenance") if frame is not None else None) or {}).get("config_digest")
     path = run.handover(run.training(model_type, dataset_idx))
     if Path(path).exists():
-        settings = read_handover(path)["settings"]
-        if _digest(settings) == recorded:
+        settings = read_handover(path).get("settings")
+        if isinstance(settings, dict) and _digest(settings) == recorded:
             return settings
         findings.fault(path, "its settings are not those that the frame was made with")
     if config is not None:
