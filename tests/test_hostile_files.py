@@ -1,5 +1,6 @@
 """Files that run code when they are read carelessly, and damaged ones: each ends in one line, and nothing runs."""
 
+import contextlib
 import copyreg
 import io
 import json
@@ -482,6 +483,28 @@ def test_parquet_of_endless_rows_is_refused(tmp_path):
     pd.DataFrame({"a": np.zeros(10_000_001, np.int8)}).to_parquet(path)
     assert path.stat().st_size < 1 << 20
     assert "found 10000001 rows" in refused(read_frame, path)
+
+
+def test_parquet_with_text_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "frame.parquet"
+    FRAME.to_parquet(path, compression=None)
+    content = path.read_bytes()
+    assert content.count(b"poly") > 0
+    path.write_bytes(content.replace(b"poly", b"p\xffly"))
+    refused(read_frame, path)
+
+
+def test_extension_types_of_parquet_run_nothing(tmp_path):
+    """pyarrow 0.14 to 14 unpickled these (CVE-2023-47248)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    program = b"\x80\x04" + CALLS["GLOBAL and REDUCE"] + b"."
+    about = {"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": program}
+    table = pa.table({"a": [1, 2]}, schema=pa.schema([pa.field("a", pa.int64(), metadata=about)]))
+    pq.write_table(table, tmp_path / "frame.parquet")
+    with contextlib.suppress(InputError):
+        read_frame(tmp_path / "frame.parquet")
 
 
 def test_attrs_in_parquet_that_are_no_mapping(tmp_path):

@@ -157,8 +157,8 @@ def _merge(arguments: argparse.Namespace) -> None:
         base = arguments.experts[position].with_suffix("")
         try:
             return load_checkpoint(base)
-        except OSError as error:
-            raise InputError(f"{base}: cannot be read ({error.strerror}); train this expert again") from error
+        except InputError as error:
+            raise InputError(f"{error}; train this expert again") from error
 
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
         training, merging = train_merged(settings, experts, load, report)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.model_config import coef_shapes, read_model_config
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
 from kanbench.reading import read_json, read_tensors
@@ -59,11 +59,16 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
         table = runs_table(path)
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
     if path.exists():
-        return "\n".join(_of_file(path, trusted))
+        return "\n".join(map(_shown, _of_file(path, trusted)))
     runs = [(run, files) for run, files in files_by_run(path.parent).items() if run.name == path.name]
     if not runs:
         raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
-    return "\n".join(_of_run(*runs[0], trusted))
+    return "\n".join(map(_shown, _of_run(*runs[0], trusted)))
+
+
+def _shown(line: str) -> str:
+    """A line with its indentation, and nothing that a terminal would take for a command."""
+    return line[: len(line) - len(line.lstrip(" "))] + one_line(line)
 
 
 def _of_file(path: Path, trusted: bool) -> Iterator[str]:

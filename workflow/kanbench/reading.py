@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 
 MAX_TEXT = 1 << 22  # bytes of JSON or YAML: 4 MiB
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
@@ -37,7 +37,7 @@ def clear_errors(path: str | Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # parsers of damaged files raise nearly anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)[:200] or type(error).__name__
         raise InputError(f"{path}: cannot be read ({reason})") from error
 
 

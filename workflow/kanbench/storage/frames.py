@@ -142,7 +142,8 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     frame = _read_parquet(path) if str(path).endswith(".parquet") else _read_pickled(path, trusted)
     if not all(isinstance(column, str) for column in frame.columns):
         raise InputError(f"{path}: found columns {str(list(frame.columns))[:200]}; allowed: names")
-    return portable(frame)
+    with clear_errors(path):  # text in parquet that is not utf-8 is found here
+        return portable(frame)
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.reading import TRUST
 
 MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every piece of text
@@ -83,7 +83,7 @@ def refusals(path: str | Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise InputError(f"{path}: refused: {' '.join(str(error).split())}; {TRUST}") from None
+        raise InputError(f"{path}: refused: {one_line(error)}; {TRUST}") from None
 
 
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:

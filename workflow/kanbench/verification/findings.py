@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
     def fault(self, path: str | Path, what: str) -> None:
-        line = f"{path}: {' '.join(what.split())}"
+        line = f"{path}: {one_line(what)}"
         if line not in self.faults:
             self.faults.append(line)
 
