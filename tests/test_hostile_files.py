@@ -632,6 +632,27 @@ def test_damaged_checkpoints_end_in_one_line(part, tmp_path, checkpoint):
             load_checkpoint(tmp_path / "model")
 
 
+STATES = {
+    "a tensor": torch.zeros(3),
+    "a list": [torch.zeros(3)],
+    "nothing": None,
+    "numbers": {"act_fun.0.coef": 1.0, "act_fun.1.coef": 2.0},
+    "whole numbers": {"act_fun.0.coef": torch.zeros(2, 2, 6).int(), "act_fun.1.coef": torch.zeros(2, 1, 6).int()},
+    "some of the tensors": {"act_fun.0.coef": torch.zeros(2, 2, 6), "act_fun.1.coef": torch.zeros(2, 1, 6)},
+    "a type": torch.float64,
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_states_of_something_else_are_refused(case, tmp_path, checkpoint):
+    for name, content in checkpoint.items():
+        (tmp_path / f"model_{name}").write_bytes(content)
+    torch.save(STATES[case], tmp_path / "model_state")
+    with pytest.raises(InputError, match="model_state: ") as error:
+        load_checkpoint(tmp_path / "model")
+    assert "\n" not in str(error.value)
+
+
 def test_checkpoints_are_read_without_pykans_loader(tmp_path, checkpoint, monkeypatch):
     from kan import KAN
 

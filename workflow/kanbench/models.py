@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -250,15 +251,10 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         A file is missing, damaged or refused, or they do not belong together.
     """
     config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
-    coef = [tuple(getattr(state.get(f"act_fun.{i}.coef"), "shape", ())) for i in range(len(config["width"]) - 1)]
-    if coef != coef_shapes(config):  # before memory is taken for what a configuration claims
-        raise InputError(
-            f"{base}_state: found coefficients of shapes {str(coef)[:100]}; allowed: {coef_shapes(config)}, as the "
-            "configuration beside it says"
-        )
+    _check_state(base, config, state)
     passed_on = ("mult_arity", "affine_trainable", "grid_eps", "grid_range", "sp_trainable", "sb_trainable")
     more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"]}
-    dtype = dtype or state["act_fun.0.coef"].dtype
+    dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
     model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
     with clear_errors(f"{base}_state"):
         model.load_state_dict(state)
@@ -274,6 +270,19 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         model.cache_data = read_tensors(f"{base}_cache_data", trusted)
     quiet(model)
     return with_intervals(model, config[INTERVALS]) if INTERVALS in config else model
+
+
+def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
+    """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{base}_state: found no tensors by name; allowed: the state of a model")
+    coef = [value for name, value in state.items() if name.endswith(".coef")]
+    shapes = [tuple(value.shape) for value in coef]
+    if shapes != coef_shapes(config) or not all(value.is_floating_point() for value in coef):
+        raise InputError(
+            f"{base}_state: found coefficients of shapes {str(shapes)[:99]}; allowed: {str(coef_shapes(config))[:99]}, "
+            "as the configuration beside it says"
+        )
 
 
 def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
