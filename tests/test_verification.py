@@ -184,6 +184,10 @@ def the_metadata_are_too_large(copy):
     copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(optimizer="lm" * 20_000))
 
 
+def the_threshold_is_another_epoch(copy):
+    copy.frame(lambda frame: frame.assign(test_loss=frame["test_loss"].where(frame["epoch"] != 2, 0.0)))
+
+
 def a_coefficient_is_another(copy):
     copy.state(lambda state: state["act_fun.0.coef"].mul_(1.001))
 
@@ -247,6 +251,7 @@ FAULTS = {  # what is planted → what is said of which file
     weights_are_in_the_metadata: r"metadata\.pkl: refused: it names .*rebuild_tensor|OrderedDict",
     weights_as_lists_are_in_the_metadata: r"metadata\.pkl: lm, dataset 1, final: coef: found a list; allowed: a number",
     the_metadata_are_too_large: r"metadata\.pkl: found \d+ bytes for 12 checkpoints",
+    the_threshold_is_another_epoch: r"metadata\.pkl: adam, dataset 0, at_threshold: epoch \d, but the threshold is 2",
     a_coefficient_is_another: r"lm_1_final_state: train_loss is .*, recorded is",
     the_checkpoints_are_exchanged: r"lbfgs_1_final_state: train_loss is .*, recorded is",
     an_edge_is_masked: r"lm_1_final_state: \d+ parameters, recorded are",

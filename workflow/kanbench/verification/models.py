@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kanbench.config import Config
 from kanbench.datasets import make_dataset
-from kanbench.derive import Frames
+from kanbench.derive import Frames, threshold_rows
 from kanbench.errors import InputError
 from kanbench.models import count_parameters, load_checkpoint, predict
 from kanbench.naming import Run
@@ -41,26 +41,39 @@ def check_checkpoint(
     """Read a checkpoint and compare it with its row of the metadata."""
     base = run.checkpoint(model_type, dataset_idx, checkpoint)
     with findings.faults_of_reading():
-        model = load_checkpoint(base)
-        _check_losses(run, base, model, model_type, dataset_idx, row, frames, config, findings)
+        settings = _settings(run, model_type, dataset_idx, frames, config, findings)
+        if checkpoint == "at_threshold" and settings is not None:
+            _check_threshold(run, model_type, dataset_idx, row, frames, settings, findings)
+        _check_losses(base, load_checkpoint(base), row, _name_of(frames, dataset_idx), settings, findings)
 
 
-def _check_losses(run, base, model, model_type, dataset_idx, row, frames, config, findings) -> None:
+def _check_threshold(run, model_type, dataset_idx, row, frames, settings, findings) -> None:
+    """Check that the epoch is the one that the settings' rule finds in the frame."""
+    frame = frames.get(model_type, frames.get("grid_history"))
+    rows = threshold_rows(frame[frame["dataset_idx"] == dataset_idx], **settings["threshold"])
+    epoch = int(rows["epoch"].iloc[0]) if len(rows) else 0
+    if (found := row.get("epoch")) != epoch:
+        findings.fault(
+            run.checkpoint_metadata(),
+            f"{model_type}, dataset {dataset_idx}, at_threshold: epoch {found}, but the threshold is {epoch}",
+        )
+
+
+def _check_losses(base, model, row, name, settings, findings) -> None:
     device = re.search(r"^device: (.*)$", Path(f"{base}_config.yml").read_text(), re.MULTILINE)
     if device is None or device[1] != "cpu":
         found = device and device[1]
         findings.fault(f"{base}_config.yml", f"device: found {found!r}; allowed: cpu, so that any machine reads it")
     if count_parameters(model) != row.get("num_params"):
         findings.fault(f"{base}_state", f"{count_parameters(model)} parameters, recorded are {row.get('num_params')}")
-    problem = PROBLEMS.get(_name_of(frames, dataset_idx))
+    problem = PROBLEMS.get(name)
     if problem is None:
-        findings.note(f"{run.name}, dataset {dataset_idx}: not a problem of this version, so that no loss was computed")
+        findings.note(f"{base}: {name} is not a problem of this version, so that no loss was computed")
         return
     if not isinstance(model.cache_data, Tensor) or model.cache_data.shape[1:] != (problem.dim,):
         findings.fault(f"{base}_cache_data", f"allowed: the training inputs, of {problem.dim} columns")
         return
     inputs = {"train_loss": model.cache_data}
-    settings = _settings(run, model_type, dataset_idx, frames, config, findings)
     if settings is not None:
         data = make_dataset(problem, **settings["data"], dtype=model.cache_data.dtype)
         inputs |= {"test_loss": data.test_input, "dense_mse": data.dense_input}
