@@ -244,6 +244,23 @@ def test_the_data_win_over_what_is_stored(tmp_path):
     assert meta == META
 
 
+def test_what_cannot_be_compared_with_the_data_is_left_out_quietly(tmp_path):
+    stored = {**ESSENTIAL, "depths": [2, 3], "num_params": {"adam": 120}, "activations": ["tanh"], "total_epochs": 4}
+    write(tmp_path, STEM, attrs=stored)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
+
+
+def test_frames_without_rows(tmp_path):
+    frame = plain_frame("adam").head(0)
+    frame.attrs = {**ESSENTIAL, "grids": [3], "total_epochs": 4}
+    frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    with pytest.warns(UserWarning, match=r"grids is stored as \[3\], but the data have \[\]"):
+        results, _ = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert len(results["adam"]) == 0
+
+
 def test_names_win_over_attrs_and_attrs_over_json(tmp_path):
     attrs = {**ESSENTIAL, "epochs": 3, "timestamp": "20200101_000000"}
     write(tmp_path, f"{STEM}_e2", ("adam",), attrs)

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames, epochs_per_grid
-from kanbench.errors import InputError
 from kanbench.naming import SECTIONS, Run
 from kanbench.stored_names import SECTION_1, section_of
 
@@ -82,7 +81,7 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
             continue
         try:
             derived = DERIVABLE[key][1](frames)
-        except InputError:  # the columns are not there
+        except (ValueError, TypeError):  # the columns are not there, are empty or hold something else
             continue
         if not _same(stored, derived):
             warnings.warn(
@@ -96,7 +95,7 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
 def _same(stored: Any, derived: Any) -> bool:
     if isinstance(stored, (list, tuple)) and isinstance(derived, list):
         return sorted(map(str, stored)) == sorted(map(str, derived))
-    return stored == derived
+    return stored == derived or type(stored) is not type(derived)  # other types say something else
 
 
 def _epochs(frames: Frames) -> int | None:
