@@ -6,6 +6,7 @@ import os
 import pickle
 import pickletools
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -503,6 +504,22 @@ def test_a_training_by_hand(tmp_path):
     content = read_handover(tmp_path / "trainings" / f"{name}.json")
     assert content["dataset_name"] == "poisson_2d_sin"
     assert parse(name).run == Run("section2_1", STAMP, 1)
+
+
+@pytest.mark.slow
+def test_an_expert_whose_model_is_gone(tiny_results, tmp_path):
+    trainings = shutil.copytree(tiny_results / "trainings", tmp_path / "trainings")
+    for path in trainings.glob("*_expert_0_*_state"):
+        path.write_bytes(path.read_bytes()[:100])
+    experts = sorted(map(str, trainings.glob("*_expert_0_*.json")))
+    arguments = ["--experts", *experts, "--config", str(tiny_results.parent / "tiny.yaml")]
+    result = run_python("-m", "kanbench", "merge", f"section2_3_{STAMP}_merge_kan_0", *arguments)
+    assert result.returncode == 1
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f"kanbench: {trainings}")
+    assert line.endswith(
+        "_state: cannot be read (not an archive as torch writes it since 1.6); train this expert again"
+    )
 
 
 def test_pickled_frames_need_neither_kanbench_nor_pyarrow(tmp_path):

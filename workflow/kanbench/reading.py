@@ -107,7 +107,7 @@ def _check_archive(path: str | Path) -> None:
         try:
             parts = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
-            raise InputError(f"{path}: cannot be read (not an archive of torch's, 1.6 or later); {TRUST}") from None
+            raise InputError(f"{path}: cannot be read (not an archive as torch writes it since 1.6)") from None
         with parts:
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
                 raise InputError(f"{path}: refused: it is compressed, which torch.save does not do; {TRUST}")
