@@ -23,6 +23,12 @@ def test_the_contracts_names():
     assert len(RUN.deliverables(4)) == 6 + 1 + 24 * 3
 
 
+def test_a_run_in_a_folder_of_its_own():
+    run = Run("section2_1", "20260101_000000", 10, place="mail")
+    assert run.frame("adam") == f"mail/{STEM}_adam.pkl"
+    assert run.handover("x") == "results/trainings/x.json"
+
+
 def test_names_are_read_back():
     assert parse(RUN.frame("adam")) == FileName(RUN, frame="adam")
     assert parse(RUN.checkpoint_metadata()) == FileName(RUN)

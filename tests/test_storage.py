@@ -6,6 +6,7 @@ import os
 import pickle
 import pickletools
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -302,6 +303,45 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path):
     assert len(kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[0]["adam"]) == 1
 
 
+def test_a_run_that_replaces_another_leaves_nothing_of_it(tmp_path):
+    arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
+    checkpoints, _ = checkpoints_with_models()
+    kanbench.save_run({m: frame_of(m) for m in TRAININGS}, "section2_1", checkpoints=checkpoints, **arguments)
+    kanbench.save_run({"lm": frame_of("lm")}, "section2_1", overwrite=True, **arguments)
+    run = Run("section2_1", STAMP, 2, str(tmp_path))
+    assert sorted(map(str, Path(run.folder).iterdir())) == [run.frame("lm", "parquet"), run.frame("lm")]
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_the_run_as_it_was(tmp_path, monkeypatch):
+    arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
+    kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    checkpoints, _ = checkpoints_with_models()
+    saved, save = [], torch.save
+
+    def full_after_three(content, path):
+        if len(saved) == 3:
+            raise OSError(28, "No space left on device")
+        saved.append(path)
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", full_after_three)
+    with pytest.raises(InputError, match="No space left on device") as error:
+        kanbench.save_run(
+            {m: frame_of(m) for m in TRAININGS}, "section2_1", checkpoints=checkpoints, overwrite=True, **arguments
+        )
+    assert "\n" not in str(error.value)
+    assert len(saved) == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["sec1_results"]
+
+
+def test_a_results_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written"):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=2, results_dir=tmp_path / "results")
+
+
 def test_runs_are_found(tmp_path):
     for timestamp, epochs in [("20260102_000000", 2), ("20260101_000000", 2), ("20260102_000000", 3)]:
         kanbench.save_run(
@@ -464,6 +504,22 @@ def test_a_training_by_hand(tmp_path):
     content = read_handover(tmp_path / "trainings" / f"{name}.json")
     assert content["dataset_name"] == "poisson_2d_sin"
     assert parse(name).run == Run("section2_1", STAMP, 1)
+
+
+@pytest.mark.slow
+def test_an_expert_whose_model_is_gone(tiny_results, tmp_path):
+    trainings = shutil.copytree(tiny_results / "trainings", tmp_path / "trainings")
+    for path in trainings.glob("*_expert_0_*_state"):
+        path.write_bytes(path.read_bytes()[:100])
+    experts = sorted(map(str, trainings.glob("*_expert_0_*.json")))
+    arguments = ["--experts", *experts, "--config", str(tiny_results.parent / "tiny.yaml")]
+    result = run_python("-m", "kanbench", "merge", f"section2_3_{STAMP}_merge_kan_0", *arguments)
+    assert result.returncode == 1
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f"kanbench: {trainings}")
+    assert line.endswith(
+        "_state: cannot be read (not an archive as torch writes it since 1.6); train this expert again"
+    )
 
 
 def test_pickled_frames_need_neither_kanbench_nor_pyarrow(tmp_path):

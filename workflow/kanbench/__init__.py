@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 
 __all__ = ["find_run", "list_runs", "load_checkpoint_metadata", "load_run", "save_run"]
 
+_SAVING = ("save_run",)
+
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("kanbench.storage.runs"), name)
+        return getattr(import_module(f"kanbench.storage.{'saving' if name in _SAVING else 'runs'}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,34 +4,57 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kanbench.derive import Frames, threshold_rows
 from kanbench.errors import InputError
-from kanbench.naming import SECTIONS
 from kanbench.storage.metadata import Metadata
+from kanbench.stored_names import section_of
 
-Frames = dict[str, pd.DataFrame]
 
-
-def iso_compute(results: Frames, metadata: Metadata) -> pd.DataFrame:
+def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
     """Every model type at its last epoch that ended within the reference time.
 
     The reference time of a dataset is the time at which the section's reference model type reached its threshold.
+
+    Parameters
+    ----------
+    results : dict
+        Frames with a column `time`.
+    metadata : dict, optional
+        That of the checkpoints; without it the threshold is found in the reference's frame.
 
     Returns
     -------
     DataFrame
         Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took longer has
         no row.
+
+    Raises
+    ------
+    InputError
+        The reference, or a frame's column `time`, is missing.
     """
     section = next(iter(results.values())).attrs["section"]
-    if SECTIONS[section].reference not in metadata:
-        raise InputError(f"{section}: no {SECTIONS[section].reference}, the reference, among {', '.join(metadata)}")
-    reference = metadata[SECTIONS[section].reference]
-    times = {dataset_idx: checkpoints["at_threshold"]["time"] for dataset_idx, checkpoints in reference.items()}
+    times = _reference_times(section, results, metadata)
     rows = []
     for model_type, frame in zip(results, _without_attrs(results), strict=True):
+        if "time" not in frame:
+            raise InputError(f"{section}: {model_type} has no column 'time'; allowed: frames that have one")
         within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
         rows.append(within.groupby("dataset_idx").tail(1).assign(model_type=model_type))
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
+
+
+def _reference_times(section: str, results: Frames, metadata: Metadata | None) -> dict[int, float]:
+    reference, found = section_of(section).reference, results if metadata is None else metadata
+    if reference is None:
+        raise InputError(f"{section}: has no reference; allowed: sections that compare model types")
+    if reference not in found:
+        raise InputError(f"{section}: no {reference}, the reference, among {', '.join(found)}")
+    if metadata is not None:
+        return {i: checkpoints["at_threshold"]["time"] for i, checkpoints in metadata[reference].items()}
+    if "time" not in results[reference]:
+        raise InputError(f"{section}: {reference} has no column 'time'; allowed: frames that have one")
+    return threshold_rows(results[reference])["time"].to_dict()
 
 
 def _without_attrs(results: Frames) -> list[pd.DataFrame]:

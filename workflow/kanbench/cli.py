@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
-import json
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
-from tqdm import tqdm
 
-from kanbench import __version__, naming
+from kanbench import __version__, cli_results, cli_training, naming
 from kanbench.benchmark import command as benchmark_command
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
-from kanbench.startup import import_pykan, quick_imports
-from kanbench.storage.handover import handover, read_handover, write_handover
+from kanbench.startup import start_torch
+from kanbench.storage.handover import read_handover
 
-if TYPE_CHECKING:
-    from kan import KAN
-
-    from kanbench.training import Training
-
-TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
 log = logging.getLogger("kanbench")
@@ -57,27 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
 
-    train = commands.add_parser("train", help="one model on one dataset: checkpoints and a history")
-    train.add_argument(
-        "name",
-        help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
-        "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1",
-    )
-    _add_settings(train)
-    train.set_defaults(run=_train)
-
-    merge = commands.add_parser("merge", help="merge experts into one model, and train it")
-    merge.add_argument("name", help="for example section2_3_20260101_000000_merge_kan_2")
-    merge.add_argument("--experts", nargs="+", required=True, type=Path, metavar="JSON")
-    _add_settings(merge)
-    merge.set_defaults(run=_merge)
-
-    control = commands.add_parser("control", help="train a model of a merged model's size from scratch")
-    control.add_argument("name", help="for example section2_3_20260101_000000_control_2")
-    control.add_argument("--merged", required=True, type=Path, metavar="JSON")
-    control.add_argument("--experts", nargs="+", required=True, type=Path, metavar="JSON")
-    _add_settings(control)
-    control.set_defaults(run=_control)
+    cli_training.add_commands(commands)
 
     frame = commands.add_parser("frame", help="consolidate the trainings of a model type into its frame")
     frame.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
@@ -98,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     metadata.set_defaults(run=_metadata)
 
     sweep = commands.add_parser("sweep", help="compare values of a setting by their test loss")
-    sweep.add_argument("model_type", choices=TRAINED)
+    sweep.add_argument("model_type", choices=cli_training.TRAINED)
     sweep.add_argument("key", help="for example optimizers.adam.lr")
     sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
@@ -109,12 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile", help="compile the kernels of the compiled engine ahead of time")
     compile_.set_defaults(run=_compile)
 
-    summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
-    summary.add_argument("section", choices=naming.SECTIONS)
-    summary.add_argument("--timestamp", help="default: the latest run")
-    summary.add_argument("--epochs", type=int)
-    summary.add_argument("--results-dir", default=naming.RESULTS)
-    summary.set_defaults(run=_summary)
+    cli_results.add_commands(commands)
 
     benchmark = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
     benchmark_command.add_arguments(benchmark)
@@ -122,167 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    settings = command.add_mutually_exclusive_group()
-    settings.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
-    settings.add_argument("--settings", type=json.loads, help="the training's settings as JSON, instead of --config")
-    command.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
-    command.add_argument("--results-dir", default=naming.RESULTS)
-
-
 def _yaml(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from None
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    name = _parse(arguments, *TRAINED, naming.EXPERT)
-    if name.expert is not None:
-        _train_expert(arguments, name)
-        return
-    settings = _settings(
-        arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
-    )
-    from kanbench.training import Trainer
-
-    with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
-        training = Trainer(settings, threads=arguments.threads).train(name.run.epochs, report)
-    _write(arguments, name, settings, training, _checkpoints(name))
-
-
-def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
-    settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
-    from kanbench.experts import train_expert
-
-    with _progress(settings["epochs"]) as report:
-        training, expert = train_expert(settings, report, arguments.threads)
-    checkpoint = {"final": name.run.handover_checkpoint(arguments.name)}
-    _write(arguments, name, settings, training, checkpoint, expert=expert)
-
-
-def _merge(arguments: argparse.Namespace) -> None:
-    name = _parse(arguments, "merge_kan")
-    experts = _read_experts(arguments, name)
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
-    from kanbench.merge_kan import train_merged
-    from kanbench.models import load_checkpoint
-
-    def load(position: int) -> KAN:
-        base = arguments.experts[position].with_suffix("")
-        try:
-            return load_checkpoint(base)
-        except OSError as error:
-            raise InputError(f"{base}: cannot be read ({error.strerror}); train this expert again") from error
-
-    with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
-        training, merging = train_merged(settings, experts, load, report, arguments.threads)
-    _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
-
-
-def _control(arguments: argparse.Namespace) -> None:
-    name = _parse(arguments, naming.CONTROL)
-    experts = _read_experts(arguments, name)
-    merged = read_handover(arguments.merged)
-    if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
-        raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
-    settings = _settings(arguments, lambda config: control_settings(config, name.dataset_idx))
-    from kanbench.merge_kan import train_control
-
-    outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
-    with _progress(None) as report:
-        training = train_control(settings, outcome, experts, report, arguments.threads)
-    _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
-
-
-def _read_experts(arguments: argparse.Namespace, name: naming.FileName) -> list[dict]:
-    experts = [read_handover(path) for path in arguments.experts]
-    for path, expert in zip(arguments.experts, experts, strict=True):
-        if "expert" not in expert or expert["dataset_idx"] != name.dataset_idx:
-            raise InputError(f"{path}: allowed: experts of dataset {name.dataset_idx}")
-    return [expert["expert"] for expert in experts]
-
-
-def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
-    """Read the name of the training that was asked for."""
-    name = naming.parse(arguments.name)
-    run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = name.run.epochs is not None or name.run.section in naming.EPOCHLESS
-    if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
-        raise InputError(
-            f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
-            f"(section2_3 without epochs), with MODELTYPE one of {', '.join(model_types)}"
-        )
-    return dataclasses.replace(name, run=run)
-
-
-def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) -> dict:
-    settings = arguments.settings if arguments.settings is not None else of_config(load_config(arguments.config))
-    log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
-    _start_torch()
-    return settings
-
-
-def _checkpoints(name: naming.FileName) -> dict[str, str]:
-    return {c: name.run.checkpoint(name.model_type, name.dataset_idx, c) for c in naming.CHECKPOINTS}
-
-
-def _write(
-    arguments: argparse.Namespace,
-    name: naming.FileName,
-    settings: dict,
-    training: Training,
-    checkpoints: dict[str, str],
-    **more: object,
-) -> None:
-    """Write the checkpoints, `{which: base}`, and then the hand-over, which says that the training is done."""
-    from kanbench.storage.checkpoints import write_checkpoint
-    from kanbench.training import make_data
-
-    if training.stopped:
-        log.warning("%s: ended early: %s", arguments.name, training.stopped)
-    inputs = make_data(settings).train_input
-    for which, base in checkpoints.items():
-        checkpoint = getattr(training, which)
-        write_checkpoint(checkpoint.snapshot.restore(), base, inputs)
-        log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-    write_handover(handover(name, settings, training, **more), name.run.handover(arguments.name))
-
-
-def _start_torch() -> None:
-    """Import torch and pykan, which takes a second that the other subcommands need not wait for; use one thread.
-
-    Results must not depend on the number of cores, and more threads do not help problems of this size.
-    """
-    os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
-    with quick_imports():
-        import torch
-
-        import_pykan()
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def _progress(epochs: int | None) -> Iterator[Callable[[dict], None]]:
-    """A function that shows a row of the history: in a bar on a terminal, as a line in a log."""
-    with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
-
-        def report(row: dict) -> None:
-            bar.set_postfix_str(f"grid {row['grid_size']}  {_losses(row)}", refresh=False)
-            bar.update(row["epoch"] - bar.n)
-            if bar.disable:
-                log.info("epoch %d/%s  %s", row["epoch"], epochs or "?", _in_words(row))
-
-        yield report
-
-
-def _in_words(row: dict) -> str:
-    return f"grid {row['grid_size']}  {_losses(row)}  {row['time']:.2f} s"
-
-
-def _losses(row: dict) -> str:
-    return "  ".join(f"{name} {row[name]:.3e}" for name in ("train_loss", "test_loss", "dense_mse"))
 
 
 def _frame(arguments: argparse.Namespace) -> None:
@@ -320,7 +126,7 @@ def _metadata(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    _start_torch()
+    start_torch()
     from kanbench.sweep import sweep, table
 
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
@@ -333,26 +139,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 
 def _compile(arguments: argparse.Namespace) -> None:
-    _start_torch()
+    start_torch()
     from kanbench.engine.ahead import compile_all
 
     start = time.perf_counter()
     compile_all()
     log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)
-
-
-def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.analysis import merge_summary, summary
-    from kanbench.storage.runs import find_run, load_checkpoint_metadata, load_run
-
-    run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    where = {"epochs": run.epochs, "results_dir": run.results}
-    results, _ = load_run(run.section, run.timestamp, **where)
-    if run.section == "section2_3":
-        if "summary" not in results:
-            raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
-        table = merge_summary(results["summary"])
-    else:
-        table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
-    print(run.name)
-    print(table.to_string(float_format="{:.3g}".format))

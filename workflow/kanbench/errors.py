@@ -3,3 +3,8 @@
 
 class InputError(ValueError):
     """A configuration, name, file or device that cannot be used."""
+
+
+def one_line(text: object) -> str:
+    """Text from a file as one line that a terminal shows as it is: no line breaks, no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -20,9 +21,14 @@ import yaml
 from kan import KAN
 from kan.KANLayer import KANLayer
 from kan.spline import curve2coef
+from kan.Symbolic_KANLayer import Symbolic_KANLayer
+from kan.utils import SYMBOLIC_LIB
 from torch import Tensor
 
-INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
+from kanbench.errors import InputError
+from kanbench.model_config import INTERVALS, coef_shapes, read_model_config
+from kanbench.reading import clear_errors, read_tensors
+
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
 
@@ -79,11 +85,11 @@ def blank_model(
     return _construct(_no_fit, width, grid, k, 0, dtype, device)
 
 
-def _construct(fit: Callable, width, grid, k, seed, dtype, device) -> KAN:
+def _construct(fit: Callable, width, grid, k, seed, dtype, device, **more) -> KAN:
     """pykan's model, with `fit` in place of its `curve2coef`."""
     fitted = mock.patch("kan.KANLayer.curve2coef", fit)
     with global_random_state_kept(), default_dtype(torch.float32), fitted:
-        model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False)
+        model = KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False, **more)
     return quiet(model.type(dtype).to(device))  # pykan's `to` takes a device only
 
 
@@ -217,11 +223,64 @@ def _note_intervals(model: KAN, path: str) -> None:
             yaml.safe_dump({INTERVALS: rows}, config)
 
 
-def load_checkpoint(base: str, dtype: torch.dtype | None = None) -> KAN:
-    """Read a checkpoint in the precision it was stored with (`KAN.loadckpt` converts to torch's default dtype)."""
-    if dtype is None:
-        dtype = torch.load(f"{base}_state", weights_only=True)["act_fun.0.coef"].dtype
-    with global_random_state_kept(), default_dtype(dtype):
-        model = quiet(KAN.loadckpt(str(base)))
-    rows = yaml.safe_load(Path(f"{base}_config.yml").read_text()).get(INTERVALS)
-    return model if rows is None else with_intervals(model, rows)
+def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted: bool = False) -> KAN:
+    """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
+
+    pykan's own loader leaves the choice of what a pickle may do to torch's defaults and takes the device and the sizes
+    from the configuration as they are. Here the tensors are read as tensors only, and the model that the configuration
+    describes is built only if it has their shapes.
+
+    Parameters
+    ----------
+    base : path
+        `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
+    dtype : torch.dtype, optional
+    trusted : bool
+        See `kanbench.reading.read_tensors`.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged or refused, or they do not belong together.
+    """
+    config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
+    _check_state(base, config, state)
+    passed_on = ("mult_arity", "affine_trainable", "grid_eps", "grid_range", "sp_trainable", "sb_trainable")
+    more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"]}
+    dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
+    model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
+    with clear_errors(f"{base}_state"):
+        model.load_state_dict(state)
+    for index, layer in enumerate(model.symbolic_fun):
+        key = f"symbolic.funs_name.{index}"
+        unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
+        if unknown:
+            raise InputError(
+                f"{base}_config.yml: {key}: found {min(unknown)[:100]!r}; allowed: {', '.join(SYMBOLIC_LIB)}"
+            )
+        _name_functions(layer, config[key])
+    if Path(f"{base}_cache_data").exists():
+        model.cache_data = read_tensors(f"{base}_cache_data", trusted)
+    quiet(model)
+    return with_intervals(model, config[INTERVALS]) if INTERVALS in config else model
+
+
+def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
+    """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{base}_state: found no tensors by name; allowed: the state of a model")
+    coef = [value for name, value in state.items() if name.endswith(".coef")]
+    shapes = [tuple(value.shape) for value in coef]
+    if shapes != coef_shapes(config) or not all(value.is_floating_point() for value in coef):
+        raise InputError(
+            f"{base}_state: found coefficients of shapes {str(shapes)[:99]}; allowed: {str(coef_shapes(config))[:99]}, "
+            "as the configuration beside it says"
+        )
+
+
+def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
+    """Give the edges of a symbolic layer the functions of pykan's library that have these names."""
+    for j, row in enumerate(names):
+        for i, name in enumerate(row):
+            layer.funs_name[j][i] = name
+            layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]

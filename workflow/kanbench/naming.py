@@ -99,12 +99,15 @@ class Run:
         Epochs per grid; None where the name has no epoch count (section 2.3).
     results : str
         The folder that holds the sections' folders.
+    place : str or None
+        The folder of the run's files, where it is not the section's own.
     """
 
     section: str
     timestamp: str
     epochs: int | str | None = None
     results: str = RESULTS
+    place: str | None = None
 
     @property
     def name(self) -> str:
@@ -112,7 +115,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        return f"{self.results}/{SECTIONS[self.section].folder}"
+        return self.place or f"{self.results}/{SECTIONS[self.section].folder}"
 
     def frame(self, frame: str, suffix: str = "pkl") -> str:
         """`frame` is a model type, or one of section 2.3's frames."""

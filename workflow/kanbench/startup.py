@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import gc
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -18,6 +19,19 @@ from typing import Any
 from unittest import mock
 
 DEFERRED = ("matplotlib", "pandas", "sklearn", "sympy")
+
+
+def start_torch() -> None:
+    """Import torch and pykan, which takes a second that the other subcommands need not wait for; use one thread.
+
+    Results must not depend on the number of cores, and more threads do not help problems of this size.
+    """
+    os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+    with quick_imports():
+        import torch
+
+        import_pykan()
+    torch.set_num_threads(1)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,10 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS
+from kanbench.reading import MAX_FILE, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
+from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
+from kanbench.storage.pickles import refusals
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -122,15 +125,48 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
             portable(frame).to_pickle(partial)
 
 
-def read_frame(path: str | Path) -> pd.DataFrame:
-    """Read a pickled frame or one in parquet, by the ending of `path`.
+def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
+    """Read a pickled frame or one in parquet, by the ending of `path`; its text as Python objects.
+
+    Parameters
+    ----------
+    trusted : bool
+        Whether to read any pickle, which may run code of the file's author. Otherwise nothing that the file names is
+        imported or called.
 
     Raises
     ------
     InputError
-        The file is not a frame.
+        The file is not a frame, is damaged, or contains what a frame does not need.
     """
-    try:
-        return portable(pd.read_parquet(path)) if str(path).endswith(".parquet") else pd.read_pickle(path)
-    except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    frame = _read_parquet(path) if str(path).endswith(".parquet") else _read_pickled(path, trusted)
+    if not all(isinstance(column, str) for column in frame.columns):
+        raise InputError(f"{path}: found columns {str(list(frame.columns))[:200]}; allowed: names")
+    with clear_errors(path):  # text in parquet that is not utf-8 is found here
+        return portable(frame)
+
+
+def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
+    if trusted:
+        with clear_errors(path):
+            frame = pd.read_pickle(path, compression=None)
+        if not isinstance(frame, pd.DataFrame):
+            raise InputError(f"{path}: found a {type(frame).__name__}; allowed: a DataFrame")
+        return frame
+    content = read_bytes(path)
+    with clear_errors(path), refusals(path):
+        return frame_of_pickle(content)
+
+
+def _read_parquet(path: str | Path) -> pd.DataFrame:
+    from pyarrow.parquet import read_metadata
+
+    with clear_errors(path):
+        about = read_metadata(path)  # a few bytes can stand for any number of rows
+        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
+            raise InputError(
+                f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "
+                f"{MAX_COLUMNS}, {MAX_FILE}"
+            )
+        return pd.read_parquet(path)

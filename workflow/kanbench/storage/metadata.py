@@ -10,8 +10,12 @@ from typing import Any
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS
+from kanbench.reading import clear_errors, read_bytes
 from kanbench.storage.handover import Handover
+from kanbench.storage.pickled_frames import metadata_of_pickle
+from kanbench.storage.pickles import refusals
 
+MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
 
 Metadata = dict[str, dict[int, dict[str, dict[str, Any]]]]
@@ -35,8 +39,25 @@ def write_metadata(metadata: Metadata, path: str | Path) -> None:
         partial.write_bytes(pickle.dumps(metadata, protocol=4))
 
 
-def read_metadata(path: str | Path) -> Metadata:
-    try:
-        return pickle.loads(Path(path).read_bytes())
-    except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
+    """Read the metrics of checkpoints; numpy's scalars become Python's.
+
+    Parameters
+    ----------
+    trusted : bool
+        Whether to read any pickle, which may run code of the file's author.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
+    """
+    content = read_bytes(path, MAX_METADATA)
+    with clear_errors(path), refusals(path):
+        metadata = pickle.loads(content) if trusted else metadata_of_pickle(content)
+    levels = [metadata]
+    for _ in range(4):
+        if not all(isinstance(level, dict) for level in levels):
+            raise InputError(f"{path}: allowed: {{model type: {{dataset: {{checkpoint: {{metric: value}}}}}}}}")
+        levels = [below for level in levels for below in level.values()]
+    return metadata

@@ -1,297 +1,225 @@
-"""Whole runs: save, find and load them."""
+"""Find and load whole runs, of the present format and of earlier ones."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import warnings
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from kanbench.derive import Frames
 from kanbench.errors import InputError
-from kanbench.naming import (
-    CHECKPOINTS,
-    EPOCHLESS,
-    FRAME_FORMATS,
-    RESULTS,
-    SECTIONS,
-    Run,
-    is_timestamp,
-    new_timestamp,
-    parse,
-)
-from kanbench.storage.frames import read_frame, write_frame
-from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
+from kanbench.naming import EPOCHLESS, FRAME_FORMATS, RESULTS, Run
+from kanbench.reading import read_json, read_tensors
+from kanbench.storage.attrs import complete
+from kanbench.storage.frames import read_frame
+from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.stored_names import StoredFile, in_order, section_of, stored_files
 
-TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
-ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and model_type
-    "section2_1": TRAINED,
-    "section2_2": TRAINED,
-    "section2_3": ("device", "n_seeds", "n_experts", "n_selected", "provenance"),
-}
-DERIVABLE = {  # what the user may be used to passing → how to get it from a frame
-    "grids": "df['grid_size'].unique()",
-    "num_datasets": "df['dataset_idx'].nunique()",
-    "dataset_names": "df['dataset_name'].unique()",
-    "num_params": "df['num_params']",
-    "optimizers": "df['optimizer'].unique()",
-    "approaches": "df['approach'].unique()",
-    "total_epochs": "df.groupby('dataset_idx')['epoch'].max()",
-    "final_grid": "df.groupby('dataset_idx')['grid_size'].last()",
-}
+Models = dict[str, dict[int, dict[str, Any]]]
 
 
-def save_run(
-    results: dict[str, pd.DataFrame],
-    section: str,
-    *,
-    checkpoints: dict[str, dict[int, dict[str, dict[str, Any]]]] | None = None,
-    models: dict[str, dict[int, Any]] | None = None,
-    timestamp: str | None = None,
-    results_dir: str | Path = RESULTS,
-    overwrite: bool = False,
-    **metadata: Any,
-) -> str:
-    """Save frames, checkpoints and their metadata as one run.
+def files_by_run(results_dir: str | Path = RESULTS) -> dict[Run, list[StoredFile]]:
+    """The files of every run in a folder, by section, time and epochs.
 
-    Parameters
-    ----------
-    results : dict
-        A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and `grid_history`.
-        The frames are not changed.
-    section : str
-        `section2_1`, `section2_2` or `section2_3`.
-    checkpoints : dict, optional
-        `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN under the key `model` is written
-        as a checkpoint of pykan's, everything else goes into the metadata file.
-    models : dict, optional
-        Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without metadata.
-    timestamp : str, optional
-        YYYYMMDD_HHMMSS; now, if it is not given.
-    results_dir : path
-        The folder that holds `sec1_results` and so on.
-    overwrite : bool
-        Whether a run that is there already may be replaced.
-    **metadata
-        What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is refused
-        with a warning.
-
-    Returns
-    -------
-    timestamp : str
+    A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some.
     """
-    attrs = _attrs(section, metadata)
-    timestamp = timestamp or new_timestamp()
-    if not is_timestamp(timestamp):
-        raise InputError(f"timestamp: found {timestamp!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-    run = Run(section, timestamp, attrs.get("epochs"), str(results_dir))
-    if not overwrite and _files_of(run):
-        raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
-    if models is not None:
-        warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
-    frames, model_types = SECTIONS[section].frames, SECTIONS[section].model_types
-    for word, names, allowed in (
-        ("frame", results, frames),
-        ("model type", [*(checkpoints or {}), *(models or {})], model_types),
-    ):
-        for name in names:
-            if name not in allowed:
-                raise InputError(f"save_run: found {word} {name!r}; allowed in {section}: {', '.join(allowed)}")
-    checkpoint_metadata, weights = _separated(checkpoints or {})
-    weights += [(m, i, "final", model) for m, per_dataset in (models or {}).items() for i, model in per_dataset.items()]
-    for model_type, dataset_idx, _, model in weights:
-        if model.cache_data is None:
-            raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
-
-    for name, frame in results.items():
-        saved = frame.copy()
-        model_type = name if name in model_types else model_types[0]
-        saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
-        for suffix in FRAME_FORMATS:
-            write_frame(saved, run.frame(name, suffix))
-    for model_type, dataset_idx, name, model in weights:
-        _write_model(run.checkpoint(model_type, dataset_idx, name), model)
-    if checkpoints is not None:
-        write_metadata(checkpoint_metadata, run.checkpoint_metadata())
-    return timestamp
+    by_run: dict[Run, list[StoredFile]] = defaultdict(list)
+    for file in stored_files(results_dir):
+        by_run[file.run].append(file)
+    for run in [run for run, files in by_run.items() if all(file.kind == "meta" for file in files)]:
+        files = by_run.pop(run)
+        for other in by_run:
+            if (other.section, other.timestamp, other.folder) == (run.section, run.timestamp, run.folder):
+                by_run[other] += files
+    return dict(sorted(by_run.items(), key=lambda item: _when(item[0])))
 
 
-def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    """The attrs that a section's frames share, None where nothing was given."""
-    _check_section(section)
-    attrs: dict[str, Any] = dict.fromkeys(ESSENTIAL[section])
-    for key, value in metadata.items():
-        if key in DERIVABLE:
-            warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key]}", UserWarning, stacklevel=3)
-        elif key in attrs:
-            attrs[key] = _plain(value, key)
-        else:
-            raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {', '.join(attrs)}")
-    epochs = attrs.get("epochs", 1)
-    if not isinstance(epochs, int) or epochs < 1:
-        raise InputError(f"save_run: epochs: found {epochs!r}; allowed: a whole number, at least 1")
-    return attrs
-
-
-def _plain(value: Any, key: str) -> Any:
-    """A value of numpy's as one of Python's, so that it survives every format."""
-    if isinstance(value, dict):
-        return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, key) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise InputError(f"save_run: {key}: found {type(value).__name__}; allowed: numbers, text, lists and dicts of them")
-
-
-def _separated(checkpoints: dict[str, dict[int, dict[str, dict[str, Any]]]]) -> tuple[Metadata, list[tuple]]:
-    """The metrics, and the models as (model type, dataset, checkpoint, model)."""
-    metadata: Metadata = {}
-    models = []
-    for model_type, per_dataset in checkpoints.items():
-        for dataset_idx, per_name in per_dataset.items():
-            for name, content in per_name.items():
-                if name not in CHECKPOINTS:
-                    raise InputError(f"save_run: found checkpoint {name!r}; allowed: {', '.join(CHECKPOINTS)}")
-                metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
-                metadata.setdefault(model_type, {}).setdefault(int(dataset_idx), {})[name] = metrics
-                if content.get("model") is not None:
-                    models.append((model_type, int(dataset_idx), name, content["model"]))
-    return metadata, models
-
-
-def _write_model(base: str, model: Any) -> None:
-    from kanbench.storage.checkpoints import write_checkpoint  # torch and pykan take seconds to import
-
-    write_checkpoint(model, base, model.cache_data)
-
-
-def _files_of(run: Run) -> list[Path]:
-    return sorted(Path(run.folder).glob(f"{run.name}_*"))
+def _when(run: Run) -> tuple:
+    return run.section, run.timestamp, run.epochs or 0, run.folder
 
 
 def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> list[Run]:
-    """The runs in `results_dir` that have at least one file, by section, time and epochs."""
+    """The runs in `results_dir` that have at least one file, by section, time and epochs.
+
+    Looked for in the sections' folders below `results_dir` (`sec1_results` and so on) and in `results_dir` itself.
+    """
     if section is not None:
-        _check_section(section)
-    found = set()
-    for name in SECTIONS if section is None else [section]:
-        for path in Path(Run(name, "", results=str(results_dir)).folder).glob(f"{name}_*"):
-            with contextlib.suppress(InputError):  # other files may lie there
-                found.add(dataclasses.replace(parse(path).run, results=str(results_dir)))
-    return sorted(found, key=lambda run: (run.section, run.timestamp, run.epochs or 0))
-
-
-def _check_section(section: str) -> None:
-    if section not in SECTIONS:
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}")
+        section_of(section)
+    return [run for run in files_by_run(results_dir) if section in (None, run.section)]
 
 
 def find_run(
-    section: str, timestamp: str | None = None, epochs: int | None = None, results_dir: str | Path = RESULTS
+    section: str,
+    timestamp: str | None = None,
+    epochs: int | str | None = None,
+    results_dir: str | Path = RESULTS,
 ) -> Run:
     """The latest run of a section, or the one with this timestamp or this many epochs.
 
-    Of several runs with the latest timestamp, the one that was written last.
+    Parameters
+    ----------
+    section : str
+    timestamp : str, optional
+    epochs : int or {'most', 'fewest'}, optional
+        Epochs per grid. The latest run of those with so many.
+    results_dir : path
+
+    Returns
+    -------
+    Run
+        Of several with the latest timestamp, the one that was written last. One whose names have epochs stands for
+        one whose names have none.
 
     Raises
     ------
     InputError
         There is none, or the timestamp has runs with different epochs.
     """
-    runs = list_runs(section, results_dir)
-    fitting = [r for r in runs if timestamp in (None, r.timestamp) and epochs in (None, r.epochs)]
+    section_of(section)
+    files = files_by_run(results_dir)
+    runs = [run for run in files if run.section == section]
+    fitting = [run for run in runs if timestamp in (None, run.timestamp)]
+    if epochs is not None and fitting:
+        fitting = _with_epochs(fitting, epochs)
     if not fitting:
         there = ", ".join(run.name for run in runs) or "none"
-        wanted = Run(section, timestamp or "*", None if section in EPOCHLESS else epochs or "*").name
+        wanted = f"{section}_{timestamp or '*'}" + ("" if section in EPOCHLESS else f"_e{epochs or '*'}")
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
+    present = [r for r in same_time if r.epochs is not None and any(file.kind == "frame" for file in files[r])]
+    same_time = present or same_time
     if len(same_time) > 1 and timestamp is None:
-        return max(same_time, key=lambda run: max(path.stat().st_mtime_ns for path in _files_of(run)))
-    if len(same_time) > 1:
+        return max(same_time, key=lambda run: max(file.path.stat().st_mtime_ns for file in files[run]))
+    if len({run.epochs for run in same_time}) > 1:
         counts = ", ".join(str(run.epochs) for run in same_time)
         raise InputError(f"{section}_{same_time[0].timestamp}: several runs; allowed: epochs one of {counts}")
+    if len(same_time) > 1:
+        folders = ", ".join(run.folder for run in same_time)
+        raise InputError(f"{same_time[0].name}: found in several folders; allowed: results_dir one of {folders}")
     return same_time[0]
+
+
+def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
+    if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or isinstance(epochs, bool)):
+        raise InputError(f"epochs: found {epochs!r}; allowed: a whole number, 'most' or 'fewest'")
+    counts = {run: run.epochs if run.epochs is not None else _stored_epochs(run) for run in runs}
+    known = {count for count in counts.values() if count is not None}
+    if not isinstance(epochs, int) and known:
+        epochs = max(known) if epochs == "most" else min(known)
+    return [run for run, count in counts.items() if count == epochs]
+
+
+def _stored_epochs(run: Run) -> int | None:
+    """The epochs of a run whose names do not tell."""
+    files = files_by_run(run.results)[run]
+    return load_files(run, files)[1].get("epochs") if any(file.kind == "frame" for file in files) else None
 
 
 def load_run(
     section: str,
     timestamp: str | None = None,
     *,
-    epochs: int | None = None,
+    epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
     load_models: bool = False,
+    trusted: bool = False,
 ) -> tuple:
-    """Load a run.
+    """Load a run, of the present format or of an earlier one; results/README.md has a table of those that are known.
 
     Parameters
     ----------
     section : str
     timestamp : str, optional
         The latest run, if it is not given.
-    epochs : int, optional
+    epochs : int or {'most', 'fewest'}, optional
         Needed where several runs with this timestamp differ in it.
     results_dir : path
+        The folder of the sections' folders, or of the files themselves.
     load_models : bool
         Whether to load the checkpoints too, in the precision they were stored with.
+    trusted : bool
+        Whether to read files with other contents than results have. That may run code of their author.
 
     Returns
     -------
     results : dict
         `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame, "experts": …}`.
+        The frames have the attrs of the present format, whatever was stored.
     meta : dict
         The attrs on which all frames agree.
     models : dict
-        Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`.
+        Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In place of a
+        model that is not pykan's (`.pth`), its state dict: the class that it belongs to is not kanbench's.
+
+    Raises
+    ------
+    InputError
+        There is no such run, or a file is damaged or refused.
+
+    Warns
+    -----
+    UserWarning
+        What is stored contradicts the data, a file's name or another file; says which is right.
     """
     run = find_run(section, timestamp, epochs, results_dir)
-    results = {}
-    for name in SECTIONS[section].frames:
-        path = next((p for suffix in FRAME_FORMATS if Path(p := run.frame(name, suffix)).exists()), None)
-        if path is not None:
-            results[name] = read_frame(path)
-    if not results:
+    files = files_by_run(results_dir)[run]
+    results, meta = load_files(run, files, trusted)
+    return (results, meta, _load_models(run, files, trusted)) if load_models else (results, meta)
+
+
+def load_files(run: Run, files: list[StoredFile], trusted: bool = False) -> tuple[Frames, dict[str, Any]]:
+    """The frames and the meta of a run, whose files `files_by_run` found; see `load_run`."""
+    paths: dict[str, Path] = {}
+    for suffix in FRAME_FORMATS:
+        for file in files:
+            if file.kind == "frame" and file.suffix == suffix:
+                paths.setdefault(file.name, file.path)
+    if not paths:
         raise InputError(f"{run.folder}/{run.name}: no frames; allowed: a run with at least one")
-    meta = _agreed([frame.attrs for frame in results.values()])
-    if not load_models:
-        return results, meta
-    return results, meta, _load_models(run)
+    results = {name: read_frame(paths[name], trusted) for name in in_order(paths, run.section)}
+    return results, complete(run, results, _beside(run, files))
 
 
-def _agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    first, *others = dicts
-    agreed = {}
-    for key, value in first.items():
-        if isinstance(value, dict) and all(isinstance(other.get(key), dict) for other in others):
-            agreed[key] = _agreed([value, *(other[key] for other in others)])
-        elif all(key in other and other[key] == value for other in others):
-            agreed[key] = value
-    return agreed
+def _beside(run: Run, files: list[StoredFile]) -> dict[str, Any]:
+    """The metadata in a JSON file, unless it is that of a run with the same timestamp and other epochs."""
+    for file in files:
+        if file.kind == "meta":
+            content = read_json(file.path)
+            if file.run.epochs is not None or content.get("epochs") in (None, run.epochs) or run.epochs is None:
+                return content
+    return {}
 
 
-def _load_models(run: Run) -> dict[str, dict[int, dict[str, Any]]]:
+def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
     from kanbench.models import load_checkpoint
 
-    models: dict[str, dict[int, dict[str, Any]]] = {}
-    names = {parse(path) for path in Path(run.folder).glob(f"{run.name}_*_config.yml")}
-    order = SECTIONS[run.section].model_types
-    for name in sorted(names, key=lambda name: (order.index(name.model_type), name.dataset_idx)):
-        bases = {c: run.checkpoint(name.model_type, name.dataset_idx, c) for c in CHECKPOINTS}
-        models.setdefault(name.model_type, {})[name.dataset_idx] = {
-            checkpoint: load_checkpoint(base)
-            for checkpoint, base in bases.items()
-            if Path(f"{base}_config.yml").exists()
-        }
-    return models
+    found: dict[str, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for file in files:
+        name = file.checkpoint or "final"
+        if file.kind == "weights":
+            found[file.name][file.dataset_idx][name] = read_tensors(file.path, trusted)
+        elif file.kind == "checkpoint" and file.suffix == "state":
+            found[file.name][file.dataset_idx][name] = load_checkpoint(
+                file.path.with_name(file.path.name.removesuffix("_state")), trusted=trusted
+            )
+    return {
+        model_type: {i: dict(sorted(found[model_type][i].items())) for i in sorted(found[model_type])}
+        for model_type in in_order(found, run.section)
+    }
 
 
 def load_checkpoint_metadata(
-    section: str, timestamp: str | None = None, *, epochs: int | None = None, results_dir: str | Path = RESULTS
+    section: str,
+    timestamp: str | None = None,
+    *,
+    epochs: int | str | None = None,
+    results_dir: str | Path = RESULTS,
+    trusted: bool = False,
 ) -> Metadata:
-    """The metrics of every checkpoint of a run: `{model_type: {dataset_idx: {checkpoint: {...}}}}`."""
-    return read_metadata(find_run(section, timestamp, epochs, results_dir).checkpoint_metadata())
+    """The metrics of every checkpoint of a run: `{model_type: {dataset_idx: {checkpoint: {...}}}}`.
+
+    See `load_run` for the parameters.
+    """
+    run = find_run(section, timestamp, epochs, results_dir)
+    path = next((file.path for file in files_by_run(results_dir)[run] if file.kind == "metadata"), None)
+    return read_metadata(path or run.checkpoint_metadata(), trusted)

@@ -1,0 +1,126 @@
+"""`list`, `inspect` and `verify` on the command line: what they say about runs and files."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from test_old_formats import STAMP, STEM, json_beside, plain_frame, present, write
+
+from kanbench import cli
+from kanbench.models import build_model, save_checkpoint
+from kanbench.naming import Run
+
+
+def said(capsys, *arguments):
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, *arguments):
+    assert cli.main([str(argument) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_runs_are_listed_as_a_table(tmp_path, capsys):
+    present(tmp_path / "sec1_results")
+    write(tmp_path, f"section1_1_{STAMP}", ("mlp", "kan_pruning"))
+    torch.save({}, tmp_path / f"section1_1_{STAMP}_mlp_0_final.pth")
+    header, *rows = said(capsys, "list", "--results-dir", tmp_path).splitlines()
+    assert header.split() == ["section", "timestamp", "epochs", "frames", "checkpoints", "MB", "written", "folder"]
+    assert len(rows) == 2
+    assert rows[0].split()[:4] == ["section1_1", STAMP, "kan_pruning,", "mlp"]
+    assert rows[1].split()[:5] == ["section2_1", STAMP, "2", "adam,", "lbfgs"]
+    assert len(said(capsys, "list", "section2_1", "--results-dir", tmp_path).splitlines()) == 2
+    assert said(capsys, "list", "--results-dir", tmp_path / "none") == f"{tmp_path / 'none'}: no runs\n"
+    assert "section: found 'section9'" in refused(capsys, "list", "section9", "--results-dir", tmp_path)
+
+
+def test_a_frame_is_explained(tmp_path, capsys):
+    frame = plain_frame("adam")
+    frame.attrs = {"section": "section2_1", "device": "cpu", "grids": [3, 5]}
+    path = tmp_path / f"{STEM}_e2_adam.pkl"
+    frame.to_pickle(path)
+    text = said(capsys, "inspect", path)
+    assert f"{path}: frame adam of section2_1: 8 rows" in text
+    assert 'attrs: device = "cpu"' in text
+    assert "missing attrs: timestamp, model_type, epochs, lbfgs_threshold_time" in text
+    assert "attrs that can be derived: grids" in text
+    assert "trainings: 2, grids 3, 5" in text
+    assert "1 poly: 4 epochs to grid 5; train_loss 0.25, test_loss 0.5, dense_mse 0.5" in text
+    shutil.copy(path, tmp_path / "mail.pkl")  # a name that tells nothing
+    assert "frame ? of section2_1: 8 rows" in said(capsys, "inspect", tmp_path / "mail.pkl")
+
+
+def test_a_run_of_an_earlier_format_is_explained(tmp_path, capsys):
+    json_beside(tmp_path)
+    save_checkpoint(build_model([2, 2, 1], 3), str(tmp_path / f"{STEM}_adam_0_final"), torch.zeros(1, 2))
+    text = said(capsys, "inspect", tmp_path / STEM)
+    assert "format: an earlier one (migrate turns it into the present one)" in text
+    assert "meta: lbfgs_threshold_time = 45.2" in text
+    assert "frame lbfgs: 8 rows" in text
+    assert "checkpoint adam, dataset 0: final" in text
+    assert "missing: frame lm" in text
+    assert "missing: metrics of the checkpoints" in text
+    assert "the run section2_1" in said(capsys, "inspect", tmp_path / f"{STEM}_meta.json")
+    assert ": 1 runs\n" in said(capsys, "inspect", tmp_path)
+
+
+def test_other_files_are_explained(tmp_path, capsys):
+    base = tmp_path / f"{STEM}_e2_adam_0_final"
+    save_checkpoint(build_model([2, 3, 1], 5), str(base), torch.zeros(4, 2))
+    text = said(capsys, "inspect", f"{base}_state")
+    assert "KAN: width [2, 3, 1], grid 5, k 3, 9 edges, device cpu" in text
+    assert "act_fun.0.coef: (2, 3, 8) torch.float64" in text
+    assert f"complete: KAN.loadckpt('{base}') reads it" in text
+    Path(f"{base}_cache_data").unlink()
+    assert "missing: cache_data" in said(capsys, "inspect", f"{base}_config.yml")
+    torch.save({"weight": torch.ones(2, 3)}, tmp_path / f"section1_1_{STAMP}_mlp_0.pth")
+    assert "weight: (2, 3) torch.float32" in said(capsys, "inspect", tmp_path / f"section1_1_{STAMP}_mlp_0.pth")
+    metadata = {"adam": {0: {"final": {"epoch": 3, "test_loss": 0.125}}}}
+    for name in (f"{STEM}_checkpoint_metadata.pkl", "mail.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(metadata))
+        assert "adam, dataset 0, final: epoch 3, test_loss 0.125" in said(capsys, "inspect", tmp_path / name)
+    (tmp_path / "notes.json").write_text(json.dumps({"a": 1}))
+    assert "not a file of kanbench's" in said(capsys, "inspect", tmp_path / "notes.json")
+
+
+def test_what_cannot_be_explained_is_one_line(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "not a file of kanbench's" in refused(capsys, "inspect", tmp_path / "notes.txt")
+    assert "no such file or run" in refused(capsys, "inspect", tmp_path / STEM)
+    (tmp_path / "mail.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert "refused: it names os.system" in refused(capsys, "inspect", tmp_path / "mail.pkl")
+    pd.DataFrame({"when": [pd.Timestamp("2026-01-01")]}).to_pickle(tmp_path / "date.pkl")
+    assert "refused" in refused(capsys, "inspect", tmp_path / "date.pkl")
+    assert "columns: when" in said(capsys, "inspect", tmp_path / "date.pkl", "--trusted")
+
+
+@pytest.mark.slow
+def test_verify_on_the_command_line(tiny_results, tmp_path, capsys):
+    text = said(capsys, "verify", "--results-dir", tiny_results)
+    assert [line.split(": ")[1] for line in text.splitlines()] == ["no faults"] * 3
+    shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
+    run = Run("section2_1", "20260101_000000", 2, str(tmp_path))
+    Path(run.frame("lm")).unlink()
+    assert cli.main(["verify", "section2_1", "--results-dir", str(tmp_path)]) == 1
+    out, error = capsys.readouterr()
+    assert f"{run.frame('lm')}: missing\n" in out
+    assert "not checked: " in out
+    assert error == "kanbench: verify: found 1 fault; allowed: none\n"
+    assert "no run of section2_1, section2_2" in refused(capsys, "verify", "--results-dir", tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_whole_runs_are_explained(tiny_results, capsys):
+    text = said(capsys, "inspect", tiny_results / "sec3_results" / "section2_3_20260101_000000")
+    assert "missing" not in text
+    assert "earlier" not in text
+    assert "meta: n_experts = 4" in text
+    handover = tiny_results / "trainings" / "section2_1_20260101_000000_e2_lm_0.json"
+    assert "history: 4 epochs" in said(capsys, "inspect", handover)

@@ -1,0 +1,165 @@
+"""Runs of earlier formats become runs of the present one, and nothing in them changes."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_old_formats import META, SECTION_1, STAMP, STEM, json_beside, numbers_of_numpy, plain_frame, present, write
+
+import kanbench
+from kanbench import cli
+from kanbench.errors import InputError
+from kanbench.models import build_model, save_checkpoint
+from kanbench.naming import Run
+from kanbench.storage import migration
+from kanbench.storage.migration import migrate
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def old_run(folder):
+    """A run of section 2.1 with everything that the first format had."""
+    json_beside(folder)
+    for model_type in ("adam", "lbfgs"):
+        for name in ("at_threshold", "final"):
+            model = build_model([2, 2, 1], 3)
+            save_checkpoint(
+                model, str(folder / f"{STEM}_{model_type}_0_{name}"), torch.zeros(3, 2, dtype=torch.float64)
+            )
+    metadata = {"adam": {np.int64(0): {"final": {"epoch": np.int64(4), "dense_mse": np.float64(0.5)}}}}
+    metadata = {m: {int(i): rows for i, rows in per_dataset.items()} for m, per_dataset in metadata.items()}
+    (folder / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(metadata))
+
+
+def test_an_old_run_is_written_in_the_present_format_beside_it(tmp_path):
+    folder = tmp_path / "sec1_results"
+    old_run(folder)
+    before = contents(folder)
+    done = migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    new = Run("section2_1", STAMP, 2, str(tmp_path))
+    made = {Path(new.frame(m, suffix)).name for m in ("adam", "lbfgs") for suffix in ("pkl", "parquet")}
+    made |= {Path(new.checkpoint_metadata()).name}
+    made |= {Path(path).name for m in ("adam", "lbfgs") for path in new.checkpoint_files(m, 0)}
+    assert set(after) - set(before) == made
+    assert done == [f"write {folder / name}" for name in [line.rsplit("/", 1)[1] for line in done]]
+    for model_type in ("adam", "lbfgs"):
+        for frame in (pd.read_pickle(new.frame(model_type)), pd.read_parquet(new.frame(model_type, "parquet"))):
+            pd.testing.assert_frame_equal(
+                frame, plain_frame(model_type), check_dtype=False, check_column_type=False, check_exact=True
+            )
+            assert frame.attrs == {**META, "model_type": model_type}
+    plain = pickle.loads(Path(new.checkpoint_metadata()).read_bytes())
+    assert plain == {"adam": {0: {"final": {"epoch": 4, "dense_mse": 0.5}}}}
+    assert b"numpy" not in Path(new.checkpoint_metadata()).read_bytes()
+    assert after[f"{STEM}_e2_lbfgs_0_final_state"] == before[f"{STEM}_lbfgs_0_final_state"]
+
+    assert kanbench.find_run("section2_1", STAMP, results_dir=tmp_path) == new
+    assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[1] == META
+    assert migrate(new) == []
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_be_done(tmp_path):
+    old_run(tmp_path)
+    before = contents(tmp_path)
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    would = migrate(run, dry_run=True, delete_json=True)
+    assert contents(tmp_path) == before
+    assert would[-1] == f"delete {tmp_path / f'{STEM}_meta.json'}"
+    assert migrate(run, delete_json=True) == would
+    assert not (tmp_path / f"{STEM}_meta.json").exists()
+    assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[1] == META
+
+
+def test_frames_that_have_their_names_get_their_attrs(tmp_path):
+    write(tmp_path, f"{STEM}_e2", ("adam",))
+    (tmp_path / f"{STEM}_e2_meta.json").write_text(json.dumps({"device": "cuda", "lbfgs_threshold_time": 45.2}))
+    (tmp_path / f"{STEM}_e2_checkpoint_metadata.pkl").write_bytes(
+        pickle.dumps({"adam": {0: {"final": {"time": np.float64(1.5)}}}})
+    )
+    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    for frame in (
+        pd.read_pickle(tmp_path / f"{STEM}_e2_adam.pkl"),
+        pd.read_parquet(tmp_path / f"{STEM}_e2_adam.parquet"),
+    ):
+        assert frame.attrs == {**META, "device": "cuda", "model_type": "adam"}
+    assert b"numpy" not in (tmp_path / f"{STEM}_e2_checkpoint_metadata.pkl").read_bytes()
+
+
+def test_a_run_of_section_1(tmp_path):
+    stem = f"section1_1_{STAMP}"
+    write(tmp_path, stem, ("mlp", "kan_pruning"), {"epochs": 2, "device": "cpu", "kan_threshold_time": 12.5})
+    torch.save({"weight": torch.ones(2)}, tmp_path / f"{stem}_mlp_0.pth")
+    save_checkpoint(build_model([2, 1, 1], 3), str(tmp_path / f"{stem}_pruned_0"), torch.zeros(1, 2))
+    migrate(kanbench.find_run("section1_1", results_dir=tmp_path))
+    _, meta, models = kanbench.load_run("section1_1", STAMP, epochs=2, results_dir=tmp_path, load_models=True)
+    assert meta == SECTION_1
+    assert (tmp_path / f"{stem}_e2_mlp_0_final.pth").exists()
+    assert (tmp_path / f"{stem}_e2_kan_pruning_0_final_state").exists()
+    assert list(models) == ["mlp", "kan_pruning"]
+
+
+def test_what_is_in_the_way_is_left_alone(tmp_path):
+    old_run(tmp_path)
+    other = tmp_path / f"{STEM}_e2_adam_0_final_state"
+    other.write_bytes(b"another")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="adam_0_final_state: is in the way"):
+        migrate(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path)))
+    assert contents(tmp_path) == before
+
+
+def test_what_does_not_come_back_as_it_was_changes_nothing(tmp_path, monkeypatch):
+    old_run(tmp_path)
+    before = contents(tmp_path)
+
+    def lossy(frame, path):
+        write_frame(frame.head(1), path)
+
+    write_frame = migration.write_frame
+    monkeypatch.setattr(migration, "write_frame", lossy)
+    with pytest.raises(InputError, match=r"adam\.pkl: does not come back as it was; nothing was changed"):
+        migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_json_file_that_two_runs_share_is_not_deleted(tmp_path):
+    write(tmp_path, f"{STEM}_e2", ("adam",))
+    write(tmp_path, f"{STEM}_e3", ("adam",))
+    (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({"device": "cpu"}))
+    run = kanbench.find_run("section2_1", STAMP, 2, tmp_path)
+    with pytest.raises(InputError, match=f"{STEM}_e3 has it too"):
+        migrate(run, delete_json=True)
+    migrate(run)
+    assert (tmp_path / f"{STEM}_meta.json").exists()
+
+
+def test_a_run_that_does_not_tell_its_epochs(tmp_path):
+    write(tmp_path, f"section4_1_{STAMP}", ("a",))
+    pd.DataFrame({"x": [1]}).to_pickle(tmp_path / f"section4_1_{STAMP}_a.pkl")
+    with pytest.raises(InputError, match="found no epochs"):
+        migrate(kanbench.find_run("section4_1", results_dir=tmp_path))
+
+
+def test_the_command(tmp_path, capsys):
+    numbers_of_numpy(tmp_path)
+    assert cli.main(["migrate", "--results-dir", str(tmp_path), "--dry-run"]) == 0
+    assert f"{STEM}: would write {tmp_path / f'{STEM}_e2_adam.pkl'}\n" in capsys.readouterr().out
+    assert cli.main(["migrate", "section2_1", "--results-dir", str(tmp_path)]) == 0
+    assert "would" not in capsys.readouterr().out
+    assert (tmp_path / f"{STEM}_e2_adam.parquet").exists()
+    assert cli.main(["migrate", "--results-dir", str(tmp_path), "--timestamp", "20200101_000000"]) == 1
+    assert "no runs to migrate" in capsys.readouterr().err
+
+
+def test_a_run_of_the_present_format_has_nothing_to_migrate(tmp_path, capsys):
+    present(tmp_path)
+    assert cli.main(["migrate", "--results-dir", str(tmp_path), "--delete-json"]) == 0
+    assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: the present format\n"

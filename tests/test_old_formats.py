@@ -1,0 +1,451 @@
+"""Runs of every known format, written with plain pandas, pickle, json and torch, and loaded with `load_run`."""
+
+import json
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import kanbench
+from kanbench.errors import InputError
+from kanbench.models import build_model, save_checkpoint
+from kanbench.naming import Run
+from kanbench.storage.frames import read_frame
+from kanbench.stored_names import parse_stored
+
+STAMP = "20251024_143022"
+META = {
+    "section": "section2_1",
+    "timestamp": STAMP,
+    "epochs": 2,
+    "device": "cpu",
+    "lbfgs_threshold_time": 45.2,
+    "baseline_threshold_time": None,
+    "provenance": None,
+}
+DERIVABLE = {"grids": [3, 5], "num_datasets": 2, "dataset_names": ["sin", "poly"]}
+
+
+def plain_frame(model_type, label="optimizer"):
+    """Two datasets, two grids, two epochs of each."""
+    rows = [
+        {
+            "dataset_idx": dataset_idx,
+            "dataset_name": ("sin", "poly")[dataset_idx],
+            "grid_size": (3, 3, 5, 5)[epoch - 1],
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "test_loss": (dataset_idx + 1) / epoch,
+            "dense_mse": 2 / epoch,
+            "total_time": 0.5 * epoch,
+            "time_per_epoch": 0.25,
+            "num_params": 120,
+            label: model_type,
+        }
+        for dataset_idx in (0, 1)
+        for epoch in (1, 2, 3, 4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def write(folder, stem, model_types=("adam", "lbfgs"), attrs=None, formats=("pkl",), label="optimizer"):
+    """Frames with pandas; `attrs` are those that they have in common."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for model_type in model_types:
+        frame = plain_frame(model_type, label)
+        frame.attrs = {**attrs, "model_type": model_type} if attrs else {}
+        if "pkl" in formats:
+            frame.to_pickle(folder / f"{stem}_{model_type}.pkl")
+        if "parquet" in formats:
+            frame.to_parquet(folder / f"{stem}_{model_type}.parquet")
+
+
+ESSENTIAL = {key: META[key] for key in ("epochs", "device", "lbfgs_threshold_time")}
+STEM = f"section2_1_{STAMP}"
+
+
+def present(folder):
+    write(folder, f"{STEM}_e2", attrs=META, formats=("pkl", "parquet"))
+
+
+def few_attrs(folder):
+    write(folder, f"{STEM}_e2", attrs={"section": "section2_1", "timestamp": STAMP, **ESSENTIAL})
+
+
+def no_epochs_in_names(folder):
+    write(folder, STEM, attrs={"section": "section2_1", "timestamp": STAMP, **ESSENTIAL})
+
+
+def json_beside(folder):
+    write(folder, STEM)
+    (folder / f"{STEM}_meta.json").write_text(json.dumps({**ESSENTIAL, **DERIVABLE}))
+
+
+def json_without_epochs_in_its_name(folder):
+    write(folder, f"{STEM}_e2")
+    (folder / f"{STEM}_meta.json").write_text(json.dumps({**ESSENTIAL, **DERIVABLE}))
+
+
+def json_with_epochs_in_its_name(folder):
+    write(folder, f"{STEM}_e2")
+    (folder / f"{STEM}_e2_meta.json").write_text(json.dumps({**ESSENTIAL, "timestamp": STAMP}))
+
+
+def parquet_only(folder):
+    write(folder, f"{STEM}_e2", attrs=META, formats=("parquet",))
+
+
+def parquet_without_attrs(folder):
+    write(folder, STEM, formats=("parquet",))
+    (folder / f"{STEM}_meta.json").write_text(json.dumps({**ESSENTIAL, **DERIVABLE}))
+
+
+def numbers_of_numpy(folder):
+    stored = {**ESSENTIAL, "epochs": np.int64(2), "lbfgs_threshold_time": np.float64(45.2), "grids": np.array([3, 5])}
+    write(folder, STEM, attrs=stored)
+
+
+def derivable_attrs(folder):
+    write(folder, f"{STEM}_e2", attrs={**ESSENTIAL, **DERIVABLE})
+
+
+VARIANTS = (
+    present,
+    few_attrs,
+    no_epochs_in_names,
+    json_beside,
+    json_without_epochs_in_its_name,
+    json_with_epochs_in_its_name,
+    parquet_only,
+    parquet_without_attrs,
+    numbers_of_numpy,
+    derivable_attrs,
+)
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["in sec1_results", "in one folder"])
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.__name__)
+def test_every_variant_is_the_same_run(variant, flat, tmp_path):
+    variant(tmp_path if flat else tmp_path / "sec1_results")
+    results, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
+    assert meta == META
+    assert list(results) == ["adam", "lbfgs"]
+    for model_type, frame in results.items():
+        expected = plain_frame(model_type).astype({"dataset_name": object, "optimizer": object})
+        pd.testing.assert_frame_equal(frame, expected, check_column_type=False, check_exact=True)
+        assert frame.attrs == {**META, "model_type": model_type}
+    assert len(kanbench.list_runs(results_dir=tmp_path)) == 1
+
+
+def test_what_nothing_tells_is_none_and_the_data_tell_the_epochs(tmp_path):
+    write(tmp_path, STEM, formats=("parquet",))
+    _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
+    assert meta == {**META, "device": None, "lbfgs_threshold_time": None}
+
+
+SECTION_1 = {
+    "section": "section1_1",
+    "timestamp": STAMP,
+    "epochs": 2,
+    "device": "cpu",
+    "kan_threshold_time": 12.5,
+    "provenance": None,
+}
+
+
+@pytest.mark.parametrize("stem", [f"section1_1_{STAMP}_e2", f"section1_1_{STAMP}"])
+def test_a_run_of_section_1(stem, tmp_path):
+    folder = tmp_path / "sec1_results"
+    types = ("siren", "kan_pruning", "mlp", "kan")
+    write(folder, stem, types, {key: SECTION_1[key] for key in SECTION_1 if key != "provenance"}, label="activation")
+    weights = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).state_dict()
+    model, x = build_model([2, 2, 1], 3), torch.rand(5, 2, dtype=torch.float64)
+    for name in ("at_kan_threshold_time", "final"):
+        for model_type in ("mlp", "siren"):
+            torch.save(weights, folder / f"{stem}_{model_type}_0_{name}.pth")
+    for name in ("at_threshold", "final"):
+        for model_type in ("kan", "kan_pruning"):
+            save_checkpoint(model, str(folder / f"{stem}_{model_type}_0_{name}"), x)
+    mlp = {"epoch": 1, "dense_mse": np.float64(0.5), "depth": 2, "activation": "tanh"}
+    metadata = {
+        "mlp": {0: {"at_kan_threshold_time": mlp}},
+        "kan": {0: {"at_threshold": {"epoch": np.int64(2), "dense_mse": 0.25, "time": 12.5}}},
+    }
+    (folder / f"{stem}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(metadata))
+
+    results, meta, models = kanbench.load_run("section1_1", STAMP, results_dir=tmp_path, load_models=True)
+    assert meta == SECTION_1
+    assert list(results) == list(models) == ["mlp", "siren", "kan", "kan_pruning"]
+    assert results["kan_pruning"].attrs == {**SECTION_1, "model_type": "kan_pruning"}
+    assert list(models["mlp"][0]) == ["at_kan_threshold_time", "final"]
+    assert all(torch.equal(models["siren"][0]["final"][key], value) for key, value in weights.items())
+    assert torch.equal(models["kan_pruning"][0]["at_threshold"](x), model(x))
+    loaded = kanbench.load_checkpoint_metadata("section1_1", STAMP, results_dir=tmp_path)
+    assert loaded == metadata
+    assert type(loaded["mlp"][0]["at_kan_threshold_time"]["dense_mse"]) is float
+
+
+def test_checkpoints_without_a_name_are_the_final_models(tmp_path):
+    model, x = build_model([2, 2, 1], 3), torch.rand(5, 2, dtype=torch.float64)
+    stem = f"section1_2_{STAMP}"
+    write(tmp_path, stem, ("kan", "kan_pruning", "mlp"))
+    save_checkpoint(model, str(tmp_path / f"{stem}_kan_3"), x)
+    save_checkpoint(model, str(tmp_path / f"{stem}_pruned_3"), x)
+    (tmp_path / f"{stem}_kan_3_cache_data").unlink()
+    torch.save({"weight": x}, tmp_path / f"{stem}_mlp_10.pth")
+    _, _, models = kanbench.load_run("section1_2", STAMP, results_dir=tmp_path, load_models=True)
+    assert models["kan"][3]["final"].cache_data is None
+    assert torch.equal(models["kan"][3]["final"](x), model(x))
+    assert torch.equal(models["kan_pruning"][3]["final"](x), model(x))
+    assert torch.equal(models["mlp"][10]["final"]["weight"], x)
+
+
+def test_sections_with_longer_names_and_model_types_with_underscores(tmp_path):
+    long = "section2_2_highd_3d_shallow"
+    types = ("baseline", "adaptive_only", "adaptive_regular")
+    write(tmp_path / "sec_shallow_results", f"{long}_{STAMP}_e2", types, {"device": "cuda"}, label="approach")
+    write(tmp_path / "sec2_results", f"section2_2_{STAMP}_e2", types[:1], {"device": "cpu"}, label="approach")
+    model = build_model([2, 2, 1], 3)
+    base = tmp_path / "sec_shallow_results" / f"{long}_{STAMP}_e2_adaptive_only_0_at_threshold"
+    save_checkpoint(model, str(base), torch.zeros(2, 2, dtype=torch.float64))
+    results, meta, models = kanbench.load_run(long, results_dir=tmp_path, load_models=True)
+    assert list(results) == ["adaptive_only", "adaptive_regular", "baseline"]
+    assert meta == {**META, "section": long, "device": "cuda", "lbfgs_threshold_time": None}
+    assert list(models["adaptive_only"][0]) == ["at_threshold"]
+    assert [run.section for run in kanbench.list_runs(results_dir=tmp_path)] == ["section2_2", long]
+    assert kanbench.load_run("section2_2", results_dir=tmp_path)[1]["device"] == "cpu"
+
+
+def test_a_model_type_that_nobody_knows_keeps_its_name(tmp_path):
+    write(tmp_path, f"section4_1_{STAMP}", ("my_own_kan", "b"), {"device": "cpu", "note": "first try"})
+    results, meta = kanbench.load_run("section4_1", results_dir=tmp_path)
+    assert list(results) == ["b", "my_own_kan"]
+    assert meta["note"] == "first try"
+
+
+# --- what is stored and wrong ---
+
+
+def test_the_data_win_over_what_is_stored(tmp_path):
+    write(tmp_path, STEM)
+    wrong = {"grids": [3, 5, 10], "num_datasets": 4, "dataset_names": ["sin", "poly"]}
+    (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({**ESSENTIAL, **wrong}))
+    with pytest.warns(UserWarning) as caught:
+        _, meta = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert [str(warning.message) for warning in caught] == [
+        f"{STEM}: grids is stored as [3, 5, 10], but the data have [3, 5]; the data are right",
+        f"{STEM}: num_datasets is stored as 4, but the data have 2; the data are right",
+    ]
+    assert caught[0].filename == __file__
+    assert meta == META
+
+
+def test_what_cannot_be_compared_with_the_data_is_left_out_quietly(tmp_path):
+    stored = {**ESSENTIAL, "depths": [2, 3], "num_params": {"adam": 120}, "activations": ["tanh"], "total_epochs": 4}
+    write(tmp_path, STEM, attrs=stored)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
+
+
+def test_frames_without_rows(tmp_path):
+    frame = plain_frame("adam").head(0)
+    frame.attrs = {**ESSENTIAL, "grids": [3], "total_epochs": 4}
+    frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    with pytest.warns(UserWarning, match=r"grids is stored as \[3\], but the data have \[\]"):
+        results, _ = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert len(results["adam"]) == 0
+
+
+def test_names_win_over_attrs_and_attrs_over_json(tmp_path):
+    attrs = {**ESSENTIAL, "epochs": 3, "timestamp": "20200101_000000"}
+    write(tmp_path, f"{STEM}_e2", ("adam",), attrs)
+    (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({"device": "cuda", "n_runs": 7}))
+    with pytest.warns(UserWarning) as caught:
+        _, meta = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert sorted(str(warning.message) for warning in caught) == [
+        f"{STEM}_e2: the JSON file: device is 'cuda', but 'cpu' is right",
+        f"{STEM}_e2_adam: attrs: epochs is 3, but 2 is right",
+        f"{STEM}_e2_adam: attrs: timestamp is '20200101_000000', but '{STAMP}' is right",
+    ]
+    assert meta == {**META, "n_runs": 7, "model_type": "adam"}
+
+
+def test_a_json_file_of_another_run_is_not_taken(tmp_path):
+    write(tmp_path, f"{STEM}_e2")
+    write(tmp_path, f"{STEM}_e3", attrs={"device": "cuda"})
+    (tmp_path / f"{STEM}_meta.json").write_text(json.dumps(ESSENTIAL))
+    assert kanbench.load_run("section2_1", STAMP, epochs=2, results_dir=tmp_path)[1] == META
+    other = kanbench.load_run("section2_1", STAMP, epochs=3, results_dir=tmp_path)[1]
+    assert other == {**META, "epochs": 3, "device": "cuda", "lbfgs_threshold_time": None}
+
+
+def test_a_json_file_alone_is_no_run(tmp_path):
+    (tmp_path / f"{STEM}_meta.json").write_text("{}")
+    assert kanbench.list_runs(results_dir=tmp_path) == []
+    with pytest.raises(InputError, match="there: none"):
+        kanbench.load_run("section2_1", results_dir=tmp_path)
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    json_beside(tmp_path)
+    (tmp_path / f"{STEM}_meta.json").write_text("[1")
+    with pytest.raises(InputError, match=r"_meta\.json: cannot be read"):
+        kanbench.load_run("section2_1", results_dir=tmp_path)
+    (tmp_path / f"{STEM}_adam.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(InputError, match=r"adam\.pkl: refused: it names os\.system"):
+        kanbench.load_run("section2_1", results_dir=tmp_path)
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "stored"),
+    [
+        (f"{STEM}_e10_adaptive_only.pkl", "frame", ("adaptive_only", "pkl", None, None)),
+        (f"{STEM}_checkpoint_metadata.pkl", "metadata", ("", "", None, None)),
+        (f"{STEM}_meta.json", "meta", ("", "", None, None)),
+        (f"{STEM}_adaptive_only_12_at_threshold_state", "checkpoint", ("adaptive_only", "state", 12, "at_threshold")),
+        (f"{STEM}_e7_kan_0_config.yml", "checkpoint", ("kan", "config.yml", 0, None)),
+        (f"section1_1_{STAMP}_mlp_3_at_kan_threshold_time.pth", "weights", ("mlp", "", 3, "at_kan_threshold_time")),
+        (f"section1_3_{STAMP}_e30_pruned_2_state", "checkpoint", ("kan_pruning", "state", 2, None)),
+    ],
+)
+def test_names_of_earlier_formats(name, kind, stored):
+    file = parse_stored(f"folder/{name}")
+    assert (file.kind, file.name, file.suffix, file.dataset_idx, file.checkpoint) == (kind, *stored)
+    assert file.run.timestamp == STAMP
+    assert file.run.folder == "folder"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", f"{STEM}_adam.csv", "section2_1_20251324_143022_adam.pkl", "adam.pkl"])
+def test_other_files_are_of_no_run(name):
+    assert parse_stored(name) is None
+
+
+# --- frames of other versions of pandas ---
+
+DATA = Path(__file__).parent / "data"  # written by `DataFrame.to_pickle` of the versions in their names
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.pkl")), ids=lambda path: path.stem)
+def test_frames_of_earlier_versions_of_pandas(path):
+    frame = read_frame(path)
+    expected = pd.DataFrame(
+        {
+            "dataset_idx": [0, 0],
+            "dataset_name": ["sin", "sin"],
+            "grid_size": [3, 5],
+            "epoch": [1, 2],
+            "train_loss": [0.5, 0.25],
+            "optimizer": ["adam", "adam"],
+            "flag": [True, False],
+        }
+    )
+    expected = expected[expected["epoch"] > 1] if "some_rows" in path.stem else expected
+    assert frame.astype({"optimizer": object}).to_dict() == expected.to_dict()
+    assert [str(dtype) for dtype in frame.dtypes[["epoch", "train_loss", "flag"]]] == ["int64", "float64", "bool"]
+    assert isinstance(frame["optimizer"].dtype, pd.CategoricalDtype) == ("categorical" in path.stem)
+    assert frame.attrs == {"epochs": 1, "device": "cpu", "lbfgs_threshold_time": 45.2}
+
+
+def test_frames_of_pandas_before_1_3(tmp_path):
+    """These kept blocks in a state of their manager (pandas 1.2, `BlockManager.__getstate__`)."""
+    state = {
+        "axes": [pd.Index(["epoch", "name"], dtype=object), pd.RangeIndex(2)],
+        "blocks": [
+            {"values": np.array([[1, 2]]), "mgr_locs": slice(0, 1, 1)},
+            {"values": np.array([["a", "b"]], dtype=object), "mgr_locs": np.array([1])},
+        ],
+    }
+    manager = ([], [], [], {"0.14.1": state})
+    inner = pickle.dumps(manager, 2)[2:-1]
+    # the memo of the inner pickle begins at 0, so the outer program must not use it
+    program = b"\x80\x02cpandas.core.frame\nDataFrame\n)\x81}(X\x05\x00\x00\x00_data"
+    program += b"cpandas.core.internals.managers\nBlockManager\n)\x81" + inner + b"b"
+    program += b"X\x05\x00\x00\x00attrs}X\x01\x00\x00\x00aK\x07sub."
+    (tmp_path / "frame.pkl").write_bytes(program)
+    frame = read_frame(tmp_path / "frame.pkl")
+    assert frame.to_dict() == {"epoch": {0: 1, 1: 2}, "name": {0: "a", 1: "b"}}
+    assert frame.attrs == {"a": 7}
+
+
+FRAME = plain_frame("adam").assign(flag=[True, False] * 4, half=np.float32(0.5))
+KINDS = {
+    "text of pandas": FRAME,
+    "missing text": FRAME.assign(note=["a", None] * 4),
+    "objects": FRAME.astype({"optimizer": object}).assign(deps=[[0, 1], "x", None, 1.5, {}, (), True, "ü"]),
+    "some rows": FRAME[FRAME["epoch"] > 2],
+    "every other row": FRAME.iloc[::2],
+    "sorted": FRAME.sort_values("test_loss"),
+    "no rows": FRAME.head(0),
+    "another index": FRAME.set_index("optimizer"),
+    "one column": FRAME[["epoch"]],
+    "whole numbers with gaps": FRAME.assign(n=pd.array([1, None] * 4, dtype="Int64")),
+    "numbers with gaps": FRAME.assign(n=pd.array([1, None] * 4, dtype="Float64")),
+    "truth with gaps": FRAME.assign(n=pd.array([True, None] * 4, dtype="boolean")),
+    "put together": pd.concat([FRAME, FRAME], ignore_index=True),
+    "columns dropped and added": FRAME.drop(columns="flag").assign(z=1, y=2.0),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_read_as_pandas_reads_them(kind, tmp_path):
+    path = tmp_path / "frame.pkl"
+    for protocol in range(6):
+        KINDS[kind].to_pickle(path, protocol=protocol)
+        plain = pd.read_pickle(path)
+        plain = plain.astype({name: object for name, dtype in plain.dtypes.items() if dtype == "str"})
+        pd.testing.assert_frame_equal(
+            read_frame(path), plain, check_exact=True, check_column_type=False, check_index_type=False
+        )
+
+
+# --- finding ---
+
+
+def test_runs_are_found_by_their_epochs(tmp_path):
+    for stamp, epochs in [("20260101_000000", 10), ("20260102_000000", 3), ("20260103_000000", 7)]:
+        write(tmp_path, f"section2_1_{stamp}_e{epochs}", ("adam",))
+    write(tmp_path, "section2_1_20260104_000000", ("adam",), {"epochs": 12})
+
+    def found(**wanted):
+        return kanbench.find_run("section2_1", results_dir=tmp_path, **wanted).timestamp
+
+    assert found() == "20260104_000000"
+    assert found(epochs="most") == "20260104_000000"
+    assert found(epochs="fewest") == "20260102_000000"
+    assert found(epochs=10) == "20260101_000000"
+    assert found(epochs=12) == "20260104_000000"
+    with pytest.raises(InputError, match=r"no run section2_1_\*_e11"):
+        found(epochs=11)
+    with pytest.raises(InputError, match="epochs: found 'many'; allowed: a whole number, 'most' or 'fewest'"):
+        found(epochs="many")
+
+
+def test_the_present_format_stands_for_the_old_one_beside_it(tmp_path):
+    no_epochs_in_names(tmp_path / "sec1_results")
+    present(tmp_path / "sec1_results")
+    assert kanbench.find_run("section2_1", STAMP, results_dir=tmp_path) == Run("section2_1", STAMP, 2, str(tmp_path))
+
+
+def test_the_same_run_in_two_folders_is_not_guessed(tmp_path):
+    present(tmp_path / "sec1_results")
+    present(tmp_path)
+    with pytest.raises(InputError, match="found in several folders; allowed: results_dir one of"):
+        kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
+    assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path / "sec1_results")[1] == META
+
+
+def test_loading_a_run_warns_of_nothing_and_leaves_the_files_alone(tmp_path):
+    present(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

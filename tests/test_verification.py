@@ -1,0 +1,309 @@
+"""`verify` finds nothing wrong with runs of the pipeline, and each of the faults that are planted in copies of them."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import STAMP, TINY
+
+import kanbench
+from kanbench.config import load_config, merge
+from kanbench.errors import InputError
+from kanbench.naming import Run
+from kanbench.verification import verify
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("section", ["section2_1", "section2_2", "section2_3"])
+@pytest.mark.parametrize("handed_over", [True, False], ids=["with what was handed over", "with the configuration"])
+def test_runs_of_the_pipeline_pass(section, handed_over, tiny_results, tmp_path):
+    if not handed_over:
+        shutil.copytree(tiny_results, tmp_path / "results", ignore=shutil.ignore_patterns("trainings"))
+    results = tiny_results if handed_over else tmp_path / "results"
+    config = None if handed_over else merge(load_config(), TINY)
+    counts = []
+    findings = verify(
+        kanbench.find_run(section, results_dir=results), config, lambda done, total: counts.append((done, total))
+    )
+    assert findings.faults == []
+    assert findings.notes == []
+    checkpoints = 4 if section == "section2_3" else 12
+    assert counts == [(done, checkpoints) for done in range(1, checkpoints + 1)]
+
+
+def test_what_cannot_be_checked_is_said(tiny_results, tmp_path):
+    shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
+    findings = verify(Run("section2_1", STAMP, 2, str(tmp_path)), load_config())
+    assert findings.faults == []
+    assert len(findings.notes) == 6
+    assert "test_loss and dense_mse of its checkpoints were not computed" in findings.notes[0]
+
+
+# --- faults ---
+
+
+class Copy:
+    """A copy of the run of section 2.1 (or another), and ways to spoil it."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def frame(self, change, name="adam", both=True):
+        """Change a frame, in both formats or in parquet only."""
+        frame = pd.read_pickle(self.run.frame(name))
+        frame = change(frame) if change(frame) is not None else frame
+        if both:
+            frame.to_pickle(self.run.frame(name))
+        frame.to_parquet(self.run.frame(name, "parquet"))
+
+    def attrs(self, change, name="adam"):
+        frame = pd.read_pickle(self.run.frame(name))
+        change(frame.attrs)
+        frame.to_pickle(self.run.frame(name))
+        frame.to_parquet(self.run.frame(name, "parquet"))
+
+    def metadata(self, change):
+        path = Path(self.run.checkpoint_metadata())
+        content = pickle.loads(path.read_bytes())
+        change(content)
+        path.write_bytes(pickle.dumps(content))
+
+    def state(self, change, model_type="lm", checkpoint="final"):
+        path = f"{self.run.checkpoint(model_type, 1, checkpoint)}_state"
+        content = torch.load(path, weights_only=True)
+        change(content)
+        torch.save(content, path)
+
+    def config(self, **change):
+        path = Path(f"{self.run.checkpoint('lm', 1, 'final')}_config.yml")
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+
+
+def a_file_is_missing(copy):
+    Path(f"{copy.run.checkpoint('lm', 0, 'final')}_cache_data").unlink()
+
+
+def a_frame_is_missing(copy):
+    Path(copy.run.frame("lm", "parquet")).unlink()
+
+
+def a_frame_is_cut(copy):
+    path = Path(copy.run.frame("adam"))
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def an_attr_is_missing(copy):
+    copy.attrs(lambda attrs: attrs.pop("device"))
+
+
+def derivable_attrs(copy):
+    copy.attrs(lambda attrs: attrs.update(grids=[3, 5]))
+
+
+def attrs_of_another_run(copy):
+    copy.attrs(lambda attrs: attrs.update(timestamp="20200101_000000"))
+
+
+def provenance_is_cut(copy):
+    copy.attrs(lambda attrs: attrs["provenance"].pop("config_digest"))
+
+
+def the_threshold_time_is_another(copy):
+    copy.attrs(lambda attrs: attrs.update(lbfgs_threshold_time=attrs["lbfgs_threshold_time"] * 1.01))
+
+
+def a_loss_in_a_frame_is_another(copy):
+    copy.frame(lambda frame: frame.assign(test_loss=frame["test_loss"] * 1.001))
+
+
+def parquet_and_pickle_differ(copy):
+    copy.frame(lambda frame: frame.assign(n_evals=frame["n_evals"] + 1), both=False)
+
+
+def an_epoch_is_missing(copy):
+    copy.frame(lambda frame: frame[frame["epoch"] != 2])
+
+
+def the_last_epoch_is_missing(copy):
+    copy.frame(lambda frame: frame[frame["epoch"] != 4])
+
+
+def an_epoch_is_there_twice(copy):
+    copy.frame(lambda frame: pd.concat([frame, frame.tail(1)], ignore_index=True))
+
+
+def time_goes_back(copy):
+    copy.frame(lambda frame: frame.assign(time=frame["time"].to_numpy()[::-1]))
+
+
+def a_column_is_missing(copy):
+    copy.frame(lambda frame: frame.drop(columns="dense_mse"))
+
+
+def a_column_of_text(copy):
+    copy.frame(lambda frame: frame.assign(epoch=frame["epoch"].astype(str)))
+
+
+def a_dataset_has_another_name(copy):
+    copy.frame(lambda frame: frame.assign(dataset_name=frame["dataset_name"].replace("poisson_2d_sin", "sin")))
+
+
+def another_model_types_rows(copy):
+    copy.frame(lambda frame: frame.assign(optimizer="lm"))
+
+
+def a_loss_in_the_metadata_is_another(copy):
+    def change(metadata):
+        metadata["lm"][1]["final"]["dense_mse"] *= 1.0001
+
+    copy.metadata(change)
+
+
+def a_training_is_not_in_the_metadata(copy):
+    copy.metadata(lambda metadata: metadata["lm"].pop(1))
+
+
+def a_metric_is_missing(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1]["final"].pop("grid_size"))
+
+
+def weights_are_in_the_metadata(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(model=torch.nn.Linear(2, 2).state_dict()))
+
+
+def weights_as_lists_are_in_the_metadata(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(coef=[0.5] * 1500))
+
+
+def the_metadata_are_too_large(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(optimizer="lm" * 20_000))
+
+
+def the_threshold_is_another_epoch(copy):
+    copy.frame(lambda frame: frame.assign(test_loss=frame["test_loss"].where(frame["epoch"] != 2, 0.0)))
+
+
+def a_coefficient_is_another(copy):
+    copy.state(lambda state: state["act_fun.0.coef"].mul_(1.001))
+
+
+def the_checkpoints_are_exchanged(copy):
+    for file in ("config.yml", "state", "cache_data"):
+        one, other = (Path(f"{copy.run.checkpoint('lbfgs', 1, c)}_{file}") for c in ("at_threshold", "final"))
+        content = other.read_bytes()
+        other.write_bytes(Path(f"{copy.run.checkpoint('lm', 1, 'final')}_{file}").read_bytes())
+        one.write_bytes(content)
+
+
+def an_edge_is_masked(copy):
+    copy.state(lambda state: state["act_fun.0.mask"][0].zero_())
+
+
+def the_training_inputs_are_others(copy):
+    torch.save(torch.zeros(60, 2, dtype=torch.float64), f"{copy.run.checkpoint('lm', 1, 'final')}_cache_data")
+
+
+def a_checkpoint_is_cut(copy):
+    path = Path(f"{copy.run.checkpoint('lm', 1, 'final')}_state")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def a_checkpoint_is_for_cuda(copy):
+    copy.config(device="cuda")
+
+
+def a_checkpoints_grid_is_another(copy):
+    copy.config(grid=4)
+
+
+def another_trainings_settings(copy):
+    path = Path(copy.run.handover(copy.run.training("lm", 1)))
+    path.write_text(path.read_text().replace('"test_num": 50', '"test_num": 51'))
+
+
+FAULTS = {  # what is planted → what is said of which file
+    a_file_is_missing: r"lm_0_final_cache_data: missing",
+    a_frame_is_missing: r"lm\.parquet: missing",
+    a_frame_is_cut: r"adam\.pkl: cannot be read",
+    an_attr_is_missing: r"adam\.pkl: its attrs have no device",
+    derivable_attrs: r"adam\.pkl: its attrs have grids, which can be derived from the columns",
+    attrs_of_another_run: r"adam\.pkl: its attrs say timestamp '20200101_000000', its name '20260101_000000'",
+    provenance_is_cut: r"adam\.pkl: provenance: allowed: a dict with",
+    the_threshold_time_is_another: r"adam\.pkl: lbfgs_threshold_time is .*, but the mean of lbfgs is",
+    a_loss_in_a_frame_is_another: r"metadata\.pkl: adam, dataset 0, at_threshold: test_loss is .*, in the frame",
+    parquet_and_pickle_differ: r"adam\.parquet: n_evals differ from the pickled frame's",
+    an_epoch_is_missing: r"adam\.pkl: dataset 0: the epochs are not 1 to 3",
+    the_last_epoch_is_missing: r"metadata\.pkl: adam, dataset 0, final: epoch 4, but the frame ends with 3",
+    an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
+    time_goes_back: r"adam\.pkl: dataset 0: time falls",
+    a_column_is_missing: r"adam\.pkl: no columns dense_mse",
+    a_column_of_text: r"adam\.pkl: epoch: allowed: int64",
+    a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
+    another_model_types_rows: r"adam\.pkl: optimizer: found lm",
+    a_loss_in_the_metadata_is_another: r"lm_1_final_state: dense_mse is .*, recorded is",
+    a_training_is_not_in_the_metadata: r"metadata\.pkl: lm: found datasets 0; allowed: 0, 1",
+    a_metric_is_missing: r"metadata\.pkl: lm, dataset 1, final: missing grid_size; too much nothing",
+    weights_are_in_the_metadata: r"metadata\.pkl: refused: it names .*rebuild_tensor|OrderedDict",
+    weights_as_lists_are_in_the_metadata: r"metadata\.pkl: lm, dataset 1, final: coef: found a list; allowed: a number",
+    the_metadata_are_too_large: r"metadata\.pkl: found \d+ bytes for 12 checkpoints",
+    the_threshold_is_another_epoch: r"metadata\.pkl: adam, dataset 0, at_threshold: epoch \d, but the threshold is 2",
+    a_coefficient_is_another: r"lm_1_final_state: train_loss is .*, recorded is",
+    the_checkpoints_are_exchanged: r"lbfgs_1_final_state: train_loss is .*, recorded is",
+    an_edge_is_masked: r"lm_1_final_state: \d+ parameters, recorded are",
+    the_training_inputs_are_others: r"lm_1_final_cache_data: not the training inputs that its settings describe",
+    a_checkpoint_is_cut: r"lm_1_final_state: cannot be read",
+    a_checkpoint_is_for_cuda: r"lm_1_final_config\.yml: device: found 'cuda'; allowed: cpu",
+    a_checkpoints_grid_is_another: r"lm_1_final_state: found coefficients of shapes",
+    another_trainings_settings: r"lm_1\.json: its settings are not those that the frame was made with",
+}
+
+
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
+def test_a_planted_fault_is_found(plant, tiny_results, tmp_path):
+    for folder in ("sec1_results", "trainings"):
+        shutil.copytree(tiny_results / folder, tmp_path / folder)
+    run = Run("section2_1", STAMP, 2, str(tmp_path))
+    plant(Copy(run))
+    faults = verify(run).faults
+    assert any(pd.Series([fault]).str.contains(FAULTS[plant], regex=True).item() for fault in faults), faults
+    assert all("\n" not in fault and fault.startswith(str(tmp_path)) for fault in faults)
+
+
+def experts_are_missing(copy):
+    copy.frame(lambda frame: frame.iloc[1:], "experts")
+
+
+def another_expert_is_selected(copy):
+    copy.frame(lambda frame: frame.assign(selected=~frame["selected"]), "experts")
+
+
+def the_summary_says_another_loss(copy):
+    copy.frame(lambda frame: frame.assign(merged_dense_mse=frame["merged_dense_mse"] * 0.9), "summary")
+
+
+FAULTS_OF_MERGING = {
+    experts_are_missing: r"experts\.pkl: dataset 0: n_experts is 3, in the attrs 4",
+    another_expert_is_selected: r"selected_experts\.pkl: not the experts that are selected in the frame of all",
+    the_summary_says_another_loss: r"summary\.pkl: dataset 0: merged_dense_mse is not that of the final checkpoint",
+}
+
+
+@pytest.mark.parametrize("plant", FAULTS_OF_MERGING, ids=lambda plant: plant.__name__)
+def test_a_planted_fault_in_a_run_of_merging_is_found(plant, tiny_results, tmp_path):
+    for folder in ("sec3_results", "trainings"):
+        shutil.copytree(tiny_results / folder, tmp_path / folder)
+    run = Run("section2_3", STAMP, None, str(tmp_path))
+    plant(Copy(run))
+    faults = verify(run).faults
+    assert any(pd.Series([fault]).str.contains(FAULTS_OF_MERGING[plant], regex=True).item() for fault in faults), faults
+
+
+def test_runs_of_earlier_formats_are_to_be_migrated_first(tmp_path):
+    for run in (Run("section1_1", STAMP, 2, str(tmp_path)), Run("section2_1", STAMP, None, str(tmp_path))):
+        with pytest.raises(InputError, match="a run of an earlier format; allowed: one of section2_1"):
+            verify(run)

@@ -1,0 +1,132 @@
+"""The subcommands that read results: list, summary, inspect, verify, migrate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kanbench import naming
+from kanbench.config import DEFAULT_CONFIG, load_config
+from kanbench.errors import InputError
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommands to those of a parser."""
+    listed = commands.add_parser("list", help="print the runs of a folder as a table")
+    listed.add_argument("section", nargs="?", help="default: all")
+    listed.add_argument("--results-dir", default=naming.RESULTS)
+    listed.set_defaults(run=_list)
+
+    summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
+    summary.add_argument("section", choices=naming.SECTIONS)
+    _add_run(summary)
+    summary.set_defaults(run=_summary)
+
+    inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
+    inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
+    inspect.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    inspect.set_defaults(run=_inspect)
+
+    verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
+    verify.add_argument("section", nargs="?", choices=naming.SECTIONS, help="default: all that have a run")
+    _add_run(verify)
+    verify.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
+    )
+    verify.set_defaults(run=_verify)
+
+    migrate = commands.add_parser("migrate", help="write runs of earlier formats in the present one, beside them")
+    migrate.add_argument("section", nargs="?", help="default: all runs")
+    migrate.add_argument("--timestamp", help="default: all runs")
+    migrate.add_argument("--results-dir", default=naming.RESULTS)
+    migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files in the end")
+    migrate.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    migrate.set_defaults(run=_migrate)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--timestamp", help="default: the latest run")
+    command.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
+    command.add_argument("--results-dir", default=naming.RESULTS)
+
+
+def _epochs(text: str) -> int | str:
+    return text if text in ("most", "fewest") else int(text)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from kanbench.inspection import runs_table
+    from kanbench.stored_names import section_of
+
+    if arguments.section is not None:
+        section_of(arguments.section)
+    table = runs_table(arguments.results_dir, arguments.section)
+    print(f"{arguments.results_dir}: no runs" if table.empty else table.to_string(index=False))
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from kanbench.analysis import merge_summary, summary
+    from kanbench.storage.runs import find_run, load_checkpoint_metadata, load_run
+
+    run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    where = {"epochs": run.epochs, "results_dir": run.results}
+    results, _ = load_run(run.section, run.timestamp, **where)
+    if run.section == "section2_3":
+        if "summary" not in results:
+            raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
+        table = merge_summary(results["summary"])
+    else:
+        table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
+    print(run.name)
+    print(table.to_string(float_format="{:.3g}".format))
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from kanbench.inspection import inspect
+
+    print(inspect(arguments.path, arguments.trusted))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from kanbench.storage.runs import find_run, list_runs
+    from kanbench.verification import verify
+
+    there = {run.section for run in list_runs(results_dir=arguments.results_dir)}
+    sections = [arguments.section] if arguments.section else [name for name in naming.SECTIONS if name in there]
+    if not sections:
+        raise InputError(f"{arguments.results_dir}: no run of {', '.join(naming.SECTIONS)}")
+    config, faults = load_config(arguments.config), 0
+    for section in sections:
+        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+        with tqdm(desc=run.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+            def report(done: int, total: int, bar: tqdm = bar) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            findings = verify(run, config, report)
+        faults += len(findings.faults)
+        for line in [*findings.faults, *(f"not checked: {note}" for note in findings.notes)]:
+            print(line)
+        print(f"{run.name}: {len(findings.faults) or 'no'} fault{'s' if len(findings.faults) != 1 else ''}")
+    if faults:
+        raise InputError(f"verify: found {faults} fault{'s' if faults > 1 else ''}; allowed: none")
+
+
+def _migrate(arguments: argparse.Namespace) -> None:
+    from kanbench.storage.migration import migrate
+    from kanbench.storage.runs import list_runs
+
+    runs = list_runs(arguments.section, arguments.results_dir)
+    runs = [run for run in runs if arguments.timestamp in (None, run.timestamp)]
+    if not runs:
+        raise InputError(f"{arguments.results_dir}: no runs to migrate")
+    for run in runs:
+        lines = migrate(run, dry_run=arguments.dry_run, delete_json=arguments.delete_json, trusted=arguments.trusted)
+        would = "would " if arguments.dry_run else ""
+        for line in lines or ["nothing to do: the present format"]:
+            print(f"{run.name}: {would if lines else ''}{line}")

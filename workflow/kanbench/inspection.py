@@ -1,0 +1,222 @@
+"""Explain a file or a run: what it is, what is in it, what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kanbench.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
+from kanbench.errors import InputError, one_line
+from kanbench.model_config import coef_shapes, read_model_config
+from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
+from kanbench.reading import read_json, read_tensors
+from kanbench.storage.attrs import essential
+from kanbench.storage.frames import read_frame
+from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.runs import files_by_run, load_files
+from kanbench.stored_names import StoredFile, parse_stored, section_of
+
+SHOWN = 100  # characters of a value
+
+
+def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
+    """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written."""
+    rows = []
+    for run, files in files_by_run(results_dir).items():
+        if section not in (None, run.section):
+            continue
+        sizes = [file.path.stat() for file in files]
+        bases = {(file.name, file.dataset_idx, file.checkpoint) for file in files if file.dataset_idx is not None}
+        rows.append(
+            {
+                "section": run.section,
+                "timestamp": run.timestamp,
+                "epochs": "" if run.epochs is None else run.epochs,
+                "frames": ", ".join(sorted({file.name for file in files if file.kind == "frame"})),
+                "checkpoints": len(bases),
+                "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
+                "written": pd.Timestamp(max(size.st_mtime for size in sizes), unit="s").strftime("%Y-%m-%d %H:%M UTC"),
+                "folder": run.folder,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def inspect(path: str | Path, trusted: bool = False) -> str:
+    """Text about a file, a folder of runs, or a run (its files' path up to the epochs: `…/section2_1_…_e10`).
+
+    Raises
+    ------
+    InputError
+        There is no such thing, or it is damaged or refused.
+    """
+    path = Path(path)
+    if path.is_dir():
+        table = runs_table(path)
+        return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
+    if path.exists():
+        return "\n".join(map(_shown, _of_file(path, trusted)))
+    runs = [(run, files) for run, files in files_by_run(path.parent).items() if run.name == path.name]
+    if not runs:
+        raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
+    return "\n".join(map(_shown, _of_run(*runs[0], trusted)))
+
+
+def _shown(line: str) -> str:
+    """A line with its indentation, and nothing that a terminal would take for a command."""
+    return line[: len(line) - len(line.lstrip(" "))] + one_line(line)
+
+
+def _of_file(path: Path, trusted: bool) -> Iterator[str]:
+    file = parse_stored(path)
+    if file is None:
+        yield from _of_other(path, trusted)
+        return
+    run = file.run.name
+    if file.kind == "meta":
+        yield f"{path}: metadata of the run {run}, in the format before attrs"
+        yield from _items(read_json(path))
+    elif file.kind == "metadata":
+        yield f"{path}: metrics of the checkpoints of the run {run}"
+        yield from _of_metadata(read_metadata(path, trusted))
+    elif file.kind == "weights":
+        yield f"{path}: weights of a {file.name} on dataset {file.dataset_idx}; not pykan's"
+        yield from _of_tensors(read_tensors(path, trusted))
+    elif file.kind == "checkpoint":
+        yield f"{path}: part of a checkpoint of pykan's: {file.name} on dataset {file.dataset_idx}, of the run {run}"
+        yield from _of_checkpoint(path, file, trusted)
+    else:
+        yield from _of_frame(path, read_frame(path, trusted), file)
+
+
+def _of_other(path: Path, trusted: bool) -> Iterator[str]:
+    """A file whose name is none of a run's: what it is, its ending and its contents tell."""
+    if path.suffix in (".pkl", ".parquet"):
+        try:
+            yield from _of_frame(path, read_frame(path, trusted), None)
+        except InputError as error:
+            try:
+                metadata = read_metadata(path, trusted)
+            except InputError:
+                raise error from None
+            yield f"{path}: metrics of checkpoints"
+            yield from _of_metadata(metadata)
+        return
+    if path.suffix == ".json":
+        content = read_json(path)
+        handed_over = "history" in content and "settings" in content
+        yield f"{path}: " + ("what a training hands to the consolidation" if handed_over else "JSON")
+        yield from _items({key: value for key, value in content.items() if key != "history"})
+        yield f"  history: {len(content.get('history', []))} epochs" if handed_over else "  not a file of kanbench's"
+        return
+    if path.suffix == ".pth" or path.name.endswith(("_state", "_cache_data")):
+        yield f"{path}: tensors"
+        yield from _of_tensors(read_tensors(path, trusted))
+        return
+    if path.name.endswith("_config.yml"):
+        yield f"{path}: configuration of a model of pykan's"
+        yield from _of_config(path)
+        return
+    raise InputError(f"{path}: not a file of kanbench's; allowed: frames, metadata and checkpoints")
+
+
+def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
+    section = file.run.section if file else frame.attrs.get("section")
+    name = file.name if file else frame.attrs.get("model_type", "?")
+    yield f"{path}: frame {name} of {section or 'an unknown section'}: {len(frame)} rows"
+    yield f"  columns: {', '.join(frame.columns)}"
+    yield from _items(frame.attrs, "  attrs: ")
+    if section:
+        required = ("section", "timestamp", "model_type", *essential(section))
+        missing = [key for key in required if key not in frame.attrs]
+        if missing:
+            yield f"  missing attrs: {', '.join(missing)} (load_run completes them; migrate writes them)"
+    derivable = [key for key in frame.attrs if key in DERIVABLE]
+    if derivable:
+        yield f"  attrs that can be derived: {', '.join(derivable)}"
+    yield from _trainings(frame)
+
+
+def _trainings(frame: pd.DataFrame) -> Iterator[str]:
+    if not {"dataset_idx", "epoch", "grid_size"} <= set(frame.columns) or frame.empty:
+        return
+    names = dict(frame[["dataset_idx", "dataset_name"]].itertuples(index=False)) if "dataset_name" in frame else {}
+    epochs, last = total_epochs(frame), final_grid(frame)
+    yield f"  trainings: {len(epochs)}, grids {', '.join(map(str, grids(frame)))}"
+    for index, rows in frame.groupby("dataset_idx"):
+        end = rows.sort_values("epoch").iloc[-1]
+        losses = [f"{key} {end[key]:.3g}" for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
+        yield f"    {index} {names.get(index, '')}: {epochs[index]} epochs to grid {last[index]}; {', '.join(losses)}"
+
+
+def _of_metadata(metadata: Metadata) -> Iterator[str]:
+    for model_type, per_dataset in metadata.items():
+        for index, checkpoints in per_dataset.items():
+            for name, row in checkpoints.items():
+                numbers = ", ".join(f"{key} {_short(value)}" for key, value in row.items())
+                yield f"  {model_type}, dataset {index}, {name}: {numbers}"
+
+
+def _of_checkpoint(path: Path, file: StoredFile, trusted: bool) -> Iterator[str]:
+    base = path.with_name(path.name.removesuffix(f"_{file.suffix}"))
+    missing = [part for part in CHECKPOINT_FILES if not Path(f"{base}_{part}").exists()]
+    if Path(f"{base}_config.yml").exists():
+        yield from _of_config(Path(f"{base}_config.yml"))
+    if file.suffix != "config.yml":
+        yield from _of_tensors(read_tensors(path, trusted))
+    yield f"  missing: {', '.join(missing)}" if missing else f"  complete: KAN.loadckpt({str(base)!r}) reads it"
+
+
+def _of_config(path: Path) -> Iterator[str]:
+    config = read_model_config(path)
+    width = [nodes if not products else [nodes, products] for nodes, products in config["width"]]
+    edges = sum(inputs * outputs for inputs, outputs, _ in coef_shapes(config))
+    yield f"  KAN: width {width}, grid {config['grid']}, k {config['k']}, {edges} edges, device {config.get('device')}"
+
+
+def _of_tensors(content: Any) -> Iterator[str]:
+    for name, value in content.items() if isinstance(content, dict) else [("", content)]:
+        shape = getattr(value, "shape", None)
+        yield f"  {name}: " + (f"{tuple(shape)} {value.dtype}" if shape is not None else _short(value))
+
+
+def _of_run(run: Run, files: list[StoredFile], trusted: bool) -> Iterator[str]:
+    yield f"{run.folder}/{run.name}: a run of {run.section}, {len(files)} files"
+    present = run.section in SECTIONS and (run.epochs is None) != bool(SECTIONS[run.section].reference)
+    if not present or any(file.kind == "meta" for file in files):
+        yield "  format: an earlier one (migrate turns it into the present one)"
+    results: Frames = {}
+    if any(file.kind == "frame" for file in files):
+        results, meta = load_files(run, files, trusted)
+        yield from _items(meta, "  meta: ")
+    for name, frame in results.items():
+        yield f"  frame {name}: {len(frame)} rows"
+        yield from (f"  {line}" for line in _trainings(frame))
+    bases = sorted({(f.name, f.dataset_idx, f.checkpoint or "final") for f in files if f.dataset_idx is not None})
+    for model_type, index, checkpoint in bases:
+        yield f"  checkpoint {model_type}, dataset {index}: {checkpoint}"
+    yield from (f"  missing: {name}" for name in _missing(run, files, results, present))
+
+
+def _missing(run: Run, files: list[StoredFile], results: Frames, present: bool) -> list[str]:
+    """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
+    if present:
+        count = 1 + max((f.dataset_idx for f in files if f.dataset_idx is not None), default=-1)
+        count = max([count, *(int(frame["dataset_idx"].max()) + 1 for frame in results.values() if len(frame))])
+        return [Path(path).name for path in run.deliverables(count) if not Path(path).exists()]
+    frames = [f"frame {name}" for name in section_of(run.section).frames if name not in results]
+    return frames + ([] if any(f.kind == "metadata" for f in files) else ["metrics of the checkpoints"])
+
+
+def _items(content: dict[str, Any], before: str = "  ") -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{before}{key} = {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

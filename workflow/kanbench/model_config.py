@@ -1,0 +1,103 @@
+"""What a checkpoint's configuration says of a model, checked before a model is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kanbench.errors import InputError
+from kanbench.reading import read_yaml
+
+INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
+Config = dict[str, Any]
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _lists(value: Any, depth: int, of: Callable[[Any], bool] = _whole) -> bool:
+    """Whether a value is lists in lists, `depth` deep, of something."""
+    return of(value) if depth == 0 else type(value) is list and all(_lists(item, depth - 1, of) for item in value)
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "width": (
+        lambda v: _lists(v, 2) and len(v) > 1 and all(len(n) == 2 for n in v),
+        "[nodes, products] of every layer",
+    ),
+    "grid": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
+    "k": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
+    "mult_arity": (lambda v: _whole(v) or _lists(v, 2), "a whole number, or lists of them"),
+    "base_fun_name": (lambda v: v in ("silu", "identity", "zero"), "silu, identity or zero"),
+    "affine_trainable": (_flag, "true or false"),
+    "sp_trainable": (_flag, "true or false"),
+    "sb_trainable": (_flag, "true or false"),
+    "grid_eps": (_number, "a number"),
+    "grid_range": (lambda v: _lists(v, 1, _number) and len(v) == 2, "two numbers"),
+}
+
+
+def read_model_config(path: str | Path) -> Config:
+    """Read the configuration that pykan's `saveckpt` wrote.
+
+    Raises
+    ------
+    InputError
+        It is none: says which key is wrong.
+    """
+    config = read_yaml(path)
+    for key, (fits, allowed) in REQUIRED.items():
+        if key not in config or not fits(config[key]):
+            raise InputError(f"{path}: {key}: found {str(config.get(key))[:100]}; allowed: {allowed}")
+    layers = len(config["width"]) - 1
+    for key in ("grid", "k"):
+        if type(config[key]) is list and len(config[key]) != layers:
+            raise InputError(f"{path}: {key}: found {str(config[key])[:100]}; allowed: one number for every layer")
+    if type(config["mult_arity"]) is list and len(config["mult_arity"]) != layers + 1:
+        raise InputError(
+            f"{path}: mult_arity: found {str(config['mult_arity'])[:100]}; allowed: one list for every layer"
+        )
+    for layer, (inputs, outputs, _) in enumerate(coef_shapes(config)):
+        _check_table(path, config, f"symbolic.funs_name.{layer}", outputs, inputs)
+    if INTERVALS in config:
+        _check_intervals(path, config)
+    return config
+
+
+def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
+    """The shape of every layer's spline coefficients: inputs, outputs, grid intervals + order."""
+    width, arity = config["width"], config["mult_arity"]
+    shapes = []
+    for layer in range(len(width) - 1):
+        nodes, products = width[layer + 1]
+        factors = sum(arity[layer + 1]) if type(arity) is list else arity * products
+        grid, k = (value[layer] if type(value) is list else value for value in (config["grid"], config["k"]))
+        shapes.append((sum(width[layer]), nodes + factors, grid + k))
+    return shapes
+
+
+def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:
+    names = config.get(key)
+    fits = _lists(names, 2, lambda v: type(v) is str) and len(names) == rows and all(len(r) == columns for r in names)
+    if not fits:
+        raise InputError(f"{path}: {key}: allowed: {rows} lists of {columns} names")
+
+
+def _check_intervals(path: str | Path, config: Config) -> None:
+    counts, shapes = config[INTERVALS], coef_shapes(config)
+    fits = _lists(counts, 2) and [len(row) for row in counts] == [inputs for inputs, _, _ in shapes]
+    grid = config["grid"] if type(config["grid"]) is list else [config["grid"]] * len(shapes)
+    if not fits or any(count > most for row, most in zip(counts, grid, strict=True) for count in row):
+        raise InputError(
+            f"{path}: {INTERVALS}: allowed: a whole number up to the grid for every node with outgoing edges"
+        )

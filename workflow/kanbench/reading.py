@@ -1,0 +1,125 @@
+"""Read files that somebody else may have made: bytes, JSON, YAML and tensors. Nothing in them is run.
+
+The limits are far above what results need; they keep a damaged or hostile file from filling the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kanbench.errors import InputError, one_line
+
+MAX_TEXT = 1 << 22  # bytes of JSON or YAML: 4 MiB
+MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
+TRUST = "with trusted=True, which may run code of the file's author, other files are read"
+
+
+@contextlib.contextmanager
+def clear_errors(path: str | Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one line that names the file.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # parsers of damaged files raise nearly anything
+        reason = one_line(error)[:200] or type(error).__name__
+        raise InputError(f"{path}: cannot be read ({reason})") from error
+
+
+def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
+    """The content of a file that is not larger than `limit` bytes."""
+    with clear_errors(path), Path(path).open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(f"{path}: found more than {limit >> 20} MiB; allowed: files below that")
+    return content
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    content = read_bytes(path, MAX_TEXT)
+    with clear_errors(path):
+        return _mapping(path, json.loads(content))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; tags that build objects are refused."""
+    content = read_bytes(path, MAX_TEXT)
+    with clear_errors(path):
+        return _mapping(path, yaml.safe_load(content))
+
+
+def _mapping(path: str | Path, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: found {type(value).__name__}; allowed: keys with values")
+    return value
+
+
+def read_tensors(path: str | Path, trusted: bool = False) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors in builtin containers.
+
+    Parameters
+    ----------
+    trusted : bool
+        Whether to read other objects too, which may run code of the file's author.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, names something that is not admitted, or its tensors are larger than it is.
+    """
+    import torch
+
+    if trusted:
+        with clear_errors(path):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    _check_archive(path)
+    with clear_errors(path):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if named is None:
+                raise
+            raise InputError(f"{path}: refused: it names {named[1]}; {TRUST}") from None
+        _check_tensors(path, content)
+    return content
+
+
+def _check_archive(path: str | Path) -> None:
+    """An archive whose parts are not compressed cannot hold more than its size."""
+    with clear_errors(path):
+        try:
+            parts = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            raise InputError(f"{path}: cannot be read (not an archive as torch writes it since 1.6)") from None
+        with parts:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                raise InputError(f"{path}: refused: it is compressed, which torch.save does not do; {TRUST}")
+
+
+def _check_tensors(path: str | Path, content: Any) -> None:
+    """Refuse tensors that claim more elements than the file has: strides of 0, sparse ones, ones without data."""
+    import torch
+
+    for value in content.values() if isinstance(content, dict) else [content]:
+        if not isinstance(value, torch.Tensor):
+            continue
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(f"{path}: refused: a tensor of shape {tuple(value.shape)} without its values; {TRUST}")

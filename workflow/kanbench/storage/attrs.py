@@ -1,0 +1,105 @@
+"""What a run's metadata is, wherever it is stored: in the attrs of frames, or in a JSON file beside them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pandas as pd
+
+from kanbench.derive import DERIVABLE, Frames, epochs_per_grid
+from kanbench.naming import SECTIONS, Run
+from kanbench.stored_names import SECTION_1, section_of
+
+TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
+ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and model_type
+    "section2_1": TRAINED,
+    "section2_2": TRAINED,
+    "section2_3": ("device", "n_seeds", "n_experts", "n_selected", "provenance"),
+}
+OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
+
+
+def essential(section: str) -> tuple[str, ...]:
+    """The keys that the attrs of a section's frames have, beside section, timestamp and model_type."""
+    known = section_of(section)
+    for name, keys in ESSENTIAL.items():
+        if known is SECTIONS[name]:
+            return keys
+    return ("epochs", "device", *([known.threshold_time] if known is SECTION_1 else []), "provenance")
+
+
+def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]:
+    """Give every frame the attrs that the present format stores, and return those on which all agree.
+
+    What a key's value is comes from, in this order: the file's name, the frame's own attrs, the metadata beside it
+    (`stored`), what the data tell; where nothing tells, it is None. What disagrees with a source further up gives a
+    warning. What can be derived is left out, with a warning if it disagrees with the data.
+    """
+    named = {"section": run.section, "timestamp": run.timestamp}
+    if run.epochs is not None:
+        named["epochs"] = run.epochs
+    beside = _without_derivable(run.name, stored, frames)
+    for name, frame in frames.items():
+        own = _without_derivable(f"{run.name}_{name}", frame.attrs, frame)
+        _warn_of_differences(f"{run.name}_{name}: attrs", own, named)
+        _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
+        attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
+        if "epochs" in attrs and attrs["epochs"] is None:
+            attrs["epochs"] = _epochs(frames)
+        model_types = section_of(run.section).model_types
+        own_type = name if name in model_types or not section_of(run.section).other_frames else model_types[0]
+        frame.attrs = {**attrs, "model_type": own_type}
+    return agreed([frame.attrs for frame in frames.values()])
+
+
+def agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The items that all of several mappings have; of mappings in them, theirs."""
+    first, *others = dicts
+    same = {}
+    for key, value in first.items():
+        if isinstance(value, dict) and all(isinstance(other.get(key), dict) for other in others):
+            same[key] = agreed([value, *(other[key] for other in others)])
+        elif all(key in other and other[key] == value for other in others):
+            same[key] = value
+    return same
+
+
+def _known(attrs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attrs.items() if value is not None}
+
+
+def _warn_of_differences(where: str, attrs: dict[str, Any], right: dict[str, Any]) -> None:
+    for key, value in _known(attrs).items():
+        if right.get(key, value) not in (value, None):
+            warnings.warn(f"{where}: {key} is {value!r}, but {right[key]!r} is right", UserWarning, stacklevel=5)
+
+
+def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame | Frames) -> dict[str, Any]:
+    for key, stored in attrs.items():
+        if key not in DERIVABLE:
+            continue
+        try:
+            derived = DERIVABLE[key][1](frames)
+        except (ValueError, TypeError):  # the columns are not there, are empty or hold something else
+            continue
+        if not _same(stored, derived):
+            warnings.warn(
+                f"{where}: {key} is stored as {stored!r}, but the data have {derived!r}; the data are right",
+                UserWarning,
+                stacklevel=5,
+            )
+    return {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
+
+
+def _same(stored: Any, derived: Any) -> bool:
+    if isinstance(stored, (list, tuple)) and isinstance(derived, list):
+        return sorted(map(str, stored)) == sorted(map(str, derived))
+    return stored == derived or type(stored) is not type(derived)  # other types say something else
+
+
+def _epochs(frames: Frames) -> int | None:
+    """The epochs of a grid, where neither names nor attrs tell."""
+    if not all({"dataset_idx", "grid_size", "epoch"} <= set(frame.columns) for frame in frames.values()):
+        return None
+    return epochs_per_grid(frames) if any(map(len, frames.values())) else None

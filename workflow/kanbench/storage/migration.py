@@ -1,0 +1,129 @@
+"""Bring runs of earlier formats into the present one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run
+from kanbench.reading import read_bytes
+from kanbench.storage.frames import read_frame, write_frame
+from kanbench.storage.metadata import read_metadata, write_metadata
+from kanbench.storage.runs import files_by_run, load_files
+from kanbench.storage.staging import staged
+from kanbench.stored_names import StoredFile
+
+
+def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trusted: bool = False) -> list[str]:
+    """Write a run of an earlier format in the present one, beside it.
+
+    Frames get `_e{epochs}` in their names, complete attrs, and a copy in parquet; checkpoints and their metadata get
+    names with epochs, and the metadata builtin types. Everything is written beside, read back and compared with what
+    was there before it gets its name; the old files stay. A file that has its name already is written anew only if
+    nothing but its attrs differs.
+
+    Parameters
+    ----------
+    run : Run
+        As `kanbench.find_run` returns it.
+    dry_run : bool
+        Whether only to say what would be done.
+    delete_json : bool
+        Whether to delete the old metadata file in the end.
+    trusted : bool
+        See `kanbench.load_run`.
+
+    Returns
+    -------
+    list of str
+        What was done, or would be: a line for each file. Empty where the run is in the present format already.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read or written, is in the way, or does not come back as it was.
+    """
+    files = files_by_run(run.results)[run]
+    results, meta = load_files(run, files, trusted)
+    if meta.get("epochs") is None and run.section not in EPOCHLESS:
+        raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
+    target = dataclasses.replace(run, epochs=meta.get("epochs"))
+    plans = _plans(target, files, results, trusted)
+    _check_not_in_the_way(target, plans, files)
+    json = [file.path for file in files if file.kind == "meta"]
+    if delete_json:
+        _check_not_shared(run, json)
+    done = [f"write {Path(target.folder) / name}" for name in plans]
+    done += [f"delete {path}" for path in json if delete_json]
+    if dry_run or not done:
+        return done
+    with staged(target) as new:
+        for name, plan in plans.items():
+            plan(Path(new.folder) / name)
+    if delete_json:
+        for path in json:
+            path.unlink()
+    return done
+
+
+def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame], trusted: bool) -> dict:
+    """How to write every file that is not there in the present format, by its name."""
+    plans = {}
+    for name, frame in results.items():
+        for suffix in FRAME_FORMATS:
+            path = Path(target.frame(name, suffix))
+            if not path.exists() or not _same_frame(read_frame(path, trusted), frame):
+                plans[path.name] = lambda new, frame=frame: _write_frame(frame, new)
+    for file in files:
+        if file.kind == "metadata":
+            path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
+            if path != file.path or b"numpy" in read_bytes(file.path):
+                plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
+        elif file.kind in ("checkpoint", "weights"):
+            base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
+            path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
+            if path != file.path:
+                plans[path.name] = lambda new, old=file.path: _copy(old, new)
+    return plans
+
+
+def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
+    """A file that has the name already must be one of the run's own frames, or its metadata."""
+    own = {file.path.name for file in files if file.kind in ("frame", "metadata")}
+    for name in plans:
+        path = Path(target.folder) / name
+        if path.exists() and name not in own:
+            raise InputError(f"{path}: is in the way; allowed: a folder without it")
+
+
+def _check_not_shared(run: Run, json: list[Path]) -> None:
+    for other, files in files_by_run(run.results).items():
+        shared = [file.path for file in files if file.path in json]
+        if other != run and shared:
+            raise InputError(f"{shared[0]}: {other.name} has it too; allowed: to migrate both, and then delete it")
+
+
+def _same_frame(frame: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return frame.equals(other) and list(frame.columns) == list(other.columns) and frame.attrs == other.attrs
+
+
+def _write_frame(frame: pd.DataFrame, path: Path) -> None:
+    write_frame(frame, path)
+    if not _same_frame(read_frame(path), frame):
+        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
+
+
+def _write_metadata(metadata: dict, path: Path) -> None:
+    write_metadata(metadata, path)
+    if read_metadata(path) != metadata:
+        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
+
+
+def _copy(old: Path, path: Path) -> None:
+    shutil.copyfile(old, path)
+    if read_bytes(path) != read_bytes(old):
+        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")

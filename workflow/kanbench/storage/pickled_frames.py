@@ -1,0 +1,314 @@
+"""Build frames and metadata from the notes that `kanbench.storage.pickles` takes of a pickle.
+
+The names are those that pandas 1 to 3 and numpy 1 and 2 write; the values are checked by the constructors that they
+are given to. Not admitted, because results do not have them: dates, intervals, several levels of an index.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kanbench.storage.pickles import Made, Named, RefusedError, read_pickle
+
+MAX_ROWS = 10_000_000
+MAX_COLUMNS = 1_000
+DTYPE = re.compile(r"(b1|[iuf][1248]|c8|c16|O8?|U\d{1,6})")
+
+_NUMPY = {
+    "numpy.dtype": "dtype",
+    "numpy.ndarray": "ndarray",
+    "_codecs.encode": "latin1",
+    **{
+        f"numpy.{core}.{name}": kind
+        for core in ("core", "_core")
+        for name, kind in (
+            ("multiarray._reconstruct", "array"),
+            ("numeric._frombuffer", "array of a buffer"),
+            ("multiarray.scalar", "scalar"),
+        )
+    },
+}
+_PANDAS = {
+    "DataFrame": ("core.frame", "frame"),
+    "Index": ("core.indexes.base", "index"),
+    "RangeIndex": ("core.indexes.range", "range"),
+    "StringDtype": ("core.arrays.string_", "text dtype"),
+    "CategoricalDtype": ("core.dtypes.dtypes", "categories"),
+    "Categorical": ("core.arrays.categorical", "categorical"),
+    "Int64Dtype": ("core.arrays.integer", "dtype of masked"),
+    "Float64Dtype": ("core.arrays.floating", "dtype of masked"),
+    "BooleanDtype": ("core.arrays.boolean", "dtype of masked"),
+}
+_PANDAS_ARRAYS = {
+    "StringArray": ("core.arrays.string_", "text"),
+    "ArrowStringArray": ("core.arrays.string_arrow", "arrow text"),
+    "IntegerArray": ("core.arrays.integer", "masked integers"),
+    "FloatingArray": ("core.arrays.floating", "masked floats"),
+    "BooleanArray": ("core.arrays.boolean", "masked booleans"),
+}
+METADATA_NAMES = {name: kind for name, kind in _NUMPY.items() if kind in ("dtype", "latin1", "scalar")}
+FRAME_NAMES = {
+    **_NUMPY,
+    **{f"{module}.{name}": kind for name, (core, kind) in _PANDAS.items() for module in ("pandas", f"pandas.{core}")},
+    **{
+        f"{module}.{name}": kind
+        for name, (core, kind) in _PANDAS_ARRAYS.items()
+        for module in ("pandas.arrays", f"pandas.{core}")
+    },
+    **{f"pandas.core.indexes.numeric.{name}Index": "index" for name in ("Int64", "UInt64", "Float64")},
+    "pandas.core.indexes.base._new_Index": "new index",
+    "pandas.core.internals.managers.BlockManager": "manager",
+    "pandas._libs.internals._unpickle_block": "block",
+    "pandas._libs.internals.BlockPlacement": "placement",
+    "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": "backed",
+    "pandas.NA": "missing",
+    "pandas._libs.missing.NA": "missing",
+    "pyarrow.lib._restore_array": "arrow array",
+    "pyarrow.lib.chunked_array": "arrow chunks",
+    "pyarrow.lib.py_buffer": "arrow buffer",
+    "pyarrow.lib.type_for_alias": "arrow type",
+    "pyarrow.lib.large_string": "arrow type",
+    "pyarrow.lib.string": "arrow type",
+    **{
+        f"{module}.{name}": kind
+        for module in ("builtins", "__builtin__")
+        for name, kind in (("slice", "slice"), ("object", "object"), ("bytes", "bytes"), ("bytearray", "bytes"))
+    },
+    **{f"{module}._reconstructor": "reconstructor" for module in ("copyreg", "copy_reg")},
+}
+
+
+def frame_of_pickle(data: bytes) -> pd.DataFrame:
+    """The DataFrame in a pickle, text as Python objects.
+
+    Raises
+    ------
+    RefusedError, ValueError, LookupError, TypeError
+        It is none, or contains what a frame does not need.
+    """
+    noted = read_pickle(data, FRAME_NAMES)
+    return _Builder(len(data)).frame(noted)
+
+
+def metadata_of_pickle(data: bytes) -> Any:
+    """The builtin values in a pickle; numpy's scalars become Python's."""
+    return _Builder(len(data)).plain(read_pickle(data, METADATA_NAMES))
+
+
+class _Builder:
+    """Builds from notes. A file in which parts share parts can ask for more values than there are atoms: every value
+    costs a byte or more where parts are not shared, so that the bytes of the file bound their number.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.budget = 1000 + 10 * size
+
+    def plain(self, value: Any) -> Any:
+        self.budget -= 1
+        if self.budget < 0:
+            raise RefusedError("parts that contain each other")
+        if value is None or type(value) in (bool, int, float, str, bytes):
+            return value
+        if type(value) is bytearray:
+            return bytes(value)
+        if type(value) in (list, tuple):
+            return type(value)(self.plain(item) for item in value)
+        if type(value) is dict:
+            return {key: self.plain(item) for key, item in value.items()}
+        return self._plain_of_note(value)
+
+    def _plain_of_note(self, value: Any) -> Any:
+        match value:
+            case Named(kind="missing"):
+                return math.nan
+            case Made(kind="scalar", args=(dtype, raw)):
+                return np.frombuffer(self._bytes(raw), self._dtype(dtype), count=1)[0].item()
+            case Made(kind="latin1", args=(str(text), "latin1")):
+                return text.encode("latin1")
+            case Made(kind="bytes", args=args):
+                return self._bytes(args[0]) if args else b""
+            case Made(kind="array" | "array of a buffer"):
+                return self._array(value).tolist()
+        raise RefusedError(
+            f"a {getattr(value, 'kind', type(value).__name__)} where a number, text, list or dict belongs"
+        )
+
+    def _bytes(self, value: Any) -> bytes:
+        raw = self.plain(value)
+        if type(raw) is not bytes:
+            raise RefusedError("an array without bytes")
+        return raw
+
+    # --- numpy ---
+
+    def _dtype(self, note: Any) -> np.dtype:
+        match note:
+            case Made(kind="dtype", args=(str(code), *_), state=None) if DTYPE.fullmatch(code):
+                return np.dtype(code)
+            case Made(kind="dtype", args=(str(code), *_), state=(_, str(order), None, None, None, *_)):
+                if DTYPE.fullmatch(code) and order in "<>|=":
+                    return np.dtype(code).newbyteorder(order)
+        raise RefusedError("a dtype that is none of numbers, text and objects")
+
+    def _array(self, note: Any) -> np.ndarray:
+        match note:
+            case Made(kind="array", state=(_, tuple(shape), dtype, fortran, raw)):
+                return self._filled(shape, self._dtype(dtype), raw, "F" if fortran else "C")
+            case Made(kind="array of a buffer", args=(raw, dtype, tuple(shape), ("C" | "F") as order)):
+                return self._filled(shape, self._dtype(dtype), raw, order)
+        raise RefusedError(f"a {getattr(note, 'kind', type(note).__name__)} where an array belongs")
+
+    def _filled(self, shape: tuple, dtype: np.dtype, raw: Any, order: str) -> np.ndarray:
+        if any(type(length) is not int or not 0 <= length <= MAX_ROWS for length in shape):
+            raise RefusedError(f"an array of shape {str(shape)[:100]}")
+        if dtype.kind != "O":
+            flat = np.frombuffer(self._bytes(raw) or bytearray(), dtype) if math.prod(shape) else np.empty(0, dtype)
+            return flat.reshape(shape, order=order).copy(order="K").astype(dtype.newbyteorder("="), copy=False)
+        if type(raw) is not list or len(raw) != math.prod(shape):
+            raise RefusedError(f"an array of shape {shape} with other contents")
+        flat = np.empty(len(raw), object)
+        for position, item in enumerate(raw):  # not flat[:] = raw, which spreads lists
+            flat[position] = self.plain(item)
+        return flat.reshape(shape, order=order)
+
+    # --- pandas ---
+
+    def frame(self, note: Any) -> pd.DataFrame:
+        if not isinstance(note, Made) or note.kind not in ("frame", "reconstructor") or type(note.state) is not dict:
+            raise RefusedError(f"a {getattr(note, 'kind', type(note).__name__)}; allowed: a DataFrame")
+        if note.kind == "reconstructor" and getattr(note.args[0], "kind", None) != "frame":
+            raise RefusedError("no DataFrame")
+        columns, index, arrays = self._manager(note.state.get("_mgr", note.state.get("_data")))
+        if sorted(arrays) != list(range(len(columns))):
+            raise RefusedError(f"{len(arrays)} columns of values for {len(columns)} names")
+        series = {
+            position: pd.Series(values, index=index, dtype=values.dtype) for position, values in sorted(arrays.items())
+        }
+        frame = pd.DataFrame(series, index=index)
+        frame.columns = columns
+        attrs = self.plain(note.state.get("attrs") or {})
+        if type(attrs) is not dict:
+            raise RefusedError(f"attrs that are a {type(attrs).__name__}")
+        frame.attrs = attrs
+        return frame
+
+    def _manager(self, note: Any) -> tuple[pd.Index, pd.Index, dict[int, Any]]:
+        match note:
+            case Made(kind="manager", args=(blocks, [columns, index])):
+                parts = [self._block(block) for block in blocks]
+            case Made(kind="manager" | "reconstructor", state=(_, _, _, {"0.14.1": dict(state)})):  # pandas before 1.3
+                columns, index = state["axes"]
+                parts = [(block["values"], block["mgr_locs"]) for block in state["blocks"]]
+            case _:
+                raise RefusedError("a DataFrame without its manager")
+        columns, index = self._index(columns), self._index(index)
+        if len(index) > MAX_ROWS or len(columns) > MAX_COLUMNS:
+            raise RefusedError(f"{len(index)} rows, {len(columns)} columns; allowed: {MAX_ROWS}, {MAX_COLUMNS}")
+        arrays: dict[int, Any] = {}
+        for values, placement in parts:
+            positions = self._placement(placement, len(columns))
+            rows = self._values(values)
+            rows = rows if isinstance(rows, np.ndarray) and rows.ndim == 2 else [rows]
+            arrays.update(zip(positions, rows, strict=True))
+        return columns, index, arrays
+
+    def _block(self, note: Any) -> tuple[Any, Any]:
+        match note:
+            case Made(kind="block", args=(values, placement, 2)):
+                return values, placement
+        raise RefusedError("a block that is none")
+
+    def _placement(self, note: Any, count: int) -> list[int]:
+        match note:
+            case Made(kind="placement", args=(inner,)):
+                return self._placement(inner, count)
+            case Made(kind="slice", args=bounds) if all(b is None or type(b) is int for b in bounds):
+                return list(range(count))[slice(*bounds)]
+        return [int(position) for position in self._array(note)]
+
+    def _index(self, note: Any) -> pd.Index:
+        match note:
+            case Made(kind="new index", args=(Named(kind="range"), dict(fields))):
+                bounds = [fields.get(key) for key in ("start", "stop", "step")]
+                if any(type(bound) is not int for bound in bounds):
+                    raise RefusedError("a RangeIndex without numbers")
+                return pd.RangeIndex(*bounds, name=self.plain(fields.get("name")))
+            case Made(kind="new index", args=(Named(kind="index"), dict(fields))):
+                values = self._values(fields.get("data"))
+                return pd.Index(values, dtype=values.dtype, name=self.plain(fields.get("name")))
+        raise RefusedError("an index that is neither numbers nor text")
+
+    def _values(self, note: Any) -> Any:
+        """The values of a column or an index: an array of numpy's or pandas's."""
+        match note:
+            case Made(kind="reconstructor", args=(Named(kind=kind), *_), state=state):  # protocols 0 and 1
+                note = Made(kind, ())
+                note.state = state
+        match note:
+            case Made(kind="backed", args=(Named(kind="text"), *_), state=(_, values, *_)):
+                return self._array(values)
+            case Made(kind="backed", args=(Named(kind="categorical"), *_), state=(dtype, codes, *_)):
+                return self._categorical(self._array(codes), dtype)
+            case Made(kind="text" | "categorical", state={"_ndarray": values, "_dtype": dtype}):
+                return self._array(values) if note.kind == "text" else self._categorical(self._array(values), dtype)
+            case Made(kind="arrow text", state=dict(state)):
+                return self._text(state.get("_pa_array", state.get("_data")))
+            case Made(kind="masked integers" | "masked floats" | "masked booleans" as kind, state=dict(state)):
+                values, mask = self._array(state.get("_data")), self._array(state.get("_mask"))
+                array = {"masked integers": pd.arrays.IntegerArray, "masked floats": pd.arrays.FloatingArray}
+                return array.get(kind, pd.arrays.BooleanArray)(values, mask)
+        return self._array(note)
+
+    def _categorical(self, codes: np.ndarray, dtype: Any) -> pd.Categorical:
+        state = dtype.state if isinstance(dtype, Made) else None
+        if type(state) is not dict:
+            raise RefusedError("a categorical without its categories")
+        categories = self._index(state.get("categories"))
+        return pd.Categorical.from_codes(codes, categories, ordered=bool(state.get("ordered")))
+
+    # --- pyarrow: pandas keeps text in its arrays ---
+
+    def _text(self, note: Any) -> np.ndarray:
+        match note:
+            case Made(kind="arrow chunks", args=(list(chunks), *_)):
+                return np.concatenate([np.empty(0, object), *map(self._text, chunks)])
+            case Made(
+                kind="arrow array", args=((kind, int(length), _, int(start), [valid, offsets, letters], [], None),)
+            ):
+                return self._decoded(kind, length, start, valid, offsets, letters)
+        raise RefusedError("text that is in no array of pyarrow's")
+
+    def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> np.ndarray:
+        """Text from validity bits, offsets and letters: pyarrow itself does not check them."""
+        if (
+            not isinstance(kind, Made)
+            or kind.kind != "arrow type"
+            or kind.args not in (("large_string",), ("large_utf8",), ("string",), ("utf8",), ())
+        ):
+            raise RefusedError("an array of pyarrow's that is not text")
+        dtype = "<i4" if kind.args in (("string",), ("utf8",)) else "<i8"
+        if not 0 <= start <= start + length <= MAX_ROWS:
+            raise RefusedError(f"text of length {length}")
+        ends = np.frombuffer(self._buffer(offsets), dtype) if length else np.zeros(1, dtype)
+        present = np.ones(start + length, bool)
+        if valid is not None:
+            present = np.unpackbits(np.frombuffer(self._buffer(valid), np.uint8), bitorder="little").astype(bool)
+        raw = self._buffer(letters) if letters is not None else b""
+        text = np.empty(length, object)
+        for position in range(length):
+            low, high = int(ends[start + position]), int(ends[start + position + 1])
+            if not 0 <= low <= high <= len(raw):
+                raise RefusedError("text beyond its letters")
+            text[position] = raw[low:high].decode() if present[start + position] else math.nan
+        return text
+
+    def _buffer(self, note: Any) -> bytes:
+        match note:
+            case Made(kind="arrow buffer", args=(content,)):
+                return self._bytes(content)
+        raise RefusedError("an array of pyarrow's without its buffers")

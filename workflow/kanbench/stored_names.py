@@ -1,0 +1,131 @@
+"""Names of the files of runs, of the present format and of earlier ones, as they lie in folders.
+
+The present format's names are in `kanbench.naming`. Earlier ones differ in this: no `_e{epochs}`; `…_meta.json` for
+what is in the frames' attrs now; sections with longer names (`section2_1_highd_3d_shallow`) and sections of other
+experiments (`section1_1`); other checkpoints (`at_kan_threshold_time`); checkpoints without a name, of the final model;
+`.pth` files with the weights of models that are not pykan's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kanbench.errors import InputError
+from kanbench.naming import (
+    CHECKPOINT_FILES,
+    CHECKPOINT_METADATA,
+    CHECKPOINTS,
+    EPOCHS,
+    FRAME_FORMATS,
+    NUMBER,
+    SECTIONS,
+    TIMESTAMP,
+    Run,
+    Section,
+    is_timestamp,
+)
+
+META = "meta"  # …_meta.json
+WEIGHTS = "pth"
+STORED_CHECKPOINTS = (*CHECKPOINTS, "at_kan_threshold_time")
+OLD_NAMES = {"pruned": "kan_pruning"}  # what checkpoints of a model type were called
+SECTION = r"section\d+_\d+(?:_\w+?)?"
+SECTION_1 = Section("", ("mlp", "siren", "kan", "kan_pruning"), "model_type", "kan", "kan_threshold_time")
+
+_RUN = rf"(?P<section>{SECTION})_(?P<timestamp>{TIMESTAMP})(?:_e(?P<epochs>{EPOCHS}))?"
+_CHECKPOINT = rf"(?P<model_type>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{'|'.join(STORED_CHECKPOINTS)}))?"
+_PATTERNS = [
+    re.compile(pattern)
+    for pattern in (
+        rf"{_RUN}_{META}\.(?P<kind>json)",
+        rf"{_RUN}_{CHECKPOINT_METADATA}\.(?P<metadata>pkl)",
+        rf"{_RUN}_{_CHECKPOINT}(?:_(?P<part>{'|'.join(map(re.escape, CHECKPOINT_FILES))})|\.(?P<weights>{WEIGHTS}))",
+        rf"{_RUN}_(?P<frame>\w+)\.(?P<suffix>{'|'.join(FRAME_FORMATS)})",
+    )
+]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a run, by its name.
+
+    Attributes
+    ----------
+    path : Path
+    run : Run
+    kind : str
+        `meta`, `metadata`, `frame`, `checkpoint` or `weights`.
+    name : str
+        The frame's, or the model type.
+    suffix : str
+        `pkl` or `parquet` of a frame, and which of its files of a checkpoint.
+    dataset_idx : int or None
+    checkpoint : str or None
+    """
+
+    path: Path
+    run: Run
+    kind: str
+    name: str = ""
+    suffix: str = ""
+    dataset_idx: int | None = None
+    checkpoint: str | None = None
+
+
+def section_of(name: str) -> Section:
+    """What is known of a section, which may have a longer name or be one of another experiment.
+
+    Raises
+    ------
+    InputError
+        It is not a section's name.
+    """
+    if name in SECTIONS:
+        return SECTIONS[name]
+    if not re.fullmatch(SECTION, name):
+        raise InputError(f"section: found {name!r}; allowed: {', '.join(SECTIONS)}, or section1_1 and the like")
+    known = next((section for key, section in SECTIONS.items() if name.startswith(f"{key}_")), None)
+    return known or (SECTION_1 if name.startswith("section1_") else Section("", (), "model_type"))
+
+
+def in_order(names: Iterable[str], section: str) -> list[str]:
+    """Frames or model types in the order of plots and tables; those that are not known last."""
+    known = section_of(section)
+    order = [*known.frames, *known.model_types]
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
+    """Read the name of a file of a run, whatever format it is of; None if it is none.
+
+    Parameters
+    ----------
+    results : str
+        The folder of the sections' folders, or of the files.
+    """
+    path = Path(path)
+    found = next((m.groupdict() for m in (p.fullmatch(path.name) for p in _PATTERNS) if m), None)
+    if found is None or not is_timestamp(found["timestamp"]):
+        return None
+    section, epochs = found["section"], found["epochs"] and int(found["epochs"])
+    usual = section in SECTIONS and path.parent == Path(results) / SECTIONS[section].folder
+    run = Run(section, found["timestamp"], epochs, results, None if usual else str(path.parent))
+    if found.get("kind"):
+        return StoredFile(path, run, "meta")
+    if found.get("metadata"):
+        return StoredFile(path, run, "metadata")
+    if found.get("frame"):
+        return StoredFile(path, run, "frame", found["frame"], found["suffix"])
+    name = OLD_NAMES.get(found["model_type"], found["model_type"])
+    kind = "weights" if found["weights"] else "checkpoint"
+    return StoredFile(path, run, kind, name, found["part"] or "", int(found["dataset_idx"]), found["checkpoint"])
+
+
+def stored_files(results: str | Path) -> list[StoredFile]:
+    """The files of runs in a folder and in the sections' folders below it, by path."""
+    folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]
+    found = (parse_stored(path, str(results)) for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return sorted(filter(None, found), key=lambda file: str(file.path))

@@ -1,0 +1,147 @@
+"""Check frames: columns, attrs, rows, and that those of a run agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kanbench.derive import DERIVABLE, Frames
+from kanbench.naming import SECTIONS, Run
+from kanbench.storage.attrs import ESSENTIAL
+from kanbench.storage.frames import COLUMNS, MORE_COLUMNS
+from kanbench.storage.merge_frames import EXPERT_COLUMNS
+from kanbench.verification.findings import Findings
+
+PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
+DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | {"dataset_name": "object", "selected": "bool"}
+OF_EXPERTS = ("dataset_idx", "dataset_name", *EXPERT_COLUMNS)
+MERGE_COLUMNS = {
+    "summary": ("dataset_idx", "dataset_name", "n_experts_trained", "n_experts_selected", "merged_dense_mse"),
+    "experts": (*OF_EXPERTS, "selected"),
+    "selected_experts": (*OF_EXPERTS, "rank", "weight"),
+    "grid_history": (*COLUMNS, "approach"),
+}
+
+
+def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
+    """Check one frame by itself; return whether it has the columns that others are compared with."""
+    path, section = run.frame(name), SECTIONS[run.section]
+    _check_attrs(run, name, frame.attrs, findings)
+    columns = MERGE_COLUMNS.get(name) or (*COLUMNS, *MORE_COLUMNS.get(run.section, ()), section.label)
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        findings.fault(path, f"no columns {', '.join(missing)}")
+        return False
+    others = [column for column in frame if frame[column].dtype != DTYPES.get(column, frame[column].dtype)]
+    if others:
+        findings.fault(path, f"{', '.join(others)}: allowed: {', '.join(DTYPES[column] for column in others)}")
+        return False
+    numbers = frame.select_dtypes("number")
+    if not np.isfinite(numbers.to_numpy(dtype=float)).all():
+        findings.fault(path, "found numbers that are not finite")
+    for index, names in frame.groupby("dataset_idx")["dataset_name"].unique().items():
+        if len(names) > 1:
+            findings.fault(path, f"dataset {index} has the names {', '.join(map(str, names))}")
+    if set(COLUMNS) <= set(frame.columns):
+        _check_history(path, frame, frame.attrs.get("epochs"), findings)
+        model_type = name if name in section.model_types else section.model_types[0]
+        if len(frame) and set(frame[section.label]) != {model_type}:
+            findings.fault(path, f"{section.label}: found {', '.join(map(str, frame[section.label].unique()))}")
+    return True
+
+
+def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings) -> None:
+    path, section = run.frame(name), SECTIONS[run.section]
+    required = ("section", "timestamp", "model_type", *ESSENTIAL[run.section])
+    missing, more = [key for key in required if key not in attrs], [key for key in attrs if key not in required]
+    if missing:
+        findings.fault(path, f"its attrs have no {', '.join(missing)}")
+    for key in more:
+        why = "can be derived from the columns" if key in DERIVABLE else "is none of the format's"
+        findings.fault(path, f"its attrs have {key}, which {why}")
+    model_type = name if name in section.model_types else section.model_types[0]
+    named = {"section": run.section, "timestamp": run.timestamp, "model_type": model_type}
+    named |= {"epochs": run.epochs} if run.epochs is not None else {}
+    for key, value in named.items():
+        if attrs.get(key, value) != value:
+            findings.fault(path, f"its attrs say {key} {attrs[key]!r}, its name {value!r}")
+    if attrs.get("device", "cpu") not in ("cpu", "cuda"):
+        findings.fault(path, f"device: found {attrs['device']!r}; allowed: cpu, cuda")
+    if section.threshold_time is not None and not _is_time(attrs.get(section.threshold_time, 0.0)):
+        findings.fault(path, f"{section.threshold_time}: found {attrs[section.threshold_time]!r}; allowed: seconds")
+    provenance = attrs.get("provenance")
+    if provenance is None:
+        findings.note(f"{path}: no provenance, so that the settings of its trainings are not known")
+    elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
+        findings.fault(path, f"provenance: allowed: a dict with {', '.join(PROVENANCE)}")
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _check_history(path: str, frame: pd.DataFrame, epochs: int | None, findings: Findings) -> None:
+    """Rows of every training: one per epoch, from 1; grids and times that do not fall."""
+    for index, rows in frame.groupby("dataset_idx"):
+        where = f"dataset {index}"
+        if rows["epoch"].tolist() != list(range(1, len(rows) + 1)):
+            findings.fault(path, f"{where}: the epochs are not 1 to {len(rows)}, each once and in order")
+            continue
+        for column in ("grid_size", "time", "n_evals"):
+            if not rows[column].is_monotonic_increasing:
+                findings.fault(path, f"{where}: {column} falls from one epoch to the next")
+        stages = rows.groupby("grid_size", sort=False)
+        if isinstance(epochs, int) and stages.size().max() > epochs:
+            findings.fault(path, f"{where}: {stages.size().max()} epochs on one grid; allowed: {epochs}")
+        ends = stages["time"].max()
+        seconds = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
+        per_epoch = seconds / stages["epoch"].transform("size")
+        if not (np.allclose(rows["total_time"], seconds) and np.allclose(rows["time_per_epoch"], per_epoch)):
+            findings.fault(path, f"{where}: total_time and time_per_epoch are not those of the column time")
+        if stages["num_params"].nunique().max() > 1:
+            findings.fault(path, f"{where}: num_params changes while the grid stays")
+
+
+def check_frames_of_run(run: Run, frames: Frames, findings: Findings) -> None:
+    """Check that the frames of a run agree with each other."""
+    names: dict[int, str] = {}
+    shared: dict[str, tuple[str, Any]] = {}
+    for name, frame in frames.items():
+        if {"dataset_idx", "dataset_name"} <= set(frame.columns):
+            for index, dataset in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
+                if names.setdefault(index, dataset) != dataset:
+                    findings.fault(run.frame(name), f"dataset {index} is {dataset}, in another frame {names[index]}")
+        for key in ESSENTIAL[run.section]:
+            other, value = shared.setdefault(key, (name, frame.attrs.get(key)))
+            if key != "provenance" and frame.attrs.get(key) != value:
+                findings.fault(
+                    run.frame(name), f"its attrs say {key} {frame.attrs.get(key)!r}, those of {other} {value!r}"
+                )
+    if "experts" in frames:
+        _check_experts(run, frames, findings)
+
+
+def _check_experts(run: Run, frames: Frames, findings: Findings) -> None:
+    experts = frames["experts"]
+    if not {"dataset_idx", "selected", "seed"} <= set(experts.columns):
+        return
+    attrs = experts.attrs
+    for index, group in experts.groupby("dataset_idx"):
+        found = {
+            "n_experts": len(group),
+            "n_selected": int(group["selected"].sum()),
+            "n_seeds": group["seed"].nunique(),
+        }
+        for key, value in found.items():
+            if attrs.get(key) != value:
+                findings.fault(
+                    run.frame("experts"), f"dataset {index}: {key} is {value}, in the attrs {attrs.get(key)}"
+                )
+    chosen = frames.get("selected_experts")
+    keys = ["dataset_idx", "depth", "k", "seed"]
+    if chosen is not None and set(keys) <= set(chosen.columns) & set(experts.columns):
+        selected = set(experts.loc[experts["selected"], keys].itertuples(index=False, name=None))
+        if set(chosen[keys].itertuples(index=False, name=None)) != selected:
+            findings.fault(run.frame("selected_experts"), "not the experts that are selected in the frame of all")

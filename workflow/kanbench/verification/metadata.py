@@ -1,0 +1,96 @@
+"""Check the metadata of checkpoints: complete, small, without weights, and as the frames say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from kanbench.derive import Frames
+from kanbench.naming import CHECKPOINTS, SECTIONS, Run
+from kanbench.storage.metadata import METRICS, Metadata
+from kanbench.verification.findings import Findings
+
+MAX_BYTES = 1024  # of a checkpoint; about 150 are needed
+FROM_FRAMES = ("time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
+
+
+def check_metadata(run: Run, metadata: Metadata, frames: Frames, datasets: list[int], findings: Findings) -> None:
+    """Check the metadata of a run by itself and against its frames."""
+    path, section = run.checkpoint_metadata(), SECTIONS[run.section]
+    for model_type in {*metadata, *section.model_types}:
+        if model_type not in section.model_types:
+            findings.fault(path, f"found model type {model_type!r}; allowed: {', '.join(section.model_types)}")
+        elif set(metadata.get(model_type, {})) != set(datasets):
+            there = ", ".join(map(str, metadata.get(model_type, {}))) or "none"
+            findings.fault(path, f"{model_type}: found datasets {there}; allowed: {', '.join(map(str, datasets))}")
+    count = 0
+    for model_type, per_dataset in metadata.items():
+        for index, checkpoints in per_dataset.items():
+            if set(checkpoints) != set(CHECKPOINTS):
+                findings.fault(path, f"{model_type}, dataset {index}: found checkpoints {', '.join(checkpoints)}")
+            for name, row in checkpoints.items():
+                count += 1
+                _check_row(path, f"{model_type}, dataset {index}, {name}", row, section.label, model_type, findings)
+            _check_against_frame(run, model_type, index, checkpoints, frames, findings)
+    size = Path(path).stat().st_size
+    if size > MAX_BYTES * (count + 1):
+        findings.fault(path, f"found {size} bytes for {count} checkpoints; allowed: {MAX_BYTES} for each")
+    _check_threshold_time(run, metadata, frames, findings)
+
+
+def _check_row(path: str, where: str, row: dict[str, Any], label: str, model_type: str, findings: Findings) -> None:
+    expected = {*METRICS, label}
+    if set(row) != expected:
+        missing, more = sorted(expected - set(row)), sorted(map(str, set(row) - expected))
+        findings.fault(
+            path, f"{where}: missing {', '.join(missing) or 'nothing'}; too much {', '.join(more) or 'nothing'}"
+        )
+    for key, value in row.items():
+        allowed = str if key == label else (int, float)
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            findings.fault(path, f"{where}: {key}: found a {type(value).__name__}; allowed: a number, no weights")
+    if row.get(label, model_type) != model_type:
+        findings.fault(path, f"{where}: {label}: found {row[label]!r}; allowed: {model_type}")
+
+
+def _check_against_frame(
+    run: Run, model_type: str, index: int, checkpoints: dict[str, Any], frames: Frames, findings: Findings
+) -> None:
+    """Every checkpoint is a row of the history, and `final` its last. An untrained model (epoch 0) has no row."""
+    name = model_type if model_type in frames else "grid_history"
+    if name not in frames or not {"dataset_idx", "epoch", *FROM_FRAMES} <= set(frames[name].columns):
+        return
+    history = frames[name][frames[name]["dataset_idx"] == index].drop_duplicates("epoch").set_index("epoch")
+    path, last = run.checkpoint_metadata(), max(history.index, default=0)
+    for checkpoint, row in checkpoints.items():
+        where, epoch = f"{model_type}, dataset {index}, {checkpoint}", row.get("epoch")
+        if checkpoint == "final" and epoch != last:
+            findings.fault(path, f"{where}: epoch {epoch}, but the frame ends with {last}")
+        elif epoch not in history.index and epoch != 0:
+            findings.fault(path, f"{where}: epoch {epoch}, which the frame does not have")
+        elif epoch != 0:
+            for key in FROM_FRAMES:
+                if row.get(key) != history.at[epoch, key]:
+                    findings.fault(path, f"{where}: {key} is {row.get(key)!r}, in the frame {history.at[epoch, key]}")
+    if "summary" in frames and "merged_dense_mse" in frames["summary"] and "final" in checkpoints:
+        summary = frames["summary"].set_index("dataset_idx")["merged_dense_mse"]
+        if index in summary.index and summary[index] != checkpoints["final"].get("dense_mse"):
+            findings.fault(
+                run.frame("summary"), f"dataset {index}: merged_dense_mse is not that of the final checkpoint"
+            )
+
+
+def _check_threshold_time(run: Run, metadata: Metadata, frames: Frames, findings: Findings) -> None:
+    section = SECTIONS[run.section]
+    rows = [checkpoints.get("at_threshold", {}) for checkpoints in metadata.get(section.reference or "", {}).values()]
+    times = [row["time"] for row in rows if isinstance(row.get("time"), (int, float))]
+    if not times:
+        return
+    for name, frame in frames.items():
+        stored = frame.attrs.get(section.threshold_time)
+        if isinstance(stored, (int, float)) and abs(stored - fmean(times)) > 1e-9 * fmean(times):
+            findings.fault(
+                run.frame(name),
+                f"{section.threshold_time} is {stored}, but the mean of {section.reference} is {fmean(times)}",
+            )
