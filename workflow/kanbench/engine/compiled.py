@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kanbench.engine import kernels
 from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Inputs, Network, Tables
+from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables
 from kanbench.engine.simd import LANES
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
@@ -30,7 +30,7 @@ Array = NDArray[np.floating]
 Result = TypeVar("Result")
 
 WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
-CHUNK = 128 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
+CHUNK = 32 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
 KEPT_INPUTS = 2**28  # bytes of the first layer's inputs that are kept rather than computed in every evaluation
 
 
@@ -60,6 +60,7 @@ class CompiledEngine:
         self.tables = _tables(self.network, window, self.dtype)
         e, b, a = _tables(self.network, window, np.dtype(float))
         self.derivatives = Tables(e, b, np.tile(a, 2))  # sums over samples; see `kernels.add_derivatives`
+        self.block = self._room()
         self.first = self._first_inputs()
 
     def _link_parameters(self) -> dict[str, int]:
@@ -112,7 +113,8 @@ class CompiledEngine:
         parameters, gradient = self._write(theta), np.empty(self.n_trained, self.dtype)
         data = self.x_array, self.y_array, self.network
         if len(self.y_array) <= self.chunk:
-            loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, self.derivatives, gradient)
+            room = self.derivatives, gradient, self.block
+            loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, *room)
         else:
             loss = self._sum_of_chunks(parameters, gradient) / len(self.y_array)
         return loss, torch.from_numpy(gradient)
@@ -138,7 +140,10 @@ class CompiledEngine:
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         values = np.empty(len(x), self.dtype)
         rest = x, values, self.network, self.tables, poison, first, values, self.derivatives
-        self._chunks(lambda start, stop: kernels.evaluate(kernels.VALUES, start, stop, *rest), len(x))
+        if len(x) <= self.chunk:
+            kernels.evaluate(kernels.VALUES, 0, len(x), *rest, self.block)
+            return values
+        self._chunks(lambda start, stop: kernels.evaluate(kernels.VALUES, start, stop, *rest, self._room()), len(x))
         return values
 
     def _sum_of_chunks(self, parameters: Array, gradient: Array) -> float:
@@ -149,7 +154,7 @@ class CompiledEngine:
 
         def evaluate(start: int, stop: int) -> tuple[float, Tables]:
             part = Tables(*map(np.zeros_like, self.derivatives))
-            rest = self.network, self.tables, poison, self.first, self.y_array, part
+            rest = self.network, self.tables, poison, self.first, self.y_array, part, self._room()
             return kernels.evaluate(kernels.GRADIENT, start, stop, self.x_array, self.y_array, *rest), part
 
         total = 0.0
@@ -166,6 +171,9 @@ class CompiledEngine:
         starts = range(0, n, self.chunk)
         threads = min(self.threads, len(starts))
         return map_in_order(lambda start: function(start, min(start + self.chunk, n)), starts, threads)
+
+    def _room(self) -> Block:
+        return kernels.new_block(self.network, self.dtype.type(0))
 
     def _inputs(self, x: Tensor) -> Array:
         return np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)

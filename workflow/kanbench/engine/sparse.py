@@ -19,7 +19,7 @@ from kanbench.engine.threads import map_in_order
 Array = NDArray[np.floating]
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
-ROWS_AT_ONCE = 32 * BLOCK  # of those that are not
+ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
 DENSE_BELOW = 1.25  # parameters per number in a row: with fewer, JᵀJ is a matter for BLAS
 
 
