@@ -104,7 +104,8 @@ def test_the_solution_of_the_damped_system(shape):
     residuals = torch.randn(shape[0], dtype=torch.float64, generator=generator)
     jacobian = torch.randn(shape, dtype=torch.float64, generator=generator)
     damping = 0.3
-    step = DampedModel(DenseLinearization(residuals, jacobian)).solver(damping)(residuals)
+    step, solve = DampedModel(DenseLinearization(residuals, jacobian)).solve(damping)
+    torch.testing.assert_close(solve(residuals), step)
     stacked = torch.cat([jacobian, damping**0.5 * torch.eye(shape[1], dtype=torch.float64)])
     target = torch.cat([-residuals, torch.zeros(shape[1], dtype=torch.float64)])
     expected = torch.linalg.lstsq(stacked, target[:, None]).solution.squeeze(1)

@@ -18,6 +18,7 @@ from torch import Tensor
 from kanbench.engine import kernels
 from kanbench.engine.checks import base_function, check_model
 from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables
+from kanbench.engine.linearization import DenseLinearization, Linearization
 from kanbench.engine.simd import LANES
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
@@ -120,10 +121,15 @@ class CompiledEngine:
         return loss, torch.from_numpy(gradient)
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        linearization = self.linearize(theta)
+        linearization = self.rows(theta)
         return linearization.residuals.to(theta.dtype), linearization.jacobian().to(theta.dtype)
 
-    def linearize(self, theta: Tensor) -> SparseLinearization:
+    def linearize(self, theta: Tensor) -> Linearization:
+        sparse = self.rows(theta)
+        return DenseLinearization(sparse.residuals, sparse.jacobian()) if sparse.is_dense else sparse
+
+    def rows(self, theta: Tensor) -> SparseLinearization:
+        """The linearization from rows of the Jacobian, whether it pays or not; counted as one evaluation."""
         from kanbench.engine.sparse import SparseLinearization  # imports scipy, which only this needs
 
         residuals, parameters = self.residuals(theta).numpy(), self._read()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -53,7 +55,18 @@ class DenseLinearization:
         return self.jacobian.T @ weights
 
     def normal_matrix(self) -> Tensor:
-        return self.jacobian.T @ self.jacobian
+        return product_with_own_transpose(self.jacobian.T)
 
     def kernel_matrix(self) -> Tensor:
-        return self.jacobian @ self.jacobian.T
+        return product_with_own_transpose(self.jacobian)
+
+
+def product_with_own_transpose(a: Tensor) -> Tensor:
+    """A Aᵀ, in float64; on a CPU by scipy's BLAS, which computes half of it, and takes half the time of torch's."""
+    if a.device.type != "cpu":
+        return a @ a.T
+    from scipy.linalg.blas import dsyrk  # scipy takes a third of a second to import
+
+    contiguous = a.is_contiguous()
+    upper = dsyrk(1.0, a.numpy().T if contiguous else a.numpy(), trans=contiguous)
+    return torch.from_numpy(np.triu(upper) + np.triu(upper, 1).T)

@@ -32,6 +32,7 @@ class Places(NamedTuple):
     n_coef: int  # the length of the part of θ, laid out, that holds coefficients
     n_scale: int  # of each of the other two parts
     of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
+    parameter: Integers  # which trained parameter is where in θ, laid out; -1 in gaps
 
 
 class Scales(NamedTuple):
@@ -58,7 +59,7 @@ def fill_scales(parameters, net, n_trained, scales):
 
 @compiled
 def find_places(net, places):
-    """Fill `places.of_parameter`."""
+    """Fill `places.of_parameter` and `places.parameter`."""
     of = places.of_parameter
     for index in range(len(net.edges)):
         edge = net.edges[index]
@@ -70,6 +71,9 @@ def find_places(net, places):
             of[edge.sp_at] = scale
         if edge.base_at < len(of):
             of[edge.base_at] = scale + places.n_scale
+    places.parameter[:] = -1
+    for parameter in range(len(of)):
+        places.parameter[of[parameter]] = parameter
 
 
 @compiled
@@ -96,43 +100,46 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, 
             inputs = first if kept else block.inputs
             for index in range(layer.first_node, layer.first_node + layer.width):
                 at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
-                for sample in range(m if net.nodes[index].lanes else 0):
-                    node_delta = delta[sample * following.stride :]
-                    piece, u, base = inputs.piece[at + sample], inputs.u[at + sample], inputs.base[at + sample]
-                    row = rows[before + sample]
-                    window = fill_run(index, piece, u, base, node_delta, net, scales, places, row)
-                    windows[before + sample, index] = window
+                stride = following.stride
+                fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows[before:], windows[before:])
             if number > 0:
                 pull_layer_back(layer, net, m, following.stride, delta, tables, block)
 
 
 @compiled
-def fill_run(number, piece, u, base, delta, net, scales, places, row):
-    """Fill what a node contributes to a row; return the window."""
-    w, node = len(net.w), net.nodes[number]
-    p = node.first_piece + piece - 1
-    window = np.int64(net.window[p]) if piece else -1
-    sp, sb = places.run[len(net.nodes)], places.run[len(net.nodes) + 1]
-    for r in range(w):
-        basis = 0.0
-        if piece:
+def fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows, windows):
+    """Fill what a node contributes to m rows, and its windows."""
+    w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
+    lanes, first_target, first_base, first_coef = node.lanes, node.first_target, node.first_base, node.first_coef
+    piece_before, run = node.first_piece - 1, places.run[index]
+    sp, sb, flat = places.run[n_nodes] + first_base, places.run[n_nodes + 1] + first_base, rows.reshape(-1)
+    for sample in range(m if lanes else 0):
+        item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
+        piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
+        window = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
+        windows[sample, index] = window
+        for lane in range(0, lanes, LANES):
+            if lanes == 1:
+                flat[np.uintp(row + sb)] = np.float64(delta[np.uintp(target)]) * scales.of_base[first_base]
+                flat[np.uintp(row + sb)] *= base
+            else:
+                weights = wide(load(delta, target + lane)) * load(scales.of_base, first_base + lane)
+                store(weights * base, flat, row + sb + lane)
+        for r in range(w if piece else 0):
+            polynomial, basis = ((piece_before + piece) * w + r) * LANES, 0.0
             for q in range(w - 1, -1, -1):
-                basis = basis * u + net.polynomials[(p * w + r) * LANES + q]
-        at, coef = places.run[number] + r * node.lanes, node.first_coef + max(window + r, 0) * node.lanes
-        for lane in range(0, node.lanes, LANES):
-            scale, target = node.first_base + lane, node.first_target + lane
-            if node.lanes == 1:
-                weight = np.float64(delta[target])
-                row[at] = weight * scales.of_coef[scale] * basis
-                row[sp + scale] += weight * scales.of_sp[scale] * scales.coef[coef] * basis
-                row[sb + scale] = weight * scales.of_base[scale] * base
+                basis = basis * u + net.polynomials[np.uintp(polynomial + q)]
+            place, coef = row + run + r * lanes, first_coef + (window + r) * lanes
+            if lanes == 1:
+                weight = np.float64(delta[np.uintp(target)]) * basis
+                flat[np.uintp(place)] = weight * scales.of_coef[first_base]
+                flat[np.uintp(row + sp)] += weight * scales.of_sp[first_base] * scales.coef[np.uintp(coef)]
                 continue
-            weights = wide(load(delta, target))
-            store(weights * load(scales.of_coef, scale) * basis, row, at + lane)
-            spline = weights * load(scales.of_sp, scale) * load(scales.coef, coef + lane) * basis
-            store(load(row, sp + scale) + spline, row, sp + scale)
-            store(weights * load(scales.of_base, scale) * base, row, sb + scale)
-    return window
+            for lane in range(0, lanes, LANES):
+                weights = wide(load(delta, target + lane)) * basis
+                store(weights * load(scales.of_coef, first_base + lane), flat, place + lane)
+                spline = weights * load(scales.of_sp, first_base + lane) * load(scales.coef, coef + lane)
+                store(load(flat, row + sp + lane) + spline, flat, row + sp + lane)
 
 
 @compiled
@@ -168,32 +175,40 @@ def pull(rows, windows, net, places, weights, products):
 
 
 @compiled
-def fill_jacobian(rows, windows, net, places, laid_out):
-    """Fill rows of the whole Jacobian, shape (samples, length of θ laid out), zeros before."""
+def fill_jacobian(rows, windows, net, places, jacobian):
+    """Fill rows of the whole Jacobian, shape (samples, P), zeros before."""
     for sample in range(len(rows)):
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
-            laid_out[sample, where : where + length] = rows[sample, at : at + length]
+            for i in range(length):
+                parameter = places.parameter[np.uintp(where + i)]
+                if parameter >= 0:
+                    jacobian[sample, np.uintp(parameter)] = rows[sample, np.uintp(at + i)]
 
 
 @compiled
-def add_products(left, rows, windows, net, places, matrix):
-    """Add to JᵀJ, laid out, what some rows of J contribute by run `left` with itself and with the runs before it.
+def add_products(first_run, last_run, rows, windows, net, places, matrix):
+    """Add to JᵀJ, laid out, what some rows of J contribute by some runs with themselves and with the runs before them.
 
     A row of `matrix` has room for LANES more. The runs in a row have room up to a multiple of LANES, filled with zeros.
     """
-    flat_rows, flat_matrix = rows.reshape(-1), matrix.reshape(-1)
+    flat_rows, flat_matrix, n_columns = rows.reshape(-1), matrix.reshape(-1), matrix.shape[1]
+    at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
     for sample in range(len(rows)):
-        left_at, left_where, left_length = run_of(left, windows[sample, left], net, places)
-        for right in range(left + 1 if left_length else 0):
-            at, where, length = run_of(right, windows[sample, right], net, places)
-            at += sample * rows.shape[1]
-            for i in range(left_length):
-                value, target = rows[sample, np.uintp(left_at + i)], (left_where + i) * matrix.shape[1] + where
-                if value != 0:
-                    for j in range(0, length, LANES):
-                        summand = load(flat_rows, at + j) * value
-                        store(load(flat_matrix, target + j) + summand, flat_matrix, target + j)
+        for run in range(last_run):
+            at[run], where[run], lengths[run] = run_of(run, windows[sample, run], net, places)
+            at[run] += sample * rows.shape[1]
+        for left in range(first_run, last_run):
+            first, length, row = at[left], lengths[left], where[left] * n_columns
+            for right in range(left + 1):
+                run, run_length, target = at[right], lengths[right], row + where[right]
+                for i in range(length):
+                    value, at_i = flat_rows[np.uintp(first + i)], target + i * n_columns
+                    if value == 0:
+                        continue
+                    for j in range(0, run_length, LANES):
+                        summand = load(flat_rows, run + j) * value
+                        store(load(flat_matrix, at_i + j) + summand, flat_matrix, at_i + j)
 
 
 @compiled

@@ -20,7 +20,7 @@ Array = NDArray[np.floating]
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
 ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
-DENSE_BELOW = 1.25  # parameters per number in a row: with fewer, JᵀJ is a matter for BLAS
+DENSE_BELOW = 1.25  # parameters per number in a row
 
 
 class SparseLinearization:
@@ -66,6 +66,11 @@ class SparseLinearization:
         """Whether there are more parameters than samples."""
         return self.shape[1] > self.shape[0]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether the whole Jacobian is hardly more than its rows, so that BLAS does better with it."""
+        return self.kept is not None and self.shape[1] < DENSE_BELOW * self.places.run[-1]
+
     def push(self, step: Tensor) -> Tensor:
         direction, products = self._laid_out(), np.empty(self.shape[0])
         direction[self.places.of_parameter] = step.numpy()
@@ -81,34 +86,20 @@ class SparseLinearization:
 
     def jacobian(self) -> Tensor:
         """J, shape (n, P)."""
-        return torch.from_numpy(np.concatenate([self._jacobian_of(*part[1:]) for part in self._parts()]))
-
-    def _jacobian_of(self, rows: Array, windows: NDArray[np.int64]) -> Array:
-        laid_out = np.zeros((len(rows), len(self._laid_out())))
-        kernels.fill_jacobian(rows, windows, self.network, self.places, laid_out)
-        return laid_out[:, self.places.of_parameter]
+        whole = np.zeros(self.shape)
+        for start, rows, windows in self._parts():
+            kernels.fill_jacobian(rows, windows, self.network, self.places, whole[start : start + len(rows)])
+        return torch.from_numpy(whole)
 
     def normal_matrix(self) -> Tensor:
-        dense = self.shape[1] < DENSE_BELOW * self.places.run[-1]
-        return self.dense_normal_matrix() if dense else self.sparse_normal_matrix()
-
-    def sparse_normal_matrix(self) -> Tensor:
-        """JᵀJ from the products of runs."""
-        size = len(self._laid_out())
+        size, n_runs = len(self._laid_out()), len(self.network.nodes) + 2
         laid_out, matrix = np.zeros((size, size + LANES)), np.empty(self.shape[1:] * 2)
+        runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
         for _, rows, windows in self._parts():
             arguments = rows, windows, self.network, self.places, laid_out
-            map_in_order(lambda run, a=arguments: kernels.add_products(run, *a), range(windows.shape[1]), self.threads)
+            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.threads)
         kernels.pick(laid_out, self.places.of_parameter, matrix)
         return torch.from_numpy(matrix)
-
-    def dense_normal_matrix(self) -> Tensor:
-        """JᵀJ from whole rows."""
-        matrix = np.zeros(self.shape[1:] * 2, order="F")
-        for _, rows, windows in self._parts():
-            jacobian = self._jacobian_of(rows, windows)
-            matrix = dsyrk(1.0, jacobian.T, beta=1.0, c=matrix, overwrite_c=True)
-        return torch.from_numpy(np.triu(matrix) + np.triu(matrix, 1).T)
 
     def kernel_matrix(self) -> Tensor:
         rows, windows = self.kept
@@ -148,6 +139,7 @@ def _places(network: Network, tables: Tables, n_trained: int) -> Places:
         n_coef=len(tables.e),
         n_scale=n_scale,
         of_parameter=np.zeros(n_trained, np.int64),
+        parameter=np.zeros(len(tables.e) + 2 * n_scale + LANES, np.int64),
     )
     kernels.find_places(network, places)
     return places

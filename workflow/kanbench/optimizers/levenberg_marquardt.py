@@ -41,14 +41,15 @@ class DampedModel:
         self.linearization, self.primal = linearization, n_parameters <= n
         self.gram = linearization.normal_matrix() if self.primal else linearization.kernel_matrix()
         self.room = torch.empty_like(self.gram)
+        self.right_side = linearization.pull(linearization.residuals) if self.primal else linearization.residuals
 
     @property
     def scale(self) -> float:
         """The largest diagonal element of the Gram matrix, to measure λ by."""
         return self.gram.diagonal().max().item()
 
-    def solver(self, damping: float) -> Callable[[Tensor], Tensor] | None:
-        """The function that minimises |v + J δ|² + λ |δ|² over δ, shape (P,), for any v of shape (n,).
+    def solve(self, damping: float) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
+        """The step δ for the residuals, shape (P,), and the function that finds δ for any v of shape (n,).
 
         None where rounding leaves the damped matrix indefinite.
         """
@@ -56,7 +57,9 @@ class DampedModel:
         if solve is None:
             return None
         pull = self.linearization.pull
-        return (lambda v: -solve(pull(v))) if self.primal else (lambda v: -pull(solve(v)))
+        if self.primal:
+            return -solve(self.right_side), lambda v: -solve(pull(v))
+        return -pull(solve(self.right_side)), lambda v: -pull(solve(v))
 
 
 def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
@@ -146,10 +149,10 @@ class LevenbergMarquardt:
 
     def _trial(self, theta: Tensor, model: DampedModel) -> tuple[Tensor | None, float]:
         """The parameters after a step, and what the linear model promises; None for a step not worth a trial."""
-        solve, r = model.solver(self.damping.value), model.linearization.residuals
-        if solve is None:
+        solution, r = model.solve(self.damping.value), model.linearization.residuals
+        if solution is None:
             return None, 0.0
-        step = solve(r)
+        step, solve = solution
         change = model.linearization.push(step)
         predicted = -torch.dot(change, 2 * r + change).item()
         if not self.geodesic_acceleration:
