@@ -19,6 +19,7 @@ is taken only if it lowers the loss.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from scipy.linalg.lapack import dpotrf, dpotrs
@@ -89,6 +90,7 @@ class GainRatioDamping:
     LOWER = 0.1
     LOWER_AFTER_REJECTIONS = 0.5
     RAISE = 2.0
+    MOST = 1000.0
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -99,9 +101,28 @@ class GainRatioDamping:
             self.value *= self.LOWER if self.first_trial else self.LOWER_AFTER_REJECTIONS
         self.first_trial = True
 
-    def rejected(self) -> None:
-        self.value *= self.RAISE
+    def rejected(self, excess: float = 1.0) -> None:
+        """Raise λ, at once by as much as a step was too long for the linear model: a step is at most as 1/λ."""
+        self.value *= min(max(self.RAISE, excess), self.MOST)
         self.first_trial = False
+
+
+class Trial(NamedTuple):
+    """Where a step leads.
+
+    Attributes
+    ----------
+    theta : Tensor or None
+        None for a step not worth a trial.
+    predicted : float
+        What the linear model promises, |r|² - |r + J δ|².
+    excess : float
+        How many times as curved as allowed the residuals are along the step.
+    """
+
+    theta: Tensor | None = None
+    predicted: float = 0.0
+    excess: float = 1.0
 
 
 class LevenbergMarquardt:
@@ -141,37 +162,39 @@ class LevenbergMarquardt:
         if self.damping is None:
             self.damping = GainRatioDamping(self.initial_damping * model.scale)
         for _ in range(self.attempts):
-            trial, predicted = self._trial(theta, model)
-            if trial is not None and self._accept(trial, predicted, model.linearization.residuals):
+            trial = self._trial(theta, model)
+            if trial.theta is not None and self._accept(trial, model.linearization.residuals):
                 return
-            self.damping.rejected()
+            self.damping.rejected(trial.excess)
         self.engine.set_parameters(theta)
 
-    def _trial(self, theta: Tensor, model: DampedModel) -> tuple[Tensor | None, float]:
-        """The parameters after a step, and what the linear model promises; None for a step not worth a trial."""
+    def _trial(self, theta: Tensor, model: DampedModel) -> Trial:
+        """A step with the present λ."""
         solution, r = model.solve(self.damping.value), model.linearization.residuals
         if solution is None:
-            return None, 0.0
+            return Trial()
         step, solve = solution
         change = model.linearization.push(step)
         predicted = -torch.dot(change, 2 * r + change).item()
         if not self.geodesic_acceleration:
-            return theta + step.to(theta.dtype), predicted
+            return Trial(theta + step.to(theta.dtype), predicted)
         correction = solve(self._second_derivative(theta, step, change, r)) / 2
-        if not 4 * correction.norm() <= self.CURVATURE * step.norm():
-            return None, 0.0
-        return theta + (step + correction).to(theta.dtype), predicted
+        curvature = (4 * correction.norm() / step.norm()).item()
+        if not curvature <= self.CURVATURE:
+            return Trial(excess=curvature / self.CURVATURE)
+        return Trial(theta + (step + correction).to(theta.dtype), predicted)
 
     def _second_derivative(self, theta: Tensor, step: Tensor, change: Tensor, r: Tensor) -> Tensor:
         """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent, `change` = J δ."""
         probe = self.engine.residuals(theta + (self.PROBE * step).to(theta.dtype)).double()
         return 2 / self.PROBE * ((probe - r) / self.PROBE - change)
 
-    def _accept(self, trial: Tensor, predicted: float, r: Tensor) -> bool:
-        """Go to `trial` if the loss is lower there; `predicted` is |r|² - |r + J δ|²."""
-        reduction = (r.square().sum() - self.engine.residuals(trial).double().square().sum()).item()
+    def _accept(self, trial: Trial, r: Tensor) -> bool:
+        """Go where a trial leads if the loss is lower there."""
+        reduction = (r.square().sum() - self.engine.residuals(trial.theta).double().square().sum()).item()
         if not reduction > 0:
             return False
-        self.damping.accepted(reduction / predicted if predicted > 0 else 0.0)  # 0 at the limit of rounding
-        self.engine.set_parameters(trial)
+        gain_ratio = reduction / trial.predicted if trial.predicted > 0 else 0.0  # 0 at the limit of rounding
+        self.damping.accepted(gain_ratio)
+        self.engine.set_parameters(trial.theta)
         return True
