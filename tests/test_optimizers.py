@@ -115,16 +115,20 @@ def test_the_solution_of_the_damped_system(shape):
 def test_damping_follows_the_gain_ratio():
     damping = GainRatioDamping(1.0)
     damping.accepted(0.9)
-    assert damping.value == pytest.approx(0.1)
-    damping.accepted(0.1)
-    assert damping.value == pytest.approx(0.1)
-    damping.rejected()
-    damping.rejected()
-    assert damping.value == pytest.approx(0.4)
-    damping.accepted(0.9)
     assert damping.value == pytest.approx(0.2)
+    damping.accepted(0.1)
+    assert damping.value == pytest.approx(0.2)
+    damping.rejected()
+    damping.rejected(excess=30.0)
+    assert damping.value == pytest.approx(12)
     damping.accepted(0.9)
-    assert damping.value == pytest.approx(0.02)
+    assert damping.value == pytest.approx(6)
+    damping.accepted(0.9)
+    assert damping.value == pytest.approx(1.2)
+    for excess in (1e9, float("inf"), float("nan")):
+        before = damping.value
+        damping.rejected(excess)
+        assert before < damping.value <= 1000 * before
 
 
 def test_lm_never_raises_the_loss():

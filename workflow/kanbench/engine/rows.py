@@ -255,6 +255,17 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
 
 
 @compiled
+def spread_runs(number, lowest, net, places, rows, windows, columns):
+    """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
+    lanes, at = net.nodes[number].lanes, places.run[number]
+    length = len(net.w) * lanes
+    for sample in range(len(rows)):
+        if windows[sample, number] >= 0:
+            first = (windows[sample, number] - lowest) * lanes
+            columns[sample, first : first + length] = rows[sample, at : at + length]
+
+
+@compiled
 def add_transposed(matrix):
     """matrix + matrixᵀ, in place, but for the diagonal, which stays."""
     tile = 32  # two of them are in cache

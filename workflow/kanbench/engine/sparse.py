@@ -20,6 +20,8 @@ Array = NDArray[np.floating]
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
 ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
+# Measured: of a pair of overlapping runs, for each lane and ten more; of an element's product in BLAS's dsyrk.
+SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 2.2e-10, 2.1e-11
 DENSE_BELOW = 1.25  # parameters per number in a row
 
 
@@ -103,14 +105,34 @@ class SparseLinearization:
 
     def kernel_matrix(self) -> Tensor:
         rows, windows = self.kept
-        matrix = np.zeros((len(rows), len(rows)))
-        for node in range(len(self.network.nodes)):
+        matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.network.nodes)
+        shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
+        for node in range(n_nodes):
+            if (columns := self._columns(node)) is not None:
+                shared.append(columns)
+                continue
             order = np.argsort(windows[:, node], kind="stable")
             kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
-        shared = np.ascontiguousarray(rows[:, self.places.run[len(self.network.nodes)] :])  # what no window bounds
-        matrix = dsyrk(1.0, shared.T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
+        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
         kernels.add_transposed(matrix)
         return torch.from_numpy(matrix)
+
+    def _columns(self, node: int) -> Array | None:
+        """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
+        rows, windows = self.kept
+        n, window, lanes = len(rows), len(self.network.w), self.network.nodes["lanes"][node]
+        there = windows[:, node][windows[:, node] >= 0]
+        if lanes == 0 or not len(there):
+            return np.empty((n, 0))
+        lowest = there.min()
+        count = np.bincount(there - lowest)
+        pairs = sum((count[: len(count) - shift] * count[shift:]).sum() for shift in range(min(window, len(count))))
+        n_columns = (len(count) - 1 + window) * lanes
+        if pairs * (10 + lanes) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
+            return None
+        columns = np.zeros((n, n_columns))
+        kernels.spread_runs(node, lowest, self.network, self.places, rows, windows, columns)
+        return columns
 
     def _laid_out(self) -> Array:
         """Zeros for θ, as it is laid out."""
