@@ -120,11 +120,11 @@ def test_damping_follows_the_gain_ratio():
     assert damping.value == pytest.approx(0.2)
     damping.rejected()
     damping.rejected(excess=30.0)
+    assert damping.value == pytest.approx(24)
+    damping.accepted(0.9)
     assert damping.value == pytest.approx(12)
     damping.accepted(0.9)
-    assert damping.value == pytest.approx(6)
-    damping.accepted(0.9)
-    assert damping.value == pytest.approx(1.2)
+    assert damping.value == pytest.approx(2.4)
     for excess in (1e9, float("inf"), float("nan")):
         before = damping.value
         damping.rejected(excess)

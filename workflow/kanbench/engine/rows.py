@@ -154,24 +154,29 @@ def run_of(number, window, net, places):
 
 @compiled
 def push(rows, windows, net, places, direction, products):
-    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out."""
+    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out, with room for LANES more."""
+    flat = rows.reshape(-1)
     for sample in range(len(rows)):
-        product = 0.0
+        total_of_runs = load(direction, 0) * 0.0
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
-            for i in range(length):
-                product += rows[sample, np.uintp(at + i)] * direction[np.uintp(where + i)]
-        products[sample] = product
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * load(direction, where + i)
+                total_of_runs = total_of_runs + part
+        products[sample] = total(total_of_runs)
 
 
 @compiled
 def pull(rows, windows, net, places, weights, products):
     """Add to `products` what some rows of J contribute to Jᵀ v, laid out; `weights` are their elements of v."""
+    flat = rows.reshape(-1)
     for sample in range(len(rows)):
+        weight = weights[sample]
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
-            for i in range(length):
-                products[np.uintp(where + i)] += weights[sample] * rows[sample, np.uintp(at + i)]
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * weight
+                store(load(products, where + i) + part, products, where + i)
 
 
 @compiled
