@@ -35,11 +35,11 @@ def assert_same_products(dense, ours, tolerance=TOLERANCE):
         (ours.jacobian(), dense.jacobian),
         (ours.push(step), dense.push(step)),
         (ours.pull(weights), dense.pull(weights)),
-        (ours.normal_matrix(), dense.jacobian.T @ dense.jacobian),
+        (ours.normal_matrix().tril(), (dense.jacobian.T @ dense.jacobian).tril()),
     ):
         assert_near(value, expected, tolerance)
     if ours.kept is not None:
-        assert_near(ours.kernel_matrix(), dense.jacobian @ dense.jacobian.T, tolerance)
+        assert_near(ours.kernel_matrix().tril(), (dense.jacobian @ dense.jacobian.T).tril(), tolerance)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -115,7 +115,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
         assert loss == one.loss_and_gradient(theta)[0]
         assert torch.equal(gradient, one.loss_and_gradient(theta)[1])
         assert torch.equal(many.predict(many.x), one.predict(one.x))
-        matrices = [engine.rows(theta).normal_matrix() for engine in (one, many)]
+        matrices = [engine.rows(theta).normal_matrix().tril() for engine in (one, many)]
         assert torch.equal(*matrices)
 
 
@@ -144,6 +144,6 @@ def test_the_whole_jacobian_is_used_where_it_is_small(grid, dense):
     expected, ours = reference.linearize(theta), compiled.linearize(theta)
     assert isinstance(ours, DenseLinearization) == dense
     for product in ("normal_matrix", "kernel_matrix"):
-        assert_near(getattr(ours, product)(), getattr(expected, product)(), TOLERANCE)
-    assert_near(expected.normal_matrix(), expected.jacobian.T @ expected.jacobian, TOLERANCE)
-    assert_near(expected.kernel_matrix(), expected.jacobian @ expected.jacobian.T, TOLERANCE)
+        assert_near(getattr(ours, product)().tril(), getattr(expected, product)().tril(), TOLERANCE)
+    assert_near(expected.normal_matrix().tril(), (expected.jacobian.T @ expected.jacobian).tril(), TOLERANCE)
+    assert_near(expected.kernel_matrix().tril(), (expected.jacobian @ expected.jacobian.T).tril(), TOLERANCE)

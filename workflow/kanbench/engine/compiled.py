@@ -61,7 +61,7 @@ class CompiledEngine:
         self.tables = _tables(self.network, window, self.dtype)
         e, b, a = _tables(self.network, window, np.dtype(float))
         self.derivatives = Tables(e, b, np.tile(a, 2))  # sums over samples; see `kernels.add_derivatives`
-        self.block = self._room()
+        self.block, self.places = self._room(), None
         self.first = self._first_inputs()
 
     def _link_parameters(self) -> dict[str, int]:
@@ -130,13 +130,19 @@ class CompiledEngine:
 
     def rows(self, theta: Tensor) -> SparseLinearization:
         """The linearization from rows of the Jacobian, whether it pays or not; counted as one evaluation."""
-        from kanbench.engine.sparse import SparseLinearization  # imports scipy, which only this needs
+        from kanbench.engine.sparse import SparseLinearization, find_places  # imports scipy, which only this needs
 
-        residuals, parameters = self.residuals(theta).numpy(), self._read()
+        self.n_evals += 1
+        parameters = self._write(theta)
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         tables = Tables(*map(np.copy, self.tables))  # the engine's own follow every evaluation
+        if self.places is None:
+            self.places = find_places(self.network, tables, self.n_trained)
         network = self.network, tables, poison, self.first
-        return SparseLinearization(parameters, residuals, self.x_array, *network, self.n_trained, self.threads)
+        rows = SparseLinearization(parameters, self.x_array, *network, self.places, self.threads)
+        values = self._values(parameters, self.x_array, self.first) if rows.values is None else rows.values
+        rows.residuals = torch.from_numpy((values - self.y_array).astype(float))
+        return rows
 
     def predict(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._values(self._read(), self._inputs(x), self._no_inputs()))[:, None]

@@ -77,8 +77,10 @@ def find_places(net, places):
 
 
 @compiled
-def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, windows):
+def fill_rows(start, stop, x, net, tables, poison, first, scales, places, values, rows, windows):
     """Fill the rows of samples start to stop, and the windows of their nodes; -1 where no basis function is.
+
+    Fills values[start:stop] with f(x) besides.
 
     Parameters
     ----------
@@ -91,6 +93,7 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, 
     for block_start in range(start, stop, BLOCK):
         m, before = min(BLOCK, stop - block_start), block_start - start
         forward(block_start, m, x, net, tables, poison, first, block)
+        values[block_start : block_start + m] = block.values[output : output + m]
         block.delta[output : output + m] = 1
         rows[before : before + m] = 0
         for number in range(n_layers - 1, -1, -1):
@@ -218,11 +221,11 @@ def add_products(first_run, last_run, rows, windows, net, places, matrix):
 
 @compiled
 def pick(laid_out, place, matrix):
-    """matrix[i, j] = laid_out[place[i], place[j]], where only the lower triangle of blocks of `laid_out` is filled."""
+    """matrix[i, j] = laid_out[place[i], place[j]] for i >= j; `laid_out` holds a lower triangle of blocks."""
     for i in range(len(place)):
         for j in range(i + 1):
             high, low = max(place[i], place[j]), min(place[i], place[j])
-            matrix[i, j] = matrix[j, i] = laid_out[high, low]
+            matrix[i, j] = laid_out[high, low]
 
 
 @compiled
@@ -272,7 +275,7 @@ def spread_runs(number, lowest, net, places, rows, windows, columns):
 
 @compiled
 def add_transposed(matrix):
-    """matrix + matrixᵀ, in place, but for the diagonal, which stays."""
+    """Add the upper triangle of a matrix to the lower one, in place."""
     tile = 32  # two of them are in cache
     n = len(matrix)
     for top in range(0, n, tile):
@@ -280,4 +283,3 @@ def add_transposed(matrix):
             for i in range(top, min(top + tile, n)):
                 for j in range(left, min(left + tile, i)):
                     matrix[i, j] += matrix[j, i]
-                    matrix[j, i] = matrix[i, j]

@@ -33,35 +33,40 @@ class SparseLinearization:
     parameters : array
         The vector of all parameters.
     x : array of shape (n, d)
-    y : array of shape (n,)
     network, tables, poison, first
         See `kanbench.engine.kernels`; the tables are those of the parameters.
-    n_trained : int
-        P: so many of the parameters, the first, are trained.
+    places : Places
+        As `find_places` returns them.
     threads : int
+
+    Attributes
+    ----------
+    values : array of shape (n,) or None
+        f(x), where the rows are kept.
     """
+
+    residuals: Tensor  # to be given
 
     def __init__(
         self,
         parameters: Array,
-        residuals: Array,
         x: Array,
         network: Network,
         tables: Tables,
         poison: float,
         first: Inputs,
-        n_trained: int,
+        places: Places,
         threads: int,
     ) -> None:
-        self.residuals = torch.from_numpy(residuals.astype(float))
-        self.shape = len(x), n_trained
-        self.network, self.threads = network, threads
-        self.places = _places(network, tables, n_trained)
+        self.shape = len(x), len(places.of_parameter)
+        self.network, self.threads, self.places = network, threads, places
         scales = Scales(np.zeros(len(tables.e)), *(np.zeros(len(tables.b)) for _ in range(3)))
-        kernels.fill_scales(parameters, network, n_trained, scales)
-        self.arguments = x, network, tables, poison, first, scales, self.places
-        keep = len(x) * self.places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
+        kernels.fill_scales(parameters, network, self.shape[1], scales)
+        values = np.empty(len(x), tables.e.dtype)
+        self.arguments = x, network, tables, poison, first, scales, places, values
+        keep = len(x) * places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
         self.kept = self._fill(0, len(x)) if keep else None
+        self.values = values if keep else None
 
     @property
     def is_wide(self) -> bool:
@@ -104,18 +109,23 @@ class SparseLinearization:
         return torch.from_numpy(matrix)
 
     def kernel_matrix(self) -> Tensor:
-        rows, windows = self.kept
+        rows, _ = self.kept
         matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.network.nodes)
         shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
         for node in range(n_nodes):
-            if (columns := self._columns(node)) is not None:
+            if (columns := self._columns(node)) is None:
+                self.add_overlaps(node, matrix)
+            else:
                 shared.append(columns)
-                continue
-            order = np.argsort(windows[:, node], kind="stable")
-            kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
         matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
         kernels.add_transposed(matrix)
         return torch.from_numpy(matrix)
+
+    def add_overlaps(self, node: int, matrix: Array) -> None:
+        """Add to JJᵀ what the coefficients of a node contribute, where windows overlap; in either triangle."""
+        rows, windows = self.kept
+        order = np.argsort(windows[:, node], kind="stable")
+        kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
 
     def _columns(self, node: int) -> Array | None:
         """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
@@ -153,7 +163,8 @@ class SparseLinearization:
             yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
 
-def _places(network: Network, tables: Tables, n_trained: int) -> Places:
+def find_places(network: Network, tables: Tables, n_trained: int) -> Places:
+    """Where the parts of a row are, and where they belong."""
     window, nodes, n_scale = len(network.w), network.nodes, len(tables.b)
     lengths = np.array([*(window * nodes["lanes"]), n_scale, n_scale])
     places = Places(

@@ -66,14 +66,16 @@ class DampedModel:
 def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
     """The function that solves (M + shift I) x = b, for M symmetric, in float64; None where that is not definite.
 
-    On a CPU by scipy's LAPACK, which takes four fifths of the time of torch's, and overwrites M.
+    Of M only the lower triangle counts, and it is overwritten. On a CPU by scipy's LAPACK, which takes four fifths of
+    the time of torch's.
     """
     matrix.diagonal().add_(shift)
     if matrix.device.type != "cpu":
         factor, info = torch.linalg.cholesky_ex(matrix)
         return None if info.item() else lambda b: torch.cholesky_solve(b[:, None], factor).squeeze(1)
-    factor, info = dpotrf(matrix.numpy().T, lower=True, overwrite_a=True, clean=False)
-    return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=True)[0])
+    # What is the lower triangle by rows is the upper one by columns, as LAPACK has it.
+    factor, info = dpotrf(matrix.numpy().T, lower=False, overwrite_a=True, clean=False)
+    return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=False)[0])
 
 
 class GainRatioDamping:
