@@ -117,7 +117,7 @@ class SparseLinearization:
                 self.add_overlaps(node, matrix)
             else:
                 shared.append(columns)
-        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
+        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
         kernels.add_transposed(matrix)
         return torch.from_numpy(matrix)
 
