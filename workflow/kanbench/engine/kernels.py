@@ -257,7 +257,7 @@ def sigmoid(x):
     an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
     """
     t = x * -1.0
-    t = select(t > 708, t * 0 + 708, select(t < -708, t * 0 - 708, t))  # nan stays
+    t = select(t > 708, 708, select(t < -708, -708, t))  # nan stays
     shifted = t * LOG2_E + SHIFT
     n = shifted - SHIFT
     s = (t - n * LN2_HIGH) - n * LN2_LOW  # ln 2 in two parts: n times the first is exact

@@ -188,14 +188,15 @@ def gather(typing_context, array, indices):
 
 
 @intrinsic
-def select(typing_context, mask, vector, other):
-    """`vector` where the mask is true, elsewhere `other`, which may be a number."""
+def select(typing_context, mask, value, other):
+    """`value` where the mask is true, elsewhere `other`; one of them may be a number."""
+    vector = _common(value, other)
 
     def generate(context, builder, sig, arguments):
-        condition, value, alternative = arguments
-        return builder.select(condition, value, _as_vector(context, builder, alternative, sig.args[2], vector))
+        choices = zip(arguments[1:], sig.args[1:], strict=True)
+        return builder.select(arguments[0], *(_as_vector(context, builder, v, t, vector) for v, t in choices))
 
-    return vector(mask, vector, other), generate
+    return vector(mask, value, other), generate
 
 
 @intrinsic
