@@ -6,6 +6,8 @@ operations of torch; for a network of a few hundred parameters that takes longer
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,22 @@ class LBFGS:
         self.engine = engine
         self.memory: Memory | None = None
         self.change: Tensor | None = None  # of θ, in the last iteration
+        self.previous_gradient: Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "change": _copy(self.change),
+            "previous_gradient": _copy(self.previous_gradient),
+            "memory": self.memory and self.memory.state(),
+        }
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        self.engine = engine
+        self.change, self.previous_gradient = _copy(state["change"]), _copy(state["previous_gradient"])
+        self.memory = None
+        if state["memory"] is not None:
+            self.memory = Memory(self.history_size, self.change)
+            self.memory.resume(state["memory"])
 
     def step(self) -> None:
         """Up to `max_iter` iterations."""
@@ -80,6 +98,15 @@ class Memory:
         if self.compiled:
             self.two_loops, self.arrays = compiled_two_loops, tuple(array.numpy() for array in self.arrays)
 
+    def state(self) -> dict[str, Any]:
+        pairs = {name: getattr(self, name)[: self.count].clone() for name in ("s", "y", "rho")}
+        return {**pairs, "scale": self.scale, "count": self.count, "newest": self.newest}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.scale, self.count, self.newest = state["scale"], state["count"], state["newest"]
+        for name in ("s", "y", "rho"):
+            getattr(self, name)[: self.count] = state[name]
+
     def remember(self, s: Tensor, y: Tensor) -> None:
         curvature = torch.dot(s, y).item()
         if not curvature > SMALLEST_CURVATURE:
@@ -94,3 +121,7 @@ class Memory:
         result = gradient.clone()
         self.two_loops(result.numpy() if self.compiled else result, *self.arrays, self.scale, self.newest, self.count)
         return result
+
+
+def _copy(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()

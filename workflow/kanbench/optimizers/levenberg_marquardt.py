@@ -19,6 +19,7 @@ is taken only if it lowers the loss.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from scipy.linalg.lapack import dpotrf, dpotrs
@@ -87,9 +88,9 @@ class GainRatioDamping:
     LOWER_AFTER_REJECTIONS = 0.5
     RAISE = 2.0
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, first_trial: bool = True) -> None:
         self.value = value
-        self.first_trial = True
+        self.first_trial = first_trial
 
     def accepted(self, gain_ratio: float) -> None:
         if gain_ratio > self.FAIR:
@@ -127,6 +128,13 @@ class LevenbergMarquardt:
     def restart(self, engine: Engine) -> None:
         self.engine = engine
         self.rounding = self.ROUNDING * engine.y.double().norm().item()
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.damping is None else vars(self.damping).copy()
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        self.restart(engine)
+        self.damping = GainRatioDamping(**state) if state else None
 
     def step(self) -> None:
         """One Jacobian, and as many trials as it takes to find a lower loss."""
