@@ -89,8 +89,6 @@ TRAININGS = {
     "few pairs": ("lbfgs", {"optimizers": {"lbfgs": {"history_size": 3}}}),
     "torch": ("lbfgs", {"engine": "torch"}),
     "reference": ("adam", {"engine": "reference"}),
-    "pykan's grids": ("lbfgs", {"grids": {"policy": "pykan", "update_every": 2}}),
-    "pykan's grids, pykan's forward": ("adam", {"grids": {"policy": "pykan"}, "engine": "reference"}),
     "adaptive_only": ("adaptive_only", {}),
     "adaptive_regular": ("adaptive_regular", {}),
 }
