@@ -3,10 +3,10 @@
     python tests/kill_test.py --rounds 40 --seed 0
 
 A round starts the smoke configuration in a fresh folder, kills Snakemake and all its jobs with SIGKILL after a random
-time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same command
-with `--rerun-incomplete`. Every second continuation, on average, is killed too, up to two times in a row. In the end the
-run has to be complete, to pass `verify` and to be the undisturbed one, measured times aside; and no training whose job
-had finished before a kill may have been touched.
+time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same
+command with `--rerun-incomplete`. Every second continuation, on average, is killed too, up to two times in a row. In
+the end the run has to be complete, to pass `verify` and to be the undisturbed one, measured times aside; and no
+training whose job had finished before a kill may have been touched.
 """
 
 import argparse
@@ -107,8 +107,9 @@ class Pipeline:
 
 
 def environment():
-    """The jobs find the programs beside this Python; the package is found as the Snakefile says."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """With the programs beside this Python, and this package."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "workflow")}
 
 
 def files(folder):
