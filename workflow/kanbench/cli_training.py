@@ -25,7 +25,7 @@ from kanbench.storage.handover import handover, read_handover, write_handover
 if TYPE_CHECKING:
     from kan import KAN
 
-    from kanbench.training import Training
+    from kanbench.record import Training
     from kanbench.unfinished import Unfinished
 
 TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)

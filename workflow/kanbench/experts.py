@@ -9,7 +9,8 @@ from torch import Tensor
 
 from kanbench.attribution import node_scores
 from kanbench.models import predict
-from kanbench.training import Report, Trainer, Training
+from kanbench.record import Report, Training
+from kanbench.training import Trainer
 from kanbench.unfinished import Unfinished
 
 

@@ -16,8 +16,9 @@ from kanbench.datasets import Dataset
 from kanbench.merging import merge
 from kanbench.models import predict
 from kanbench.problems import PROBLEMS
+from kanbench.record import Report, Training
 from kanbench.selection import select_experts
-from kanbench.training import Report, Trainer, Training, make_data, resolve_device
+from kanbench.training import Trainer, make_data, resolve_device
 from kanbench.unfinished import Unfinished
 
 Settings = dict[str, Any]

@@ -17,7 +17,7 @@ from kanbench.naming import CHECKPOINTS, FileName
 from kanbench.settings import digest
 
 if TYPE_CHECKING:
-    from kanbench.training import Training
+    from kanbench.record import Training
 
 Handover = dict[str, Any]
 
