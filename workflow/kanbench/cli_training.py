@@ -17,7 +17,7 @@ from tqdm import tqdm
 from kanbench import naming
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
-from kanbench.files import one_at_a_time
+from kanbench.files import check_writable, one_at_a_time
 from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
 from kanbench.startup import start_torch
 from kanbench.storage.handover import handover, read_handover, write_handover
@@ -145,6 +145,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
             f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
             f"(section2_3 without epochs), with MODELTYPE one of {', '.join(model_types)}"
         )
+    check_writable(Path(run.handover(arguments.name)).parent)  # rather than find out after hours
     return dataclasses.replace(name, run=run)
 
 

@@ -77,6 +77,19 @@ def one_at_a_time(folder: str | Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, if it is not there, and see whether files can be made in it.
+
+    Raises
+    ------
+    InputError
+        They cannot.
+    """
+    with _written(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
 @contextlib.contextmanager
 def _written(path: str | Path) -> Iterator[None]:
     try:

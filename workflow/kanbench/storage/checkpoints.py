@@ -11,6 +11,8 @@ from kanbench.errors import InputError
 from kanbench.files import whole_files
 from kanbench.models import save_checkpoint
 
+MEBIBYTE = 1 << 20
+
 
 def write_checkpoint(model: KAN, base: str | Path, inputs: torch.Tensor) -> None:
     """Write the three files of a checkpoint, whole or not at all; see `kanbench.models.save_checkpoint`."""
@@ -18,5 +20,6 @@ def write_checkpoint(model: KAN, base: str | Path, inputs: torch.Tensor) -> None
     with whole_files(base.parent, about=base) as folder:
         try:
             save_checkpoint(model, str(folder / base.name), inputs)
-        except RuntimeError as error:  # what torch.save makes of a full disk
+        except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
+            (folder / base.name).write_bytes(bytes(MEBIBYTE))  # which this does
             raise InputError(f"{base}: cannot be written ({' '.join(str(error).split())})") from error
