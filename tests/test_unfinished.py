@@ -46,7 +46,7 @@ class Mortal(Unfinished):
     def part(self, name):
         return Mortal(self.folder, name, self.lives)
 
-    def due(self):
+    def due(self, stage_ends):
         return True
 
     def keep(self, key, state):
@@ -195,7 +195,7 @@ def test_without_a_place_nothing_is_kept(config, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_state_is_kept_at_every_stage_and_when_it_is_time(config, tmp_path, monkeypatch):
+def test_a_state_is_kept_at_the_end_of_stages_and_when_it_is_time(config, tmp_path, monkeypatch):
     def kept():
         epochs = []
 
@@ -205,15 +205,20 @@ def test_a_state_is_kept_at_every_stage_and_when_it_is_time(config, tmp_path, mo
                 super().keep(key, state)
 
         Trainer(settings_of(config)).train(EPOCHS, unfinished=Noting(tmp_path))
-        (tmp_path / "training.state").unlink()
+        (tmp_path / "training.state").unlink(missing_ok=True)
         return epochs
 
+    monkeypatch.setattr(unfinished, "EVERY", 1000.0)
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 1000.0)
+    assert kept() == []
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
     assert kept() == [4, 8, 12]
     monkeypatch.setattr(unfinished, "EVERY", 0.0)
     assert kept() == list(range(1, 13))
 
 
-def test_a_finished_training_is_not_repeated(config, tmp_path):
+def test_a_finished_training_is_not_repeated(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
     settings = settings_of(config)
     first = Trainer(settings).train(EPOCHS, unfinished=Unfinished(tmp_path))
     reported = []
@@ -292,6 +297,7 @@ def test_a_state_that_cannot_be_written_costs_one_line(config, tmp_path, monkeyp
     def full_disk(path, _):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     assert epochs_of(settings_of(config), Unfinished(tmp_path)) == list(range(1, 13))
     (line,) = [record.getMessage() for record in caplog.records]
@@ -363,7 +369,7 @@ def test_a_killed_process_costs_little(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_leave_the_files_of_one(config, tmp_path):
+def test_two_processes_at_once_leave_whole_files(config, tmp_path):
     both = [start_training(tmp_path, config) for _ in range(2)]
     for process in both:
         ended_well(process)

@@ -96,8 +96,8 @@ class Trainer:
         report : callable
             Given every row as it is known; when a training goes on, those that are new.
         unfinished : Unfinished, optional
-            Where to keep, at the end of every stage and every few seconds, what the training can go on from. If a
-            state of the same training is there, this one goes on from it, and its result is that of one that was never
+            Where to keep, at the end of stages and every few seconds, what the training can go on from. If a state of
+            the same training is there, this one goes on from it, and its result is that of one that was never
             interrupted, times aside.
         """
         key = self._key(epochs) if unfinished else {}
@@ -107,7 +107,7 @@ class Trainer:
             if training.stopped:
                 break
             self._run_epoch(epoch, epochs, training, report)
-            if unfinished and (epoch % epochs == 0 or training.stopped or unfinished.due()):
+            if unfinished and unfinished.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
                 unfinished.keep(key, self._state(training))
         return training
 

@@ -20,7 +20,10 @@ import torch
 from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
 
-EVERY = 10.0  # seconds: what a crash costs, at most, beside what is done again anyway (imports, samples)
+# Seconds from one state to the next: what a crash costs, at most, beside what is done again anyway (imports, samples).
+# To keep one takes some 10 ms; at every stage, a training of Adam of 60 epochs would spend a third of its time on that.
+EVERY = 10.0
+EVERY_STAGE = 1.0  # at the end of a stage
 DIGEST = hashlib.sha256().digest_size
 
 State = dict[str, Any]
@@ -48,9 +51,9 @@ class Unfinished:
         """The place for a training that this one needs before it begins."""
         return Unfinished(self.folder, name)
 
-    def due(self) -> bool:
+    def due(self, stage_ends: bool) -> bool:
         """Whether it is time to keep a state."""
-        return time.monotonic() - self.kept_at >= EVERY
+        return time.monotonic() - self.kept_at >= (EVERY_STAGE if stage_ends else EVERY)
 
     def keep(self, key: State, state: State) -> None:
         """Keep the state of the training that `key` describes: all that its result depends on.
@@ -71,6 +74,7 @@ class Unfinished:
 
     def find(self, key: State, device: str) -> State | None:
         """The state of the training that `key` describes, on a device; None where there is none that can be used."""
+        self.kept_at = time.monotonic()
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
