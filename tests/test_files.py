@@ -22,6 +22,7 @@ def start(code, folder):
         [sys.executable, "-c", "import sys, time\nfrom kanbench.files import *\n" + textwrap.dedent(code)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -129,10 +130,10 @@ SAVE = """
     row = {"dataset_idx": 0, "dataset_name": "poisson_2d_sin", "grid_size": 3, "train_loss": number, "test_loss": 1.0,
            "dense_mse": 1.0, "time": 1.0, "total_time": 1.0, "time_per_epoch": 1.0, "n_evals": 1, "num_params": 1}
     frames = {m: pd.DataFrame([{**row, "epoch": e, "optimizer": m} for e in range(1, 2000)]) for m in TYPES}
-
-    for _ in range(10):
-        kanbench.save_run(frames, "section2_1", timestamp="20260101_000000", epochs=10, device="cpu",
+    for go in sys.stdin:
+        kanbench.save_run(frames, "section2_1", timestamp=go.strip(), epochs=10, device="cpu",
                           lbfgs_threshold_time=number, results_dir=".", overwrite=True)
+        print("saved", flush=True)
 """
 
 
@@ -140,15 +141,20 @@ SAVE = """
 def test_two_processes_that_save_the_same_run_leave_the_run_of_one(tmp_path):
     kinds = [(1.0, ["adam", "lbfgs"]), (2.0, ["lbfgs", "lm"])]
     both = [start(SAVE.replace("NUMBER", str(n)).replace("TYPES", str(types)), tmp_path) for n, types in kinds]
+    for second in range(20):
+        timestamp = f"20260101_0000{second:02}"
+        for process in both:
+            process.stdin.write(f"{timestamp}\n")
+            process.stdin.flush()
+        assert [process.stdout.readline() for process in both] == ["saved\n"] * 2
+        results, meta = kanbench.load_run("section2_1", timestamp, results_dir=tmp_path)
+        assert (meta["lbfgs_threshold_time"], list(results)) in kinds
+        for frame in results.values():
+            assert set(frame["train_loss"]) == {meta["lbfgs_threshold_time"]}
+        names = {path.name for path in (tmp_path / "sec1_results").glob(f"*_{timestamp}_*")}
+        assert names == {f"section2_1_{timestamp}_e10_{m}.{suffix}" for m in results for suffix in ("pkl", "parquet")}
     for process in both:
         ends_well(process)
-    results, meta = kanbench.load_run("section2_1", "20260101_000000", results_dir=tmp_path)
-    assert (meta["lbfgs_threshold_time"], list(results)) in kinds
-    for frame in results.values():
-        assert set(frame["train_loss"]) == {meta["lbfgs_threshold_time"]}
-    names = {path.name for path in (tmp_path / "sec1_results").iterdir()}
-    stem = "section2_1_20260101_000000_e10"
-    assert names == {f"{stem}_{name}.{suffix}" for name in results for suffix in ("pkl", "parquet")}
 
 
 def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monkeypatch):

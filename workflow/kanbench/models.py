@@ -185,8 +185,11 @@ class Snapshot:
         """Build the model again, on the device and in the precision that it had."""
         coef = self.state["act_fun.0.coef"]
         model = blank_model(self.width, self.grid, self.k, dtype=coef.dtype, device=coef.device)
-        # With the strides that the tensors had: the last digits of products and fits depend on them.
-        model.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
+        model.load_state_dict(self.state)
+        for name, parameter in model.named_parameters():
+            # With the strides that it had: the last digits of products and fits depend on them. (Not by `assign`: pykan
+            # keeps some parameters in lists too.)
+            parameter.data = self.state[name].clone()
         return with_intervals(model, self.intervals)
 
     def digest(self) -> str:
