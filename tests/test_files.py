@@ -165,3 +165,23 @@ def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(InputError, match=r"adam.parquet: cannot be written \(No space left on device\)"):
         kanbench.save_run({"adam": pd.DataFrame()}, "section2_1", epochs=3, results_dir=tmp_path)
     assert list((tmp_path / "sec1_results").iterdir()) == []
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line_that_says_so(tmp_path):
+    """Files of more than 2000 bytes do not fit; torch only says that its writer failed."""
+    code = """
+        import resource
+        import torch
+        from kanbench.errors import InputError
+        from kanbench.models import build_model
+        from kanbench.storage.checkpoints import write_checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        try:
+            write_checkpoint(build_model([2, 5, 1], 5), "model", torch.zeros(3, 2, dtype=torch.float64))
+        except InputError as error:
+            print(error)
+    """
+    process = start(code, tmp_path)
+    assert process.communicate()[0] == "model: cannot be written (File too large)\n"
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
