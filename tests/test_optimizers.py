@@ -104,7 +104,8 @@ def test_the_solution_of_the_damped_system(shape):
     residuals = torch.randn(shape[0], dtype=torch.float64, generator=generator)
     jacobian = torch.randn(shape, dtype=torch.float64, generator=generator)
     damping = 0.3
-    step = DampedModel(DenseLinearization(residuals, jacobian)).solver(damping)(residuals)
+    step, solve = DampedModel(DenseLinearization(residuals, jacobian)).solve(damping)
+    torch.testing.assert_close(solve(residuals), step)
     stacked = torch.cat([jacobian, damping**0.5 * torch.eye(shape[1], dtype=torch.float64)])
     target = torch.cat([-residuals, torch.zeros(shape[1], dtype=torch.float64)])
     expected = torch.linalg.lstsq(stacked, target[:, None]).solution.squeeze(1)
@@ -114,16 +115,20 @@ def test_the_solution_of_the_damped_system(shape):
 def test_damping_follows_the_gain_ratio():
     damping = GainRatioDamping(1.0)
     damping.accepted(0.9)
-    assert damping.value == pytest.approx(0.1)
-    damping.accepted(0.1)
-    assert damping.value == pytest.approx(0.1)
-    damping.rejected()
-    damping.rejected()
-    assert damping.value == pytest.approx(0.4)
-    damping.accepted(0.9)
     assert damping.value == pytest.approx(0.2)
+    damping.accepted(0.1)
+    assert damping.value == pytest.approx(0.2)
+    damping.rejected()
+    damping.rejected(excess=30.0)
+    assert damping.value == pytest.approx(24)
     damping.accepted(0.9)
-    assert damping.value == pytest.approx(0.02)
+    assert damping.value == pytest.approx(12)
+    damping.accepted(0.9)
+    assert damping.value == pytest.approx(2.4)
+    for excess in (1e9, float("inf"), float("nan")):
+        before = damping.value
+        damping.rejected(excess)
+        assert before < damping.value <= 1000 * before
 
 
 def test_lm_never_raises_the_loss():

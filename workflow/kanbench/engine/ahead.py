@@ -26,11 +26,11 @@ def compile_kernels(dtype: torch.dtype, window: int) -> None:
     engine.predict(engine.x)
     engine.chunk = 2
     engine.loss_and_gradient(theta)
-    linearization = engine.linearize(theta)
-    linearization.jacobian()
-    linearization.pull(linearization.push(theta.double()))
-    linearization.sparse_normal_matrix()
-    linearization.kernel_matrix()
+    rows = engine.rows(theta)
+    rows.jacobian()
+    rows.pull(rows.push(theta.double()))
+    rows.normal_matrix()
+    rows.add_overlaps(0, rows.kernel_matrix().numpy())
 
 
 def _engine(dtype: torch.dtype, window: int) -> CompiledEngine:

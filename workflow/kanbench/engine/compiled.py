@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kanbench.engine import kernels
 from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Inputs, Network, Tables
+from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables
+from kanbench.engine.linearization import DenseLinearization, Linearization
 from kanbench.engine.simd import LANES
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
@@ -30,7 +31,7 @@ Array = NDArray[np.floating]
 Result = TypeVar("Result")
 
 WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
-CHUNK = 128 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
+CHUNK = 32 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
 KEPT_INPUTS = 2**28  # bytes of the first layer's inputs that are kept rather than computed in every evaluation
 
 
@@ -60,6 +61,7 @@ class CompiledEngine:
         self.tables = _tables(self.network, window, self.dtype)
         e, b, a = _tables(self.network, window, np.dtype(float))
         self.derivatives = Tables(e, b, np.tile(a, 2))  # sums over samples; see `kernels.add_derivatives`
+        self.block, self.places = self._room(), None
         self.first = self._first_inputs()
 
     def _link_parameters(self) -> dict[str, int]:
@@ -112,23 +114,35 @@ class CompiledEngine:
         parameters, gradient = self._write(theta), np.empty(self.n_trained, self.dtype)
         data = self.x_array, self.y_array, self.network
         if len(self.y_array) <= self.chunk:
-            loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, self.derivatives, gradient)
+            room = self.derivatives, gradient, self.block
+            loss = kernels.loss_and_gradient(parameters, *data, self.tables, self.first, *room)
         else:
             loss = self._sum_of_chunks(parameters, gradient) / len(self.y_array)
         return loss, torch.from_numpy(gradient)
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        linearization = self.linearize(theta)
+        linearization = self.rows(theta)
         return linearization.residuals.to(theta.dtype), linearization.jacobian().to(theta.dtype)
 
-    def linearize(self, theta: Tensor) -> SparseLinearization:
-        from kanbench.engine.sparse import SparseLinearization  # imports scipy, which only this needs
+    def linearize(self, theta: Tensor) -> Linearization:
+        sparse = self.rows(theta)
+        return DenseLinearization(sparse.residuals, sparse.jacobian()) if sparse.is_dense else sparse
 
-        residuals, parameters = self.residuals(theta).numpy(), self._read()
+    def rows(self, theta: Tensor) -> SparseLinearization:
+        """The linearization from rows of the Jacobian, whether it pays or not; counted as one evaluation."""
+        from kanbench.engine.sparse import SparseLinearization, find_places  # imports scipy, which only this needs
+
+        self.n_evals += 1
+        parameters = self._write(theta)
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         tables = Tables(*map(np.copy, self.tables))  # the engine's own follow every evaluation
+        if self.places is None:
+            self.places = find_places(self.network, tables, self.n_trained)
         network = self.network, tables, poison, self.first
-        return SparseLinearization(parameters, residuals, self.x_array, *network, self.n_trained, self.threads)
+        rows = SparseLinearization(parameters, self.x_array, *network, self.places, self.threads)
+        values = self._values(parameters, self.x_array, self.first) if rows.values is None else rows.values
+        rows.residuals = torch.from_numpy((values - self.y_array).astype(float))
+        return rows
 
     def predict(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._values(self._read(), self._inputs(x), self._no_inputs()))[:, None]
@@ -138,7 +152,10 @@ class CompiledEngine:
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         values = np.empty(len(x), self.dtype)
         rest = x, values, self.network, self.tables, poison, first, values, self.derivatives
-        self._chunks(lambda start, stop: kernels.evaluate(kernels.VALUES, start, stop, *rest), len(x))
+        if len(x) <= self.chunk:
+            kernels.evaluate(kernels.VALUES, 0, len(x), *rest, self.block)
+            return values
+        self._chunks(lambda start, stop: kernels.evaluate(kernels.VALUES, start, stop, *rest, self._room()), len(x))
         return values
 
     def _sum_of_chunks(self, parameters: Array, gradient: Array) -> float:
@@ -149,7 +166,7 @@ class CompiledEngine:
 
         def evaluate(start: int, stop: int) -> tuple[float, Tables]:
             part = Tables(*map(np.zeros_like, self.derivatives))
-            rest = self.network, self.tables, poison, self.first, self.y_array, part
+            rest = self.network, self.tables, poison, self.first, self.y_array, part, self._room()
             return kernels.evaluate(kernels.GRADIENT, start, stop, self.x_array, self.y_array, *rest), part
 
         total = 0.0
@@ -166,6 +183,9 @@ class CompiledEngine:
         starts = range(0, n, self.chunk)
         threads = min(self.threads, len(starts))
         return map_in_order(lambda start: function(start, min(start + self.chunk, n)), starts, threads)
+
+    def _room(self) -> Block:
+        return kernels.new_block(self.network, self.dtype.type(0))
 
     def _inputs(self, x: Tensor) -> Array:
         return np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -27,10 +28,10 @@ class Linearization(Protocol):
         """Jᵀ v, shape (P,), for v of shape (n,)."""
 
     def normal_matrix(self) -> Tensor:
-        """JᵀJ, shape (P, P)."""
+        """JᵀJ, shape (P, P); only its lower triangle counts."""
 
     def kernel_matrix(self) -> Tensor:
-        """JJᵀ, shape (n, n)."""
+        """JJᵀ, shape (n, n); only its lower triangle counts."""
 
 
 class DenseLinearization:
@@ -53,7 +54,18 @@ class DenseLinearization:
         return self.jacobian.T @ weights
 
     def normal_matrix(self) -> Tensor:
-        return self.jacobian.T @ self.jacobian
+        return product_with_own_transpose(self.jacobian.T)
 
     def kernel_matrix(self) -> Tensor:
-        return self.jacobian @ self.jacobian.T
+        return product_with_own_transpose(self.jacobian)
+
+
+def product_with_own_transpose(a: Tensor) -> Tensor:
+    """The lower triangle of A Aᵀ, in float64; on a CPU by scipy's BLAS, which takes half the time of torch's."""
+    if a.device.type != "cpu":
+        return a @ a.T
+    from scipy.linalg.blas import dsyrk  # scipy takes a third of a second to import
+
+    contiguous = a.is_contiguous()
+    upper = dsyrk(1.0, a.numpy().T if contiguous else a.numpy(), trans=contiguous)
+    return torch.from_numpy(upper.T)

@@ -32,6 +32,7 @@ class Places(NamedTuple):
     n_coef: int  # the length of the part of θ, laid out, that holds coefficients
     n_scale: int  # of each of the other two parts
     of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
+    parameter: Integers  # which trained parameter is where in θ, laid out; -1 in gaps
 
 
 class Scales(NamedTuple):
@@ -58,7 +59,7 @@ def fill_scales(parameters, net, n_trained, scales):
 
 @compiled
 def find_places(net, places):
-    """Fill `places.of_parameter`."""
+    """Fill `places.of_parameter` and `places.parameter`."""
     of = places.of_parameter
     for index in range(len(net.edges)):
         edge = net.edges[index]
@@ -70,11 +71,16 @@ def find_places(net, places):
             of[edge.sp_at] = scale
         if edge.base_at < len(of):
             of[edge.base_at] = scale + places.n_scale
+    places.parameter[:] = -1
+    for parameter in range(len(of)):
+        places.parameter[of[parameter]] = parameter
 
 
 @compiled
-def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, windows):
+def fill_rows(start, stop, x, net, tables, poison, first, scales, places, values, rows, windows):
     """Fill the rows of samples start to stop, and the windows of their nodes; -1 where no basis function is.
+
+    Fills values[start:stop] with f(x) besides.
 
     Parameters
     ----------
@@ -87,6 +93,7 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, 
     for block_start in range(start, stop, BLOCK):
         m, before = min(BLOCK, stop - block_start), block_start - start
         forward(block_start, m, x, net, tables, poison, first, block)
+        values[block_start : block_start + m] = block.values[output : output + m]
         block.delta[output : output + m] = 1
         rows[before : before + m] = 0
         for number in range(n_layers - 1, -1, -1):
@@ -96,43 +103,46 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, rows, 
             inputs = first if kept else block.inputs
             for index in range(layer.first_node, layer.first_node + layer.width):
                 at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
-                for sample in range(m if net.nodes[index].lanes else 0):
-                    node_delta = delta[sample * following.stride :]
-                    piece, u, base = inputs.piece[at + sample], inputs.u[at + sample], inputs.base[at + sample]
-                    row = rows[before + sample]
-                    window = fill_run(index, piece, u, base, node_delta, net, scales, places, row)
-                    windows[before + sample, index] = window
+                stride = following.stride
+                fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows[before:], windows[before:])
             if number > 0:
                 pull_layer_back(layer, net, m, following.stride, delta, tables, block)
 
 
 @compiled
-def fill_run(number, piece, u, base, delta, net, scales, places, row):
-    """Fill what a node contributes to a row; return the window."""
-    w, node = len(net.w), net.nodes[number]
-    p = node.first_piece + piece - 1
-    window = np.int64(net.window[p]) if piece else -1
-    sp, sb = places.run[len(net.nodes)], places.run[len(net.nodes) + 1]
-    for r in range(w):
-        basis = 0.0
-        if piece:
+def fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows, windows):
+    """Fill what a node contributes to m rows, and its windows."""
+    w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
+    lanes, first_target, first_base, first_coef = node.lanes, node.first_target, node.first_base, node.first_coef
+    piece_before, run = node.first_piece - 1, places.run[index]
+    sp, sb, flat = places.run[n_nodes] + first_base, places.run[n_nodes + 1] + first_base, rows.reshape(-1)
+    for sample in range(m if lanes else 0):
+        item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
+        piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
+        window = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
+        windows[sample, index] = window
+        for lane in range(0, lanes, LANES):
+            if lanes == 1:
+                flat[np.uintp(row + sb)] = np.float64(delta[np.uintp(target)]) * scales.of_base[first_base]
+                flat[np.uintp(row + sb)] *= base
+            else:
+                weights = wide(load(delta, target + lane)) * load(scales.of_base, first_base + lane)
+                store(weights * base, flat, row + sb + lane)
+        for r in range(w if piece else 0):
+            polynomial, basis = ((piece_before + piece) * w + r) * LANES, 0.0
             for q in range(w - 1, -1, -1):
-                basis = basis * u + net.polynomials[(p * w + r) * LANES + q]
-        at, coef = places.run[number] + r * node.lanes, node.first_coef + max(window + r, 0) * node.lanes
-        for lane in range(0, node.lanes, LANES):
-            scale, target = node.first_base + lane, node.first_target + lane
-            if node.lanes == 1:
-                weight = np.float64(delta[target])
-                row[at] = weight * scales.of_coef[scale] * basis
-                row[sp + scale] += weight * scales.of_sp[scale] * scales.coef[coef] * basis
-                row[sb + scale] = weight * scales.of_base[scale] * base
+                basis = basis * u + net.polynomials[np.uintp(polynomial + q)]
+            place, coef = row + run + r * lanes, first_coef + (window + r) * lanes
+            if lanes == 1:
+                weight = np.float64(delta[np.uintp(target)]) * basis
+                flat[np.uintp(place)] = weight * scales.of_coef[first_base]
+                flat[np.uintp(row + sp)] += weight * scales.of_sp[first_base] * scales.coef[np.uintp(coef)]
                 continue
-            weights = wide(load(delta, target))
-            store(weights * load(scales.of_coef, scale) * basis, row, at + lane)
-            spline = weights * load(scales.of_sp, scale) * load(scales.coef, coef + lane) * basis
-            store(load(row, sp + scale) + spline, row, sp + scale)
-            store(weights * load(scales.of_base, scale) * base, row, sb + scale)
-    return window
+            for lane in range(0, lanes, LANES):
+                weights = wide(load(delta, target + lane)) * basis
+                store(weights * load(scales.of_coef, first_base + lane), flat, place + lane)
+                spline = weights * load(scales.of_sp, first_base + lane) * load(scales.coef, coef + lane)
+                store(load(flat, row + sp + lane) + spline, flat, row + sp + lane)
 
 
 @compiled
@@ -147,62 +157,75 @@ def run_of(number, window, net, places):
 
 @compiled
 def push(rows, windows, net, places, direction, products):
-    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out."""
+    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out, with room for LANES more."""
+    flat = rows.reshape(-1)
     for sample in range(len(rows)):
-        product = 0.0
+        total_of_runs = load(direction, 0) * 0.0
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
-            for i in range(length):
-                product += rows[sample, np.uintp(at + i)] * direction[np.uintp(where + i)]
-        products[sample] = product
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * load(direction, where + i)
+                total_of_runs = total_of_runs + part
+        products[sample] = total(total_of_runs)
 
 
 @compiled
 def pull(rows, windows, net, places, weights, products):
     """Add to `products` what some rows of J contribute to Jᵀ v, laid out; `weights` are their elements of v."""
+    flat = rows.reshape(-1)
+    for sample in range(len(rows)):
+        weight = weights[sample]
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], net, places)
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * weight
+                store(load(products, where + i) + part, products, where + i)
+
+
+@compiled
+def fill_jacobian(rows, windows, net, places, jacobian):
+    """Fill rows of the whole Jacobian, shape (samples, P), zeros before."""
     for sample in range(len(rows)):
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
             for i in range(length):
-                products[np.uintp(where + i)] += weights[sample] * rows[sample, np.uintp(at + i)]
+                parameter = places.parameter[np.uintp(where + i)]
+                if parameter >= 0:
+                    jacobian[sample, np.uintp(parameter)] = rows[sample, np.uintp(at + i)]
 
 
 @compiled
-def fill_jacobian(rows, windows, net, places, laid_out):
-    """Fill rows of the whole Jacobian, shape (samples, length of θ laid out), zeros before."""
-    for sample in range(len(rows)):
-        for number in range(windows.shape[1]):
-            at, where, length = run_of(number, windows[sample, number], net, places)
-            laid_out[sample, where : where + length] = rows[sample, at : at + length]
-
-
-@compiled
-def add_products(left, rows, windows, net, places, matrix):
-    """Add to JᵀJ, laid out, what some rows of J contribute by run `left` with itself and with the runs before it.
+def add_products(first_run, last_run, rows, windows, net, places, matrix):
+    """Add to JᵀJ, laid out, what some rows of J contribute by some runs with themselves and with the runs before them.
 
     A row of `matrix` has room for LANES more. The runs in a row have room up to a multiple of LANES, filled with zeros.
     """
-    flat_rows, flat_matrix = rows.reshape(-1), matrix.reshape(-1)
+    flat_rows, flat_matrix, n_columns = rows.reshape(-1), matrix.reshape(-1), matrix.shape[1]
+    at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
     for sample in range(len(rows)):
-        left_at, left_where, left_length = run_of(left, windows[sample, left], net, places)
-        for right in range(left + 1 if left_length else 0):
-            at, where, length = run_of(right, windows[sample, right], net, places)
-            at += sample * rows.shape[1]
-            for i in range(left_length):
-                value, target = rows[sample, np.uintp(left_at + i)], (left_where + i) * matrix.shape[1] + where
-                if value != 0:
-                    for j in range(0, length, LANES):
-                        summand = load(flat_rows, at + j) * value
-                        store(load(flat_matrix, target + j) + summand, flat_matrix, target + j)
+        for run in range(last_run):
+            at[run], where[run], lengths[run] = run_of(run, windows[sample, run], net, places)
+            at[run] += sample * rows.shape[1]
+        for left in range(first_run, last_run):
+            first, length, row = at[left], lengths[left], where[left] * n_columns
+            for right in range(left + 1):
+                run, run_length, target = at[right], lengths[right], row + where[right]
+                for i in range(length):
+                    value, at_i = flat_rows[np.uintp(first + i)], target + i * n_columns
+                    if value == 0:
+                        continue
+                    for j in range(0, run_length, LANES):
+                        summand = load(flat_rows, run + j) * value
+                        store(load(flat_matrix, at_i + j) + summand, flat_matrix, at_i + j)
 
 
 @compiled
 def pick(laid_out, place, matrix):
-    """matrix[i, j] = laid_out[place[i], place[j]], where only the lower triangle of blocks of `laid_out` is filled."""
+    """matrix[i, j] = laid_out[place[i], place[j]] for i >= j; `laid_out` holds a lower triangle of blocks."""
     for i in range(len(place)):
         for j in range(i + 1):
             high, low = max(place[i], place[j]), min(place[i], place[j])
-            matrix[i, j] = matrix[j, i] = laid_out[high, low]
+            matrix[i, j] = laid_out[high, low]
 
 
 @compiled
@@ -240,8 +263,19 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
 
 
 @compiled
+def spread_runs(number, lowest, net, places, rows, windows, columns):
+    """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
+    lanes, at = net.nodes[number].lanes, places.run[number]
+    length = len(net.w) * lanes
+    for sample in range(len(rows)):
+        if windows[sample, number] >= 0:
+            first = (windows[sample, number] - lowest) * lanes
+            columns[sample, first : first + length] = rows[sample, at : at + length]
+
+
+@compiled
 def add_transposed(matrix):
-    """matrix + matrixᵀ, in place, but for the diagonal, which stays."""
+    """Add the upper triangle of a matrix to the lower one, in place."""
     tile = 32  # two of them are in cache
     n = len(matrix)
     for top in range(0, n, tile):
@@ -249,4 +283,3 @@ def add_transposed(matrix):
             for i in range(top, min(top + tile, n)):
                 for j in range(left, min(left + tile, i)):
                     matrix[i, j] += matrix[j, i]
-                    matrix[j, i] = matrix[i, j]

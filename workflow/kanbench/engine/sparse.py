@@ -19,8 +19,10 @@ from kanbench.engine.threads import map_in_order
 Array = NDArray[np.floating]
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
-ROWS_AT_ONCE = 32 * BLOCK  # of those that are not
-DENSE_BELOW = 1.25  # parameters per number in a row: with fewer, JᵀJ is a matter for BLAS
+ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
+# Measured: of a pair of overlapping runs, for each lane and ten more; of an element's product in BLAS's dsyrk.
+SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 2.2e-10, 2.1e-11
+DENSE_BELOW = 1.25  # parameters per number in a row
 
 
 class SparseLinearization:
@@ -31,40 +33,50 @@ class SparseLinearization:
     parameters : array
         The vector of all parameters.
     x : array of shape (n, d)
-    y : array of shape (n,)
     network, tables, poison, first
         See `kanbench.engine.kernels`; the tables are those of the parameters.
-    n_trained : int
-        P: so many of the parameters, the first, are trained.
+    places : Places
+        As `find_places` returns them.
     threads : int
+
+    Attributes
+    ----------
+    values : array of shape (n,) or None
+        f(x), where the rows are kept.
     """
+
+    residuals: Tensor  # to be given
 
     def __init__(
         self,
         parameters: Array,
-        residuals: Array,
         x: Array,
         network: Network,
         tables: Tables,
         poison: float,
         first: Inputs,
-        n_trained: int,
+        places: Places,
         threads: int,
     ) -> None:
-        self.residuals = torch.from_numpy(residuals.astype(float))
-        self.shape = len(x), n_trained
-        self.network, self.threads = network, threads
-        self.places = _places(network, tables, n_trained)
+        self.shape = len(x), len(places.of_parameter)
+        self.network, self.threads, self.places = network, threads, places
         scales = Scales(np.zeros(len(tables.e)), *(np.zeros(len(tables.b)) for _ in range(3)))
-        kernels.fill_scales(parameters, network, n_trained, scales)
-        self.arguments = x, network, tables, poison, first, scales, self.places
-        keep = len(x) * self.places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
+        kernels.fill_scales(parameters, network, self.shape[1], scales)
+        values = np.empty(len(x), tables.e.dtype)
+        self.arguments = x, network, tables, poison, first, scales, places, values
+        keep = len(x) * places.run[-1] * 8 <= KEPT_ROWS or self.is_wide
         self.kept = self._fill(0, len(x)) if keep else None
+        self.values = values if keep else None
 
     @property
     def is_wide(self) -> bool:
         """Whether there are more parameters than samples."""
         return self.shape[1] > self.shape[0]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the whole Jacobian is hardly more than its rows, so that BLAS does better with it."""
+        return self.kept is not None and self.shape[1] < DENSE_BELOW * self.places.run[-1]
 
     def push(self, step: Tensor) -> Tensor:
         direction, products = self._laid_out(), np.empty(self.shape[0])
@@ -81,45 +93,56 @@ class SparseLinearization:
 
     def jacobian(self) -> Tensor:
         """J, shape (n, P)."""
-        return torch.from_numpy(np.concatenate([self._jacobian_of(*part[1:]) for part in self._parts()]))
-
-    def _jacobian_of(self, rows: Array, windows: NDArray[np.int64]) -> Array:
-        laid_out = np.zeros((len(rows), len(self._laid_out())))
-        kernels.fill_jacobian(rows, windows, self.network, self.places, laid_out)
-        return laid_out[:, self.places.of_parameter]
+        whole = np.zeros(self.shape)
+        for start, rows, windows in self._parts():
+            kernels.fill_jacobian(rows, windows, self.network, self.places, whole[start : start + len(rows)])
+        return torch.from_numpy(whole)
 
     def normal_matrix(self) -> Tensor:
-        dense = self.shape[1] < DENSE_BELOW * self.places.run[-1]
-        return self.dense_normal_matrix() if dense else self.sparse_normal_matrix()
-
-    def sparse_normal_matrix(self) -> Tensor:
-        """JᵀJ from the products of runs."""
-        size = len(self._laid_out())
+        size, n_runs = len(self._laid_out()), len(self.network.nodes) + 2
         laid_out, matrix = np.zeros((size, size + LANES)), np.empty(self.shape[1:] * 2)
+        runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
         for _, rows, windows in self._parts():
             arguments = rows, windows, self.network, self.places, laid_out
-            map_in_order(lambda run, a=arguments: kernels.add_products(run, *a), range(windows.shape[1]), self.threads)
+            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.threads)
         kernels.pick(laid_out, self.places.of_parameter, matrix)
         return torch.from_numpy(matrix)
 
-    def dense_normal_matrix(self) -> Tensor:
-        """JᵀJ from whole rows."""
-        matrix = np.zeros(self.shape[1:] * 2, order="F")
-        for _, rows, windows in self._parts():
-            jacobian = self._jacobian_of(rows, windows)
-            matrix = dsyrk(1.0, jacobian.T, beta=1.0, c=matrix, overwrite_c=True)
-        return torch.from_numpy(np.triu(matrix) + np.triu(matrix, 1).T)
-
     def kernel_matrix(self) -> Tensor:
-        rows, windows = self.kept
-        matrix = np.zeros((len(rows), len(rows)))
-        for node in range(len(self.network.nodes)):
-            order = np.argsort(windows[:, node], kind="stable")
-            kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
-        shared = np.ascontiguousarray(rows[:, self.places.run[len(self.network.nodes)] :])  # what no window bounds
-        matrix = dsyrk(1.0, shared.T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True)
+        rows, _ = self.kept
+        matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.network.nodes)
+        shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
+        for node in range(n_nodes):
+            if (columns := self._columns(node)) is None:
+                self.add_overlaps(node, matrix)
+            else:
+                shared.append(columns)
+        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
         kernels.add_transposed(matrix)
         return torch.from_numpy(matrix)
+
+    def add_overlaps(self, node: int, matrix: Array) -> None:
+        """Add to JJᵀ what the coefficients of a node contribute, where windows overlap; in either triangle."""
+        rows, windows = self.kept
+        order = np.argsort(windows[:, node], kind="stable")
+        kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
+
+    def _columns(self, node: int) -> Array | None:
+        """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
+        rows, windows = self.kept
+        n, window, lanes = len(rows), len(self.network.w), self.network.nodes["lanes"][node]
+        there = windows[:, node][windows[:, node] >= 0]
+        if lanes == 0 or not len(there):
+            return np.empty((n, 0))
+        lowest = there.min()
+        count = np.bincount(there - lowest)
+        pairs = sum((count[: len(count) - shift] * count[shift:]).sum() for shift in range(min(window, len(count))))
+        n_columns = (len(count) - 1 + window) * lanes
+        if pairs * (10 + lanes) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
+            return None
+        columns = np.zeros((n, n_columns))
+        kernels.spread_runs(node, lowest, self.network, self.places, rows, windows, columns)
+        return columns
 
     def _laid_out(self) -> Array:
         """Zeros for θ, as it is laid out."""
@@ -140,7 +163,8 @@ class SparseLinearization:
             yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
 
-def _places(network: Network, tables: Tables, n_trained: int) -> Places:
+def find_places(network: Network, tables: Tables, n_trained: int) -> Places:
+    """Where the parts of a row are, and where they belong."""
     window, nodes, n_scale = len(network.w), network.nodes, len(tables.b)
     lengths = np.array([*(window * nodes["lanes"]), n_scale, n_scale])
     places = Places(
@@ -148,6 +172,7 @@ def _places(network: Network, tables: Tables, n_trained: int) -> Places:
         n_coef=len(tables.e),
         n_scale=n_scale,
         of_parameter=np.zeros(n_trained, np.int64),
+        parameter=np.zeros(len(tables.e) + 2 * n_scale + LANES, np.int64),
     )
     kernels.find_places(network, places)
     return places

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from kanbench.engine import Engine
 from kanbench.optimizers.line_search import Line, Point, strong_wolfe
-from kanbench.optimizers.two_loops import compiled_two_loops, two_loops
+from kanbench.optimizers.two_loops import compiled_remember_and_apply, remember_and_apply
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
-SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
 
 
 class LBFGS:
@@ -46,7 +45,7 @@ class LBFGS:
         return {
             "change": _copy(self.change),
             "previous_gradient": _copy(self.previous_gradient),
-            "memory": self.memory and self.memory.state(),
+            "memory": self.memory and self.memory.kept(),
         }
 
     def resume(self, engine: Engine, state: dict[str, Any]) -> None:
@@ -82,44 +81,38 @@ class LBFGS:
             return -gradient
         if self.memory is None:
             self.memory = Memory(self.history_size, gradient)
-        self.memory.remember(self.change, gradient - self.previous_gradient)
-        return self.memory.inverse_hessian_times(gradient).neg_()
+        return self.memory.direction(gradient, self.change, gradient - self.previous_gradient)
 
 
 class Memory:
-    """The last `size` pairs s = Δθ, y = Δgradient, in the place of the inverse Hessian."""
+    """The last `size` pairs Δθ, Δgradient, in the place of the inverse Hessian."""
 
     def __init__(self, size: int, like: Tensor) -> None:
-        self.s, self.y = like.new_zeros(size, len(like)), like.new_zeros(size, len(like))
-        self.rho, self.alpha = like.new_zeros(size), like.new_zeros(size)
-        self.scale, self.count, self.newest = 1.0, 0, -1
-        self.compiled = like.device.type == "cpu"
-        self.two_loops, self.arrays = two_loops, (self.s, self.y, self.rho, self.alpha)
-        if self.compiled:
-            self.two_loops, self.arrays = compiled_two_loops, tuple(array.numpy() for array in self.arrays)
+        pairs = like.new_zeros(2, size, len(like))
+        self.arrays = *pairs, like.new_zeros(size), like.new_zeros(size)
+        self.state = 1.0, -1, 0  # scale, newest, count
+        self.on_cpu = like.device.type == "cpu"
+        if self.on_cpu:
+            self.arrays = tuple(array.numpy() for array in self.arrays)
 
-    def state(self) -> dict[str, Any]:
-        pairs = {name: getattr(self, name)[: self.count].clone() for name in ("s", "y", "rho")}
-        return {**pairs, "scale": self.scale, "count": self.count, "newest": self.newest}
+    def kept(self) -> dict[str, Any]:
+        """The pairs by value, and what else there is to remember."""
+        *_, count = self.state
+        return {"pairs": [torch.as_tensor(array)[:count].clone() for array in self.arrays[:3]], "state": self.state}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        self.scale, self.count, self.newest = state["scale"], state["count"], state["newest"]
-        for name in ("s", "y", "rho"):
-            getattr(self, name)[: self.count] = state[name]
+    def resume(self, kept: dict[str, Any]) -> None:
+        self.state = kept["state"]
+        for array, values in zip(self.arrays, kept["pairs"], strict=False):
+            torch.as_tensor(array)[: len(values)] = values
 
-    def remember(self, s: Tensor, y: Tensor) -> None:
-        curvature = torch.dot(s, y).item()
-        if not curvature > SMALLEST_CURVATURE:
-            return
-        self.newest = (self.newest + 1) % len(self.s)
-        self.count = min(self.count + 1, len(self.s))
-        self.s[self.newest], self.y[self.newest] = s, y
-        self.rho[self.newest] = 1 / curvature
-        self.scale = curvature / torch.dot(y, y).item()
-
-    def inverse_hessian_times(self, gradient: Tensor) -> Tensor:
+    def direction(self, gradient: Tensor, change: Tensor, difference: Tensor) -> Tensor:
+        """Remember a pair; return -H gradient."""
         result = gradient.clone()
-        self.two_loops(result.numpy() if self.compiled else result, *self.arrays, self.scale, self.newest, self.count)
+        vectors = result, change, difference
+        if self.on_cpu:
+            vectors = (vector.numpy() for vector in vectors)
+        update = compiled_remember_and_apply if self.on_cpu else remember_and_apply
+        self.state = update(*vectors, *self.arrays, *self.state)
         return result
 
 
