@@ -8,6 +8,7 @@ import torch
 from kan import KAN
 
 from kanbench.engine.torch_layers import layer_inputs
+from kanbench.errors import InputError
 from kanbench.models import (
     Snapshot,
     build_model,
@@ -28,6 +29,17 @@ def test_the_initial_model_is_pykans():
     for name, value in theirs.state_dict().items():  # pykan's own coefficients differ by this much from call to call
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(ours(X.float()), theirs(X.float()), rtol=1e-5, atol=1e-6)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_found(tmp_path):
+    model = build_model([2, 3, 1], 5)
+    save_checkpoint(model, str(tmp_path / "model"), X)
+    state, coef = tmp_path / "model_state", model.act_fun[0].coef.detach().numpy().tobytes()
+    content = bytearray(state.read_bytes())
+    content[content.index(coef) + 100] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(InputError, match=r"model_state: damaged: a part of it has another checksum"):
+        load_checkpoint(tmp_path / "model")
 
 
 def test_the_initial_model_is_bitwise_the_same_every_time():

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -172,9 +173,11 @@ def test_handovers_come_back_exactly(tmp_path):
     content["history"][0]["time"] = 0.1 + 0.2
     write_handover(content, tmp_path / "training.json")
     assert read_handover(tmp_path / "training.json") == content
-    (tmp_path / "training.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
-        read_handover(tmp_path / "training.json")
+    without_device = {key: value for key, value in content.items() if key != "device"}
+    for damaged in ("", "{", "[]", json.dumps(without_device)):
+        (tmp_path / "training.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"training.json: damaged; delete it and the training is repeated"):
+            read_handover(tmp_path / "training.json")
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -2,18 +2,16 @@
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import textwrap
-import time
-from base64 import b64decode
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from kill_test import Pipeline, compare, kill_and_continue
 
 from kanbench.config import DEFAULT_CONFIG, ROOT
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
@@ -353,31 +351,18 @@ def test_a_new_run_is_asked_for(smoke):
         (folder / "results" / "timestamp").write_text(finished.timestamp)
 
 
-def test_a_kill_loses_no_expert_that_had_finished(tmp_path):
-    made = Run("section2_3", STAMP)
-    given = ["--config", f"timestamp={STAMP}", "datasets=[poisson_2d_poly]"]
-    command = [BIN / "snakemake", "-s", ROOT / "Snakefile", "--cores", "2", "--configfile", SMOKE, *given]
-    experts = [made.handover(made.expert(0, *expert)) for expert in EXPERTS]
-    with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--", "section2_3"], cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
-        )
-        while process.poll() is None and "Finished jobid" not in (tmp_path / "output").read_text():
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    time.sleep(1)
-    # Snakemake marks the files of running jobs, by their encoded names.
-    running = {b64decode(marker.name).decode() for marker in (tmp_path / ".snakemake" / "incomplete").iterdir()}
-    finished = {
-        path: (tmp_path / path).stat().st_mtime_ns for path in set(experts) - running if (tmp_path / path).exists()
-    }
-    assert 0 < len(finished) < 4
-    assert snakemake(tmp_path, "--unlock").returncode == 0
-    result = snakemake(tmp_path, "--rerun-incomplete", *given, "--", "section2_3")
-    assert result.returncode == 0, result.stderr
-    assert all((tmp_path / path).stat().st_mtime_ns == modified for path, modified in finished.items())
-    assert all((tmp_path / path).exists() for path in made.deliverables(1))
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
+    """Killed when some experts have finished; `kill_test.py` does more of it."""
+    small = ["datasets=[poisson_2d_poly]", "experts={depths: [1]}", "merge_kan={n_selected: 2}"]
+    given = 2, small, "section2_3"
+    undisturbed, killed = (Pipeline(tmp_path / name, *given) for name in ("undisturbed", "killed"))
+    undisturbed.complete()
+    some_finished = lambda: "Finished jobid" in (killed.folder / "killed.txt").read_text()  # noqa: E731
+    kills, kept = kill_and_continue(killed, [some_finished])
+    assert kills == 1
+    assert 0 < kept < 4  # two experts, the merged model, its control
+    assert "no faults" in killed.run(sys.executable, "-m", "kanbench", "verify")
+    compare(killed, undisturbed.results())
 
 
 def test_a_loss_that_is_not_finite_does_not_stop_the_pipeline(tmp_path):

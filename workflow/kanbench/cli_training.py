@@ -17,6 +17,7 @@ from tqdm import tqdm
 from kanbench import naming
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
+from kanbench.files import check_writable, one_at_a_time
 from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
 from kanbench.startup import start_torch
 from kanbench.storage.handover import handover, read_handover, write_handover
@@ -24,7 +25,8 @@ from kanbench.storage.handover import handover, read_handover, write_handover
 if TYPE_CHECKING:
     from kan import KAN
 
-    from kanbench.training import Training
+    from kanbench.record import Training
+    from kanbench.unfinished import Unfinished
 
 TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)
 
@@ -74,7 +76,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from kanbench.training import Trainer
 
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
-        training = Trainer(settings, threads=arguments.threads).train(name.run.epochs, report)
+        trainer = Trainer(settings, threads=arguments.threads)
+        training = trainer.train(name.run.epochs, report, _unfinished(arguments, name))
     _write(arguments, name, settings, training, _checkpoints(name))
 
 
@@ -83,7 +86,7 @@ def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
     from kanbench.experts import train_expert
 
     with _progress(settings["epochs"]) as report:
-        training, expert = train_expert(settings, report, arguments.threads)
+        training, expert = train_expert(settings, report, arguments.threads, _unfinished(arguments, name))
     checkpoint = {"final": name.run.handover_checkpoint(arguments.name)}
     _write(arguments, name, settings, training, checkpoint, expert=expert)
 
@@ -103,7 +106,8 @@ def _merge(arguments: argparse.Namespace) -> None:
             raise InputError(f"{error}; train this expert again") from error
 
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
-        training, merging = train_merged(settings, experts, load, report, arguments.threads)
+        unfinished = _unfinished(arguments, name)
+        training, merging = train_merged(settings, experts, load, report, arguments.threads, unfinished)
     _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
 
 
@@ -118,7 +122,8 @@ def _control(arguments: argparse.Namespace) -> None:
 
     outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
     with _progress(None) as report:
-        training = train_control(settings, outcome, experts, report, arguments.threads)
+        unfinished = _unfinished(arguments, name)
+        training = train_control(settings, outcome, experts, report, arguments.threads, unfinished)
     _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
 
 
@@ -140,6 +145,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
             f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
             f"(section2_3 without epochs), with MODELTYPE one of {', '.join(model_types)}"
         )
+    check_writable(Path(run.handover(arguments.name)).parent)  # rather than find out after hours
     return dataclasses.replace(name, run=run)
 
 
@@ -148,6 +154,12 @@ def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) 
     log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
     start_torch()
     return settings
+
+
+def _unfinished(arguments: argparse.Namespace, name: naming.FileName) -> Unfinished:
+    from kanbench.unfinished import Unfinished
+
+    return Unfinished(name.run.unfinished(arguments.name))
 
 
 def _checkpoints(name: naming.FileName) -> dict[str, str]:
@@ -162,18 +174,23 @@ def _write(
     checkpoints: dict[str, str],
     **more: object,
 ) -> None:
-    """Write the checkpoints, `{which: base}`, and then the hand-over, which says that the training is done."""
+    """Write the checkpoints, `{which: base}`, and then the hand-over, which says that the training is done.
+
+    Where the same training runs twice at once, the files are those of one of them.
+    """
     from kanbench.storage.checkpoints import write_checkpoint
     from kanbench.training import make_data
 
     if training.stopped:
         log.warning("%s: ended early: %s", arguments.name, training.stopped)
-    inputs = make_data(settings).train_input
-    for which, base in checkpoints.items():
-        checkpoint = getattr(training, which)
-        write_checkpoint(checkpoint.snapshot.restore(), base, inputs)
-        log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-    write_handover(handover(name, settings, training, **more), name.run.handover(arguments.name))
+    inputs, path = make_data(settings).train_input, name.run.handover(arguments.name)
+    with one_at_a_time(Path(path).parent):
+        for which, base in checkpoints.items():
+            checkpoint = getattr(training, which)
+            write_checkpoint(checkpoint.snapshot.restore(), base, inputs)
+            log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
+        write_handover(handover(name, settings, training, **more), path)
+    _unfinished(arguments, name).remove()
 
 
 @contextlib.contextmanager

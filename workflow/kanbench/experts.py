@@ -9,11 +9,16 @@ from torch import Tensor
 
 from kanbench.attribution import node_scores
 from kanbench.models import predict
-from kanbench.training import Report, Trainer, Training
+from kanbench.record import Report, Training
+from kanbench.training import Trainer
+from kanbench.unfinished import Unfinished
 
 
 def train_expert(
-    settings: dict[str, Any], report: Report = lambda row: None, threads: int = 1
+    settings: dict[str, Any],
+    report: Report = lambda row: None,
+    threads: int = 1,
+    unfinished: Unfinished | None = None,
 ) -> tuple[Training, dict[str, Any]]:
     """Train one expert.
 
@@ -21,6 +26,8 @@ def train_expert(
     ----------
     settings : dict
         As `kanbench.settings.expert_settings` returns them.
+    unfinished : Unfinished, optional
+        See `kanbench.training.Trainer.train`.
 
     Returns
     -------
@@ -30,7 +37,7 @@ def train_expert(
         What the selection and the frames need to know about it.
     """
     trainer = Trainer(settings, threads=threads)
-    training = trainer.train(settings["epochs"], report)
+    training = trainer.train(settings["epochs"], report, unfinished)
     model, data, row = training.final.snapshot.restore(), trainer.dataset, training.final.row
     return training, {
         "depth": len(settings["model"]["width"]) - 2,

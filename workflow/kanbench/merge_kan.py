@@ -16,8 +16,10 @@ from kanbench.datasets import Dataset
 from kanbench.merging import merge
 from kanbench.models import predict
 from kanbench.problems import PROBLEMS
+from kanbench.record import Report, Training
 from kanbench.selection import select_experts
-from kanbench.training import Report, Trainer, Training, make_data, resolve_device
+from kanbench.training import Trainer, make_data, resolve_device
+from kanbench.unfinished import Unfinished
 
 Settings = dict[str, Any]
 Expert = dict[str, Any]
@@ -29,6 +31,7 @@ def train_merged(
     load: Callable[[int], KAN],
     report: Report = lambda row: None,
     threads: int = 1,
+    unfinished: Unfinished | None = None,
 ) -> tuple[Training, dict[str, Any]]:
     """Select, merge and train.
 
@@ -40,6 +43,8 @@ def train_merged(
         What `train_expert` says about each.
     load : callable
         The model of the expert at a position.
+    unfinished : Unfinished, optional
+        See `kanbench.training.Trainer.train`; the trainings that come before have parts of it.
 
     Returns
     -------
@@ -55,12 +60,13 @@ def train_merged(
 
     via, final_weights = [], weights
     for count in settings["merge"]["via"]:
-        trained = [_trained(settings, models[first::count], data, threads) for first in range(count)]
+        parts = [unfinished and unfinished.part(f"via_{count}_{first}") for first in range(count)]
+        trained = [_trained(settings, models[i::count], data, threads, part) for i, part in enumerate(parts)]
         models = [part.at_threshold.snapshot.restore() for part in trained]
         via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
         final_weights = ensemble_weights(models, data, settings["merge"]["weights"])
     trainer = Trainer(settings, _merged(settings, models, final_weights), threads)
-    training = trainer.train(settings["epochs"], report)
+    training = trainer.train(settings["epochs"], report, unfinished)
     return training, {
         "selected": [
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
@@ -75,12 +81,14 @@ def train_merged(
     }
 
 
-def _trained(settings: Settings, models: Sequence[KAN], data: Dataset, threads: int) -> Training:
+def _trained(
+    settings: Settings, models: Sequence[KAN], data: Dataset, threads: int, unfinished: Unfinished | None
+) -> Training:
     """One model for a group of models, where merging goes in stages: trained on the first grid only."""
     grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
     weights = ensemble_weights(models, data, settings["merge"]["weights"])
     trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, weights), threads)
-    return trainer.train(settings["epochs"])
+    return trainer.train(settings["epochs"], unfinished=unfinished)
 
 
 def _merged(settings: Settings, models: Sequence[KAN], weights: Sequence[float]) -> KAN:
@@ -103,6 +111,7 @@ def train_control(
     experts: Sequence[Expert],
     report: Report = lambda row: None,
     threads: int = 1,
+    unfinished: Unfinished | None = None,
 ) -> Training:
     """Train one model from scratch that had as much as the merged one.
 
@@ -117,6 +126,8 @@ def train_control(
     merged : dict
         `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and its `width`,
         `k` and `via`.
+    unfinished : Unfinished, optional
+        See `kanbench.training.Trainer.train`.
     """
     grids = {**settings["grids"], "sizes": [size for size in settings["grids"]["sizes"] if size <= merged["grid_size"]]}
     inputs, *hidden, outputs = merged["width"]
@@ -126,7 +137,7 @@ def train_control(
     work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
     epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
     trainer = Trainer({**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids}, threads=threads)
-    return trainer.train(max(1, round(epochs / len(grids["sizes"]))), report)
+    return trainer.train(max(1, round(epochs / len(grids["sizes"]))), report, unfinished)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:

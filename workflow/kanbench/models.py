@@ -8,6 +8,7 @@ this module.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,6 +187,14 @@ class Snapshot:
         model = blank_model(self.width, self.grid, self.k, dtype=coef.dtype, device=coef.device)
         model.load_state_dict(self.state)
         return with_intervals(model, self.intervals)
+
+    def digest(self) -> str:
+        """A SHA-256 of all of it."""
+        digest = hashlib.sha256(repr((self.width, self.grid, self.k, self.intervals)).encode())
+        for name, value in self.state.items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def with_intervals(model: KAN, rows: Sequence[Sequence[int]]) -> KAN:

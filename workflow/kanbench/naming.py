@@ -19,6 +19,7 @@ from pathlib import Path
 from kanbench.errors import InputError
 
 RESULTS = "results"
+UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 
@@ -150,6 +151,10 @@ class Run:
     def handover_checkpoint(self, training: str) -> str:
         """The base of the checkpoint of an expert: it is handed on, not delivered."""
         return f"{self.results}/{TRAININGS}/{training}"
+
+    def unfinished(self, training: str) -> str:
+        """The folder of what the training of this name goes on from after a crash."""
+        return f"{self.results}/{UNFINISHED}/{training}"
 
     def log(self, job: str) -> str:
         """The log of a training or a consolidation."""

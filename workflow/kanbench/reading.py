@@ -102,7 +102,7 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
 
 
 def _check_archive(path: str | Path) -> None:
-    """An archive whose parts are not compressed cannot hold more than its size."""
+    """An archive whose parts are not compressed cannot hold more than its size; torch does not look at checksums."""
     with clear_errors(path):
         try:
             parts = zipfile.ZipFile(path)
@@ -111,6 +111,8 @@ def _check_archive(path: str | Path) -> None:
         with parts:
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
                 raise InputError(f"{path}: refused: it is compressed, which torch.save does not do; {TRUST}")
+            if parts.testzip() is not None:
+                raise InputError(f"{path}: damaged: a part of it has another checksum than it should")
 
 
 def _check_tensors(path: str | Path, content: Any) -> None:

@@ -6,12 +6,11 @@ differs between model types is in the settings.
 
 from __future__ import annotations
 
+import logging
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from kan import KAN
 
@@ -22,67 +21,13 @@ from kanbench.grids import make_policy
 from kanbench.models import Snapshot, build_model, count_parameters
 from kanbench.optimizers import make_optimizer
 from kanbench.problems import PROBLEMS
+from kanbench.record import CHECKPOINTS, Checkpoint, Report, Row, Stopwatch, Training
+from kanbench.settings import canonical_json
 from kanbench.stopping import make_stop_rule
 from kanbench.threshold import Threshold
+from kanbench.unfinished import Unfinished, code_digest
 
-Row = dict[str, Any]
-Report = Callable[[Row], None]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model by value, and the row of the history that belongs to it."""
-
-    row: Row
-    snapshot: Snapshot
-
-
-@dataclass
-class Training:
-    """What a training leaves.
-
-    Attributes
-    ----------
-    device : str
-        Where it ran: `cpu` or `cuda`.
-    engine : str
-        What evaluated the model.
-    history : list of rows
-        One per epoch that ran and ended with finite losses.
-    untrained : Checkpoint
-        Epoch 0.
-    at_threshold, final : Checkpoint
-        Before the first epoch has ended well, the untrained model.
-    stopped : str or None
-        Why it ended early.
-    """
-
-    device: str
-    engine: str
-    untrained: Checkpoint
-    at_threshold: Checkpoint
-    final: Checkpoint
-    history: list[Row] = field(default_factory=list)
-    stopped: str | None = None
-
-
-class Stopwatch:
-    """Adds up the seconds spent inside its `with` blocks."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.seconds = 0.0
-
-    def __enter__(self) -> None:
-        self._start = self._now()
-
-    def __exit__(self, *exception: object) -> None:
-        self.seconds += self._now() - self._start
-
-    def _now(self) -> float:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+log = logging.getLogger("kanbench")
 
 
 class Trainer:
@@ -105,6 +50,7 @@ class Trainer:
     """
 
     def __init__(self, settings: dict[str, Any], model: KAN | None = None, threads: int = 1) -> None:
+        self.settings = settings
         self.device, self.threads = resolve_device(settings["device"]), threads
         self.engine_name = resolve_engine(settings["engine"], self.device)
         self.dataset = make_data(settings)
@@ -119,7 +65,7 @@ class Trainer:
             model = self.policy.refine(model, self.sizes[0], self.dataset.train_input)
         self.model = model
         self.engine = self._make_engine(self.model)
-        self.evals_of_earlier_stages = 0
+        self.epoch = self.evals_of_earlier_stages = 0
         self.optimizer_settings = settings["optimizer"]
         self.optimizer = make_optimizer(**self.optimizer_settings)
         self.threshold = Threshold(**settings["threshold"])
@@ -140,37 +86,107 @@ class Trainer:
         if len(self.sizes) > 1:
             self.policy.refine(model, model.grid + 1, self.dataset.train_input)
 
-    def train(self, epochs: int, report: Report = lambda row: None) -> Training:
-        """Train on every grid for `epochs` steps of the optimizer; `report` is given every row as it is known."""
+    def train(self, epochs: int, report: Report = lambda row: None, unfinished: Unfinished | None = None) -> Training:
+        """Train on every grid for `epochs` steps of the optimizer.
+
+        Parameters
+        ----------
+        epochs : int
+            Per grid.
+        report : callable
+            Given every row as it is known; when a training goes on, those that are new.
+        unfinished : Unfinished, optional
+            Where to keep, at the end of stages and every few seconds, what the training can go on from. If a state of
+            the same training is there, this one goes on from it, and its result is that of one that was never
+            interrupted, times aside.
+        """
+        key = self._key(epochs) if unfinished else {}
+        state = unfinished.find(key, self.device) if unfinished else None
+        training = self._begin() if state is None else self._resume(state)
+        for epoch in range(self.epoch + 1, epochs * len(self.sizes) + 1):
+            if training.stopped:
+                break
+            self._run_epoch(epoch, epochs, training, report)
+            if unfinished and unfinished.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
+                unfinished.keep(key, self._state(training))
+        return training
+
+    def _begin(self) -> Training:
         self.policy.begin(self.model, self.dataset.train_input)
         untrained = self._checkpoint(self._row(0, self.sizes[0]))
         if not _is_finite(untrained.row):
             raise InputError(f"the loss of the untrained model is not finite: {untrained.row}")
-        training = Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
-        last_epoch = epochs * len(self.sizes)
-        for epoch in range(1, last_epoch + 1):
-            stage, epoch_of_stage = divmod(epoch - 1, epochs)
-            with self.clock:
-                if epoch_of_stage == 0:
-                    self._begin_stage(stage)
-                if self.policy.update(self.model, epoch_of_stage, self.dataset.train_input):
-                    self.engine.grids_changed()
-                self.optimizer.step()
-            if epoch % self.evaluate_every and epoch < last_epoch:
-                continue
-            row = self._row(epoch, self.sizes[stage])
-            if not _is_finite(row):
-                training.stopped = f"epoch {epoch} ended with a loss that is not finite"
-                break
-            training.history.append(row)
-            training.final = self._checkpoint(row)
-            if self.threshold.update(row["test_loss"]):
-                training.at_threshold = training.final
-            report(row)
-            training.stopped = self._reason_to_stop(row, last_of_stage=epoch_of_stage == epochs - 1)
-            if training.stopped:
-                break
-        return training
+        return Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
+
+    def _run_epoch(self, epoch: int, epochs: int, training: Training, report: Report) -> None:
+        """Train for one epoch, and note in `training` what came of it."""
+        self.epoch = epoch
+        stage, epoch_of_stage = divmod(epoch - 1, epochs)
+        with self.clock:
+            if epoch_of_stage == 0:
+                self._begin_stage(stage)
+            if self.policy.update(self.model, epoch_of_stage, self.dataset.train_input):
+                self.engine.grids_changed()
+            self.optimizer.step()
+        if epoch % self.evaluate_every and epoch < epochs * len(self.sizes):
+            return
+        row = self._row(epoch, self.sizes[stage])
+        if not _is_finite(row):
+            training.stopped = f"epoch {epoch} ended with a loss that is not finite"
+            return
+        training.history.append(row)
+        training.final = self._checkpoint(row)
+        if self.threshold.update(row["test_loss"]):
+            training.at_threshold = training.final
+        report(row)
+        training.stopped = self._reason_to_stop(row, last_of_stage=epoch_of_stage == epochs - 1)
+
+    def _key(self, epochs: int) -> dict[str, Any]:
+        """All that the result depends on, as text."""
+        versions = {module.__name__: str(module.__version__) for module in (torch, np)}
+        return {
+            "settings": canonical_json(self.settings),
+            "epochs": str(epochs),
+            "model": Snapshot.of(self.model).digest(),
+            "device": self.device,
+            "engine": self.engine_name,
+            "code": code_digest(),
+            **versions,
+        }
+
+    def _state(self, training: Training) -> dict[str, Any]:
+        """All that the rest of the training depends on, and its result so far, in builtin types and tensors."""
+        return {
+            "epoch": self.epoch,
+            "model": vars(Snapshot.of(self.model)),
+            "n_evals": [self.evals_of_earlier_stages, self.engine.n_evals],
+            "optimizer": self.optimizer.state(),
+            "threshold": vars(self.threshold),
+            "stop_rules": [vars(rule) for rule in self.stop_rules],
+            "columns": self.policy.columns,
+            "seconds": self.clock.seconds,
+            "history": training.history,
+            "checkpoints": {name: getattr(training, name).plain() for name in CHECKPOINTS},
+            "stopped": training.stopped,
+        }
+
+    def _resume(self, state: dict[str, Any]) -> Training:
+        """Be where the trainer was that had this state."""
+        self.epoch = state["epoch"]
+        self.model = Snapshot(**state["model"]).restore()
+        self.engine = self._make_engine(self.model)
+        self.evals_of_earlier_stages, self.engine.n_evals = state["n_evals"]
+        self.optimizer.resume(self.engine, state["optimizer"])
+        vars(self.threshold).update(state["threshold"])
+        for rule, fields in zip(self.stop_rules, state["stop_rules"], strict=True):
+            vars(rule).update(fields)
+        self.policy.columns = state["columns"]
+        self.clock.seconds = state["seconds"]
+        checkpoints = {name: Checkpoint.of_plain(**parts) for name, parts in state["checkpoints"].items()}
+        log.info("goes on after epoch %d (%.2f s), where it was interrupted", self.epoch, self.clock.seconds)
+        return Training(
+            self.device, self.engine_name, **checkpoints, history=state["history"], stopped=state["stopped"]
+        )
 
     def _begin_stage(self, stage: int) -> None:
         if stage > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from kanbench.engine import Engine
 
@@ -14,6 +14,12 @@ class Optimizer(Protocol):
 
     def step(self) -> None:
         """One epoch: change the engine's parameters."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next steps depend on beside the engine and the settings: numbers and tensors, by value."""
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        """Go on, with an engine of the same parameters, as the optimizer would have whose state this is."""
 
 
 # Imported when they are made: Levenberg-Marquardt needs scipy, which takes a third of a second.

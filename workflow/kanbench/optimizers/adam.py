@@ -6,6 +6,7 @@ torch.optim takes most of a second to import, which is longer than sixty steps a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -29,6 +30,15 @@ class Adam:
         self.engine, self.steps = engine, 0
         self.mean = torch.zeros_like(engine.parameters())
         self.square = torch.zeros_like(self.mean)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "mean": self.mean.clone(), "square": self.square.clone()}
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        self.restart(engine)
+        self.steps = state["steps"]
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
 
     def step(self) -> None:
         """One evaluation of the gradient, one update."""

@@ -6,6 +6,8 @@ operations of torch; for a network of a few hundred parameters that takes longer
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,22 @@ class LBFGS:
         self.engine = engine
         self.memory: Memory | None = None
         self.change: Tensor | None = None  # of θ, in the last iteration
+        self.previous_gradient: Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "change": _copy(self.change),
+            "previous_gradient": _copy(self.previous_gradient),
+            "memory": self.memory and self.memory.kept(),
+        }
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        self.engine = engine
+        self.change, self.previous_gradient = _copy(state["change"]), _copy(state["previous_gradient"])
+        self.memory = None
+        if state["memory"] is not None:
+            self.memory = Memory(self.history_size, self.change)
+            self.memory.resume(state["memory"])
 
     def step(self) -> None:
         """Up to `max_iter` iterations."""
@@ -77,6 +95,16 @@ class Memory:
         if self.on_cpu:
             self.arrays = tuple(array.numpy() for array in self.arrays)
 
+    def kept(self) -> dict[str, Any]:
+        """The pairs by value, and what else there is to remember."""
+        *_, count = self.state
+        return {"pairs": [torch.as_tensor(array)[:count].clone() for array in self.arrays[:3]], "state": self.state}
+
+    def resume(self, kept: dict[str, Any]) -> None:
+        self.state = kept["state"]
+        for array, values in zip(self.arrays, kept["pairs"], strict=False):
+            torch.as_tensor(array)[: len(values)] = values
+
     def direction(self, gradient: Tensor, change: Tensor, difference: Tensor) -> Tensor:
         """Remember a pair; return -H gradient."""
         result = gradient.clone()
@@ -86,3 +114,7 @@ class Memory:
         update = compiled_remember_and_apply if self.on_cpu else remember_and_apply
         self.state = update(*vectors, *self.arrays, *self.state)
         return result
+
+
+def _copy(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()

@@ -19,7 +19,7 @@ is taken only if it lowers the loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from scipy.linalg.lapack import dpotrf, dpotrs
@@ -94,9 +94,9 @@ class GainRatioDamping:
     RAISE = 4.0
     MOST = 1000.0
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, first_trial: bool = True) -> None:
         self.value = value
-        self.first_trial = True
+        self.first_trial = first_trial
 
     def accepted(self, gain_ratio: float) -> None:
         if gain_ratio > self.FAIR:
@@ -153,6 +153,13 @@ class LevenbergMarquardt:
     def restart(self, engine: Engine) -> None:
         self.engine = engine
         self.rounding = self.ROUNDING * engine.y.double().norm().item()
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.damping is None else vars(self.damping).copy()
+
+    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
+        self.restart(engine)
+        self.damping = GainRatioDamping(**state) if state else None
 
     def step(self) -> None:
         """One Jacobian, and as many trials as it takes to find a lower loss."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import torch
 from kan import KAN
 
 from kanbench.errors import InputError
-from kanbench.files import PARTIAL, whole_file
+from kanbench.files import whole_files
 from kanbench.models import save_checkpoint
-from kanbench.naming import CHECKPOINT_FILES
+
+MEBIBYTE = 1 << 20
 
 
 def write_checkpoint(model: KAN, base: str | Path, inputs: torch.Tensor) -> None:
     """Write the three files of a checkpoint, whole or not at all; see `kanbench.models.save_checkpoint`."""
     base = Path(base)
-    with contextlib.ExitStack() as files:
-        for file in CHECKPOINT_FILES:
-            files.enter_context(whole_file(f"{base}_{file}"))
+    with whole_files(base.parent, about=base) as folder:
         try:
-            save_checkpoint(model, str(base.with_name(PARTIAL + base.name)), inputs)
-        except RuntimeError as error:  # what torch.save makes of a full disk
+            save_checkpoint(model, str(folder / base.name), inputs)
+        except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
+            (folder / base.name).write_bytes(bytes(MEBIBYTE))  # which this does
             raise InputError(f"{base}: cannot be written ({' '.join(str(error).split())})") from error

@@ -17,10 +17,12 @@ from kanbench.naming import CHECKPOINTS, FileName
 from kanbench.settings import digest
 
 if TYPE_CHECKING:
-    from kanbench.training import Training
+    from kanbench.record import Training
 
 Handover = dict[str, Any]
 
+KEYS = {"section", "timestamp", "epochs", "model_type", "dataset_idx", "dataset_name", "device", "settings"}
+KEYS |= {"provenance", "stopped", "checkpoints", "history"}
 VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
@@ -89,7 +91,7 @@ def _finite(value: Any) -> Any:
 def read_handover(path: str | Path) -> Handover:
     try:
         content = json.loads(Path(path).read_text())
-        if not isinstance(content, dict) or "history" not in content:
+        if not isinstance(content, dict) or not content.keys() >= KEYS:
             raise ValueError
         return content
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.errors import InputError
+from kanbench.files import one_at_a_time
 from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run
 from kanbench.reading import read_bytes
 from kanbench.storage.frames import read_frame, write_frame
@@ -61,7 +62,7 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     done += [f"delete {path}" for path in json if delete_json]
     if dry_run or not done:
         return done
-    with staged(target) as new:
+    with one_at_a_time(target.folder), staged(target) as new:
         for name, plan in plans.items():
             plan(Path(new.folder) / name)
     if delete_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from kanbench.derive import DERIVABLE
 from kanbench.errors import InputError
+from kanbench.files import one_at_a_time
 from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, SECTIONS, Run, is_timestamp, new_timestamp
 from kanbench.storage.attrs import ESSENTIAL
 from kanbench.storage.frames import write_frame
@@ -64,8 +65,6 @@ def save_run(
     if not is_timestamp(timestamp):
         raise InputError(f"timestamp: found {timestamp!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
     run = Run(section, timestamp, attrs.get("epochs"), str(results_dir))
-    if not overwrite and any(Path(run.folder).glob(f"{run.name}_*")):
-        raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
     _check_names(section, results, [*(checkpoints or {}), *(models or {})])
@@ -75,7 +74,7 @@ def save_run(
         if model.cache_data is None:
             raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
 
-    with staged(run) as new:
+    def write(new: Run) -> None:
         for name, frame in results.items():
             saved = frame.copy()
             model_type = name if name in SECTIONS[section].model_types else SECTIONS[section].model_types[0]
@@ -86,11 +85,22 @@ def save_run(
             _write_model(new.checkpoint(model_type, dataset_idx, name), model)
         if checkpoints is not None:
             write_metadata(checkpoint_metadata, new.checkpoint_metadata())
+
+    with one_at_a_time(run.folder):
+        _replace(run, write, overwrite)
+    return timestamp
+
+
+def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
+    """Put what `write` writes in the place of the run; no other process does so at the same time."""
+    if not overwrite and any(Path(run.folder).glob(f"{run.name}_*")):
+        raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
+    with staged(run) as new:
+        write(new)
         written = {path.name for path in Path(new.folder).iterdir()}
-    for file in files_by_run(results_dir).get(run, []):  # of the run that was there before
+    for file in files_by_run(run.results).get(run, []):  # of the run that was there before
         if file.path.name not in written:
             file.path.unlink()
-    return timestamp
 
 
 def _check_names(section: str, results: Iterable[str], trained: Iterable[str]) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from kanbench.errors import InputError
-from kanbench.files import PARTIAL
+from kanbench.files import whole_files
 from kanbench.naming import Run
 
 
@@ -23,14 +19,5 @@ def staged(run: Run) -> Iterator[Run]:
     InputError
         The files cannot be written.
     """
-    folder = Path(run.folder)
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
-            yield dataclasses.replace(run, place=str(beside))
-            for path in sorted(beside.iterdir()):
-                path.replace(folder / path.name)
-        except OSError as error:
-            raise InputError(f"{folder}/{run.name}: cannot be written ({error.strerror})") from error
+    with whole_files(run.folder, about=f"{run.folder}/{run.name}") as beside:
+        yield dataclasses.replace(run, place=str(beside))

@@ -1,0 +1,382 @@
+"""Trainings that are interrupted go on, and end as they would have ended."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kanbench import unfinished
+from kanbench.config import ROOT, merge
+from kanbench.experts import train_expert
+from kanbench.merge_kan import train_control, train_merged
+from kanbench.naming import Run
+from kanbench.record import CHECKPOINTS
+from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.training import Trainer
+from kanbench.unfinished import Unfinished
+
+SMALL = {
+    "data": {"train_num": 80, "test_num": 60, "dense_num": 100},
+    "grids": {"sizes": [3, 6, 8]},
+    "model": {"width": [2, 3, 1]},
+    "experts": {"hidden_width": 2, "steps": 40, "evaluate_every": 4, "stagnation": {"epochs": 16, "tolerance": 0.9}},
+    "merge_kan": {"n_selected": 2, "valid_num": 50, "grids": [5, 7], "epochs": 3},
+}
+EPOCHS = 4
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class Mortal(Unfinished):
+    """Keeps a state after every epoch, as if it were always time to, and ends the process after so many."""
+
+    def __init__(self, folder, name="training", lives=None):
+        super().__init__(folder, name)
+        self.lives = [1] if lives is None else lives
+
+    def part(self, name):
+        return Mortal(self.folder, name, self.lives)
+
+    def due(self, stage_ends):
+        return True
+
+    def keep(self, key, state):
+        super().keep(key, state)
+        self.lives[0] -= 1
+        if not self.lives[0]:
+            raise Killed
+
+
+def content(training):
+    """All of a training but its times, with tensors as bytes."""
+    checkpoints = [getattr(training, name) for name in CHECKPOINTS]
+    rows = [*training.history, *(checkpoint.row for checkpoint in checkpoints)]
+    snapshots = [vars(checkpoint.snapshot) for checkpoint in checkpoints]
+    return (
+        [{key: value for key, value in row.items() if key != "time"} for row in rows],
+        [
+            {**snapshot, "state": {name: value.numpy().tobytes() for name, value in snapshot["state"].items()}}
+            for snapshot in snapshots
+        ],
+        training.device,
+        training.engine,
+        training.stopped,
+    )
+
+
+def with_crashes(train, folder, every=1):
+    """What `train(unfinished)` returns after as many crashes as it takes, one after every so many kept states."""
+    for crashes in range(100):
+        try:
+            return train(Mortal(folder, lives=[every])), crashes
+        except Killed:
+            pass
+    raise AssertionError("it never ended")
+
+
+def settings_of(config, model_type="lm", problem="poisson_2d_sin", **over):
+    section = "section2_1" if model_type in ("adam", "lbfgs", "lm") else "section2_2"
+    changed = merge(merge(config, SMALL), over)
+    return training_settings(changed, section, model_type, config["datasets"].index(problem))
+
+
+TRAININGS = {
+    "adam": ("adam", {}),
+    "lbfgs": ("lbfgs", {}),
+    "lm": ("lm", {}),
+    "float32": ("lm", {"dtype": "float32"}),
+    "few pairs": ("lbfgs", {"optimizers": {"lbfgs": {"history_size": 3}}}),
+    "torch": ("lbfgs", {"engine": "torch"}),
+    "reference": ("adam", {"engine": "reference"}),
+    "adaptive_only": ("adaptive_only", {}),
+    "adaptive_regular": ("adaptive_regular", {}),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_that_crashes_after_every_epoch_ends_with_the_same_result(config, tmp_path, name):
+    model_type, over = TRAININGS[name]
+    settings = settings_of(config, model_type, **over)
+    undisturbed = Trainer(settings).train(EPOCHS)
+    resumed, crashes = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path)
+    assert crashes == 3 * EPOCHS
+    assert content(resumed) == content(undisturbed)
+
+
+def test_time_goes_on_counting(config, tmp_path):
+    settings = settings_of(config)
+    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path, every=5)
+    times = [row["time"] for row in resumed.history]
+    assert times == sorted(times)
+    assert times[0] > 0
+
+
+def test_only_new_rows_are_reported(config, tmp_path):
+    settings, epochs = settings_of(config), []
+    train = lambda place: Trainer(settings).train(EPOCHS, lambda row: epochs.append(row["epoch"]), place)  # noqa: E731
+    with_crashes(train, tmp_path, every=5)
+    assert epochs == list(range(1, 3 * EPOCHS + 1))
+
+
+def test_an_expert_that_crashes(config, tmp_path):
+    settings = expert_settings(merge(config, SMALL), 0, 2, 3, 1)
+    training, expert = train_expert(settings)
+    assert training.stopped is not None  # by a rule that has a memory
+    assert len(training.history) > 3
+    (resumed, again), crashes = with_crashes(lambda place: train_expert(settings, unfinished=place), tmp_path)
+    assert crashes > len(training.history)
+    assert content(resumed) == content(training)
+    assert {**again, "train_time": 0} == {**expert, "train_time": 0}
+
+
+@pytest.mark.parametrize("via", [[], [2]])
+def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
+    small = merge(merge(config, SMALL), {"merge_kan": {"via": via}})
+    experts = [train_expert(expert_settings(small, 1, 1, k, 1)) for k in (2, 3)]
+    told = [expert for _, expert in experts]
+    load = lambda i: experts[i][0].final.snapshot.restore()  # noqa: E731
+    settings = merge_settings(small, 1)
+    training, merging = train_merged(settings, told, load)
+    train = lambda place: train_merged(settings, told, load, unfinished=place)  # noqa: E731
+    (resumed, again), crashes = with_crashes(train, tmp_path / "merged")
+    assert crashes == 2 * 3 + 2 * 3 * len(via)  # epochs of the merged model, and of the two that come before it
+    assert content(resumed) == content(training)
+    for part in (*merging["via"], *again["via"]):
+        part["time"] = 0
+    assert again == merging
+
+    settings, outcome = control_settings(small, 1), {**training.final.row, **merging}
+    for expert in told:  # without the experts' evaluations the control is shorter
+        expert["n_evals"] = 0
+    alone = train_control(settings, outcome, told)
+    resumed, crashes = with_crashes(lambda place: train_control(settings, outcome, told, unfinished=place), tmp_path)
+    assert crashes == len(alone.history)
+    assert content(resumed) == content(alone)
+
+
+def test_pykans_grids_go_on_too(config, tmp_path):
+    """Not to the last digit: pykan's fits differ from call to call."""
+    settings = settings_of(config, "adam", grids={"policy": "pykan", "update_every": 2})
+    undisturbed = Trainer(settings).train(EPOCHS)
+    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path)
+    for ours, theirs in zip(resumed.history, undisturbed.history, strict=True):
+        assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=1e-10)  # 1e-15 was measured
+
+
+# --- which states are used ---
+
+
+def interrupted(settings, folder, epochs=EPOCHS):
+    """The place of a training that was interrupted after its fifth epoch."""
+    with pytest.raises(Killed):
+        Trainer(settings).train(epochs, unfinished=Mortal(folder, lives=[5]))
+    return Unfinished(folder)
+
+
+def epochs_of(settings, place, epochs=EPOCHS):
+    """The epochs that a training at this place runs."""
+    reported = []
+    Trainer(settings).train(epochs, lambda row: reported.append(row["epoch"]), place)
+    return reported
+
+
+def test_without_a_place_nothing_is_kept(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Trainer(settings_of(config)).train(1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_is_kept_at_the_end_of_stages_and_when_it_is_time(config, tmp_path, monkeypatch):
+    def kept():
+        epochs = []
+
+        class Noting(Unfinished):
+            def keep(self, key, state):
+                epochs.append(state["epoch"])
+                super().keep(key, state)
+
+        Trainer(settings_of(config)).train(EPOCHS, unfinished=Noting(tmp_path))
+        (tmp_path / "training.state").unlink(missing_ok=True)
+        return epochs
+
+    monkeypatch.setattr(unfinished, "EVERY", 1000.0)
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 1000.0)
+    assert kept() == []
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
+    assert kept() == [4, 8, 12]
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    assert kept() == list(range(1, 13))
+
+
+def test_a_finished_training_is_not_repeated(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
+    settings = settings_of(config)
+    first = Trainer(settings).train(EPOCHS, unfinished=Unfinished(tmp_path))
+    reported = []
+    again = Trainer(settings).train(EPOCHS, reported.append, Unfinished(tmp_path))
+    assert reported == []
+    assert content(again) == content(first)
+    assert again.history == first.history  # times too
+
+
+OTHERS = {
+    "settings": lambda s, monkeypatch: s["optimizer"].update(attempts=7),
+    "model, settings": lambda s, monkeypatch: s.update(seed=2),
+    "engine, settings": lambda s, monkeypatch: s.update(engine="reference"),
+    "code": lambda s, monkeypatch: monkeypatch.setattr("kanbench.training.code_digest", lambda: "other"),
+    "torch": lambda s, monkeypatch: monkeypatch.setattr(torch, "__version__", "9"),
+}
+
+
+@pytest.mark.parametrize("differs", OTHERS)
+def test_another_training_begins_anew(config, tmp_path, monkeypatch, caplog, differs):
+    settings = settings_of(config)
+    place = interrupted(settings, tmp_path)
+    OTHERS[differs](settings, monkeypatch)
+    assert epochs_of(settings, place) == list(range(1, 13))
+    assert f"training.state: of a training with another {differs}; the training begins anew" in caplog.text
+
+
+def test_other_epochs_begin_anew(config, tmp_path, caplog):
+    settings = settings_of(config)
+    assert epochs_of(settings, interrupted(settings, tmp_path), epochs=2) == list(range(1, 7))
+    assert "of a training with another epochs" in caplog.text
+
+
+class Canary:
+    def __reduce__(self):
+        return pytest.fail, ("it was run",)
+
+
+def foreign(content):
+    """What this module would write, of something else."""
+    return unfinished.hashlib.sha256(content).digest() + content
+
+
+def saved(value):
+    buffer = unfinished.io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+DAMAGED = {
+    "empty": (lambda b: b"", "damaged"),
+    "truncated": (lambda b: b[: len(b) // 2], "damaged"),
+    "one bit": (lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:], "damaged"),
+    "text": (lambda b: b"state", "damaged"),
+    "no archive": (lambda b: foreign(b"state"), "refused"),
+    "a list": (lambda b: foreign(saved([1])), "refused"),
+    "no key": (lambda b: foreign(saved({"state": 1})), "refused"),
+    "a call": (lambda b: foreign(saved({"key": Canary()})), "refused"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_state_is_one_line_and_the_training_begins_anew(config, tmp_path, caplog, damage):
+    settings = settings_of(config)
+    place = interrupted(settings, tmp_path)
+    spoil, said = DAMAGED[damage]
+    place.path.write_bytes(spoil(place.path.read_bytes()))
+    caplog.clear()
+    assert epochs_of(settings, place) == list(range(1, 13))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{place.path}: {said}")
+    assert "\n" not in line
+
+
+def test_a_state_that_cannot_be_written_costs_one_line(config, tmp_path, monkeypatch, caplog):
+    def full_disk(path, _):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    assert epochs_of(settings_of(config), Unfinished(tmp_path)) == list(range(1, 13))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert (
+        "training.state: cannot be written (No space left on device); a crash of this training would cost all of it"
+        in line
+    )
+
+
+# --- processes ---
+
+RUN = Run("section2_3", "20260101_000000")
+EXPERT = RUN.expert(0, 2, 3, 1)
+LONG = {"experts": {"steps": 100, "stagnation": {"epochs": 0}}, "data": {"train_num": 200, "test_num": 50}}
+# A state at every evaluation, so that one is there soon.
+TRAIN = """if True:
+    import sys
+    from kanbench import cli, startup
+    startup.start_torch()
+    from kanbench import unfinished
+    unfinished.EVERY = 0.0
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def start_training(folder, config):
+    arguments = ["train", EXPERT, "--settings", json.dumps(expert_settings(merge(config, LONG), 0, 2, 3, 1))]
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended_well(process):
+    """The log of a training."""
+    _, log = process.communicate()
+    assert process.returncode == 0, log
+    return log
+
+
+def handed_over(folder):
+    """What the expert's training left in a folder, times aside: the hand-over, and the checkpoint as bytes."""
+    content = json.loads((folder / RUN.handover(EXPERT)).read_text())
+    for row in (content["expert"], *content["checkpoints"].values(), *content["history"]):
+        row.pop("time", row.pop("train_time", None))
+    base = folder / RUN.handover_checkpoint(EXPERT)
+    return content, [base.with_name(f"{base.name}_{file}").read_bytes() for file in ("config.yml", "state")]
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_little(config, tmp_path):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir(), killed.mkdir()
+    ended_well(start_training(undisturbed, config))
+    process = start_training(killed, config)
+    state = killed / RUN.unfinished(EXPERT) / "training.state"
+    while process.poll() is None and not state.exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / RUN.handover(EXPERT)).exists()
+    assert "goes on after epoch" in ended_well(start_training(killed, config))
+    assert handed_over(killed) == handed_over(undisturbed)
+    assert list((killed / "results" / "unfinished").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_leave_whole_files(config, tmp_path):
+    both = [start_training(tmp_path, config) for _ in range(2)]
+    for process in both:
+        ended_well(process)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    ended_well(start_training(alone, config))
+    assert handed_over(tmp_path) == handed_over(alone)
+    assert {path.name for path in (tmp_path / "results" / "trainings").iterdir()} == {
+        path.name for path in (alone / "results" / "trainings").iterdir()
+    }
