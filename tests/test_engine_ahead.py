@@ -12,13 +12,13 @@ def test_a_training_compiles_nothing_more():
     program = """
 from kanbench.config import load_config
 import torch
-from kanbench.engine import kernels, rows, tables
+from kanbench.engine import inputs, kernels, rows, tables
 from kanbench.engine.ahead import compile_kernels
 from kanbench.settings import expert_settings, training_settings
 from kanbench.training import Trainer
 
 def kinds():
-    functions = [item for module in (kernels, rows, tables) for item in vars(module).items()]
+    functions = [item for module in (inputs, kernels, rows, tables) for item in vars(module).items()]
     return {name: len(f.signatures) for name, f in functions if hasattr(f, "signatures")}
 
 compile_kernels(torch.float64, 4)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from kanbench.engine.kernels import compiled, sigmoid
+from kanbench.engine.inputs import sigmoid
 from kanbench.engine.simd import LANES, gather, load, powers, select, store, total, wide
+from kanbench.engine.structures import compiled
 
 
 @compiled

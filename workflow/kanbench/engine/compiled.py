@@ -15,11 +15,11 @@ from kan import KAN
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kanbench.engine import kernels
+from kanbench.engine import inputs, kernels
 from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.kernels import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables
 from kanbench.engine.linearization import DenseLinearization, Linearization
 from kanbench.engine.simd import LANES
+from kanbench.engine.structures import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables, cache
 from kanbench.engine.tables import tabulate_row
 from kanbench.engine.threads import map_in_order
 from kanbench.models import intervals, live_entries, live_parts, trainable_parameters
@@ -44,7 +44,7 @@ class CompiledEngine:
 
     def __init__(self, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -> None:
         check_model("compiled", ["cpu"], model, y)
-        self.base_kind = kernels.BASE_FUNCTIONS[base_function("compiled", model)]
+        self.base_kind = inputs.BASE_FUNCTIONS[base_function("compiled", model)]
         self.model, self.x, self.y, self.threads = model, x, y, threads
         self.y_array = np.ascontiguousarray(y.detach().numpy()[:, 0])
         self.dtype = self.y_array.dtype
@@ -55,7 +55,7 @@ class CompiledEngine:
     def grids_changed(self) -> None:
         order = max(layer.k for layer in self.model.act_fun)
         window = next(width for width in WINDOWS if width > order)
-        kernels.cache.once(f"{self.dtype}_{window}", lambda: _compile(self.y.dtype, window))
+        cache.once(f"{self.dtype}_{window}", lambda: _compile(self.y.dtype, window))
         positions = self._link_parameters()
         self.network = _network(self.model, positions, window, self.dtype, self.base_kind)
         self.tables = _tables(self.network, window, self.dtype)
@@ -191,15 +191,15 @@ class CompiledEngine:
         return np.ascontiguousarray(x.detach()[:, self.model.input_id.long()].numpy(), self.dtype)
 
     def _no_inputs(self) -> Inputs:
-        return kernels.new_inputs(0, 0, self.dtype.type(0))
+        return inputs.new_inputs(0, 0, self.dtype.type(0))
 
     def _first_inputs(self) -> Inputs:
         """All that the edges of the first layer need to know of the training inputs; nothing, if that is too much."""
         size = self.x_array.size
         if size * (np.dtype(np.int32).itemsize + 2 * self.dtype.itemsize) > KEPT_INPUTS:
             return self._no_inputs()
-        first = kernels.new_inputs(size, 0, self.dtype.type(0))
-        kernels.first_inputs(self.x_array, self.network, first)
+        first = inputs.new_inputs(size, 0, self.dtype.type(0))
+        inputs.first_inputs(self.x_array, self.network, first)
         return first
 
 

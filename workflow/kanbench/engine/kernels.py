@@ -20,105 +20,13 @@ the same in every process. Indices are made unsigned in inner loops, which saves
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-from kanbench.engine.cache import KernelCache
-from kanbench.engine.simd import LANES, bits, gather, load, polynomial, powers, select, store, total, wide
+from kanbench.engine.inputs import copy_column, evaluate_base, locate, new_inputs
+from kanbench.engine.simd import LANES, load, powers, store, total, wide
+from kanbench.engine.structures import BLOCK, Block, compiled
 
-BLOCK = (
-    504  # samples: about the fastest of 64 to 1024; not 512, whose arrays would all begin in the same lines of cache
-)
-SILU, IDENTITY, ZERO = range(3)
-BASE_FUNCTIONS = {"silu": SILU, "identity": IDENTITY, "zero": ZERO}
 VALUES, GRADIENT = range(2)
-LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
-SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to a whole number, and leaves that in the last bits
-exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
-
-Floats = NDArray[np.floating]
-Integers = NDArray[np.integer]
-
-cache = KernelCache(Path(__file__).with_name(f"{module}.py") for module in ("kernels", "rows", "simd", "tables"))
-# Divisions by zero are not errors, and not looked for; products are added without being rounded before.
-compiled = cache.keep(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}))
-
-# A node that edges leave, numbered layer by layer.
-NODE = np.dtype(
-    [
-        ("first_bucket", np.int64),  # of the search for the piece that holds x
-        ("last_bucket", np.float64),  # the number of the node's buckets - 1
-        ("steps", np.int64),  # the most pieces that begin in one bucket
-        ("lowest", np.float64),  # the first knot
-        ("highest", np.float64),  # the last knot
-        ("density", np.float64),  # buckets per length
-        ("first_piece", np.int64),
-        ("n_pieces", np.int64),
-        ("lanes", np.int64),  # 0, 1, or a multiple of LANES
-        ("first_target", np.int64),  # the node of the next layer in lane 0
-        ("first_row", np.int64),  # in the table of a: a row for no piece, and for each
-        ("row", np.int64),  # its length: W × lanes; LANES for one lane
-        ("first_coef", np.int64),  # in the array of e: rows of lanes
-        ("first_base", np.int64),  # in the array of b
-    ],
-    align=True,
-)
-
-# A live edge, and where its parameters are in the vector of all: first the trained ones, then those held fixed.
-EDGE = np.dtype(
-    [
-        ("node", np.int64),  # that it leaves
-        ("lane", np.int64),
-        ("mask", np.float64),
-        ("n_coef", np.int64),
-        ("coef_at", np.int64),  # of the first coefficient
-        ("base_at", np.int64),
-        ("sp_at", np.int64),
-    ],
-    align=True,
-)
-
-# A layer, and one for the outputs of the network.
-LAYER = np.dtype([("first_node", np.int64), ("width", np.int64), ("stride", np.int64), ("at", np.int64)], align=True)
-
-
-class Network(NamedTuple):
-    """A network without its parameters."""
-
-    layers: NDArray  # (layers + 1,), of LAYER; `stride` and `at` are those of its values for a block of samples
-    nodes: NDArray  # (nodes,), of NODE
-    edges: NDArray  # (edges,), of EDGE
-    buckets: Integers  # last piece that begins in an earlier bucket
-    left: Floats  # (pieces,), float64: the knot where a piece begins
-    right: Floats  # (pieces,), float64: where it ends
-    density: Floats  # (pieces,), float64: 1 / width
-    window: Integers  # (pieces,): the first coefficient
-    polynomials: Floats  # (pieces, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
-    base_kind: int
-    w: tuple  # of W numbers: the compiler knows their number from its type
-
-
-class Inputs(NamedTuple):
-    """What the edges that leave a node need to know of its values; node by node, sample by sample."""
-
-    piece: Integers  # of the node, from 1; 0 where no basis function is
-    u: Floats
-    base: Floats
-    density: Floats  # du/dx; not for the first layer
-    base_slope: Floats  # likewise
-
-
-class Tables(NamedTuple):
-    """The parameters of the edges, or derivatives by them, as they are used."""
-
-    e: Floats  # node by node: coefficients × lanes
-    b: Floats  # node by node: lanes
-    a: Floats  # node by node: pieces × W powers × lanes
 
 
 @compiled
@@ -212,106 +120,6 @@ def chain_rule(parameters, net, derivatives, gradient):
 
 
 @compiled
-def copy_column(x, x_at, stride, m, column):
-    """column[:m] = x[x_at], x[x_at + stride], …, in float64."""
-    for sample in range(m):
-        column[sample] = x[np.uintp(x_at + sample * stride)]
-
-
-@compiled
-def bucket_of(x, lowest, density, last_bucket):
-    """The number of a bucket, for a number or a vector; it never falls when x rises.
-
-    Adding SHIFT rounds, for vectors as fast as anything; knots and numbers must be rounded alike.
-    """
-    position = (x - lowest) * density
-    position = select(position > 0, position, 0)  # 0 for nan
-    return bits(select(position < last_bucket, position, last_bucket) + SHIFT) & (2**31 - 1)
-
-
-@compiled
-def locate(column, m, node, net, inputs, at, with_slopes):
-    """Fill the pieces and local coordinates of m values of a node, and up to the next multiple of LANES."""
-    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
-    # a compiler knows.
-    lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
-    first_bucket, steps, piece_before = node.first_bucket, node.steps, node.first_piece - 1
-    for sample in range(0, m, LANES):
-        x = load(column, sample)
-        inside = (lowest <= x) & (x < highest)
-        piece = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
-        for _ in range(steps):
-            piece = select((gather(net.right, piece) <= x) & inside, piece + 1, piece)
-        density = gather(net.density, piece)
-        store(select(inside, piece - piece_before, 0), inputs.piece, at + sample)
-        store(select(inside, (x - gather(net.left, piece)) * density, 0), inputs.u, at + sample)
-        if with_slopes:
-            store(density, inputs.density, at + sample)
-
-
-@compiled
-def sigmoid(x):
-    """1 / (1 + exp(-x)), for a vector.
-
-    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
-    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
-    """
-    t = x * -1.0
-    t = select(t > 708, 708, select(t < -708, -708, t))  # nan stays
-    shifted = t * LOG2_E + SHIFT
-    n = shifted - SHIFT
-    s = (t - n * LN2_HIGH) - n * LN2_LOW  # ln 2 in two parts: n times the first is exact
-    power = bits((bits(shifted) + 1023) << 52)  # 2ⁿ: its exponent
-    return 1 / (exp_taylor(s) * power + 1)
-
-
-@compiled
-def evaluate_base(column, m, kind, inputs, at, with_slopes):
-    """Fill the base function of m values of a node, and its derivative, up to the next multiple of LANES."""
-    for sample in range(0, m, LANES):
-        x = load(column, sample)
-        base, slope = x * 0, x * 0
-        if kind == SILU:
-            s = sigmoid(x)
-            base, slope = x * s, s * (x * (1 - s) + 1)
-        elif kind == IDENTITY:
-            base, slope = x, x * 0 + 1
-        store(base, inputs.base, at + sample)
-        if with_slopes:
-            store(slope, inputs.base_slope, at + sample)
-
-
-@compiled
-def new_inputs(n, n_slopes, like):
-    """Room for the inputs of nodes, n samples of all together, and what vectors write behind them."""
-    dtype = type(like)
-    n, n_slopes = n + LANES, n_slopes + LANES
-    return Inputs(
-        np.empty(n, np.int32),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-        np.empty(n_slopes, dtype),
-        np.empty(n_slopes, dtype),
-    )
-
-
-@compiled
-def first_inputs(x, net, inputs):
-    """Fill the inputs of the first layer for samples x, shape (n, d); the n samples of a node lie side by side.
-
-    What is written behind the samples of a node is overwritten by those of the next.
-    """
-    n, width = x.shape
-    column, flat = np.zeros(BLOCK), x.reshape(-1)
-    for index in range(width):
-        for start in range(0, n, BLOCK):
-            m, at = min(BLOCK, n - start), index * n + start
-            copy_column(flat, start * width + index, width, m, column)
-            locate(column, m, net.nodes[index], net, inputs, at, False)
-            evaluate_base(column, m, net.base_kind, inputs, at, False)
-
-
-@compiled
 def add_edges(node, net, m, stride, inputs, at, tables, outputs):
     """Add the edges that leave a node to the outputs of its layer, for m samples."""
     w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
@@ -366,15 +174,6 @@ def add_derivatives(node, net, m, stride, inputs, at, delta, derivatives):
                 store(load(derivatives.a, row + q * lanes) + weights, derivatives.a, row + q * lanes)
                 weights = weights * u
         store(d_b, derivatives.b, node.first_base + lane)
-
-
-class Block(NamedTuple):
-    """Room for what is computed of BLOCK samples."""
-
-    inputs: Inputs  # of all layers, a node after another
-    values: Floats  # at the inputs of all layers and at the output, a layer after another, a sample after another
-    delta: Floats  # their δ, likewise
-    column: Floats  # float64, (BLOCK,)
 
 
 @compiled

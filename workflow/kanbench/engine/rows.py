@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine.kernels import BLOCK, Floats, Integers, compiled, forward, new_block, pull_layer_back
+from kanbench.engine.kernels import forward, new_block, pull_layer_back
 from kanbench.engine.simd import LANES, load, store, total, wide
+from kanbench.engine.structures import BLOCK, Floats, Integers, compiled
 
 
 class Places(NamedTuple):
@@ -36,7 +37,7 @@ class Places(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """The factors of single parameters' derivatives, 0 for those held fixed; float64, laid out as `kernels.Tables`."""
+    """The factors of single parameters' derivatives, 0 for those held fixed; float64, laid out as `Tables`."""
 
     coef: Floats  # like e: the coefficients
     of_coef: Floats  # like b: mask · scale_sp

@@ -11,9 +11,9 @@ from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from kanbench.engine import rows as kernels
-from kanbench.engine.kernels import BLOCK, Inputs, Network, Tables
 from kanbench.engine.rows import Places, Scales
 from kanbench.engine.simd import LANES
+from kanbench.engine.structures import BLOCK, Inputs, Network, Tables
 from kanbench.engine.threads import map_in_order
 
 Array = NDArray[np.floating]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kanbench.engine.kernels import compiled
 from kanbench.engine.simd import LANES
+from kanbench.engine.structures import compiled
 
 BUCKETS_PER_PIECE = 8  # then few of them hold a knot, and the search for the piece is over before it begins
 
@@ -81,7 +81,7 @@ def fill_polynomials(t, k, polynomials, window, row_length):
 def fill_buckets(t: Floats, first_piece: int, density: float, n_buckets: int) -> tuple[NDArray[np.int32], int]:
     """The last piece that begins before each bucket, and the most that begin in one bucket.
 
-    The pieces begin at knots `t`, all but the last. Knots are rounded to buckets as `kernels.bucket_of` rounds.
+    The pieces begin at knots `t`, all but the last. Knots are rounded to buckets as `inputs.bucket_of` rounds.
     """
     position = np.nan_to_num((t[:-1] - t[0]) * density)
     counts = np.bincount(np.rint(position.clip(0, n_buckets - 1)).astype(int), minlength=n_buckets)

@@ -1,6 +1,6 @@
 """The recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
 
-from kanbench.engine.kernels import compiled
+from kanbench.engine.structures import compiled
 
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
 
