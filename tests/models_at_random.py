@@ -3,7 +3,6 @@
 import copy
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -63,25 +62,43 @@ def assert_near(value, expected, tolerance):
 
 
 def assert_same(reference, engine, x):
-    """All that engines compute, at θ moved a little."""
-    theta, tolerance = reference.parameters(), TOLERANCE
+    """All that engines compute, at θ moved a little.
+
+    Within `TOLERANCE`; where a model amplifies rounding errors by more than that, within twice what a change of θ in
+    its last digits changes of pykan's own results.
+    """
+    theta = reference.parameters()
     assert torch.equal(engine.parameters(), theta)
     theta = theta + 0.1
-    loss, gradient = reference.loss_and_gradient(theta)
-    its_loss, its_gradient = engine.loss_and_gradient(theta)
-    assert type(its_loss) is float and its_loss == pytest.approx(loss, rel=tolerance)
-    assert_near(its_gradient, gradient, tolerance)
-    assert_near(engine.residuals(theta), reference.residuals(theta), tolerance)
-    for value, expected in zip(
-        engine.residuals_and_jacobian(theta), reference.residuals_and_jacobian(theta), strict=True
-    ):
-        assert_near(value, expected, tolerance)
-    assert_near(engine.predict(x[:7]), reference.predict(x[:7]), tolerance)
+    assert type(engine.loss_and_gradient(theta)[0]) is float
+    reference.loss_and_gradient(theta)
+    ours, expected = results(engine, theta, x[:7]), results(reference, theta, x[:7])
     assert engine.n_evals == reference.n_evals
-    for (name, value), expected in zip(
+    for (name, value), other in zip(
         engine.model.state_dict().items(), reference.model.state_dict().values(), strict=True
     ):
-        assert torch.equal(value, expected), name
+        assert torch.equal(value, other), name
+    for value, other in zip(ours, expected, strict=True):
+        assert value.shape == other.shape and value.dtype == other.dtype
+    if all(distance(*pair) <= TOLERANCE for pair in zip(ours, expected, strict=True)):
+        return
+    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], theta.shape))
+    shaken = results(reference, theta * (1 + torch.finfo(theta.dtype).eps * signs), x[:7])
+    for value, other, beside in zip(ours, expected, shaken, strict=True):
+        assert distance(value, other) <= max(TOLERANCE, 2 * distance(beside, other))
+
+
+def results(engine, theta, x):
+    """Loss, gradient, residuals, residuals and Jacobian, and predictions for x."""
+    loss, gradient = engine.loss_and_gradient(theta)
+    rest = (engine.residuals(theta), *engine.residuals_and_jacobian(theta), engine.predict(x))
+    return torch.tensor(loss, dtype=theta.dtype), gradient, *rest
+
+
+def distance(value, expected):
+    """Relative to the norm of what is expected."""
+    error, norm = (value - expected).norm().item(), expected.norm().item()
+    return 0.0 if error == 0 else error / norm if norm else float("inf")
 
 
 def assert_float32(name, model, x, y):
@@ -89,14 +106,8 @@ def assert_float32(name, model, x, y):
     exact = make_engine("reference", copy.deepcopy(model).double(), x.double(), y.double())
     pykan, engine = reference_and(name, model, x, y)
     theta = engine.parameters()
-
-    def results(engine, theta):
-        loss, gradient = engine.loss_and_gradient(theta)
-        rest = (engine.residuals(theta), *engine.residuals_and_jacobian(theta), engine.predict(x.to(theta)))
-        return torch.tensor(loss, dtype=theta.dtype), gradient, *rest
-
     for value, rounded, expected in zip(
-        results(engine, theta), results(pykan, theta), results(exact, theta.double()), strict=True
+        results(engine, theta, x), results(pykan, theta, x), results(exact, theta.double(), x.double()), strict=True
     ):
         assert value.dtype == torch.float32
         tolerance = max(1e-5, 3 * (rounded - expected).norm() / max(expected.norm(), 1e-300))

@@ -81,17 +81,17 @@ def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
 class GainRatioDamping:
     """λ follows the gain ratio ρ = (actual reduction) / (reduction that the linear model predicts) of the last trial.
 
-    A step that gained what the linear model promised, or a fair part of it, divides λ by 5, or by 2 if it was not the
-    first trial; one that gained little leaves it; one that was rejected multiplies it by 4, or by more if it was more
+    A step that gained what the linear model promised, or a fair part of it, divides λ by 10, or by 2 if it was not the
+    first trial; one that gained little leaves it; one that was rejected multiplies it by 3, or by more if it was more
     than that too long. Lowering λ fast (Transtrum & Sethna, section 3.2, after Umrigar & Nightingale) matters with ten
     steps per grid: Nielsen's rule lowers it by 3 at most. Dividing by 10 after every step, and doubling after every
-    rejection, had twice as many trials, for test losses within the spread over eight seeds.
+    rejection, had three quarters more trials, for test losses within the spread over eight seeds.
     """
 
     FAIR = 0.25
-    LOWER = 0.2
+    LOWER = 0.1
     LOWER_AFTER_REJECTIONS = 0.5
-    RAISE = 4.0
+    RAISE = 3.0
     MOST = 1000.0
 
     def __init__(self, value: float, first_trial: bool = True) -> None:
