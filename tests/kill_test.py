@@ -190,6 +190,8 @@ def main():
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to make the runs' folders (default: a temporary one)")
     arguments = parser.parse_args()
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="kill_test_", dir=arguments.folder))
     moments = random.Random(arguments.seed)
 
