@@ -85,7 +85,7 @@ class GainRatioDamping:
     first trial; one that gained little leaves it; one that was rejected multiplies it by 3, or by more if it was more
     than that too long. Lowering λ fast (Transtrum & Sethna, section 3.2, after Umrigar & Nightingale) matters with ten
     steps per grid: Nielsen's rule lowers it by 3 at most. Dividing by 10 after every step, and doubling after every
-    rejection, had three quarters more trials, for test losses within the spread over eight seeds.
+    rejection, had nearly twice as many trials, for test losses within the spread over eight seeds.
     """
 
     FAIR = 0.25
