@@ -75,7 +75,7 @@ def test_the_default_is_the_full_reproduction(config):
     assert config["datasets"] == ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
     assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
     assert config["model"] == {"width": [2, 5, 1], "k": 3}
-    assert config["seed"] == 1
+    assert config["seeds"] == [1]
     assert config["data"] == {"train_num": 1000, "test_num": 1000, "dense_num": 10000, "seed": 0}
 
 
@@ -126,7 +126,7 @@ def test_a_training_depends_on_its_own_settings_only(config):
     assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
     other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
     assert training_settings(other, "section2_1", "adam", 1) == settings
-    assert training_settings(merge(config, {"seed": 2}), "section2_1", "adam", 1) != settings
+    assert training_settings(merge(config, {"seeds": [2]}), "section2_1", "adam", 1) != settings
     with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
         training_settings(config, "section2_1", "adam", 4)
 
