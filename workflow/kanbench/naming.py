@@ -131,8 +131,9 @@ class Run:
 
     @property
     def folder(self) -> str:
-        own = SECTIONS[self.section].folder if self.seed is None else SEEDS
-        return self.place or f"{self.results}/{own}"
+        if self.place is not None:
+            return self.place
+        return f"{self.results}/{SECTIONS[self.section].folder if self.seed is None else SEEDS}"
 
     def replicate(self, seed: int | str | None) -> Run:
         """The same run with another seed; the run itself for None."""

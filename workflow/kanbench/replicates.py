@@ -28,10 +28,10 @@ def load_replicates(
     Returns
     -------
     replicates : dict
-        `{seed: {frame: DataFrame}}`. The first entry is the run itself, as `load_run` returns it; its seed is None where
-        it is not recorded, as in earlier formats. The others, by seed, are the frames in `results/seeds` that are there:
-        of a seed whose trainings have not all finished some are absent, and a seed that has none is absent too. A frame
-        there with the seed of the run itself is left out.
+        `{seed: {frame: DataFrame}}`. The first entry is the run itself, as `load_run` returns it; its seed is None
+        where it is not recorded, as in earlier formats. The others, by seed, are the frames that are there in
+        `results/seeds`: while the trainings of a seed have not all finished, some or all of its frames are absent. A
+        frame there with the seed of the run itself is left out.
 
     Raises
     ------
