@@ -61,10 +61,11 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
     if path.exists():
         return "\n".join(map(_shown, _of_file(path, trusted)))
-    runs = [(run, files) for run, files in files_by_run(path.parent).items() if run.name == path.name]
-    if not runs:
-        raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
-    return "\n".join(map(_shown, _of_run(*runs[0], trusted)))
+    for results in (path.parent.parent, path.parent):  # a section's folder, or any
+        for run, files in files_by_run(results).items():
+            if run.name == path.name and Path(run.folder) == path.parent:
+                return "\n".join(map(_shown, _of_run(run, files, trusted)))
+    raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
 
 
 def _shown(line: str) -> str:

@@ -63,7 +63,7 @@ def build_merge_frame(
     if n_selected < 1:
         raise InputError(f"n_selected: found {n_selected}; allowed: a whole number, at least 1")
     frame = build()
-    frame.attrs = _attrs(experts, (merged or experts)[0], n_selected)
+    frame.attrs = _attrs(experts, (experts if name == "experts" else merged)[0], n_selected)
     return portable(frame)
 
 
