@@ -127,6 +127,26 @@ def test_the_name_says_the_seed_and_only_the_history_is_kept(tmp_path):
     assert found == {*run.checkpoint_files("adam", 0), *map(run.handover, trainings)}
 
 
+def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
+    run, config = Run("section2_1", STAMP, 2, str(tmp_path / "results")).replicate(5), write_config(tmp_path)
+    training = run.training("lm", 0)
+    arguments = ["train", training, "--config", str(config), "--results-dir", run.results]
+
+    def full_disk(content, path):
+        raise InputError(f"{path}: cannot be written (No space left on device)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kanbench.unfinished.EVERY", 0.0)
+        patched.setattr("kanbench.cli_training.write_handover", full_disk)
+        assert cli.main(arguments) == 1
+    assert [path.name for path in Path(run.unfinished(training)).iterdir()] == ["training.state"]
+    caplog.set_level("INFO")
+    assert cli.main(arguments) == 0
+    assert "goes on after epoch 3" in caplog.text  # the fourth ends a stage, for which EVERY does not count
+    assert not Path(run.unfinished(training)).exists()
+    assert len(json.loads(Path(run.handover(training)).read_text())["history"]) == 4
+
+
 def test_settings_of_another_seed_are_refused(tmp_path, capsys):
     training = Run("section2_1", STAMP, 2).replicate(5).training("adam", 0)
     assert cli.main(["train", training, "--settings", '{"seed": 1}', "--results-dir", str(tmp_path)]) == 1
