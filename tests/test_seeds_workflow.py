@@ -75,6 +75,10 @@ def test_a_wrong_target_is_one_line(tmp_path, target, message):
     assert_one_line(snakemake(tmp_path, *TWO, "--", target), message, tmp_path)
 
 
+def test_the_other_seeds_of_one_are_one_line(tmp_path):
+    assert_one_line(snakemake(tmp_path, "--", "seeds"), "found 'seeds', with seeds: [1]; allowed with at", tmp_path)
+
+
 def test_the_key_of_one_seed_is_one_line(tmp_path):
     assert_one_line(snakemake(tmp_path, "--config", "seed=2"), "found 2; allowed: seeds, a list: write", tmp_path)
 

@@ -60,6 +60,8 @@ def requested_targets():
 
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
+    if "seeds" in TARGETS and len(config["seeds"]) == 1:
+        raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
     all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
         naming.check_target(target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:])
