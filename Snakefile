@@ -20,6 +20,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
+include: "workflow/rules/tables.smk"
 
 
 onstart:

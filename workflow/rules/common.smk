@@ -66,7 +66,8 @@ def check_targets():
 def deliverables(section):
     """Every file of the current run of a section."""
     epochs = None if section in naming.EPOCHLESS else config["epochs"]
-    return Run(section, TIMESTAMP, epochs).deliverables(len(config["datasets"]))
+    run = Run(section, TIMESTAMP, epochs)
+    return run.deliverables(len(config["datasets"])) + run.tables()
 
 
 def handovers(run, model_types):
