@@ -19,6 +19,8 @@ from kanbench.tables.statements import statements
 from kanbench.tables.table import Table
 from kanbench.tables.words import MOMENTS, Statement, question_of
 
+ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -27,6 +29,8 @@ class Findings:
     Attributes
     ----------
     question : str
+    answer : Statement
+        The one statement that answers it best: at equal compute, of all datasets; for section 2.3 at the threshold.
     seeds : tuple
     tables : tuple of Table
         That of the section, and `summary`: the question with the answers.
@@ -36,6 +40,7 @@ class Findings:
     """
 
     question: str
+    answer: Statement
     seeds: tuple[int | None, ...]
     tables: tuple[Table, ...]
     statements: tuple[Statement, ...]
@@ -68,7 +73,10 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
         about, said = notes(measures, replicates, metadata), statements(measures)
         table = comparison_table(measures, about)
     question = question_of(section)
-    return Findings(question, tuple(replicates), (table, _summary(question, said, about)), tuple(said), tuple(about))
+    answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])
+    return Findings(
+        question, answer, tuple(replicates), (table, _summary(question, said, about)), tuple(said), tuple(about)
+    )
 
 
 def _summary(question: str, said: list[Statement], about: list[str]) -> Table:

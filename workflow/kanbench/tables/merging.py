@@ -14,7 +14,17 @@ from kanbench.tables.measures import Replicates, log_errors, variances
 from kanbench.tables.notes import seeds_note, targets_notes
 from kanbench.tables.ranking import versus
 from kanbench.tables.table import Table
-from kanbench.tables.words import MOMENTS, Statement, against, in_brackets, listed, numbers_of, problems, question_of
+from kanbench.tables.words import (
+    MOMENTS,
+    Statement,
+    against,
+    listed,
+    numbers_of,
+    problems,
+    question_of,
+    sure,
+    sure_if_seeds,
+)
 
 ERRORS = {  # columns of the frame `summary` → of the table
     "best_expert_dense_mse": "best_expert",
@@ -195,17 +205,17 @@ def _statement(measures: MergeMeasures, logs: pd.DataFrame, moment: str, other: 
         text = f"the merged model and {words} cannot be compared: no problem on which both have an error."
         short = text
     else:
-        size, sure = against(result.factor, words)
+        size = f"{against(result.factor, f'that of {words}')}{sure(result.factor)}"
         if dataset:
-            text = f"the error of the merged model is {size} ({sure})."
+            text = f"the error of the merged model is {size}."
         else:
             equal = f", an equal one on {len(result.equal)}" if result.equal else ""
             of = problems(len(result.better), len(result.datasets))
             text = (
                 f"the merged model has a lower error than {words} on {of}{equal}; its geometric mean of relative error "
-                f"is {size} ({sure})."
+                f"is {size}."
             )
-        short = f"{size}{in_brackets(sure, result.factor)}"
+        short = f"merged: {against(result.factor, words)}{sure_if_seeds(result.factor)}"
     return Statement(
         question_of(measures.section),
         moment,

@@ -9,7 +9,17 @@ from kanbench.naming import SECTIONS
 from kanbench.stored_names import section_of
 from kanbench.tables.measures import Measures
 from kanbench.tables.ranking import Ranking, rank, versus
-from kanbench.tables.words import MOMENTS, Statement, against, in_brackets, listed, numbers_of, problems, question_of
+from kanbench.tables.words import (
+    MOMENTS,
+    Statement,
+    against,
+    listed,
+    numbers_of,
+    problems,
+    question_of,
+    sure,
+    sure_if_seeds,
+)
 
 
 def statements(measures: Measures) -> list[Statement]:
@@ -36,7 +46,8 @@ def _overall(measures: Measures, comparison: str) -> Statement:
         counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
         over = problems(len(ranking.datasets), len(measures.datasets))
         text = f"{text} This is over {over}, of which are won: {counts}."
-        short = f"{short}; problems won: {counts}"
+        partly = len(ranking.datasets) < len(measures.datasets)
+        short = f"{short}; {f'over {over}, ' if partly else 'problems '}won: {counts}"
     return Statement(
         question_of(measures.section),
         comparison,
@@ -76,14 +87,13 @@ def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
         if result.factor is None:
             text = short = f"{name} and {reference} cannot be compared: no problem on which both have an error."
         else:
-            size, sure = against(result.factor, reference)
             of = problems(len(result.better), len(result.datasets))
             equal = f", an equal one on {len(result.equal)}" if result.equal else ""
             text = (
                 f"{name} has a lower error than {reference} on {of}{equal}; its geometric mean of relative error is "
-                f"{size} ({sure})."
+                f"{against(result.factor, f'that of {reference}')}{sure(result.factor)}."
             )
-            short = f"{name}: {size}{in_brackets(sure, result.factor)}"
+            short = f"{name}: {against(result.factor, reference)}{sure_if_seeds(result.factor)}"
         found.append(
             Statement(
                 question_of(measures.section),
@@ -116,14 +126,12 @@ def _best(ranking: Ranking, error: str) -> tuple[str, str]:
     if len(ranking.best) > 1:
         rest = f", and that of {ranking.next} is higher" if ranking.next else ""
         return (f"{listed(ranking.best)} are equal: they have the same lowest {error}{rest}.",) * 2
-    best, (size, sure) = ranking.best[0], against(ranking.factor, ranking.next)
-    if ranking.factor.decided is False:
-        text = f"it is not decided whether {best} or {ranking.next} is best: the {error} of {best} is {size} ({sure})."
-        return text, f"{best} or {ranking.next}: {best} is {size}{in_brackets(sure, ranking.factor)}"
-    return (
-        f"{best} has the lowest {error}, {size}, the next ({sure}).",
-        f"{best}: {size}{in_brackets(sure, ranking.factor)}",
-    )
+    best, factor, other = ranking.best[0], ranking.factor, ranking.next
+    size, short = against(factor, f"that of {other}"), f"{against(factor, other)}{sure_if_seeds(factor)}"
+    if factor.decided is False:
+        text = f"it is not decided whether {best} or {other} is best: the {error} of {best} is {size}{sure(factor)}."
+        return text, f"{best} or {other}: that of {best} is {short}"
+    return f"{best} has the lowest {error}, {size}, the next{sure(factor)}.", f"{best}: {short}"
 
 
 def _all(ranking: Ranking) -> str:

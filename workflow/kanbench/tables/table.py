@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from kanbench.files import whole_files
-from kanbench.tables.uncertainty import factor_text
+from kanbench.tables.uncertainty import factor_text, scientific, two_digits
 
 GROUPS = {
     "threshold": "threshold",
@@ -144,7 +144,7 @@ def header(name: str) -> tuple[str, str]:
         if name.startswith(f"{group}_"):
             rest = name.removeprefix(f"{group}_")
             return words, HEADERS.get(rest, rest.replace("_", " "))
-    return "", HEADERS.get(name, name.replace("_", " "))
+    return "", HEADERS.get(name, name.replace("n_evals", "evaluations").replace("_", " "))
 
 
 def plain(name: str, value: float) -> str:
@@ -155,10 +155,7 @@ def plain(name: str, value: float) -> str:
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
     if "factor" in name or "gain" in name:
         return factor_text(value)
-    if value != 0 and not 0.01 <= abs(value) < 1000:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
-    return f"{float(f'{value:.2g}'):g}"
+    return two_digits(value) if value == 0 or 0.01 <= abs(value) < 1000 else scientific(value)
 
 
 def _mathematical(name: str, value: float) -> str:

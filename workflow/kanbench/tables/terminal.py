@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from kanbench.naming import Run
 from kanbench.tables.findings import Findings
-from kanbench.tables.words import MOMENTS
+from kanbench.tables.words import MOMENTS, Statement
 
 WIDTH = 100
 COLUMNS = (
@@ -33,22 +34,32 @@ COLUMNS = (
 
 def summary_text(run: Run, findings: Findings) -> str:
     """A run's table, notes, and the answers to its question over all datasets, at most 100 columns wide."""
-    answers = {  # the same may be said twice: the best of all may be the one against the reference
-        _wrapped(f"{MOMENTS[statement.comparison]}: {statement.short}"): None
-        for statement in findings.statements
-        if statement.dataset is None
-    }
     return "\n".join(
         [
             _wrapped(f"{run.name}: {findings.question}"),
             "",
             findings.tables[0].terminal(COLUMNS),
             "",
-            *answers,
+            _wrapped(findings.answer.text),
+            *_answers([statement for statement in findings.statements if statement.dataset is None]),
             *(_wrapped(f"Note: {note}") for note in findings.notes),
         ]
     )
 
 
+def _answers(statements: Sequence[Statement]) -> list[str]:
+    """A paragraph for every moment: its first statement, and others of it below, but none twice."""
+    lines, said = [], set()
+    for statement in statements:
+        about = (statement.comparison, statement.short.split(";")[0])
+        if about not in said:
+            first = all(comparison != statement.comparison for comparison, _ in said)
+            lines.append(
+                _wrapped(f"{MOMENTS[statement.comparison]}: {statement.short}" if first else f"  {statement.short}")
+            )
+        said.add(about)
+    return lines
+
+
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ")
+    return textwrap.fill(text, WIDTH, subsequent_indent="    ")

@@ -76,9 +76,18 @@ class Factor:
 
 def factor_text(value: float) -> str:
     """Two significant digits, three near 1: 1.04, 2.3, 17, 3,100, 4.5e7."""
-    if value >= 1e6 or value < 0.01:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
     if 0.9 < value < 1.1:
-        return f"{float(f'{value:.3g}'):g}"
-    return f"{float(f'{value:.2g}'):,g}"
+        return f"{value:.3g}"
+    return two_digits(value) if 0.01 <= value < 1e6 else scientific(value)
+
+
+def two_digits(value: float) -> str:
+    """770, 7.7, 0.077"""
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:#.2g}"
+
+
+def scientific(value: float) -> str:
+    """7.7e-5"""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -63,18 +63,27 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def against(factor: Factor, other: str) -> tuple[str, str]:
-    """'2.3 times lower than adam', and in which words how sure that is, with an interval of the same kind."""
+def against(factor: Factor, other: str) -> str:
+    """'2.3 times lower than adam'"""
     if abs(factor.value - 1) < 1e-12:
-        return f"the same as {other}", factor.certainty
-    lower = factor.value > 1
-    larger = factor if lower else factor.inverse()
-    return f"{factor_text(larger.value)} times {'lower' if lower else 'higher'} than {other}", larger.certainty
+        return f"the same as {other}"
+    words = "lower" if factor.value > 1 else "higher"
+    return f"{factor_text(above_one(factor).value)} times {words} than {other}"
 
 
-def in_brackets(sure: str, factor: Factor) -> str:
-    """For a short form, which stands where it is said if there is one seed only."""
-    return "" if factor.seeds == 1 else f" ({sure})"
+def above_one(factor: Factor) -> Factor:
+    """What `against` is about: the factor, or its inverse."""
+    return factor if factor.value >= 1 else factor.inverse()
+
+
+def sure(factor: Factor) -> str:
+    """How sure that is, for a sentence."""
+    return f" ({above_one(factor).certainty})"
+
+
+def sure_if_seeds(factor: Factor) -> str:
+    """The same for a short form, which stands where it is said if there is one seed only."""
+    return "" if factor.seeds == 1 else sure(factor)
 
 
 def problems(number: int, of: int) -> str:
