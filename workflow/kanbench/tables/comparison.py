@@ -87,7 +87,7 @@ def _averages(measures: Measures, label: str) -> pd.DataFrame:
     """The geometric means over the datasets on which every model type has an error with every seed."""
     rows = {model_type: {"dataset": AVERAGE, label: model_type} for model_type in measures.model_types}
     for moment in MOMENTS:
-        logs = measures.log_errors(moment)
+        logs = measures.logs[moment]
         known = [i for i in measures.comparable if measures.variances[i]]
         logs = common(logs[logs.index.get_level_values("dataset_idx").isin(known)])
         if logs.empty:

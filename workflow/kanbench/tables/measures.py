@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kanbench.analysis import moments
+from kanbench.analysis import MOMENTS, moments
 from kanbench.derive import Frames
 from kanbench.errors import InputError
 from kanbench.storage.metadata import Metadata
@@ -36,6 +36,9 @@ class Measures:
         `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not known.
     rows : DataFrame
         Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and `model_type`.
+    logs : dict
+        `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column per model type;
+        nan where there is none or it is not finite.
     epochs : Series
         The last epoch of every training, indexed by `seed`, `dataset_idx` and `model_type`.
     """
@@ -46,6 +49,7 @@ class Measures:
     datasets: dict[int, str]
     variances: dict[int, float | None]
     rows: pd.DataFrame
+    logs: dict[str, pd.DataFrame]
     epochs: pd.Series
 
     @property
@@ -53,29 +57,16 @@ class Measures:
         """The datasets whose target is not constant: those that averages are made of."""
         return [i for i in self.datasets if self.variances[i] != 0]
 
-    def log_errors(self, moment: str) -> pd.DataFrame:
-        """The logarithms of the dense MSEs.
-
-        Returns
-        -------
-        DataFrame
-            Indexed by seed and dataset, one column per model type; nan where there is none or it is not finite.
-        """
-        index = pd.MultiIndex.from_product([range(len(self.seeds)), self.datasets], names=["seed", "dataset_idx"])
-        if "dense_mse" not in self.rows or moment not in self.rows.index.unique("moment"):
-            return pd.DataFrame(np.nan, index=index, columns=list(self.model_types))
-        table = self.rows.xs(moment, level="moment").reset_index().pivot_table("dense_mse", index.names, "model_type")
-        return log_errors(table.reindex(index=index, columns=list(self.model_types)), self.variances)
-
 
 def log_errors(errors: pd.DataFrame, variances: dict[int, float | None]) -> pd.DataFrame:
     """Logarithms of mean squared errors with a level `dataset_idx` of the index; nan where they are not finite.
 
     Errors below rounding count as rounding, so that an error of 0 has a logarithm.
     """
-    errors = errors.astype(float)
+    values = errors.to_numpy(dtype=float)
     rounding = ROUNDING * np.array([variances[i] or 1.0 for i in errors.index.get_level_values("dataset_idx")])
-    return np.log(errors.where(np.isfinite(errors)).clip(lower=pd.Series(rounding, errors.index), axis="index"))
+    finite = np.where(np.isfinite(values), np.maximum(values, rounding[:, None]), np.nan)
+    return pd.DataFrame(np.log(finite), errors.index, errors.columns)
 
 
 def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measures:
@@ -102,17 +93,29 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
     datasets = _datasets(replicates.values(), metadata)
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
-    order = {name: None for frames in replicates.values() for name in frames}
-    epochs = rows["epoch"].xs("final", level="moment")
+    model_types = tuple(dict.fromkeys(name for frames in replicates.values() for name in frames))
+    last = rows[rows.index.get_level_values("moment") == "final"]
+    scales = variances(datasets)
+    index = pd.MultiIndex.from_product([range(len(replicates)), datasets], names=["seed", "dataset_idx"])
     return Measures(
         section=next(iter(first.values())).attrs["section"],
         seeds=tuple(replicates),
-        model_types=tuple(order),
+        model_types=model_types,
         datasets=datasets,
-        variances=variances(datasets),
+        variances=scales,
         rows=rows,
-        epochs=epochs,
+        logs={moment: log_errors(_errors(rows, moment, index, model_types), scales) for moment in MOMENTS},
+        epochs=last["epoch"].droplevel("moment"),
     )
+
+
+def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: tuple[str, ...]) -> pd.DataFrame:
+    """The dense MSEs at a moment, by seed and dataset, one column per model type."""
+    there = rows[rows.index.get_level_values("moment") == moment]
+    if "dense_mse" not in there or there.empty:
+        return pd.DataFrame(np.nan, index, list(model_types))
+    table = there.reset_index().pivot_table("dense_mse", index.names, "model_type", dropna=False)
+    return table.reindex(index=index, columns=list(model_types))
 
 
 def variances(datasets: dict[int, str]) -> dict[int, float | None]:

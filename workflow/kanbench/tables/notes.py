@@ -112,7 +112,7 @@ def _trainings(measures: Measures) -> list[str]:
                 elif epochs < longest:
                     found.append(f"{where}: ended early, after epoch {epochs} of {longest}.")
     if "dense_mse" in measures.rows:
-        final = measures.log_errors("final")
+        final = measures.logs["final"]
         for (position, dataset_idx), row in final.iterrows():
             for model_type in row.index[row.isna()]:
                 if (position, dataset_idx, model_type) in measures.epochs.index:

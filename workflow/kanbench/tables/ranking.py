@@ -103,6 +103,8 @@ def common(logs: pd.DataFrame) -> pd.DataFrame:
     has none with one of the other seeds.
     """
     present = logs.dropna(axis="columns", how="all")
+    if present.columns.empty:
+        return present.iloc[:0]
     there = present.notna()
     seeds = there.groupby(level="seed").any().all(axis="columns")
     present = present[seeds.loc[present.index.get_level_values("seed")].to_numpy()]

@@ -107,7 +107,7 @@ def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
 
 
 def _logs(measures: Measures, comparison: str, datasets: list[int]):
-    logs = measures.log_errors(comparison)
+    logs = measures.logs[comparison]
     return logs[logs.index.get_level_values("dataset_idx").isin(datasets)]
 
 
