@@ -9,7 +9,7 @@ from planted import POLY, SIN, SPEC, merged, run
 
 from kanbench.errors import InputError
 from kanbench.problems import PROBLEMS, Problem
-from kanbench.tables.findings import findings
+from kanbench.tables.conclusions import findings
 from kanbench.tables.ranking import rank, versus
 
 CLEAR = {"adam": {SIN: 1.0, POLY: 0.1}, "lbfgs": {SIN: 0.2, POLY: 0.02}, "lm": {SIN: 0.01, POLY: 0.001}}

@@ -16,7 +16,7 @@ from kanbench import cli
 from kanbench.datasets import make_dataset, target_variance
 from kanbench.naming import SECTIONS, Run
 from kanbench.problems import PROBLEMS
-from kanbench.tables.findings import findings, load_findings
+from kanbench.tables.conclusions import findings, load_findings
 from kanbench.tables.table import Table, latex_escape
 from kanbench.tables.uncertainty import factor_text, interval
 

@@ -25,7 +25,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from kanbench.tables.findings import load_findings
+    from kanbench.tables.conclusions import load_findings
 
     run, findings = load_findings(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
     folder = arguments.output or Path(run.table_folder)
@@ -36,7 +36,7 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 def _summary(arguments: argparse.Namespace) -> None:
     from kanbench.storage.runs import list_runs
-    from kanbench.tables.findings import load_findings
+    from kanbench.tables.conclusions import load_findings
     from kanbench.tables.terminal import summary_text
 
     chosen = (arguments.timestamp, arguments.epochs, arguments.results_dir)

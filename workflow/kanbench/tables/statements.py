@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pandas as pd
+
 from kanbench.analysis import MOMENTS as COMPARISONS
 from kanbench.naming import SECTIONS
 from kanbench.stored_names import section_of
@@ -30,17 +32,17 @@ def statements(measures: Measures) -> list[Statement]:
     """
     found = []
     for comparison in COMPARISONS:
-        found.append(_overall(measures, comparison))
+        single = {i: rank(_logs(measures, comparison, [i])) for i in measures.datasets}
+        found.append(_overall(measures, comparison, single))
         if section_of(measures.section) is SECTIONS["section2_2"]:
             found += _against_reference(measures, comparison)
-        found += [_on_dataset(measures, comparison, i) for i in measures.datasets]
+        found += [_on_dataset(measures, comparison, i, ranking) for i, ranking in single.items()]
     return found
 
 
-def _overall(measures: Measures, comparison: str) -> Statement:
-    logs = _logs(measures, comparison, measures.comparable)
-    ranking = rank(logs)
-    wins = Counter(_winner(rank(_logs(measures, comparison, [i]))) for i in ranking.datasets)
+def _overall(measures: Measures, comparison: str, single: dict[int, Ranking]) -> Statement:
+    ranking = rank(_logs(measures, comparison, measures.comparable))
+    wins = Counter(_winner(single[i]) for i in ranking.datasets)
     text, short = _best(ranking, "geometric mean of relative error")
     if ranking.datasets:
         counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
@@ -63,9 +65,8 @@ def _overall(measures: Measures, comparison: str) -> Statement:
     )
 
 
-def _on_dataset(measures: Measures, comparison: str, dataset_idx: int) -> Statement:
+def _on_dataset(measures: Measures, comparison: str, dataset_idx: int, ranking: Ranking) -> Statement:
     name = measures.datasets[dataset_idx]
-    ranking = rank(_logs(measures, comparison, [dataset_idx]))
     text, short = _best(ranking, "error")
     return Statement(
         question_of(measures.section),
@@ -106,13 +107,15 @@ def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
     return found
 
 
-def _logs(measures: Measures, comparison: str, datasets: list[int]):
+def _logs(measures: Measures, comparison: str, datasets: list[int]) -> pd.DataFrame:
     logs = measures.logs[comparison]
     return logs[logs.index.get_level_values("dataset_idx").isin(datasets)]
 
 
 def _winner(ranking: Ranking) -> str:
-    return " = ".join(ranking.best) or "none"
+    if ranking.factor is not None and ranking.factor.decided is False:
+        return "not decided"
+    return " = ".join(ranking.best) or "not decided"
 
 
 def _best(ranking: Ranking, error: str) -> tuple[str, str]:
@@ -130,7 +133,7 @@ def _best(ranking: Ranking, error: str) -> tuple[str, str]:
     size, short = against(factor, f"that of {other}"), f"{against(factor, other)}{sure_if_seeds(factor)}"
     if factor.decided is False:
         text = f"it is not decided whether {best} or {other} is best: the {error} of {best} is {size}{sure(factor)}."
-        return text, f"{best} or {other}: that of {best} is {short}"
+        return text, f"{best}: {short}"
     return f"{best} has the lowest {error}, {size}, the next{sure(factor)}.", f"{best}: {short}"
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from kanbench.naming import Run
-from kanbench.tables.findings import Findings
+from kanbench.tables.conclusions import Findings
 from kanbench.tables.words import MOMENTS, Statement
 
 WIDTH = 100
