@@ -317,7 +317,7 @@ def test_merging_is_compared_with_experts_ensemble_and_control():
     lost = merged({SIN: GOOD, POLY: {**GOOD, "merged_threshold_dense_mse": np.nan}})
     assert f"No finite error on {POLY}: merged_threshold." in notes(lost)
     assert "1 of 1 problem;" in said(lost, other="best_expert").text
-    with pytest.raises(InputError, match="no frame 'summary' with a column 'dataset_idx' among experts"):
+    with pytest.raises(InputError, match="no frame 'summary' among experts; allowed: a run that has one"):
         findings({1: {"experts": frames["summary"]}})
 
 
@@ -331,3 +331,6 @@ def test_merging_with_several_seeds():
         "3.0 times lower than that of the best expert (95 % interval 0.50 to 5.0, 5 seeds: not decided)"
         in statement.text
     )
+    runs[7] = {"experts": runs[1]["summary"]}
+    assert said(runs, other="best_expert").numbers == statement.numbers
+    assert "Not finished, and left out: seed 7." in notes(runs)

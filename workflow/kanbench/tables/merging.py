@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kanbench.derive import Frames
 from kanbench.errors import InputError
 from kanbench.tables.measures import Replicates, log_errors, variances
 from kanbench.tables.notes import seeds_note, targets_notes
@@ -74,6 +73,8 @@ class MergeMeasures:
         `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not known.
     rows : DataFrame
         The frames `summary`, indexed by `seed` (its position) and `dataset_idx`.
+    unfinished : tuple
+        Seeds that are left out, because their frame `summary` is not there.
     """
 
     section: str
@@ -81,6 +82,7 @@ class MergeMeasures:
     datasets: dict[int, str]
     variances: dict[int, float | None]
     rows: pd.DataFrame
+    unfinished: tuple[int | None, ...]
 
     @property
     def logs(self) -> pd.DataFrame:
@@ -103,28 +105,31 @@ def measure_merging(replicates: Replicates) -> MergeMeasures:
     InputError
         The run has no frame `summary`.
     """
-    frames = {seed: _summary(found) for seed, found in replicates.items()}
-    rows = pd.concat({i: frame.set_index("dataset_idx") for i, frame in enumerate(frames.values())}, names=["seed"])
-    names = rows.get("dataset_name", pd.Series(rows.index.get_level_values("dataset_idx").astype(str), rows.index))
-    datasets = dict(sorted({int(i): str(name) for (_, i), name in names.items()}.items()))
-    section = next(iter(next(iter(replicates.values())).values())).attrs["section"]
-    return MergeMeasures(section, tuple(replicates), datasets, variances(datasets), rows)
-
-
-def _summary(frames: Frames) -> pd.DataFrame:
-    if "summary" not in frames or "dataset_idx" not in frames["summary"]:
-        there = ", ".join(frames)
-        raise InputError(
-            f"section2_3: no frame 'summary' with a column 'dataset_idx' among {there}; allowed: a finished run"
-        )
-    plain = frames["summary"].copy()
-    plain.attrs = {}
-    return plain
+    first = next(iter(replicates.values()))
+    if "summary" not in first:
+        raise InputError(f"no frame 'summary' among {', '.join(first)}; allowed: a run that has one")
+    finished = {seed: frames["summary"] for seed, frames in replicates.items() if "summary" in frames}
+    plain = [pd.DataFrame(frame).set_index("dataset_idx") for frame in finished.values()]
+    for frame in plain:
+        frame.attrs = {}  # concat compares attrs
+    rows = pd.concat(dict(enumerate(plain)), names=["seed"])
+    names = rows.get("dataset_name", rows.index.get_level_values("dataset_idx"))
+    datasets = dict(sorted({int(i): str(name) for (_, i), name in zip(rows.index, names, strict=True)}.items()))
+    return MergeMeasures(
+        section=first["summary"].attrs["section"],
+        seeds=tuple(finished),
+        datasets=datasets,
+        variances=variances(datasets),
+        rows=rows,
+        unfinished=tuple(seed for seed in replicates if seed not in finished),
+    )
 
 
 def merge_notes(measures: MergeMeasures) -> list[str]:
     """What a reader has to know before the statements."""
     found = [seeds_note(measures.seeds), *targets_notes(measures.datasets, measures.variances)]
+    if measures.unfinished:
+        found.append(f"Not finished, and left out: seed {listed(measures.unfinished)}.")
     lacking = [column for column in (*ERRORS, *COUNTS) if column not in measures.rows]
     if lacking:
         found.append(f"Not recorded in this run: {listed(lacking)}; what needs it is left out.")
