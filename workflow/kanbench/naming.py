@@ -21,8 +21,8 @@ from kanbench.errors import InputError
 RESULTS = "results"
 UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
-TABLES = "tables"  # results/tables/{run name}/{table}.csv
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
+TABLES = "tables"  # results/tables/{run name}/{table}.csv
 
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"

@@ -66,8 +66,12 @@ def check_targets():
 def deliverables(section):
     """Every file of the current run of a section."""
     epochs = None if section in naming.EPOCHLESS else config["epochs"]
-    run = Run(section, TIMESTAMP, epochs)
-    return run.deliverables(len(config["datasets"])) + run.tables()
+    return Run(section, TIMESTAMP, epochs).deliverables(len(config["datasets"]))
+
+
+def tables(section):
+    """The tables of the current run of a section."""
+    return Run(section, TIMESTAMP, None if section in naming.EPOCHLESS else config["epochs"]).tables()
 
 
 def handovers(run, model_types):
