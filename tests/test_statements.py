@@ -91,6 +91,11 @@ def test_ties_are_said():
     assert "adam, lbfgs and lm are equal" in said(run(everything)).text
 
 
+def test_nearly_a_tie_is_not_called_a_factor_of_one():
+    text = said(run({"adam": {SIN: 1.0}, "lbfgs": {SIN: 1.003}})).text
+    assert "adam has the lowest geometric mean of relative error, within 0.5 % of that of lbfgs, the next" in text
+
+
 def test_errors_of_zero_are_compared():
     exact = {"adam": {SIN: 0.0}, "lbfgs": {SIN: 1.0}, "lm": {SIN: 0.0}}
     assert "adam and lm are equal" in said(run(exact)).text

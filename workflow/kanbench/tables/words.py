@@ -67,8 +67,10 @@ def against(factor: Factor, other: str) -> str:
     """'2.3 times lower than adam'"""
     if abs(factor.value - 1) < 1e-12:
         return f"the same as {other}"
-    words = "lower" if factor.value > 1 else "higher"
-    return f"{factor_text(above_one(factor).value)} times {words} than {other}"
+    size = factor_text(above_one(factor).value)
+    if size == "1":
+        return f"within 0.5 % of {other}"
+    return f"{size} times {'lower' if factor.value > 1 else 'higher'} than {other}"
 
 
 def above_one(factor: Factor) -> Factor:
