@@ -1,0 +1,27 @@
+"""Tables of a run, and what follows from its data: one job per section."""
+
+for section in SECTIONS:
+    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+
+    rule:
+        name:
+            f"tables_{section}"
+        input:
+            frames=[RUN.frame(frame) for frame in SECTIONS[section].frames],
+            metadata=RUN.checkpoint_metadata(),
+        output:
+            RUN.tables(),
+        log:
+            RUN.log(f"{RUN.name}_{naming.TABLES}"),
+        conda:
+            "../../envs/kanbench.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            section=section,
+            epochs="" if section in naming.EPOCHLESS else "--epochs {epochs}",
+        message:
+            "Writing tables"
+        shell:
+            "python -m kanbench tables {params.section} --timestamp {wildcards.timestamp} {params.epochs} > {log} 2>&1"
