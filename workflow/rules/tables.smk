@@ -9,6 +9,7 @@ for section in SECTIONS:
         input:
             frames=[RUN.frame(frame) for frame in SECTIONS[section].frames],
             metadata=RUN.checkpoint_metadata(),
+            seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in SECTIONS[section].frames],
         output:
             RUN.tables(),
         log:

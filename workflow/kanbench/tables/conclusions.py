@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.naming import RESULTS, SECTIONS, Run
+from kanbench.replicates import load_replicates
 from kanbench.storage.metadata import Metadata
-from kanbench.storage.runs import files_by_run, find_run, load_checkpoint_metadata, load_run
+from kanbench.storage.runs import files_by_run, find_run, load_checkpoint_metadata
 from kanbench.stored_names import section_of
 from kanbench.tables.comparison import comparison_table
 from kanbench.tables.measures import Replicates, measure
@@ -106,12 +107,7 @@ def load_findings(
     """The findings of a run, of any format that `load_run` reads; see there for the parameters and errors."""
     run = find_run(section, timestamp, epochs, results_dir)
     where = {"epochs": run.epochs, "results_dir": run.results}
-    replicates = _replicates(run)
+    replicates = load_replicates(run.section, run.timestamp, **where)
     has_metadata = any(file.kind == "metadata" for file in files_by_run(run.results)[run])
     metadata = load_checkpoint_metadata(run.section, run.timestamp, **where) if has_metadata else None
     return run, findings(replicates, metadata)
-
-
-def _replicates(run: Run) -> Replicates:
-    results, meta = load_run(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results)
-    return {(meta.get("provenance") or {}).get("seed"): results}
