@@ -91,6 +91,11 @@ def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
     return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=False)[0])
 
 
+def square(v: Tensor) -> Tensor:
+    """|v|²; for short vectors `norm` takes three times as long."""
+    return torch.dot(v, v)
+
+
 class Path(NamedTuple):
     """θ(s) = θ + s v + s²/2 a: the geodesic through θ in its second order, along which a step goes as far as it may.
 
@@ -159,7 +164,7 @@ class LevenbergMarquardt:
         """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
         theta = self.engine.parameters()
         linearization = self.engine.linearize(theta)
-        if linearization.residuals.norm() <= self.rounding:
+        if square(linearization.residuals) <= self.rounding**2:
             return  # a trial could only find other rounding errors
         model = DampedModel(linearization)
         if self.damping is None:
@@ -181,10 +186,8 @@ class LevenbergMarquardt:
         change, acceleration, excess = model.linearization.push(velocity), torch.zeros_like(velocity), 0.0
         if self.geodesic_acceleration:
             acceleration = solve(self._second_derivative(theta, velocity, change, r))
-            excess = (2 * acceleration.norm() / velocity.norm()).item() / self.CURVATURE
-        return Path(
-            theta, velocity, acceleration, 2 * torch.dot(r, change).item(), torch.dot(change, change).item(), excess
-        )
+            excess = (2 * (square(acceleration) / square(velocity)).sqrt()).item() / self.CURVATURE
+        return Path(theta, velocity, acceleration, 2 * torch.dot(r, change).item(), square(change).item(), excess)
 
     def _second_derivative(self, theta: Tensor, step: Tensor, change: Tensor, r: Tensor) -> Tensor:
         """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent, `change` = J δ."""
@@ -193,12 +196,12 @@ class LevenbergMarquardt:
 
     def _follow(self, path: Path, r: Tensor) -> bool:
         """Go to the first point of the path with a lower loss; whether there is one. Adapts λ."""
-        before = r.square().sum()
+        before = square(r)
         excess = min(max(1.0, path.excess), self.MOST)
         s, raised = 1 / excess, math.sqrt(excess)
         for _ in range(self.attempts):
             theta, predicted = path.at(s), path.predicted(s)
-            reduction = (before - self.engine.residuals(theta).double().square().sum()).item()
+            reduction = (before - square(self.engine.residuals(theta).double())).item()
             if reduction > 0:
                 fair = predicted > 0 and reduction > self.FAIR * predicted  # predicted is 0 at the limit of rounding
                 self.damping *= self.LOWER if raised == 1 and fair else raised
