@@ -135,21 +135,17 @@ def test_large_samples_need_no_jacobian():
 
 
 @pytest.mark.parametrize(("grid", "dense"), [(3, True), (20, False)])
-def test_both_ways_to_the_normal_matrix(grid, dense):
+def test_products_with_all_of_r_and_with_its_rows(grid, dense):
     model = build_model([2, 5, 1], grid)
-    ours = CompiledEngine(model, *sample(model, 300, 1)).linearize(
-        ReferenceEngine(model, *sample(model, 300, 1)).parameters()
-    )
-    assert ours.is_dense == dense
-    size = ours.size
-    sparse, whole = (products()[:size, :size] for products in (ours._sparse_products, ours._dense_products))
-    assert_near(torch.from_numpy(sparse).tril(), torch.from_numpy(whole).tril(), TOLERANCE)
+    expected, ours = linearizations(model, *sample(model, 300, 1))
+    assert (ours.whole is not None) == dense
+    for whole in (ours._whole(), None):
+        ours.whole = whole
+        assert_same_products(expected, ours)
 
 
 def test_the_dense_products_of_the_reference():
     model = build_model([2, 5, 1], 3)
-    expected = ReferenceEngine(model, *sample(model, 300, 1)).linearize(
-        ReferenceEngine(model, *sample(model, 300, 1)).parameters()
-    )
-    assert_near(expected.normal_matrix().tril(), (expected.jacobian.T @ expected.jacobian).tril(), TOLERANCE)
-    assert_near(expected.kernel_matrix().tril(), (expected.jacobian @ expected.jacobian.T).tril(), TOLERANCE)
+    dense, _ = linearizations(model, *sample(model, 300, 1))
+    assert_near(dense.normal_matrix().tril(), (dense.jacobian.T @ dense.jacobian).tril(), TOLERANCE)
+    assert_near(dense.kernel_matrix().tril(), (dense.jacobian @ dense.jacobian.T).tril(), TOLERANCE)

@@ -47,6 +47,7 @@ class KanbenchSteps:
 
     def __init__(self, side: Kanbench) -> None:
         self.side = side
+        self.seconds: list[float] = []
         self.accepted: list[bool] = []
 
     def __call__(self) -> float:
@@ -58,9 +59,9 @@ class KanbenchSteps:
         before = engine.parameters()
         start = perf_counter()
         self.optimizer.step()
-        seconds = perf_counter() - start
+        self.seconds.append(perf_counter() - start)
         self.accepted.append(not torch.equal(engine.parameters(), before))
-        return seconds
+        return self.seconds[-1]
 
 
 class Pykan:
@@ -96,6 +97,7 @@ class PykanSteps:
 
     def __init__(self, side: Pykan) -> None:
         self.side = side
+        self.seconds: list[float] = []
         self.accepted: list[bool] = []
 
     def __call__(self) -> float:
@@ -103,10 +105,10 @@ class PykanSteps:
             self.module = lm_module(self.side.start.restore().speed())
         start = perf_counter()
         outputs, loss, _, _ = self.module.training_step(self.side.x, self.side.y)
-        seconds = perf_counter() - start
+        self.seconds.append(perf_counter() - start)
         # The outputs are those before the step, the loss that of the last accepted attempt.
         self.accepted.append(bool(loss < (outputs - self.side.y).square().mean()))
-        return seconds
+        return self.seconds[-1]
 
 
 def lm_module(model: torch.nn.Module) -> Any:

@@ -36,7 +36,7 @@ from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
 from kanbench.benchmark.memory import TooLarge, run_apart
 from kanbench.benchmark.report import NAMES
 from kanbench.benchmark.roofline import flops, roofline, traffic
-from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_turns, repeated, spread
+from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_a_row, in_turns, repeated, spread
 from kanbench.benchmark.trainings import train_original, train_ours
 from kanbench.config import Config
 from kanbench.naming import SECTIONS
@@ -160,7 +160,8 @@ class Benchmark:
         if operation == "lm_step":
             for side in sides.values():
                 side.lm_steps()()  # what is done only once
-            measures = [side.lm_steps() for side in sides.values()]
+            steps = [side.lm_steps() for side in sides.values()]
+            measures = [in_a_row(measure) for measure in steps]
         else:
             measures = [repeated(getattr(side, operation)) for side in sides.values()]
         # Steps differ, so that all of them should be among the pairs.
@@ -178,7 +179,7 @@ class Benchmark:
             result["pykan"] = spread(times[1])
             result["ratio"] = spread([theirs / ours for ours, theirs in zip(*times, strict=True)])
         if operation == "lm_step":
-            result["accepted"] = _per_accepted(times, [measure.accepted for measure in measures])
+            result["accepted"] = _per_accepted(*zip(*((side.seconds, side.accepted) for side in steps), strict=True))
         log.info("%s", _in_words(result))
         return result
 

@@ -10,8 +10,8 @@ import numpy as np
 
 Measure = Callable[[], float]  # does something and returns the seconds that it took
 
-# Seconds of calls in a row that make one measurement of `repeated`. In training calls follow each other; a single short
-# one after the other side's would find its data out of cache.
+# Seconds of calls in a row that make one measurement. In training calls follow each other; a single short one after the
+# other side's would find its data, and its code, out of cache.
 LONG_ENOUGH = 5e-3
 FEWEST_PAIRS = 3
 PATIENCE = 4  # times the seconds asked for, after which fewer pairs have to do
@@ -22,6 +22,18 @@ def repeated(call: Callable[[], object]) -> Measure:
     call()  # what is done only once: compiling, allocating
     count = max(1, math.ceil(LONG_ENOUGH / _seconds(call, 1)))
     return lambda: _seconds(call, count) / count
+
+
+def in_a_row(measure: Measure) -> Measure:
+    """The mean of as many measurements in a row as take `LONG_ENOUGH`, for calls that differ from each other."""
+
+    def mean() -> float:
+        seconds = [measure()]
+        while sum(seconds) < LONG_ENOUGH:
+            seconds.append(measure())
+        return sum(seconds) / len(seconds)
+
+    return mean
 
 
 def _seconds(call: Callable[[], object], count: int) -> float:

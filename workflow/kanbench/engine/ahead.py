@@ -28,9 +28,9 @@ def compile_kernels(dtype: torch.dtype, window: int) -> None:
     engine.loss_and_gradient(theta)
     sparse = engine.linearize(theta)
     sparse.jacobian()
+    sparse.whole = None  # which so small a model has
     sparse.pull(sparse.push(theta.double()))
     sparse.normal_matrix()
-    sparse._sparse_products()
     sparse.add_overlaps(0, *sparse._jacobian_rows(), sparse.kernel_matrix().numpy())
 
 

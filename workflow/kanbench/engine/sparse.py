@@ -44,6 +44,8 @@ class SparseLinearization:
     ----------
     values : array of shape (n,) or None
         f(x), where the rows are kept.
+    whole : array of shape (n, columns of R) or None
+        R, where its rows are not used.
     """
 
     residuals: Tensor  # to be given
@@ -71,41 +73,36 @@ class SparseLinearization:
         keep = len(x) * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > len(x)
         self.kept = self._fill(0, len(x)) if keep else None
         self.values = values if keep else None
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether all of R is little more than its rows, so that BLAS does better with it."""
-        return self.kept is not None and self.size < DENSE_BELOW * self.places.run[-1]
+        # All of R, where it is little more than its rows, so that BLAS does better with it.
+        self.whole = self._whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
 
     def push(self, step: Tensor) -> Tensor:
-        laid_out, products, n_coef = (
-            np.zeros(self.size + self.places.n_scale + LANES),
-            np.empty(self.shape[0]),
-            self.n_coef,
-        )
+        laid_out, n_coef = np.zeros(self.size + self.places.n_scale + LANES), self.n_coef
         laid_out[self.places.of_parameter] = step.numpy()
         laid_out[:n_coef] *= self.factor[:n_coef]
         laid_out[:n_coef] += self.coef * laid_out[self.size + self.places.scale_of]
+        if self.whole is not None:
+            return torch.from_numpy(self.whole @ laid_out[: self.size])
+        products = np.empty(self.shape[0])
         for start, rows, windows in self._parts():
             kernels.push(rows, windows, self.network, self.places, laid_out, products[start : start + len(rows)])
         return torch.from_numpy(products)
 
     def pull(self, weights: Tensor) -> Tensor:
-        v, laid_out, n_coef = weights.numpy(), np.zeros(self.size + self.places.n_scale + LANES), self.n_coef
-        for start, rows, windows in self._parts():
-            kernels.pull(rows, windows, self.network, self.places, v[start : start + len(rows)], laid_out)
-        by_coef, places = laid_out[:n_coef], self.places
-        laid_out[self.size : self.size + places.n_scale] = np.bincount(
-            places.scale_of, self.coef * by_coef, places.n_scale
-        )
-        by_coef *= self.factor[:n_coef]
-        return torch.from_numpy(laid_out[places.of_parameter])
+        v, laid_out, n_scale = weights.numpy(), np.zeros(self.size + self.places.n_scale + LANES), self.places.n_scale
+        if self.whole is not None:
+            np.matmul(v, self.whole, out=laid_out[: self.size])
+        else:
+            for start, rows, windows in self._parts():
+                kernels.pull(rows, windows, self.network, self.places, v[start : start + len(rows)], laid_out)
+        by_coef, by_sp = laid_out[: self.n_coef], laid_out[self.size : self.size + n_scale]
+        by_sp[:] = np.bincount(self.places.scale_of, self.coef * by_coef, n_scale)
+        by_coef *= self.factor[: self.n_coef]
+        return torch.from_numpy(laid_out[self.places.of_parameter])
 
     def jacobian(self) -> Tensor:
         """J, shape (n, P)."""
-        whole, by_sp = np.zeros((self.shape[0], self.size)), np.zeros((self.n_coef, self.places.n_scale))
-        for start, rows, windows in self._parts():
-            kernels.fill_whole_rows(rows, windows, self.network, self.places, whole[start : start + len(rows)])
+        whole, by_sp = self._whole(), np.zeros((self.n_coef, self.places.n_scale))
         by_sp[np.arange(self.n_coef), self.places.scale_of] = self.coef
         whole = np.hstack([whole * self.factor[: self.size], whole[:, : self.n_coef] @ by_sp])
         return torch.from_numpy(whole[:, self.places.of_parameter])
@@ -113,7 +110,7 @@ class SparseLinearization:
     def normal_matrix(self) -> Tensor:
         """With C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
         n_scale, size = self.places.n_scale, self.size
-        laid_out = self._dense_products() if self.is_dense else self._sparse_products()
+        laid_out = self._sparse_products() if self.whole is None else self._dense_products()
         c = np.zeros((n_scale, len(laid_out))).T  # by columns, as BLAS has it
         c[np.arange(self.n_coef), self.places.scale_of] = self.coef
         by_sp = dsymm(1.0, laid_out.T, c)  # the lower triangle by rows is the upper one by columns
@@ -135,11 +132,16 @@ class SparseLinearization:
 
     def _dense_products(self) -> Array:
         """The same, by BLAS."""
-        rows, windows = self.kept
-        whole, laid_out = np.zeros((len(rows), self.size)), np.zeros([self.size + self.places.n_scale + LANES] * 2)
-        kernels.fill_whole_rows(rows, windows, self.network, self.places, whole)
-        laid_out[: self.size, : self.size] = dsyrk(1.0, whole.T).T
+        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
+        laid_out[: self.size, : self.size] = dsyrk(1.0, self.whole.T).T
         return laid_out
+
+    def _whole(self) -> Array:
+        """R, shape (n, coefficients and scale_base)."""
+        whole = np.zeros((self.shape[0], self.size))
+        for start, rows, windows in self._parts():
+            kernels.fill_whole_rows(rows, windows, self.network, self.places, whole[start : start + len(rows)])
+        return whole
 
     def kernel_matrix(self) -> Tensor:
         rows, windows = self._jacobian_rows()
