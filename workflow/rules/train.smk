@@ -18,8 +18,7 @@ for section in ("section2_1", "section2_2"):
             "../../envs/kanbench.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=2000,
-            runtime=60,
+            **needs("training"),
         params:
             name=TRAINING,
             settings=settings_of(section),
