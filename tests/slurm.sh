@@ -9,7 +9,6 @@
 # The node has a pretended GPU (/dev/null), and Slurm's own qsub, qstat and qdel in the manner of Torque.
 set -euo pipefail
 
-DAEMONS=(slurmd slurmctld munged)
 PACKAGES=(slurmctld slurmd slurm-client munge slurm-wlm-torque)
 LINK=/etc/slurm/slurm.conf
 
@@ -52,9 +51,10 @@ configure() {
     : > "$dir/plugstack.conf"
     cat > "$dir/slurm.conf" << CONF
 ClusterName=test
-SlurmctldHost=$host(127.0.0.1)
+SlurmctldHost=$host
 SlurmctldPort=26817
 SlurmdPort=26818
+# Only the address of the host's name is listened on, which mostly is a loopback address.
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
@@ -84,8 +84,9 @@ KillWait=2
 MinJobAge=600
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1
+NodeName=$host CPUs=$(nproc) RealMemory=$memory Gres=gpu:1
 PartitionName=main Nodes=$host Default=YES DefaultTime=5 MaxTime=1-0
+PartitionName=workq Nodes=$host DefaultTime=5 MaxTime=1-0
 CONF
     mkdir -p "$dir"/{state,spool} "${LINK%/*}"
     ln -sfn "$dir/slurm.conf" $LINK
@@ -114,6 +115,7 @@ up() {
     if [ -e $LINK ] && [ "$(readlink $LINK)" != "$dir/slurm.conf" ]; then
         fail "$LINK is there: this machine has a Slurm of its own, or another test's"
     fi
+    getent hosts "$(hostname -s)" > /dev/null || fail "this host's name has no address: add it to /etc/hosts"
     install_packages
     configure
     start munged --force --key-file="$dir/munge.key" --socket="$dir/munge.socket" --pid-file="$dir/munged.pid" \
@@ -122,13 +124,22 @@ up() {
     start_node
 }
 
+stop() { # stop DAEMON: it has ten seconds to end by itself
+    local pid
+    pid=$(running "$1") || return 0
+    kill "$pid"
+    for _ in {1..50}; do
+        [ -n "$(running "$1")" ] || return 0
+        sleep 0.2
+    done
+    kill -KILL "$pid"
+}
+
 down() {
-    local daemon pid
+    local daemon
     [ -z "$(running slurmctld)" ] || timeout 10 scancel --user=root || true
-    for daemon in "${DAEMONS[@]}"; do
-        pid=$(running "$daemon") || continue
-        kill "$pid"
-        timeout 10 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+    for daemon in slurmd slurmctld munged; do
+        stop $daemon
     done
     [ "$(readlink $LINK)" != "$dir/slurm.conf" ] || rm $LINK
 }
