@@ -77,8 +77,9 @@ SelectTypeParameters=CR_Core_Memory
 # What can never run is refused at once, rather than left pending for ever.
 EnforcePartLimits=ALL
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=5
-# A node that does not answer is given up after so many seconds, and taken back when it does.
+# A node that does not answer is given up after so many seconds, its jobs with it, and taken back when it does.
 SlurmdTimeout=10
+JobRequeue=0
 ReturnToService=2
 KillWait=2
 MinJobAge=600

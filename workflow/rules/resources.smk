@@ -1,13 +1,13 @@
-"""What a job asks of a scheduler: memory, time and a GPU. A rule says `resources: **needs("training")`, or another kind.
+"""What a job asks of a scheduler: memory, time and a GPU. Among its resources stands `**needs("training")`.
 
-All figures are of the default configuration on one core of a 2-core machine. There a training takes 370 MB and under a
-minute (490 MB where it compiles the kernels), and 1.5 MB more for every 1000 samples, as measured up to 300,000 of
-them. On a cluster, the two processes of Snakemake around a job take another 230 MB of its memory.
+The figures are of the default configuration on one core of a 2-core machine. There a training takes 370 MB (490 MB if
+it compiles the kernels) and under a minute, a merged model 490 MB, and 1000 samples more take 1.5 MB, as measured up
+to 300,000 of them. On a cluster, the two processes of Snakemake around a job take another 230 MB of its memory.
 """
 
 MEMORY = {"consolidation": 1000, "training": 1000, "merging": 1500}  # MB, without the samples
 MEMORY_OF_SAMPLES = 0.002  # MB for each
-MINUTES = {"consolidation": 10, "training": 10, "merging": 30}
+MINUTES = {"consolidation": 10, "training": 10, "merging": 30}  # of merging: the control, too
 
 
 def growing(amount):
