@@ -117,19 +117,19 @@ def fail_node(slurm):
 
 
 def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_path):
-    """The whole smoke configuration, experts in groups; no retries, and the same command once more."""
+    """The whole smoke configuration, trainings in groups; no retries, and the same command once more."""
     local = Finished(smoke_folder)
     (tmp_path / "results").mkdir()
     shutil.copy(smoke_folder / "results" / "timestamp", tmp_path / "results")
-    options = [*QUICK, "--retries", 0, "--groups", "train_expert=experts", "--group-components", "experts=4"]
+    groups = ["train_section2_1=short", "train_section2_2=short", "train_expert=experts"]
+    options = [*QUICK, "--retries", 0, "--groups", *groups, "--group-components", "short=3", "experts=4"]
     with Submission(tmp_path, "slurm", *options) as first:
         first.wait_for(lambda: len(handovers(tmp_path)) >= 3 and running(tmp_path))
         fail_node(slurm)
         first.wait_for(lambda: command("sinfo", "--noheader", "--format", "%T").startswith("down"))
         command(SLURM, "node", slurm)
         first.ends(1)
-    states = {job["JobState"] for job in jobs(tmp_path)}
-    assert states == {"COMPLETED", "NODE_FAIL"}
+    assert "NODE_FAIL" in {job["JobState"] for job in jobs(tmp_path)}
     with Submission(tmp_path, "slurm", *options) as second:
         second.ends(0)
     compare(Finished(tmp_path), local.results())
