@@ -44,8 +44,9 @@ install_packages() {
 }
 
 configure() {
-    local host memory
+    local host cpus memory
     host=$(hostname -s)
+    cpus=$(env -u OMP_NUM_THREADS nproc) # which nproc would take for the machine's
     memory=$(awk '/^MemTotal:/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
     echo "NodeName=$host Name=gpu File=/dev/null" > "$dir/gres.conf"
     : > "$dir/plugstack.conf"
@@ -85,7 +86,7 @@ KillWait=2
 MinJobAge=600
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=$host CPUs=$(nproc) RealMemory=$memory Gres=gpu:1
+NodeName=$host CPUs=$cpus RealMemory=$memory Gres=gpu:1
 PartitionName=main Nodes=$host Default=YES DefaultTime=5 MaxTime=1-0
 PartitionName=workq Nodes=$host DefaultTime=5 MaxTime=1-0
 CONF
@@ -114,7 +115,7 @@ up() {
     [ "$(id -u)" = 0 ] || fail "must be run by root"
     command -v apt-get > /dev/null || fail "this machine has no apt-get"
     if [ -e $LINK ] && [ "$(readlink $LINK)" != "$dir/slurm.conf" ]; then
-        fail "$LINK is there: this machine has a Slurm of its own, or another test's"
+        fail "$LINK is there: this machine has a Slurm of its own, or a test was killed and left it: then remove it"
     fi
     getent hosts "$(hostname -s)" > /dev/null || fail "this host's name has no address: add it to /etc/hosts"
     install_packages
