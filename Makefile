@@ -28,6 +28,7 @@ lint: install
 	$(ACTIVATE) ruff format --check . && ruff check .
 	$(ACTIVATE) snakefmt --check Snakefile workflow/rules
 	$(ACTIVATE) snakemake --lint
+	$(if $(shell command -v shellcheck),shellcheck .ci/run tests/slurm.sh workflow/profiles/pbs/*.sh)
 
 format: install
 	$(ACTIVATE) ruff format . && ruff check --fix .

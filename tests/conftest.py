@@ -33,6 +33,17 @@ def make_trainer(config):
     return make
 
 
+@pytest.fixture(scope="session")
+def smoke_folder(tmp_path_factory):
+    """The folder of a finished run of the smoke configuration on this machine; leave it as it is."""
+    from test_workflow import snakemake
+
+    folder = tmp_path_factory.mktemp("smoke")
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
 STAMP = "20260101_000000"
 TINY = {
     "datasets": ["poisson_2d_poly", "poisson_2d_sin"],

@@ -54,11 +54,9 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
+def smoke(smoke_folder):
     """A finished smoke run: its folder, and the run of section 2.1 that the pinned timestamp names."""
-    folder = tmp_path_factory.mktemp("smoke")
-    result = snakemake(folder)
-    assert result.returncode == 0, result.stderr
+    folder = smoke_folder
     return folder, Run("section2_1", (folder / "results" / "timestamp").read_text().strip(), 3)
 
 

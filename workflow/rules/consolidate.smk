@@ -16,8 +16,7 @@ for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
         conda:
             "../../envs/kanbench.yaml"
         resources:
-            mem_mb=500,
-            runtime=5,
+            **needs("consolidation"),
         message:
             "Consolidating the trainings of {wildcards.model_type}"
         shell:
@@ -34,8 +33,7 @@ rule frame_section2_3:
     conda:
         "../../envs/kanbench.yaml"
     resources:
-        mem_mb=500,
-        runtime=5,
+        **needs("consolidation"),
     params:
         n_selected=config["merge_kan"]["n_selected"],
         trainings=merge_frame_options,
@@ -67,8 +65,7 @@ for section in SECTIONS:
         conda:
             "../../envs/kanbench.yaml"
         resources:
-            mem_mb=500,
-            runtime=5,
+            **needs("consolidation"),
         message:
             "Consolidating the metadata of all checkpoints"
         shell:

@@ -21,8 +21,7 @@ rule train_expert:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        **needs("training"),
     params:
         name=EXPERT,
         settings=expert_json,
@@ -48,8 +47,7 @@ rule merge_experts:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        runtime=120,
+        **needs("merging"),
     params:
         name=MERGED,
         settings=merge_json,
@@ -73,8 +71,7 @@ rule train_control:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **needs("merging"),
     params:
         name=CONTROL,
         settings=control_json,

@@ -21,8 +21,7 @@ for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
             "../../envs/kanbench.yaml"
         threads: config["threads"]
         resources:
-            mem_mb=2000,
-            runtime=60,
+            **needs("training"),
         params:
             name=TRAINING,
             settings=settings_of(section),
