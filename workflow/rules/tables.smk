@@ -17,8 +17,7 @@ for section in SECTIONS:
         conda:
             "../../envs/kanbench.yaml"
         resources:
-            mem_mb=1000,
-            runtime=5,
+            **needs("consolidation"),
         params:
             section=section,
             epochs="" if section in naming.EPOCHLESS else "--epochs {epochs}",
