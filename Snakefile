@@ -29,7 +29,7 @@ onstart:
 rule all:
     default_target: True
     input:
-        [deliverables(section) for section in SECTIONS],
+        [deliverables(section) for section in config["sections"]],
     message:
         "All results of the run are there"
 

@@ -73,7 +73,7 @@ def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
     names = dict(named.drop_duplicates().itertuples(index=False))
     rows = []
     for model_type in results:
-        for dataset_idx, checkpoints in metadata[model_type].items():
+        for dataset_idx, checkpoints in metadata.get(model_type, {}).items():
             at_threshold, final = checkpoints["at_threshold"], checkpoints["final"]
             key = (dataset_idx, model_type)
             rows.append(

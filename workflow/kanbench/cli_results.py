@@ -19,7 +19,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     listed.set_defaults(run=_list)
 
     summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
-    summary.add_argument("section", choices=naming.SECTIONS)
+    summary.add_argument("section", help="section2_1 or the like, or a variant of one: section2_1_highd_3d_shallow")
     _add_run(summary)
     summary.set_defaults(run=_summary)
 
@@ -29,7 +29,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
-    verify.add_argument("section", nargs="?", choices=naming.SECTIONS, help="default: all that have a run")
+    verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
     _add_run(verify)
     verify.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
@@ -73,7 +73,7 @@ def _summary(arguments: argparse.Namespace) -> None:
     run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
     where = {"epochs": run.epochs, "results_dir": run.results}
     results, _ = load_run(run.section, run.timestamp, **where)
-    if run.section == "section2_3":
+    if naming.without_variant(run.section) == "section2_3":
         if "summary" not in results:
             raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
         table = merge_summary(results["summary"])
@@ -95,8 +95,9 @@ def _verify(arguments: argparse.Namespace) -> None:
     from kanbench.storage.runs import find_run, list_runs
     from kanbench.verification import verify
 
-    there = {run.section for run in list_runs(results_dir=arguments.results_dir)}
-    sections = [arguments.section] if arguments.section else [name for name in naming.SECTIONS if name in there]
+    there = dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir))
+    there = [section for section in there if naming.without_variant(section) in naming.SECTIONS]
+    sections = [arguments.section] if arguments.section else there
     if not sections:
         raise InputError(f"{arguments.results_dir}: no run of {', '.join(naming.SECTIONS)}")
     config, faults = load_config(arguments.config), 0

@@ -71,7 +71,7 @@ def _train(arguments: argparse.Namespace) -> None:
         _train_expert(arguments, name)
         return
     settings = _settings(
-        arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
+        arguments, name, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
     )
     from kanbench.training import Trainer
 
@@ -82,7 +82,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
-    settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
+    settings = _settings(arguments, name, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
     from kanbench.experts import train_expert
 
     with _progress(settings["epochs"]) as report:
@@ -94,7 +94,7 @@ def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
 def _merge(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, "merge_kan")
     experts = _read_experts(arguments, name)
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
+    settings = _settings(arguments, name, lambda config: merge_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_merged
     from kanbench.models import load_checkpoint
 
@@ -117,7 +117,7 @@ def _control(arguments: argparse.Namespace) -> None:
     merged = read_handover(arguments.merged)
     if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
         raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
-    settings = _settings(arguments, lambda config: control_settings(config, name.dataset_idx))
+    settings = _settings(arguments, name, lambda config: control_settings(config, name.dataset_idx))
     from kanbench.merge_kan import train_control
 
     outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
@@ -139,7 +139,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
     """Read the name of the training that was asked for."""
     name = naming.parse(arguments.name)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = name.run.epochs is not None or name.run.section in naming.EPOCHLESS
+    complete = name.run.epochs is not None or naming.without_variant(name.run.section) in naming.EPOCHLESS
     if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         raise InputError(
             f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
@@ -149,8 +149,12 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
     return dataclasses.replace(name, run=run)
 
 
-def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) -> dict:
-    settings = arguments.settings if arguments.settings is not None else of_config(load_config(arguments.config))
+def _settings(arguments: argparse.Namespace, name: naming.FileName, of_config: Callable[[dict], dict]) -> dict:
+    settings = arguments.settings
+    if settings is None:
+        config = load_config(arguments.config)
+        naming.check_variant(arguments.name, name.run, config["variant"])
+        settings = of_config(config)
     log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
     start_torch()
     return settings

@@ -5,6 +5,8 @@ A file name is a complete specification of what is in it:
     results/sec1_results/section2_1_20260101_000000_e10_adam.pkl
                          └─ section ┘└─ timestamp ─┘└ epochs └ model type
 
+A run may be of a variant of the section: section2_1_highd_3d_shallow_20260101_000000_e10_adam.pkl.
+
 This module imports the standard library only; the Snakefile reads it.
 """
 
@@ -26,6 +28,7 @@ PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
 EPOCHS = r"[1-9]\d*"
+VARIANT = r"[a-z][a-z0-9_]*?"
 NUMBER = r"0|[1-9]\d*"
 
 CHECKPOINTS = ("at_threshold", "final")
@@ -88,6 +91,21 @@ FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frame
 EXPERT, CONTROL = "expert", "control"  # trainings of section 2.3 beside the merged model's
 
 
+def with_variant(section: str, variant: str | None) -> str:
+    """`section2_1` and `highd_3d_shallow` make `section2_1_highd_3d_shallow`."""
+    return section if variant is None else f"{section}_{variant}"
+
+
+def is_variant(text: str) -> bool:
+    """Whether `text` can be a variant's name: small letters, digits and underscores, and no timestamp among them."""
+    return bool(re.fullmatch(VARIANT, text)) and not re.search(TIMESTAMP, text)
+
+
+def without_variant(section: str) -> str:
+    """`section2_1` of `section2_1_highd_3d_shallow`; what is no variant of one of SECTIONS as it is."""
+    return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
+
+
 @dataclass(frozen=True)
 class Run:
     """One section at one timestamp and epoch count, and the paths of its files.
@@ -96,6 +114,8 @@ class Run:
 
     Attributes
     ----------
+    section : str
+        One of SECTIONS, or a variant's name.
     epochs : int, str or None
         Epochs per grid; None where the name has no epoch count (section 2.3).
     results : str
@@ -111,12 +131,17 @@ class Run:
     place: str | None = None
 
     @property
+    def kind(self) -> Section:
+        """What is known of the section, whichever variant it is."""
+        return SECTIONS[without_variant(self.section)]
+
+    @property
     def name(self) -> str:
         return f"{self.section}_{self.timestamp}" + ("" if self.epochs is None else f"_e{self.epochs}")
 
     @property
     def folder(self) -> str:
-        return self.place or f"{self.results}/{SECTIONS[self.section].folder}"
+        return self.place or f"{self.results}/{self.kind.folder}"
 
     def frame(self, frame: str, suffix: str = "pkl") -> str:
         """`frame` is a model type, or one of section 2.3's frames."""
@@ -163,12 +188,12 @@ class Run:
     def benchmark(self, training: str) -> str:
         return f"{self.results}/benchmarks/{training}.tsv"
 
-    def deliverables(self, n_datasets: int) -> list[str]:
-        """Every file of the run that the pipeline promises."""
-        section = SECTIONS[self.section]
-        model_types = section.model_types
+    def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
+        """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
+        model_types = self.kind.model_types if model_types is None else tuple(model_types)
+        frames = self.kind.other_frames or model_types
         return [
-            *(self.frame(frame, suffix) for frame in section.frames for suffix in FRAME_FORMATS),
+            *(self.frame(frame, suffix) for frame in frames for suffix in FRAME_FORMATS),
             self.checkpoint_metadata(),
             *(f for model_type in model_types for i in range(n_datasets) for f in self.checkpoint_files(model_type, i)),
         ]
@@ -196,7 +221,7 @@ class FileName:
     expert: tuple[int, int, int] | None = None
 
 
-_RUN = rf"(?P<section>{'|'.join(SECTIONS)})_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
+_RUN = rf"(?P<section>({'|'.join(SECTIONS)})(_{VARIANT})?)_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
 _TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
 _PATTERNS = [
     re.compile(pattern)
@@ -235,7 +260,7 @@ def parse(path: str | Path) -> FileName:
 def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
     if not is_timestamp(found["timestamp"]):
         raise InputError(f"{path}: found {found['timestamp']!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-    section, epochs = found["section"], found["epochs"] and int(found["epochs"])
+    section, epochs = without_variant(found["section"]), found["epochs"] and int(found["epochs"])
     frame, model_type, index = (found.get(part) for part in ("frame", "model_type", "dataset_idx"))
     others = (EXPERT, CONTROL) if section == "section2_3" else ()
     for word, value, allowed in (
@@ -245,19 +270,29 @@ def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
         if value is not None and value not in allowed:
             raise InputError(f"{path}: found {word} {value!r}; allowed in {section}: {', '.join(allowed)}")
     if epochs is not None and section in EPOCHLESS:
-        raise InputError(f"{path}: found {epochs} epochs; allowed: {section}_{found['timestamp']}_…, without epochs")
+        raise InputError(
+            f"{path}: found {epochs} epochs; allowed: {found['section']}_{found['timestamp']}_…, without epochs"
+        )
     expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
-    run = Run(section, found["timestamp"], epochs)
+    run = Run(found["section"], found["timestamp"], epochs)
     return FileName(run, frame, model_type, None if index is None else int(index), expert)
 
 
-def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: Iterable[tuple[int, int, int]]) -> None:
+def check_target(
+    target: str,
+    rules: Iterable[str],
+    n_datasets: int,
+    experts: Iterable[tuple[int, int, int]],
+    variant: str | None = None,
+) -> None:
     """Check that `target` is one of `rules`, or the path of a file of a run.
 
     Parameters
     ----------
     experts : iterable of (hidden layers, order, seed)
         Those that are configured.
+    variant : str or None
+        The one that is configured.
 
     Raises
     ------
@@ -270,7 +305,8 @@ def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: It
         raise InputError(f"target: found {target!r}; allowed: {', '.join(rules)}, or the path of a file of a run")
     name = parse(target)
     run, index = name.run, name.dataset_idx
-    if run.epochs is None and run.section not in EPOCHLESS:
+    check_variant(target, run, variant)
+    if run.epochs is None and without_variant(run.section) not in EPOCHLESS:
         raise InputError(f"{target}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
     if index is not None and index >= n_datasets:
         raise InputError(f"{target}: found dataset {index}; allowed: 0 to {n_datasets - 1}")
@@ -286,6 +322,22 @@ def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: It
     if target not in allowed:
         right = next((file for file in allowed if Path(file).name == Path(target).name), None)
         raise InputError(f"{target}: no such result; allowed: {right or run.folder + '/…'}")
+
+
+def check_variant(path: str, run: Run, variant: str | None) -> None:
+    """Check that a name is one of the configured variant's: no other configuration makes what the name says.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    configured = with_variant(without_variant(run.section), variant)
+    if run.section != configured:
+        raise InputError(
+            f"{path}: found {run.section}; allowed with this configuration: {configured} (variant: "
+            f"{'null' if variant is None else variant}); --configfile names that of a variant"
+        )
 
 
 def _experts(experts: Iterable[tuple[int, int, int]]) -> str:

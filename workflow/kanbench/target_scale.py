@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from kanbench.datasets import make_dataset
 from kanbench.problems import PROBLEMS
 
-# A constant that is right, to a hundredth of the largest deviation, at every second point: the curve in a plot would be
-# a line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the square, 0.18 and 0.09 for the sine products
-# in 3 and 4 dimensions, and 0.003 in 10, where one point in a hundred has half of the variance (1e-4 in 100 dimensions).
+# At every second point a constant is right to a hundredth of the largest deviation: in a plot the target would be a
+# line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the square, 0.18 and 0.09 for the products of
+# sines in 3 and 4 dimensions, and 0.003 in 10, where a hundredth of the points have half of the variance.
 DEGENERATE = 0.01
 
 

@@ -8,8 +8,15 @@ from kanbench import naming
 from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.naming import SECTIONS, Run
-from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
+from kanbench.naming import SECTIONS, Run, with_variant
+from kanbench.settings import (
+    canonical_json,
+    control_settings,
+    expert_settings,
+    merge_settings,
+    model_types,
+    training_settings,
+)
 
 TARGET_RULES = ("all", *SECTIONS)
 
@@ -60,13 +67,18 @@ def requested_targets():
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
     for target in TARGETS:
-        naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config))
+        naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config), config["variant"])
 
 
 def deliverables(section):
     """Every file of the current run of a section."""
-    epochs = None if section in naming.EPOCHLESS else config["epochs"]
-    return Run(section, TIMESTAMP, epochs).deliverables(len(config["datasets"]))
+    run = run_of(section, TIMESTAMP, config["epochs"])
+    return run.deliverables(len(config["datasets"]), model_types(config, section))
+
+
+def run_of(section, timestamp="{timestamp}", epochs="{epochs}"):
+    """The run of a section of the configured variant; by default for patterns."""
+    return Run(with_variant(section, config["variant"]), timestamp, None if section in naming.EPOCHLESS else epochs)
 
 
 def handovers(run, model_types):
@@ -87,7 +99,7 @@ def expert_checkpoints(run, dataset_idx):
 
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
-    run = Run("section2_3", wildcards.timestamp)
+    run = run_of("section2_3", wildcards.timestamp)
     inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
     if wildcards.frame != "experts":
         inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)

@@ -1,7 +1,7 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
 for section in ("section2_1", "section2_2"):
-    RUN = Run(section, "{timestamp}", "{epochs}")
+    RUN = run_of(section)
 
     rule:
         name:
@@ -24,13 +24,16 @@ for section in ("section2_1", "section2_2"):
             "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
 
 
+RUN = run_of("section2_3")
+
+
 rule frame_section2_3:
     input:
         unpack(merge_frame_inputs),
     output:
-        [Run("section2_3", "{timestamp}").frame("{frame}", suffix) for suffix in naming.FRAME_FORMATS],
+        [RUN.frame("{frame}", suffix) for suffix in naming.FRAME_FORMATS],
     log:
-        Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_{frame}"),
+        RUN.log(f"{RUN.name}_{{frame}}"),
     conda:
         "../../envs/kanbench.yaml"
     resources:
@@ -46,13 +49,13 @@ rule frame_section2_3:
 
 
 for section in SECTIONS:
-    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+    RUN = run_of(section)
 
     rule:
         name:
             f"metadata_{section}"
         input:
-            handovers(RUN, SECTIONS[section].model_types),
+            handovers(RUN, model_types(config, section)),
         output:
             RUN.checkpoint_metadata(),
         log:

@@ -1,7 +1,7 @@
 """One job trains one model type on one dataset: sections 2.1 and 2.2."""
 
 for section in ("section2_1", "section2_2"):
-    RUN = Run(section, "{timestamp}", "{epochs}")
+    RUN = run_of(section)
     TRAINING = RUN.training("{model_type}", "{dataset_idx}")
 
     rule:
