@@ -48,6 +48,9 @@ class OnCuda(torch.Tensor):
     def __torch_dispatch__(cls, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return dispatch(func, args, kwargs or {})
 
+    def __repr__(self) -> str:
+        return f"OnCuda({self.values!r})"
+
     def __reduce_ex__(self, protocol: int) -> Any:
         return self.values.__reduce_ex__(protocol)
 
@@ -58,6 +61,7 @@ class OnCuda(torch.Tensor):
     @data.setter
     def data(self, other: torch.Tensor) -> None:
         assert isinstance(other, OnCuda)
+        torch._C.TensorBase.data.__set__(self, other)  # sizes and strides
         self.values = other.values
 
 
@@ -71,6 +75,8 @@ class Moves(TorchFunctionMode):
         args, kwargs = tree_map(with_index, (args, kwargs or {}))
         if func is torch.Tensor.cpu:
             return moved(args[0], "cpu")
+        if func is torch.Tensor.tolist:
+            return moved(args[0], "cpu").tolist()
         return moved(*args, **kwargs) if func is torch.Tensor.to else func(*args, **kwargs)
 
 
@@ -130,7 +136,7 @@ def pretended_cuda() -> Iterator[mock.Mock]:
         to_cuda = map_location is not None and torch.device(map_location).type == "cuda"
         return tree_map(lambda value: OnCuda(value) if to_cuda and isinstance(value, torch.Tensor) else value, loaded)
 
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    torch.__future__.set_swap_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)  # as FakeTensorMode does: `torch.tensor` shall ask the mode for a copy
     try:
         with (
@@ -144,4 +150,4 @@ def pretended_cuda() -> Iterator[mock.Mock]:
             yield synchronize
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
-        torch.__future__.set_overwrite_module_params_on_conversion(False)
+        torch.__future__.set_swap_module_params_on_conversion(False)
