@@ -14,6 +14,11 @@ from kan import KAN
 from pretended_cuda import OnCuda, pretended_cuda
 
 from kanbench import cli
+from kanbench.benchmark import run
+from kanbench.benchmark.cases import Case
+from kanbench.benchmark.contenders import Kanbench, Pykan
+from kanbench.benchmark.report import NAMES, as_text
+from kanbench.benchmark.run import Benchmark, Plan
 from kanbench.config import load_config, merge
 from kanbench.models import build_model, default_dtype, global_random_state_kept, predict
 from kanbench.naming import SECTIONS, Run
@@ -158,7 +163,7 @@ def test_the_state_of_another_device_is_not_used(tmp_path, caplog):
         place.keep(begun._key(2), begun._state(begun._begin()))
     there = trainer("section2_1", "lbfgs", device="cpu", engine="torch")
     assert place.find(there._key(2), "cpu") is None
-    assert "of a training with another device, settings" in caplog.text
+    assert "of a training with another device, " in caplog.text
 
 
 # --- whole runs, by the commands of the rules, and their checkpoints on a machine without CUDA ---
@@ -180,25 +185,25 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path, monkeypatch):
     def train(subcommand, training, *arguments):
         command(subcommand, training, *arguments, "--config", config, "--results-dir", results)
 
-    run = Run(section, STAMP, None if section == "section2_3" else 2, str(results))
+    made = Run(section, STAMP, None if section == "section2_3" else 2, str(results))
     with cuda(), in_checkpoints:
         if section == "section2_3":
-            experts = [run.expert(0, depth, 3, seed) for depth in (1, 2) for seed in (1, 2)]
+            experts = [made.expert(0, depth, 3, seed) for depth in (1, 2) for seed in (1, 2)]
             for expert in experts:
                 train("train", expert)
-            paths = [run.handover(expert) for expert in experts]
-            merged = run.training("merge_kan", 0)
+            paths = [made.handover(expert) for expert in experts]
+            merged = made.training("merge_kan", 0)
             train("merge", merged, "--experts", *paths)
-            train("control", run.training("control", 0), "--merged", run.handover(merged), "--experts", *paths)
+            train("control", made.training("control", 0), "--merged", made.handover(merged), "--experts", *paths)
         else:
-            for model_type in run.kind.model_types:
-                train("train", run.training(model_type, 0))
-    trained = [run.handover(run.training(m, 0)) for m in run.kind.model_types]
-    command("metadata", run.checkpoint_metadata(), "--trainings", *trained)
-    metadata = pickle.loads(Path(run.checkpoint_metadata()).read_bytes())
-    for model_type in run.kind.model_types:
+            for model_type in made.kind.model_types:
+                train("train", made.training(model_type, 0))
+    trained = [made.handover(made.training(m, 0)) for m in made.kind.model_types]
+    command("metadata", made.checkpoint_metadata(), "--trainings", *trained)
+    metadata = pickle.loads(Path(made.checkpoint_metadata()).read_bytes())
+    for model_type in made.kind.model_types:
         for name, row in metadata[model_type][0].items():
-            base = run.checkpoint(model_type, 0, name)
+            base = made.checkpoint(model_type, 0, name)
             state = torch.load(f"{base}_state", weights_only=True)
             assert {value.device.type for value in state.values()} == {"cpu"}
             assert yaml.safe_load(Path(f"{base}_config.yml").read_text())["device"] == "cpu"
@@ -209,12 +214,12 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path, monkeypatch):
             assert (model(x) - y).square().mean().item() == pytest.approx(row["train_loss"], rel=1e-9)
     if section == "section2_3":
         return
-    reference = [run.handover(run.training(run.kind.reference, 0))]
-    for model_type, handover in zip(run.kind.model_types, trained, strict=True):
-        frames = [run.frame(model_type, suffix) for suffix in ("pkl", "parquet")]
+    reference = [made.handover(made.training(made.kind.reference, 0))]
+    for model_type, handover in zip(made.kind.model_types, trained, strict=True):
+        frames = [made.frame(model_type, suffix) for suffix in ("pkl", "parquet")]
         command("frame", *frames, "--trainings", handover, "--reference", *reference)
         assert pd.read_pickle(frames[0]).attrs["device"] == "cuda"
-    assert verify(run).faults == []
+    assert verify(made).faults == []
 
 
 def test_random_states_of_gpus_are_kept_only_where_they_are_used(monkeypatch):
@@ -233,3 +238,46 @@ def test_a_model_moves_as_a_whole(cuda):
     with cuda():
         model.to("cuda")
         assert torch.allclose(predict(model, x.to("cuda")).cpu(), expected, rtol=1e-12)
+
+
+# --- the benchmark ---
+
+
+@pytest.mark.parametrize("operation", NAMES)
+def test_both_sides_of_the_benchmark_run_there(cuda, operation, config):
+    if operation == "lm_step":
+        pytest.importorskip("torch_levenberg_marquardt")
+    ours = {"engine": "torch", "lm": config["optimizers"]["lm"]}
+    with cuda() as pretended:
+        benchmark = Benchmark(Plan(0.01, 4096), config, ours, with_lm=True, device="cuda")
+        case = Case((2, 2, 1), 3, n=40)
+        sides = {"ours": Kanbench(case, **ours, device="cuda"), "pykan": Pykan(case, "cuda")}
+        assert all(side.new_inputs.is_cuda for side in sides.values())
+        if pretended and operation == "lm_step":
+            del sides["pykan"]  # autograd's own zeros, which torch-levenberg-marquardt meets, are not pretended
+        result = benchmark._compare(operation, case, sides)
+    assert all(result[side]["median"] > 0 for side in sides)
+    if pretended:
+        assert pretended.call_count >= 2 * len(sides)  # before and after
+
+
+def test_the_benchmark_without_cuda_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.main(["benchmark", "--device", "cuda"]) == 1
+    assert "found 'cuda', but torch sees no CUDA device" in capsys.readouterr().err
+    assert cli.main(["benchmark", "--device", "cuda", "--parts", "pairs", "growth"]) == 1
+    assert capsys.readouterr().err == "kanbench: --parts: found growth; allowed on cuda: pairs\n"
+
+
+def test_the_benchmarks_report_names_the_gpu(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Something")
+    monkeypatch.setattr(run, "resolve_device", lambda device: device)
+    comparison = {"operation": "predict", "width": [2, 5, 1], "grid": 3, "k": 3, "n": 1000, "dtype": "float64"}
+    times = {key: {"median": 2.0, "q1": 1.0, "q3": 3.0, "min": 1.0} for key in ("ours", "pykan", "ratio")}
+    monkeypatch.setattr(Benchmark, "pairs", lambda self: [{**comparison, "pairs": 3, **times}])
+    result = run.run(Plan(1, 4096, parts=("pairs",)), merge(config, {"device": "cuda"}))
+    assert result["peaks"] is None
+    assert result["settings"]["engine"] == "torch"
+    text = as_text(result)
+    assert "engine `torch`; NVIDIA Something; python" in text
+    assert "one core" not in text
