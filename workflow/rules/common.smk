@@ -1,5 +1,6 @@
 """Configuration, timestamp and targets: what can be wrong is checked here, before anything runs."""
 
+from itertools import product
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
@@ -18,7 +19,7 @@ from kanbench.settings import (
     training_settings,
 )
 
-TARGET_RULES = ("all", *SECTIONS)
+TARGET_RULES = ("all", *SECTIONS, "seeds")
 
 
 def checked(function, *arguments):
@@ -66,19 +67,41 @@ def requested_targets():
 
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
+    if "seeds" in TARGETS and len(config["seeds"]) == 1:
+        raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
+    all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
-        naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config), config["variant"])
+        naming.check_target(
+            target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:], config["variant"]
+        )
+
+
+def run_of(section, timestamp="{timestamp}", epochs="{epochs}", seed=None):
+    """The run of a section of the configured variant; by default for patterns."""
+    epochs = None if section in naming.EPOCHLESS else epochs
+    return Run(with_variant(section, config["variant"]), timestamp, epochs, seed=seed)
+
+
+def current_run(section):
+    return run_of(section, TIMESTAMP, config["epochs"])
 
 
 def deliverables(section):
-    """Every file of the current run of a section."""
-    run = run_of(section, TIMESTAMP, config["epochs"])
-    return run.deliverables(len(config["datasets"]), model_types(config, section))
+    """Every file of the current run of a section, those of all seeds among them."""
+    every = current_run(section).deliverables(len(config["datasets"]), model_types(config, section))
+    return every + seeds_frames(section)
 
 
-def run_of(section, timestamp="{timestamp}", epochs="{epochs}"):
-    """The run of a section of the configured variant; by default for patterns."""
-    return Run(with_variant(section, config["variant"]), timestamp, None if section in naming.EPOCHLESS else epochs)
+def seeds_frames(section):
+    """The frames of the current run of a section with the seeds but the first."""
+    replicates = [current_run(section).replicate(seed) for seed in config["seeds"][1:]]
+    of_run = len(config["datasets"]), model_types(config, section)
+    return [file for run in replicates for file in run.deliverables(*of_run)]
+
+
+def seed_of(wildcards):
+    """The seed of a job that trains with another one than the first, or None."""
+    return int(wildcards.seed) if "seed" in wildcards.keys() else None
 
 
 def handovers(run, model_types):
@@ -88,18 +111,24 @@ def handovers(run, model_types):
 
 def expert_handovers(run, dataset_idx):
     """What the trainings of all experts of a dataset hand over."""
-    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
 
 
 def expert_checkpoints(run, dataset_idx):
     """The checkpoints of all experts of a dataset."""
-    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
     return [f"{base}_{file}" for base in bases for file in naming.CHECKPOINT_FILES]
+
+
+def expert_inputs(wildcards):
+    """The experts that a job with another seed than the first merges."""
+    run, index = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards)), wildcards.dataset_idx
+    return {"experts": expert_handovers(run, index), "checkpoints": expert_checkpoints(run, index)}
 
 
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
-    run = run_of("section2_3", wildcards.timestamp)
+    run = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards))
     inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
     if wildcards.frame != "experts":
         inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)
@@ -119,7 +148,7 @@ def settings_of(section):
     Snakemake compares the line, and the command is given it.
     """
     return lambda wildcards: canonical_json(
-        training_settings(config, section, wildcards.model_type, int(wildcards.dataset_idx))
+        training_settings(config, section, wildcards.model_type, int(wildcards.dataset_idx), seed_of(wildcards))
     )
 
 
@@ -131,12 +160,12 @@ def expert_json(wildcards):
 
 def merge_json(wildcards):
     """The same for a merged model."""
-    return canonical_json(merge_settings(config, int(wildcards.dataset_idx)))
+    return canonical_json(merge_settings(config, int(wildcards.dataset_idx), seed_of(wildcards)))
 
 
 def control_json(wildcards):
     """The same for the control of a merged model."""
-    return canonical_json(control_settings(config, int(wildcards.dataset_idx)))
+    return canonical_json(control_settings(config, int(wildcards.dataset_idx), seed_of(wildcards)))
 
 
 config = checked(check, config)

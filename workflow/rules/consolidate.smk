@@ -1,16 +1,16 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
-for section in ("section2_1", "section2_2"):
-    RUN = run_of(section)
+for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
+    RUN = run_of(section, seed=seed)
 
     rule:
         name:
-            f"frame_{section}"
+            f"frame_{section}" if seed is None else f"frame_{section}_seeds"
         input:
             trainings=handovers(RUN, ["{model_type}"]),
             reference=handovers(RUN, [SECTIONS[section].reference]),
         output:
-            [RUN.frame("{model_type}", suffix) for suffix in naming.FRAME_FORMATS],
+            RUN.frame_files("{model_type}"),
         log:
             RUN.log(f"{RUN.name}_{{model_type}}"),
         conda:
@@ -31,7 +31,7 @@ rule frame_section2_3:
     input:
         unpack(merge_frame_inputs),
     output:
-        [RUN.frame("{frame}", suffix) for suffix in naming.FRAME_FORMATS],
+        RUN.frame_files("{frame}"),
     log:
         RUN.log(f"{RUN.name}_{{frame}}"),
     conda:
@@ -46,6 +46,13 @@ rule frame_section2_3:
         "Consolidating the trainings of experts and merged models: {wildcards.frame}"
     shell:
         "python -m kanbench merge-frame {output} --n-selected {params.n_selected} {params.trainings} > {log} 2>&1"
+
+
+use rule frame_section2_3 as frame_section2_3_seeds with:
+    output:
+        RUN.replicate("{seed}").frame_files("{frame}"),
+    log:
+        RUN.log(f"{RUN.replicate('{seed}').name}_{{frame}}"),
 
 
 for section in SECTIONS:
