@@ -4,6 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import STAMP
 
@@ -11,8 +12,10 @@ import kanbench
 from kanbench import cli
 from kanbench.analysis import iso_compute
 from kanbench.config import ROOT, load_config, merge
+from kanbench.models import build_model, predict
 from kanbench.naming import SECTIONS, Run
 from kanbench.verification import verify
+from kanbench.verification.models import _agree, terms
 
 SMALL = {"data": {"train_num": 60, "test_num": 50, "dense_num": 200}, "grids": {"sizes": [3, 5]}}
 
@@ -72,6 +75,28 @@ def test_they_agree(variants):
         findings = verify(run)
         assert findings.faults == []
         assert findings.notes == []
+
+
+def test_losses_of_models_whose_terms_cancel():
+    """Two edges that cancel: what is left is rounding of their terms, and no fault; a larger difference is one."""
+    model = build_model([1, 2, 1], 5)
+    first, last = model.act_fun
+    with torch.no_grad():
+        for part in (first.coef, first.scale_base, first.scale_sp):
+            part[:, 1] = part[:, 0]  # the hidden nodes are the same,
+        for part in (last.coef, last.scale_base):
+            part[:] = torch.stack([1e6 * part[0], -1e6 * part[0]])  # and the output is a difference
+        last.scale_sp[1] = last.scale_sp[0]
+    x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
+    size, by_edge = terms(model, x), last(first(x)[0])[2]
+    assert torch.equal(size, by_edge[:, :, 0].abs() + by_edge[:, :, 1].abs())
+    assert size.mean() > 1
+    loss = predict(model, x).square().mean().item()
+    assert loss < 1e-20 * size.square().mean()
+    close, far = ((error * size).square().mean().item() for error in (1e-13, 1e-11))
+    assert not _agree(loss, close, torch.zeros_like(x))
+    assert _agree(loss, close, size)
+    assert not _agree(loss, far, size)
 
 
 def test_a_missing_model_type_shows(variants, tmp_path):
