@@ -70,6 +70,18 @@ def test_they_are_found_and_loaded(variants):
     assert set(iso_compute(results).index.get_level_values("model_type")) <= {"lbfgs", "lm"}
 
 
+def test_degenerate_problems_are_named_in_the_log(variants, tmp_path, caplog):
+    """With few epochs and samples, but the dense sample of the configuration."""
+    for name, degenerate in (("highd_3d_shallow", False), ("highd_100d_shallow", True)):
+        config = tmp_path / f"{name}.yaml"
+        small = {"data": {"train_num": 20, "test_num": 20}, "grids": {"sizes": [3]}}
+        config.write_text(yaml.safe_dump(merge(load_config(ROOT / "config" / f"{name}.yaml"), small)))
+        caplog.clear()
+        training = Run(f"section2_1_{name}", STAMP, 1).training("lbfgs", 0)
+        command("train", training, "--config", config, "--results-dir", tmp_path)
+        assert ("is degenerate: from its mean" in caplog.text) == degenerate
+
+
 def test_they_agree(variants):
     for run in kanbench.list_runs(results_dir=variants):
         findings = verify(run)

@@ -73,8 +73,12 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     which = name.run.section, name.model_type, name.dataset_idx
     settings = _settings(arguments, name, lambda config, seed: training_settings(config, *which, seed))
+    from kanbench.target_scale import target_scale
     from kanbench.training import Trainer
 
+    scale = target_scale(settings["problem"], settings["data"]["dense_num"], settings["data"]["seed"])
+    if scale.is_degenerate:
+        log.warning("%s is degenerate: %s", settings["problem"], scale.in_words())
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
         trainer = Trainer(settings, threads=arguments.threads)
         training = trainer.train(name.run.epochs, report, _unfinished(arguments, name))

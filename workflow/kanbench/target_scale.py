@@ -41,6 +41,12 @@ class TargetScale:
         """Whether a constant is as good as the target at most points."""
         return self.typical < DEGENERATE * self.largest
 
+    def in_words(self) -> str:
+        return (
+            f"from its mean the target is typically {self.typical:.2g} away, at most {self.largest:.2g} (variance "
+            f"{self.variance:.2g}), so that at most points a constant is as good"
+        )
+
 
 @functools.cache
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
