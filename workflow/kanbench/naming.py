@@ -379,7 +379,7 @@ def check_variant(path: str, run: Run, variant: str | None) -> None:
     if run.section != configured:
         raise InputError(
             f"{path}: found {run.section}; allowed with this configuration: {configured} (variant: "
-            f"{'null' if variant is None else variant}); --configfile names that of a variant"
+            f"{'null' if variant is None else variant}); others need their own"
         )
 
 
