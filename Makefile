@@ -16,7 +16,7 @@ ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
 
 run: install
 	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
-	$(if $(ARGS),,$(ACTIVATE) python -m kanbench summary section2_1)
+	$(ACTIVATE) python -m kanbench summary
 
 test: lint
 	$(ACTIVATE) pytest

@@ -20,6 +20,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
+include: "workflow/rules/tables.smk"
 
 
 onstart:
@@ -30,6 +31,7 @@ rule all:
     default_target: True
     input:
         [deliverables(section) for section in config["sections"]],
+        [tables(section) for section in config["sections"]],
     message:
         "All results of the run are there"
 
@@ -37,6 +39,7 @@ rule all:
 rule section2_1:
     input:
         deliverables("section2_1"),
+        tables("section2_1"),
     message:
         "All results of Section 2.1, the optimizers, are there"
 
@@ -44,6 +47,7 @@ rule section2_1:
 rule section2_2:
     input:
         deliverables("section2_2"),
+        tables("section2_2"),
     message:
         "All results of Section 2.2, adaptive density, are there"
 
@@ -51,6 +55,7 @@ rule section2_2:
 rule section2_3:
     input:
         deliverables("section2_3"),
+        tables("section2_3"),
     message:
         "All results of Section 2.3, Merge_KAN, are there"
 

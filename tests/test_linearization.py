@@ -10,7 +10,6 @@ from models_at_random import assert_near, random_model, sample
 
 from kanbench.engine import make_engine, sparse
 from kanbench.engine.compiled import CompiledEngine
-from kanbench.engine.linearization import DenseLinearization
 from kanbench.engine.reference import ReferenceEngine
 from kanbench.models import build_model, live_entries
 
@@ -21,7 +20,7 @@ def linearizations(model, x, y):
     """That of pykan's forward, and ours, at θ moved a little."""
     reference, compiled = ReferenceEngine(copy.deepcopy(model), x, y), CompiledEngine(model, x, y)
     theta = reference.parameters() + 0.1
-    return reference.linearize(theta), compiled.rows(theta)
+    return reference.linearize(theta), compiled.linearize(theta)
 
 
 def assert_same_products(dense, ours, tolerance=TOLERANCE):
@@ -65,7 +64,7 @@ def test_products_in_float32():
     double = ReferenceEngine(copy.deepcopy(model).double(), x.double(), y.double())
     compiled = CompiledEngine(model, x, y)
     theta = compiled.parameters()
-    assert_same_products(double.linearize(theta.double()), compiled.rows(theta), tolerance=1e-5)
+    assert_same_products(double.linearize(theta.double()), compiled.linearize(theta), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("setting", [{"sp_trainable": False}, {"sb_trainable": False}], ids=str)
@@ -115,7 +114,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
         assert loss == one.loss_and_gradient(theta)[0]
         assert torch.equal(gradient, one.loss_and_gradient(theta)[1])
         assert torch.equal(many.predict(many.x), one.predict(one.x))
-        matrices = [engine.rows(theta).normal_matrix().tril() for engine in (one, many)]
+        matrices = [engine.linearize(theta).normal_matrix().tril() for engine in (one, many)]
         assert torch.equal(*matrices)
 
 
@@ -136,14 +135,21 @@ def test_large_samples_need_no_jacobian():
 
 
 @pytest.mark.parametrize(("grid", "dense"), [(3, True), (20, False)])
-def test_the_whole_jacobian_is_used_where_it_is_small(grid, dense):
+def test_both_ways_to_the_normal_matrix(grid, dense):
     model = build_model([2, 5, 1], grid)
-    x, y = sample(model, 300, 1)
-    reference, compiled = ReferenceEngine(copy.deepcopy(model), x, y), CompiledEngine(model, x, y)
-    theta = compiled.parameters()
-    expected, ours = reference.linearize(theta), compiled.linearize(theta)
-    assert isinstance(ours, DenseLinearization) == dense
-    for product in ("normal_matrix", "kernel_matrix"):
-        assert_near(getattr(ours, product)().tril(), getattr(expected, product)().tril(), TOLERANCE)
+    ours = CompiledEngine(model, *sample(model, 300, 1)).linearize(
+        ReferenceEngine(model, *sample(model, 300, 1)).parameters()
+    )
+    assert ours.is_dense == dense
+    size = ours.size
+    sparse, whole = (products()[:size, :size] for products in (ours._sparse_products, ours._dense_products))
+    assert_near(torch.from_numpy(sparse).tril(), torch.from_numpy(whole).tril(), TOLERANCE)
+
+
+def test_the_dense_products_of_the_reference():
+    model = build_model([2, 5, 1], 3)
+    expected = ReferenceEngine(model, *sample(model, 300, 1)).linearize(
+        ReferenceEngine(model, *sample(model, 300, 1)).parameters()
+    )
     assert_near(expected.normal_matrix().tril(), (expected.jacobian.T @ expected.jacobian).tril(), TOLERANCE)
     assert_near(expected.kernel_matrix().tril(), (expected.jacobian @ expected.jacobian.T).tril(), TOLERANCE)

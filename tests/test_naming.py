@@ -112,6 +112,10 @@ def test_other_names_are_refused(name):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
+        (f"results/tables/{STEM}/density.csv", f"allowed: results/tables/{STEM}/optimizers.csv, "),
+        (f"tables/{STEM}/summary.md", f"allowed: results/tables/{STEM}/optimizers.csv, "),
+        ("results/tables/section2_1_20260101_000000/optimizers.csv", "found no epochs"),
+        (MERGE.tables()[0].replace("000000", "250000"), "allowed: a date and time"),
         (RUN.frame("adam").replace("sec1", "sec2"), f"allowed: {RUN.frame('adam')}"),
         (f"{STEM}_adam.pkl", f"allowed: {RUN.frame('adam')}"),
         (f"results/sec1_results/{STEM}_lm_4_final_state", "found dataset 4; allowed: 0 to 3"),
@@ -187,7 +191,12 @@ def test_rules_are_targets():
 
 
 def test_every_deliverable_is_a_target():
-    others = [RUN.handover(RUN.training("adam", 3)), MERGE.handover(MERGE.training("control", 3))]
+    others = [
+        *RUN.tables(),
+        *MERGE.tables(),
+        RUN.handover(RUN.training("adam", 3)),
+        MERGE.handover(MERGE.training("control", 3)),
+    ]
     others += [MERGE.handover(MERGE.expert(3, *expert)) for expert in EXPERTS]
     for run in (RUN.replicate(7), MERGE.replicate(2)):
         others += [*run.deliverables(4), run.handover(run.training("lm" if run.epochs else "merge_kan", 3))]

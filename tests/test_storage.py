@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import kanbench
-from kanbench.analysis import iso_compute, summary
+from kanbench.analysis import iso_compute, moments
 from kanbench.config import ROOT
 from kanbench.errors import InputError
 from kanbench.files import whole_file
@@ -441,10 +441,11 @@ def test_iso_compute_is_the_last_epoch_within_the_reference_time():
     metadata = build_metadata([t for trainings in TRAININGS.values() for t in trainings])
     iso = iso_compute(frames, metadata)
     assert iso["epoch"].to_dict() == {(0, "lbfgs"): 3, (1, "lbfgs"): 3, (0, "lm"): 2, (1, "lm"): 2}
-    table = summary(frames, metadata)
-    assert table.loc[("problem_0", "lm"), "iso_compute_dense_mse"] == 1.5
-    assert pd.isna(table.loc[("problem_0", "adam"), "iso_compute_dense_mse"])
-    assert table.loc[("problem_1", "lm"), "final_dense_mse"] == 0.75
+    errors = moments(frames, metadata)["dense_mse"]
+    assert errors["iso_compute"].to_dict() == iso["dense_mse"].to_dict()
+    assert errors["iso_compute", 0, "lm"] == 1.5
+    assert errors["final", 1, "lm"] == 0.75
+    assert errors["threshold", 1, "lm"] == metadata["lm"][1]["at_threshold"]["dense_mse"]
 
 
 # --- the package and its command line ---

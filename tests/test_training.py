@@ -126,7 +126,7 @@ def test_two_trainings_with_the_same_settings_agree(make_trainer):
 
 def test_float32(make_trainer):
     trainer = make_trainer("lm", "poisson_2d_poly", dtype="float32", **SMALL)
-    training = trainer.train(4)
+    training = trainer.train(8)
     assert training.final.snapshot.restore().act_fun[0].coef.dtype == torch.float32
     assert training.final.row["test_loss"] < 0.1
 

@@ -77,6 +77,7 @@ def test_the_files_are_the_contracts(smoke):
     for made in (finished, *others(finished)):
         delivered = [path for path in found if path.startswith(f"{made.folder}/")]
         assert delivered == sorted(made.deliverables(2))
+        assert [path for path in found if path.startswith(f"{made.table_folder}/")] == sorted(made.tables())
         trainings += [made.training(m, i) for m in SECTIONS[made.section].model_types for i in (0, 1)]
     experts = [made.expert(i, *expert) for expert in EXPERTS for i in (0, 1)]
     trainings += experts + [made.training("control", i) for i in (0, 1)]
@@ -86,7 +87,7 @@ def test_the_files_are_the_contracts(smoke):
     handed_over |= {f"results/trainings/{expert}_{file}" for expert in experts for file in CHECKPOINT_FILES}
     assert {path for path in found if path.startswith("results/trainings/")} == handed_over
     folders = {path.split("/")[1] for path in found if path.count("/") > 1}
-    assert folders == {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks"}
+    assert folders == {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks", "tables"}
     assert {path for path in found if path.count("/") < 1} == {"results"}
 
 
@@ -262,8 +263,8 @@ def test_a_dry_run_leaves_nothing(tmp_path):
     jobs = planned(snakemake(tmp_path, "--dry-run"))
     trained = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 8, "merge_experts": 2, "train_control": 2}
     frames = {"frame_section2_1": 3, "frame_section2_2": 3, "frame_section2_3": 4}
-    metadata = {f"metadata_{section}": 1 for section in SECTIONS}
-    assert jobs == {"all": 1, **trained, **frames, **metadata}
+    others = {f"{rule}_{section}": 1 for section in SECTIONS for rule in ("metadata", "tables")}
+    assert jobs == {"all": 1, **trained, **frames, **others}
     assert contents(tmp_path) == []
 
 
@@ -274,8 +275,23 @@ def test_a_dry_run_leaves_nothing(tmp_path):
         (Run("section2_1", STAMP, 7).frame("lbfgs", "parquet"), {"train_section2_1": 4, "frame_section2_1": 1}),
         (f"{Run('section2_1', STAMP, 7).checkpoint('lm', 2, 'final')}_state", {"train_section2_1": 1}),
         (Run("section2_1", STAMP, 7).checkpoint_metadata(), {"train_section2_1": 12, "metadata_section2_1": 1}),
-        ("section2_1", {"section2_1": 1, "train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1}),
-        ("section2_2", {"section2_2": 1, "train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1}),
+        *(
+            (
+                section,
+                {
+                    section: 1,
+                    f"train_{section}": 12,
+                    f"frame_{section}": 3,
+                    f"metadata_{section}": 1,
+                    f"tables_{section}": 1,
+                },
+            )
+            for section in ("section2_1", "section2_2")
+        ),
+        (
+            Run("section2_2", STAMP, 7).tables()[0],
+            {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1},
+        ),
         (
             Run("section2_2", STAMP, 7).frame("adaptive_only"),
             {"train_section2_2": 8, "frame_section2_2": 1},
@@ -417,7 +433,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, or the path"),
+        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, or"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
         (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),

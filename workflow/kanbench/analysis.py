@@ -1,6 +1,9 @@
-"""What is derived from frames and never stored: iso-compute, and tables of a run."""
+"""What is derived from frames and never stored: every training at equal compute, at its threshold and at its end."""
 
 from __future__ import annotations
+
+import contextlib
+from typing import Any
 
 import pandas as pd
 
@@ -8,6 +11,8 @@ from kanbench.derive import Frames, threshold_rows
 from kanbench.errors import InputError
 from kanbench.storage.metadata import Metadata
 from kanbench.stored_names import section_of
+
+MOMENTS = ("iso_compute", "threshold", "final")
 
 
 def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
@@ -39,19 +44,21 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
     for model_type, frame in zip(results, _without_attrs(results), strict=True):
         if "time" not in frame:
             raise InputError(f"{section}: {model_type} has no column 'time'; allowed: frames that have one")
-        within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
+        ordered = frame.sort_values(["dataset_idx", "epoch"], kind="stable")
+        within = ordered[ordered["time"] <= ordered["dataset_idx"].map(times)]
         rows.append(within.groupby("dataset_idx").tail(1).assign(model_type=model_type))
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
 
 
 def _reference_times(section: str, results: Frames, metadata: Metadata | None) -> dict[int, float]:
-    reference, found = section_of(section).reference, results if metadata is None else metadata
+    reference = section_of(section).reference
     if reference is None:
         raise InputError(f"{section}: has no reference; allowed: sections that compare model types")
-    if reference not in found:
-        raise InputError(f"{section}: no {reference}, the reference, among {', '.join(found)}")
-    if metadata is not None:
-        return {i: checkpoints["at_threshold"]["time"] for i, checkpoints in metadata[reference].items()}
+    checkpoints = (metadata or {}).get(reference)
+    if checkpoints:
+        return {i: named.get("at_threshold", {}).get("time") for i, named in checkpoints.items()}
+    if reference not in results:
+        raise InputError(f"{section}: no {reference}, the reference, among {', '.join(results)}")
     if "time" not in results[reference]:
         raise InputError(f"{section}: {reference} has no column 'time'; allowed: frames that have one")
     return threshold_rows(results[reference])["time"].to_dict()
@@ -65,46 +72,38 @@ def _without_attrs(results: Frames) -> list[pd.DataFrame]:
     return copies
 
 
-def summary(results: Frames, metadata: Metadata) -> pd.DataFrame:
-    """Time and dense MSE at the threshold, at equal compute and at the end, by dataset and model type."""
-    iso = iso_compute(results, metadata)
-    # A training that failed in its first epoch has no rows, but the other model types have the dataset's name.
-    named = pd.concat([frame[["dataset_idx", "dataset_name"]] for frame in _without_attrs(results)])
-    names = dict(named.drop_duplicates().itertuples(index=False))
-    rows = []
-    for model_type in results:
-        for dataset_idx, checkpoints in metadata.get(model_type, {}).items():
-            at_threshold, final = checkpoints["at_threshold"], checkpoints["final"]
-            key = (dataset_idx, model_type)
-            rows.append(
-                {
-                    "dataset_idx": dataset_idx,
-                    "dataset": names.get(dataset_idx, str(dataset_idx)),
-                    "model_type": model_type,
-                    "threshold_epoch": at_threshold["epoch"],
-                    "threshold_time": at_threshold["time"],
-                    "threshold_test_loss": at_threshold["test_loss"],
-                    "threshold_dense_mse": at_threshold["dense_mse"],
-                    "iso_compute_dense_mse": iso["dense_mse"].get(key),
-                    "final_time": final["time"],
-                    "final_dense_mse": final["dense_mse"],
-                }
-            )
-    table = pd.DataFrame(rows).sort_values("dataset_idx", kind="stable")
-    return table.drop(columns="dataset_idx").set_index(["dataset", "model_type"])
+def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
+    """Every training at three moments: at equal compute, at its threshold, and at its end.
+
+    Parameters
+    ----------
+    results : dict
+        Frames of a section that compares model types.
+    metadata : dict, optional
+        That of the checkpoints, which tells the epochs of the thresholds; without it they are found in the frames.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What there is not
+        has no row: a training without epochs, one that had no epoch within the reference time, equal compute where
+        there are no times.
+    """
+    parts = []
+    for model_type, frame in zip(results, _without_attrs(results), strict=True):
+        ordered = frame.sort_values(["dataset_idx", "epoch"], kind="stable")
+        parts.append(ordered.groupby("dataset_idx").tail(1).assign(moment="final", model_type=model_type))
+        if "test_loss" in frame:
+            rows = _at_threshold(ordered, (metadata or {}).get(model_type, {}))
+            parts.append(rows.assign(moment="threshold", model_type=model_type))
+    with contextlib.suppress(InputError):
+        parts.append(iso_compute(results, metadata).reset_index().assign(moment="iso_compute"))
+    return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])
 
 
-def merge_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """The dense MSE of experts, ensemble, merged model and control, by dataset, from the frame of section 2.3."""
-    columns = {
-        "best_expert_dense_mse": "best_expert",
-        "ensemble_dense_mse": "ensemble",
-        "initial_dense_mse": "merged_initial",
-        "merged_threshold_dense_mse": "merged_at_threshold",
-        "merged_dense_mse": "merged_final",
-        "control_threshold_dense_mse": "control_at_threshold",
-        "control_dense_mse": "control_final",
-        "merged_num_params": "merged_params",
-        "control_num_params": "control_params",
-    }
-    return summary.set_index("dataset_name")[list(columns)].rename(columns=columns)
+def _at_threshold(frame: pd.DataFrame, checkpoints: dict[int, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+    """The rows at the thresholds; the epochs of `checkpoints` stand, and 0 is that of an untrained model."""
+    epochs = threshold_rows(frame)["epoch"].to_dict()
+    for dataset_idx, named in checkpoints.items():
+        epochs[dataset_idx] = named.get("at_threshold", {}).get("epoch", epochs.get(dataset_idx))
+    return frame[frame["epoch"] == frame["dataset_idx"].map(epochs)]

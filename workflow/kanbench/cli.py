@@ -18,6 +18,7 @@ from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.startup import start_torch
 from kanbench.storage.handover import read_handover
+from kanbench.tables import command as tables_command
 
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.set_defaults(run=_compile)
 
     cli_results.add_commands(commands)
+    tables_command.add_commands(commands)
 
     benchmark = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
     benchmark_command.add_arguments(benchmark)

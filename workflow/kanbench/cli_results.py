@@ -1,4 +1,4 @@
-"""The subcommands that read results: list, summary, inspect, verify, migrate."""
+"""The subcommands that look after results: list, inspect, verify, migrate."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     listed.add_argument("--results-dir", default=naming.RESULTS)
     listed.set_defaults(run=_list)
 
-    summary = commands.add_parser("summary", help="print the table of a run's checkpoints")
-    summary.add_argument("section", help="section2_1 or the like, or a variant of one: section2_1_highd_3d_shallow")
-    _add_run(summary)
-    summary.set_defaults(run=_summary)
-
     inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
     inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
     inspect.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
@@ -30,7 +25,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
     verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
-    _add_run(verify)
+    add_run(verify)
     verify.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
     )
@@ -46,7 +41,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     migrate.set_defaults(run=_migrate)
 
 
-def _add_run(command: argparse.ArgumentParser) -> None:
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which run of a section is meant."""
     command.add_argument("--timestamp", help="default: the latest run")
     command.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
     command.add_argument("--results-dir", default=naming.RESULTS)
@@ -64,23 +60,6 @@ def _list(arguments: argparse.Namespace) -> None:
         section_of(arguments.section)
     table = runs_table(arguments.results_dir, arguments.section)
     print(f"{arguments.results_dir}: no runs" if table.empty else table.to_string(index=False))
-
-
-def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.analysis import merge_summary, summary
-    from kanbench.storage.runs import find_run, load_checkpoint_metadata, load_run
-
-    run = find_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    where = {"epochs": run.epochs, "results_dir": run.results}
-    results, _ = load_run(run.section, run.timestamp, **where)
-    if naming.without_variant(run.section) == "section2_3":
-        if "summary" not in results:
-            raise InputError(f"{run.folder}/{run.name}: no summary; allowed: a finished run")
-        table = merge_summary(results["summary"])
-    else:
-        table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
-    print(run.name)
-    print(table.to_string(float_format="{:.3g}".format))
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

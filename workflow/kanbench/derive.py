@@ -71,7 +71,14 @@ def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int =
     """The row at the interpolation threshold of every dataset, indexed by `dataset_idx`.
 
     Found by the same rule as while training (`kanbench.threshold`), in whose terms the parameters are.
+
+    Raises
+    ------
+    InputError
+        There is no column `test_loss`.
     """
+    if "test_loss" not in frame:
+        raise InputError("no column 'test_loss'; allowed: frames that have one")
     rows = []
     for dataset_idx, training in frame.groupby("dataset_idx"):
         threshold, best = Threshold(patience, tolerance), None

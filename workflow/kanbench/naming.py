@@ -26,6 +26,7 @@ UNFINISHED = "unfinished"  # what a training that is killed goes on from: result
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
+TABLES = "tables"  # results/tables/{run name}/{table}.csv
 
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
@@ -38,6 +39,7 @@ CHECKPOINTS = ("at_threshold", "final")
 CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
 FRAME_FORMATS = ("pkl", "parquet")
 CHECKPOINT_METADATA = "checkpoint_metadata"
+TABLE_FORMATS = ("csv", "tex", "md")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Section:
         The attribute that holds that time.
     other_frames : tuple of str
         The frames, where they are not one per model type.
+    table : str
+        Its table of results; another, `summary`, has the statements.
     """
 
     folder: str
@@ -66,6 +70,7 @@ class Section:
     reference: str | None = None
     threshold_time: str | None = None
     other_frames: tuple[str, ...] = ()
+    table: str = "model_types"
 
     @property
     def frames(self) -> tuple[str, ...]:
@@ -73,19 +78,23 @@ class Section:
 
 
 SECTIONS = {
-    "section2_1": Section("sec1_results", ("adam", "lbfgs", "lm"), "optimizer", "lbfgs", "lbfgs_threshold_time"),
+    "section2_1": Section(
+        "sec1_results", ("adam", "lbfgs", "lm"), "optimizer", "lbfgs", "lbfgs_threshold_time", table="optimizers"
+    ),
     "section2_2": Section(
         "sec2_results",
         ("adaptive_only", "adaptive_regular", "baseline"),
         "approach",
         "baseline",
         "baseline_threshold_time",
+        table="density",
     ),
     "section2_3": Section(
         "sec3_results",
         ("merge_kan",),
         "approach",
         other_frames=("summary", "experts", "selected_experts", "grid_history"),
+        table="merge_kan",
     ),
 }
 EPOCHLESS = ("section2_3",)  # sections whose names have no epochs: a run is an expert's and a merged model's trainings
@@ -219,6 +228,15 @@ class Run:
     def benchmark(self, training: str) -> str:
         return f"{self.results}/benchmarks/{training}.tsv"
 
+    @property
+    def table_folder(self) -> str:
+        return f"{self.results}/{TABLES}/{self.name}"
+
+    def tables(self) -> list[str]:
+        """The tables of the run."""
+        names = (self.kind.table, "summary")
+        return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in TABLE_FORMATS]
+
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
         """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
         model_types = self.kind.model_types if model_types is None else tuple(model_types)
@@ -343,7 +361,7 @@ def check_target(
         return
     if "/" not in target and "." not in target:
         raise InputError(f"target: found {target!r}; allowed: {', '.join(rules)}, or the path of a file of a run")
-    name = parse(target)
+    name = _of_folder(target) or parse(target)
     run, index = name.run, name.dataset_idx
     check_variant(target, run, variant)
     if run.epochs is None and without_variant(run.section) not in EPOCHLESS:
@@ -361,9 +379,11 @@ def check_target(
         allowed = [run.handover(training), *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
     else:
         trainings = [run.training(name.model_type, index)] if index is not None else []
-        allowed = run.deliverables(n_datasets) + [run.handover(training) for training in trainings]
+        allowed = [*run.deliverables(n_datasets), *run.tables(), *map(run.handover, trainings)]
     if target not in allowed:
         right = next((file for file in allowed if Path(file).name == Path(target).name), None)
+        if Path(target).parent.name == run.name:
+            right = ", ".join(run.tables())
         raise InputError(f"{target}: no such result; allowed: {right or run.folder + '/…'}")
 
 
@@ -381,6 +401,12 @@ def check_variant(path: str, run: Run, variant: str | None) -> None:
             f"{path}: found {run.section}; allowed with this configuration: {configured} (variant: "
             f"{'null' if variant is None else variant}); others need their own"
         )
+
+
+def _of_folder(path: str) -> FileName | None:
+    """What the folder of a file says, if it bears the name of a run, as those of tables do."""
+    match = re.fullmatch(_RUN, Path(path).parent.name)
+    return _file_name(path, match.groupdict()) if match else None
 
 
 def _experts(experts: Iterable[tuple[int, int, int]]) -> str:

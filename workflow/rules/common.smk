@@ -104,6 +104,11 @@ def seed_of(wildcards):
     return int(wildcards.seed) if "seed" in wildcards.keys() else None
 
 
+def tables(section):
+    """The tables of the current run of a section."""
+    return current_run(section).tables()
+
+
 def handovers(run, model_types):
     """What the trainings of the model types, on all datasets, hand over."""
     return [run.handover(run.training(m, i)) for m in model_types for i in range(len(config["datasets"]))]

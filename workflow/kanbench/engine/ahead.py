@@ -26,11 +26,12 @@ def compile_kernels(dtype: torch.dtype, window: int) -> None:
     engine.predict(engine.x)
     engine.chunk = 2
     engine.loss_and_gradient(theta)
-    rows = engine.rows(theta)
-    rows.jacobian()
-    rows.pull(rows.push(theta.double()))
-    rows.normal_matrix()
-    rows.add_overlaps(0, rows.kernel_matrix().numpy())
+    sparse = engine.linearize(theta)
+    sparse.jacobian()
+    sparse.pull(sparse.push(theta.double()))
+    sparse.normal_matrix()
+    sparse._sparse_products()
+    sparse.add_overlaps(0, *sparse._jacobian_rows(), sparse.kernel_matrix().numpy())
 
 
 def _engine(dtype: torch.dtype, window: int) -> CompiledEngine:

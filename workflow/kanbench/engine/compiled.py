@@ -17,7 +17,6 @@ from torch import Tensor
 
 from kanbench.engine import inputs, kernels
 from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.linearization import DenseLinearization, Linearization
 from kanbench.engine.simd import LANES
 from kanbench.engine.structures import BLOCK, EDGE, LAYER, NODE, Block, Inputs, Network, Tables, cache
 from kanbench.engine.tables import tabulate_row
@@ -121,15 +120,10 @@ class CompiledEngine:
         return loss, torch.from_numpy(gradient)
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        linearization = self.rows(theta)
+        linearization = self.linearize(theta)
         return linearization.residuals.to(theta.dtype), linearization.jacobian().to(theta.dtype)
 
-    def linearize(self, theta: Tensor) -> Linearization:
-        sparse = self.rows(theta)
-        return DenseLinearization(sparse.residuals, sparse.jacobian()) if sparse.is_dense else sparse
-
-    def rows(self, theta: Tensor) -> SparseLinearization:
-        """The linearization from rows of the Jacobian, whether it pays or not; counted as one evaluation."""
+    def linearize(self, theta: Tensor) -> SparseLinearization:
         from kanbench.engine.sparse import SparseLinearization, find_places  # imports scipy, which only this needs
 
         self.n_evals += 1
@@ -137,12 +131,12 @@ class CompiledEngine:
         poison = kernels.fill_tables(parameters, self.network, self.tables)
         tables = Tables(*map(np.copy, self.tables))  # the engine's own follow every evaluation
         if self.places is None:
-            self.places = find_places(self.network, tables, self.n_trained)
+            self.places = find_places(self.network, self.n_trained)
         network = self.network, tables, poison, self.first
-        rows = SparseLinearization(parameters, self.x_array, *network, self.places, self.threads)
-        values = self._values(parameters, self.x_array, self.first) if rows.values is None else rows.values
-        rows.residuals = torch.from_numpy((values - self.y_array).astype(float))
-        return rows
+        sparse = SparseLinearization(parameters, self.x_array, *network, self.places, self.threads)
+        values = self._values(parameters, self.x_array, self.first) if sparse.values is None else sparse.values
+        sparse.residuals = torch.from_numpy((values - self.y_array).astype(float))
+        return sparse
 
     def predict(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self._values(self._read(), self._inputs(x), self._no_inputs()))[:, None]

@@ -1,15 +1,16 @@
 """The rows of the Jacobian, compiled by numba: only what is not zero of them, and never all of them at once.
 
 The output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ is mostly zeros,
-and what is not stands in runs: for a node, the W × lanes derivatives by the coefficients of its edges,
+and what is not stands in runs. Moreover, the derivatives by an edge's coefficients and by its scale_sp,
 
-    δ_j · mask · scale_sp · B_(w+r)(x_i),
+    δ_j · mask · scale_sp · B_(w+r)(x_i)   and   δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i),
 
-and for all nodes together those by scale_sp, δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i), and by scale_base,
-δ_j · mask · base(x_i). Here θ is laid out as the kernels lay out e and b, with gaps: first all coefficients, then all
-scale_sp, then all scale_base; `Places` says where.
+come from the same numbers, so that J = R L, where L depends on the parameters only, and a row of R has for every node a
+run of the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one run for all scale_base,
+δ_j · mask · base(x_i). Here θ is laid out with other gaps than e and b are: first all coefficients, then all
+scale_base, then all scale_sp; `Places` says where.
 
-From rows, part by part, come the products J δ and Jᵀ v, the matrix JᵀJ, and, from the rows of all samples, JJᵀ: two
+From rows, part by part, come the products R u and Rᵀ v and the matrix RᵀR, and, from the rows of all samples, JJᵀ: two
 samples have a coefficient in common only where their windows overlap.
 """
 
@@ -21,73 +22,69 @@ import numpy as np
 
 from kanbench.engine.kernels import forward, new_block, pull_layer_back
 from kanbench.engine.simd import LANES, load, store, total, wide
-from kanbench.engine.structures import BLOCK, Floats, Integers, compiled
+from kanbench.engine.structures import BLOCK, Integers, compiled
 
 
 class Places(NamedTuple):
-    """Where a row keeps its runs, and where they belong."""
+    """Where a row keeps its runs, and where they belong. Nodes' edges are numbered by their target, from the first."""
 
-    run: (
-        Integers  # (nodes + 3,): where the run of a node begins in a row, that of scale_sp, that of scale_base, the end
-    )
-    n_coef: int  # the length of the part of θ, laid out, that holds coefficients
-    n_scale: int  # of each of the other two parts
+    run: Integers  # (nodes + 2,): where the run of a node begins in a row, that of all scale_base, and the row's end
+    first: Integers  # (nodes + 1,): where in θ, laid out, the coefficients of a node begin; where all scale_base do
+    span: Integers  # (nodes,): numbers for one basis function
+    scale: Integers  # (nodes,): where, of all scales, those of a node begin
+    n_scale: int
     of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
-    parameter: Integers  # which trained parameter is where in θ, laid out; -1 in gaps
-
-
-class Scales(NamedTuple):
-    """The factors of single parameters' derivatives, 0 for those held fixed; float64, laid out as `Tables`."""
-
-    coef: Floats  # like e: the coefficients
-    of_coef: Floats  # like b: mask · scale_sp
-    of_sp: Floats  # like b: mask
-    of_base: Floats  # like b: mask
+    scale_of: Integers  # (coefficients,): which of all scales belongs to a coefficient
 
 
 @compiled
-def fill_scales(parameters, net, n_trained, scales):
+def fill_factors(parameters, net, places, coef, factor):
+    """Fill what L is made of: every coefficient, and the scale_sp of its edge, laid out; zeros in gaps."""
     for index in range(len(net.edges)):
         edge = net.edges[index]
-        node = net.nodes[edge.node]
-        at = node.first_base + edge.lane
-        scales.of_coef[at] = edge.mask * parameters[edge.sp_at] if edge.coef_at < n_trained else 0.0
-        scales.of_sp[at] = edge.mask if edge.sp_at < n_trained else 0.0
-        scales.of_base[at] = edge.mask if edge.base_at < n_trained else 0.0
         for c in range(edge.n_coef):
-            scales.coef[node.first_coef + c * node.lanes + edge.lane] = parameters[edge.coef_at + c]
+            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            coef[at] = parameters[edge.coef_at + c]
+            factor[at] = parameters[edge.sp_at]
 
 
 @compiled
-def find_places(net, places):
-    """Fill `places.of_parameter` and `places.parameter`."""
-    of = places.of_parameter
+def fill_places(net, places):
+    """Fill `places.of_parameter` and `places.scale_of`."""
+    of, first_base = places.of_parameter, places.first[len(net.nodes)]
     for index in range(len(net.edges)):
         edge = net.edges[index]
-        node = net.nodes[edge.node]
-        scale = places.n_coef + node.first_base + edge.lane
-        for c in range(edge.n_coef if edge.coef_at < len(of) else 0):
-            of[edge.coef_at + c] = node.first_coef + c * node.lanes + edge.lane
-        if edge.sp_at < len(of):
-            of[edge.sp_at] = scale
+        scale = places.scale[edge.node] + edge.lane
+        for c in range(edge.n_coef):
+            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            places.scale_of[at] = scale
+            if edge.coef_at < len(of):
+                of[edge.coef_at + c] = at
         if edge.base_at < len(of):
-            of[edge.base_at] = scale + places.n_scale
-    places.parameter[:] = -1
-    for parameter in range(len(of)):
-        places.parameter[of[parameter]] = parameter
+            of[edge.base_at] = first_base + scale
+        if edge.sp_at < len(of):
+            of[edge.sp_at] = first_base + places.n_scale + scale
 
 
 @compiled
-def fill_rows(start, stop, x, net, tables, poison, first, scales, places, values, rows, windows):
-    """Fill the rows of samples start to stop, and the windows of their nodes; -1 where no basis function is.
+def fill_masks(net, masks):
+    """Fill the factors of edges, laid out as `Tables.b`."""
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
+
+
+@compiled
+def fill_rows(start, stop, x, net, tables, poison, first, masks, places, values, rows, windows):
+    """Fill the rows of R of samples start to stop, and the windows of their nodes; -1 where no basis function is.
 
     Fills values[start:stop] with f(x) besides.
 
     Parameters
     ----------
     rows : array of shape (stop - start, length of a row)
-    windows : array of shape (stop - start, nodes + 2), zeros
-        The last two are of the runs of all scale_sp and of all scale_base, which are always there.
+    windows : array of shape (stop - start, nodes + 1), zeros
+        The last one is of the run of all scale_base, which is always there.
     """
     block, n, n_layers = new_block(net, x[0, 0]), len(x), len(net.layers) - 1
     output = net.layers[n_layers].at
@@ -105,60 +102,63 @@ def fill_rows(start, stop, x, net, tables, poison, first, scales, places, values
             for index in range(layer.first_node, layer.first_node + layer.width):
                 at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
                 stride = following.stride
-                fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows[before:], windows[before:])
+                fill_runs(index, m, stride, inputs, at, delta, net, masks, places, rows[before:], windows[before:])
             if number > 0:
                 pull_layer_back(layer, net, m, following.stride, delta, tables, block)
 
 
 @compiled
-def fill_runs(index, m, stride, inputs, at, delta, net, scales, places, rows, windows):
-    """Fill what a node contributes to m rows, and its windows."""
+def fill_runs(index, m, stride, inputs, at, delta, net, masks, places, rows, windows):
+    """Fill what a node contributes to m rows, and its windows.
+
+    What is stored reaches beyond the span, with zeros; later numbers of the row overwrite them, or they are in gaps.
+    """
     w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
-    lanes, first_target, first_base, first_coef = node.lanes, node.first_target, node.first_base, node.first_coef
+    lanes, first_target, first_base, span = node.lanes, node.first_target, node.first_base, places.span[index]
     piece_before, run = node.first_piece - 1, places.run[index]
-    sp, sb, flat = places.run[n_nodes] + first_base, places.run[n_nodes + 1] + first_base, rows.reshape(-1)
+    base_run, flat = places.run[n_nodes] + places.scale[index], rows.reshape(-1)
     for sample in range(m if lanes else 0):
         item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
         piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
-        window = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
-        windows[sample, index] = window
+        windows[sample, index] = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
+        if lanes == 1:
+            weight = np.float64(delta[np.uintp(target)]) * masks[first_base]
+            flat[np.uintp(row + base_run)] = weight * base
+            for r in range(w if piece else 0):
+                flat[np.uintp(row + run + r)] = weight * basis(piece_before + piece, r, u, net)
+            continue
         for lane in range(0, lanes, LANES):
-            if lanes == 1:
-                flat[np.uintp(row + sb)] = np.float64(delta[np.uintp(target)]) * scales.of_base[first_base]
-                flat[np.uintp(row + sb)] *= base
-            else:
-                weights = wide(load(delta, target + lane)) * load(scales.of_base, first_base + lane)
-                store(weights * base, flat, row + sb + lane)
+            weights = wide(load(delta, target + lane)) * load(masks, first_base + lane)
+            store(weights * base, flat, row + base_run + lane)
         for r in range(w if piece else 0):
-            polynomial, basis = ((piece_before + piece) * w + r) * LANES, 0.0
-            for q in range(w - 1, -1, -1):
-                basis = basis * u + net.polynomials[np.uintp(polynomial + q)]
-            place, coef = row + run + r * lanes, first_coef + (window + r) * lanes
-            if lanes == 1:
-                weight = np.float64(delta[np.uintp(target)]) * basis
-                flat[np.uintp(place)] = weight * scales.of_coef[first_base]
-                flat[np.uintp(row + sp)] += weight * scales.of_sp[first_base] * scales.coef[np.uintp(coef)]
-                continue
+            value = basis(piece_before + piece, r, u, net)
             for lane in range(0, lanes, LANES):
-                weights = wide(load(delta, target + lane)) * basis
-                store(weights * load(scales.of_coef, first_base + lane), flat, place + lane)
-                spline = weights * load(scales.of_sp, first_base + lane) * load(scales.coef, coef + lane)
-                store(load(flat, row + sp + lane) + spline, flat, row + sp + lane)
+                weights = wide(load(delta, target + lane)) * load(masks, first_base + lane)
+                store(weights * value, flat, row + run + r * span + lane)
+
+
+@compiled
+def basis(piece, r, u, net):
+    """Basis function r of those that are not zero on a piece, at the local coordinate u."""
+    w, value = len(net.w), 0.0
+    for q in range(w - 1, -1, -1):
+        value = value * u + net.polynomials[np.uintp((piece * w + r) * LANES + q)]
+    return value
 
 
 @compiled
 def run_of(number, window, net, places):
-    """Of a run, where it begins in a row, where in θ, and its length; 0 where the node has no window."""
+    """Of a run, where it begins in a row, where in θ, laid out, and its length; 0 where the node has no window."""
     n_nodes, at = len(net.nodes), places.run[number]
-    if number >= n_nodes:
-        return at, places.n_coef + (number - n_nodes) * places.n_scale, places.n_scale
-    node = net.nodes[number]
-    return at, node.first_coef + window * node.lanes, len(net.w) * node.lanes if window >= 0 else 0
+    if number == n_nodes:
+        return at, places.first[n_nodes], places.n_scale
+    span = places.span[number]
+    return at, places.first[number] + window * span, len(net.w) * span if window >= 0 else 0
 
 
 @compiled
 def push(rows, windows, net, places, direction, products):
-    """Fill `products` with J δ for some rows of J; `direction` is δ, laid out, with room for LANES more."""
+    """Fill `products` with R u for some rows of R; `direction` is u, laid out, with room for LANES more."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
         total_of_runs = load(direction, 0) * 0.0
@@ -172,7 +172,7 @@ def push(rows, windows, net, places, direction, products):
 
 @compiled
 def pull(rows, windows, net, places, weights, products):
-    """Add to `products` what some rows of J contribute to Jᵀ v, laid out; `weights` are their elements of v."""
+    """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
         weight = weights[sample]
@@ -184,22 +184,34 @@ def pull(rows, windows, net, places, weights, products):
 
 
 @compiled
-def fill_jacobian(rows, windows, net, places, jacobian):
-    """Fill rows of the whole Jacobian, shape (samples, P), zeros before."""
+def fill_whole_rows(rows, windows, net, places, whole):
+    """Fill rows of R, shape (samples, coefficients and scale_base, laid out), zeros before."""
     for sample in range(len(rows)):
         for number in range(windows.shape[1]):
             at, where, length = run_of(number, windows[sample, number], net, places)
             for i in range(length):
-                parameter = places.parameter[np.uintp(where + i)]
-                if parameter >= 0:
-                    jacobian[sample, np.uintp(parameter)] = rows[sample, np.uintp(at + i)]
+                whole[sample, np.uintp(where + i)] = rows[sample, np.uintp(at + i)]
+
+
+@compiled
+def fill_jacobian_rows(rows, windows, net, places, coef, factor, jacobian_rows):
+    """Fill rows of J from those of R: runs alike, and a run of all scale_sp, zeros before, after the others."""
+    n_nodes, first_sp = len(net.nodes), rows.shape[1]
+    for sample in range(len(rows)):
+        jacobian_rows[sample, places.run[n_nodes] : first_sp] = rows[sample, places.run[n_nodes] :]
+        for number in range(n_nodes):
+            at, where, length = run_of(number, windows[sample, number], net, places)
+            for i in range(length):
+                value, c = rows[sample, np.uintp(at + i)], np.uintp(where + i)
+                jacobian_rows[sample, np.uintp(at + i)] = value * factor[c]
+                jacobian_rows[sample, np.uintp(first_sp + places.scale_of[c])] += value * coef[c]
 
 
 @compiled
 def add_products(first_run, last_run, rows, windows, net, places, matrix):
-    """Add to JᵀJ, laid out, what some rows of J contribute by some runs with themselves and with the runs before them.
+    """Add to RᵀR, laid out, what some rows of R contribute by some runs with themselves and with the runs before them.
 
-    A row of `matrix` has room for LANES more. The runs in a row have room up to a multiple of LANES, filled with zeros.
+    A row of `matrix` has room for LANES more, and the runs in a row have gaps of zeros up to a multiple of LANES.
     """
     flat_rows, flat_matrix, n_columns = rows.reshape(-1), matrix.reshape(-1), matrix.shape[1]
     at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
@@ -221,17 +233,18 @@ def add_products(first_run, last_run, rows, windows, net, places, matrix):
 
 
 @compiled
-def pick(laid_out, place, matrix):
-    """matrix[i, j] = laid_out[place[i], place[j]] for i >= j; `laid_out` holds a lower triangle of blocks."""
+def pick(laid_out, factor, place, matrix):
+    """For i >= j: matrix[i, j] = laid_out[p, q] factor[p] factor[q], with p = place[i], q = place[j] or the reverse."""
     for i in range(len(place)):
+        p, row = place[i], matrix[i]
         for j in range(i + 1):
-            high, low = max(place[i], place[j]), min(place[i], place[j])
-            matrix[i, j] = laid_out[high, low]
+            q = place[j]
+            row[j] = laid_out[np.uintp(max(p, q)), np.uintp(min(p, q))] * (factor[p] * factor[q])
 
 
 @compiled
 def add_overlaps(number, net, places, rows, windows, order, matrix):
-    """Add the products of a node's runs, of every pair of samples once: to matrix[s, t] or to matrix[t, s].
+    """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
 
     Parameters
     ----------
@@ -239,8 +252,8 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
         The samples, sorted by the window of the node.
     matrix : array of shape (n, n)
     """
-    w, lanes, n = len(net.w), net.nodes[number].lanes, len(order)
-    length, at = w * lanes, places.run[number]
+    w, span, n = len(net.w), places.span[number], len(order)
+    length, at = w * span, places.run[number]
     stride = length + w * LANES  # zeros behind a run, for vectors that reach beyond the overlap
     runs, window = np.zeros(n * stride), np.empty(n, np.int64)
     for i in range(n):
@@ -256,7 +269,7 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
         while window[i] - window[earliest] >= w:
             earliest += 1
         for j in range(earliest, i + 1):
-            shift = (window[i] - window[j]) * lanes
+            shift = (window[i] - window[j]) * span
             products = load(runs, i * stride) * load(runs, j * stride + shift)
             for c in range(LANES, length - shift, LANES):
                 products = products + load(runs, i * stride + c) * load(runs, j * stride + shift + c)
@@ -266,11 +279,11 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
 @compiled
 def spread_runs(number, lowest, net, places, rows, windows, columns):
     """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
-    lanes, at = net.nodes[number].lanes, places.run[number]
-    length = len(net.w) * lanes
+    span, at = places.span[number], places.run[number]
+    length = len(net.w) * span
     for sample in range(len(rows)):
         if windows[sample, number] >= 0:
-            first = (windows[sample, number] - lowest) * lanes
+            first = (windows[sample, number] - lowest) * span
             columns[sample, first : first + length] = rows[sample, at : at + length]
 
 

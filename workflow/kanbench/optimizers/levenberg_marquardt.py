@@ -9,15 +9,24 @@ solved, by Cholesky in float64 (a spline's `scale_sp` is collinear with its `coe
 λ > 0 is what makes the system definite).
 
 A KAN's loss has long curved valleys, because scales, splines and base functions can make up for each other. The
-geodesic acceleration (Transtrum & Sethna, arXiv:1201.5885) corrects the step δ for the curvature along it, and rejects
-steps along which the linear model means little. It costs one more evaluation of the residuals.
+geodesic acceleration a (Transtrum & Sethna, arXiv:1201.5885) follows them: it makes of the step δ the path
 
-Three things make the method, and stand apart below: the direction, the damping, and the acceptance of a step, which
-is taken only if it lowers the loss.
+    θ(s) = θ + s δ + s²/2 a.
+
+Where 2 |a| / |δ| is too large, their method rejects the step, and factorises anew with a larger λ, as it does where
+the loss is no lower. Here the step stays on the path, and goes less far: to the s at which the curvature is the
+largest that is allowed, and from there to shorter s until the loss is lower. That costs one evaluation of the
+residuals, not a factorisation, and λ is raised for the next step. Over the four problems and eight seeds the trainings
+needed half the factorisations, and ended at test losses five times lower (geometric mean) than with rejections.
+
+λ is divided by 10 after a full step that gained a fair part of what the linear model promised (lowering it fast
+matters with ten steps per grid: Transtrum & Sethna, section 3.2, after Umrigar & Nightingale); it is multiplied by the
+square root of how much too curved the path was, and by 3 for every point that was no better.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,9 +49,7 @@ class DampedModel:
     def __init__(self, linearization: Linearization) -> None:
         n, n_parameters = linearization.shape
         self.linearization, self.primal = linearization, n_parameters <= n
-        self.gram = linearization.normal_matrix() if self.primal else linearization.kernel_matrix()
-        self.room = torch.empty_like(self.gram)
-        self.right_side = linearization.pull(linearization.residuals) if self.primal else linearization.residuals
+        self.gram = self._gram()
 
     @property
     def scale(self) -> float:
@@ -54,13 +61,19 @@ class DampedModel:
 
         None where rounding leaves the damped matrix indefinite.
         """
-        solve = cholesky(self.room.copy_(self.gram), damping)
-        if solve is None:
+        inverse = cholesky(self.gram, damping)  # overwrites it
+        if inverse is None:
+            self.gram = self._gram()
             return None
         pull = self.linearization.pull
-        if self.primal:
-            return -solve(self.right_side), lambda v: -solve(pull(v))
-        return -pull(solve(self.right_side)), lambda v: -pull(solve(v))
+
+        def solve(v: Tensor) -> Tensor:
+            return -inverse(pull(v)) if self.primal else -pull(inverse(v))
+
+        return solve(self.linearization.residuals), solve
+
+    def _gram(self) -> Tensor:
+        return self.linearization.normal_matrix() if self.primal else self.linearization.kernel_matrix()
 
 
 def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
@@ -78,53 +91,35 @@ def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
     return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=False)[0])
 
 
-class GainRatioDamping:
-    """λ follows the gain ratio ρ = (actual reduction) / (reduction that the linear model predicts) of the last trial.
-
-    A step that gained what the linear model promised, or a fair part of it, divides λ by 10, or by 2 if it was not the
-    first trial; one that gained little leaves it; one that was rejected multiplies it by 3, or by more if it was more
-    than that too long. Lowering λ fast (Transtrum & Sethna, section 3.2, after Umrigar & Nightingale) matters with ten
-    steps per grid: Nielsen's rule lowers it by 3 at most. Dividing by 10 after every step, and doubling after every
-    rejection, had nearly twice as many trials, for test losses within the spread over eight seeds.
-    """
-
-    FAIR = 0.25
-    LOWER = 0.1
-    LOWER_AFTER_REJECTIONS = 0.5
-    RAISE = 3.0
-    MOST = 1000.0
-
-    def __init__(self, value: float, first_trial: bool = True) -> None:
-        self.value = value
-        self.first_trial = first_trial
-
-    def accepted(self, gain_ratio: float) -> None:
-        if gain_ratio > self.FAIR:
-            self.value *= self.LOWER if self.first_trial else self.LOWER_AFTER_REJECTIONS
-        self.first_trial = True
-
-    def rejected(self, excess: float = 1.0) -> None:
-        """Raise λ, at once by as much as a step was too long for the linear model: a step is at most as 1/λ."""
-        self.value *= min(max(self.RAISE, excess), self.MOST)
-        self.first_trial = False
+def square(v: Tensor) -> Tensor:
+    """|v|²; for short vectors `norm` takes three times as long."""
+    return torch.dot(v, v)
 
 
-class Trial(NamedTuple):
-    """Where a step leads.
+class Path(NamedTuple):
+    """θ(s) = θ + s v + s²/2 a: the geodesic through θ in its second order, along which a step goes as far as it may.
 
     Attributes
     ----------
-    theta : Tensor or None
-        None for a step not worth a trial.
-    predicted : float
-        What the linear model promises, |r|² - |r + J δ|².
+    velocity, acceleration : Tensor of shape (P,)
+    slope, bend : float
+        Of what the linear model promises at s, |r|² - |r + s J v|² = -(s slope + s² bend).
     excess : float
-        How many times as curved as allowed the residuals are along the step.
+        How many times as curved as allowed the residuals are along the path, up to s = 1.
     """
 
-    theta: Tensor | None = None
-    predicted: float = 0.0
-    excess: float = 1.0
+    theta: Tensor
+    velocity: Tensor
+    acceleration: Tensor
+    slope: float
+    bend: float
+    excess: float
+
+    def at(self, s: float) -> Tensor:
+        return self.theta + (s * self.velocity + s**2 / 2 * self.acceleration).to(self.theta.dtype)
+
+    def predicted(self, s: float) -> float:
+        return -(s * self.slope + s**2 * self.bend)
 
 
 class LevenbergMarquardt:
@@ -135,75 +130,84 @@ class LevenbergMarquardt:
         The first λ, relative to the largest diagonal element of the Gram matrix. After a change of grid λ goes on
         from where it was.
     attempts : int
-        Trials of one step; if none lowers the loss, the parameters stay.
+        Points of one path that are tried; if none has a lower loss, the parameters stay.
     geodesic_acceleration : bool
-        Whether to correct steps for curvature.
+        Whether to correct steps for curvature, and to shorten those with too much of it.
     """
 
     PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
     CURVATURE = 0.75  # the largest 2 |acceleration| / |step| that is accepted (the same)
     ROUNDING = 1000 * torch.finfo(torch.float64).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
+    FAIR = 0.25  # part of what the linear model promised that a step has to gain for a smaller λ
+    LOWER, RAISE = 0.1, 3.0  # λ, after such a step, and for every point that was no better
+    SHORTER = 0.25  # the next point that is tried
+    MOST = 1000.0  # by which λ is raised for curvature
 
     def __init__(self, damping: float, attempts: int, geodesic_acceleration: bool) -> None:
         self.initial_damping = damping
         self.attempts = attempts
         self.geodesic_acceleration = geodesic_acceleration
-        self.damping: GainRatioDamping | None = None
+        self.damping: float | None = None
 
     def restart(self, engine: Engine) -> None:
         self.engine = engine
         self.rounding = self.ROUNDING * engine.y.double().norm().item()
 
     def state(self) -> dict[str, Any]:
-        return {} if self.damping is None else vars(self.damping).copy()
+        return {"damping": self.damping}
 
     def resume(self, engine: Engine, state: dict[str, Any]) -> None:
         self.restart(engine)
-        self.damping = GainRatioDamping(**state) if state else None
+        self.damping = state["damping"]
 
     def step(self) -> None:
-        """One Jacobian, and as many trials as it takes to find a lower loss."""
+        """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
         theta = self.engine.parameters()
         linearization = self.engine.linearize(theta)
-        if linearization.residuals.norm() <= self.rounding:
+        if square(linearization.residuals) <= self.rounding**2:
             return  # a trial could only find other rounding errors
         model = DampedModel(linearization)
         if self.damping is None:
-            self.damping = GainRatioDamping(self.initial_damping * model.scale)
-        for _ in range(self.attempts):
-            trial = self._trial(theta, model)
-            if trial.theta is not None and self._accept(trial, model.linearization.residuals):
-                return
-            self.damping.rejected(trial.excess)
+            self.damping = self.initial_damping * model.scale
+        path = self._path(theta, model)
+        if path is not None and self._follow(path, linearization.residuals):
+            return
         self.engine.set_parameters(theta)
 
-    def _trial(self, theta: Tensor, model: DampedModel) -> Trial:
-        """A step with the present λ."""
-        solution, r = model.solve(self.damping.value), model.linearization.residuals
-        if solution is None:
-            return Trial()
-        step, solve = solution
-        change = model.linearization.push(step)
-        predicted = -torch.dot(change, 2 * r + change).item()
-        if not self.geodesic_acceleration:
-            return Trial(theta + step.to(theta.dtype), predicted)
-        correction = solve(self._second_derivative(theta, step, change, r)) / 2
-        curvature = (4 * correction.norm() / step.norm()).item()
-        if not curvature <= self.CURVATURE:
-            return Trial(excess=curvature / self.CURVATURE)
-        return Trial(theta + (step + correction).to(theta.dtype), predicted)
+    def _path(self, theta: Tensor, model: DampedModel) -> Path | None:
+        """The path with the present λ, or the next larger one with which the matrix is definite, if there is one."""
+        for _ in range(self.attempts):
+            if (solution := model.solve(self.damping)) is not None:
+                break
+            self.damping *= self.RAISE
+        else:
+            return None
+        (velocity, solve), r = solution, model.linearization.residuals
+        change, acceleration, excess = model.linearization.push(velocity), torch.zeros_like(velocity), 0.0
+        if self.geodesic_acceleration:
+            acceleration = solve(self._second_derivative(theta, velocity, change, r))
+            excess = (2 * (square(acceleration) / square(velocity)).sqrt()).item() / self.CURVATURE
+        return Path(theta, velocity, acceleration, 2 * torch.dot(r, change).item(), square(change).item(), excess)
 
     def _second_derivative(self, theta: Tensor, step: Tensor, change: Tensor, r: Tensor) -> Tensor:
         """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent, `change` = J δ."""
         probe = self.engine.residuals(theta + (self.PROBE * step).to(theta.dtype)).double()
         return 2 / self.PROBE * ((probe - r) / self.PROBE - change)
 
-    def _accept(self, trial: Trial, r: Tensor) -> bool:
-        """Go where a trial leads if the loss is lower there."""
-        reduction = (r.square().sum() - self.engine.residuals(trial.theta).double().square().sum()).item()
-        if not reduction > 0:
-            return False
-        gain_ratio = reduction / trial.predicted if trial.predicted > 0 else 0.0  # 0 at the limit of rounding
-        self.damping.accepted(gain_ratio)
-        self.engine.set_parameters(trial.theta)
-        return True
+    def _follow(self, path: Path, r: Tensor) -> bool:
+        """Go to the first point of the path with a lower loss; whether there is one. Adapts λ."""
+        before = square(r)
+        excess = min(max(1.0, path.excess), self.MOST)
+        s, raised = 1 / excess, math.sqrt(excess)
+        for _ in range(self.attempts):
+            theta, predicted = path.at(s), path.predicted(s)
+            reduction = (before - square(self.engine.residuals(theta).double())).item()
+            if reduction > 0:
+                fair = predicted > 0 and reduction > self.FAIR * predicted  # predicted is 0 at the limit of rounding
+                self.damping *= self.LOWER if raised == 1 and fair else raised
+                self.engine.set_parameters(theta)
+                return True
+            s *= self.SHORTER
+            raised *= self.RAISE
+        self.damping *= raised
+        return False

@@ -1,0 +1,29 @@
+"""Tables of a run, and what follows from its data: one job per section."""
+
+for section in SECTIONS:
+    RUN = run_of(section)
+    FRAMES = SECTIONS[section].other_frames or model_types(config, section)
+
+    rule:
+        name:
+            f"tables_{section}"
+        input:
+            frames=[RUN.frame(frame) for frame in FRAMES],
+            metadata=RUN.checkpoint_metadata(),
+            seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in FRAMES],
+        output:
+            RUN.tables(),
+        log:
+            RUN.log(f"{RUN.name}_{naming.TABLES}"),
+        conda:
+            "../../envs/kanbench.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            section=RUN.section,
+            epochs="" if section in naming.EPOCHLESS else "--epochs {epochs}",
+        message:
+            "Writing tables"
+        shell:
+            "python -m kanbench tables {params.section} --timestamp {wildcards.timestamp} {params.epochs} > {log} 2>&1"
