@@ -31,8 +31,8 @@ onstart:
 rule all:
     default_target: True
     input:
-        [deliverables(section) for section in SECTIONS],
-        [tables(section) for section in SECTIONS],
+        [deliverables(section) for section in config["sections"]],
+        [tables(section) for section in config["sections"]],
     message:
         "All results of the run are there"
 
@@ -63,6 +63,6 @@ rule section2_3:
 
 rule seeds:
     input:
-        [seeds_frames(section) for section in SECTIONS],
+        [seeds_frames(section) for section in config["sections"]],
     message:
         "The frames of all sections with the seeds but the first are there"

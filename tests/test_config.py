@@ -8,7 +8,15 @@ import yaml
 
 from kanbench.config import ROOT, check, experts, load_config, merge
 from kanbench.errors import InputError
-from kanbench.settings import canonical_json, control_settings, digest, merge_settings, training_settings
+from kanbench.naming import SECTIONS
+from kanbench.settings import (
+    canonical_json,
+    control_settings,
+    digest,
+    merge_settings,
+    model_types,
+    training_settings,
+)
 
 WRONG = {
     "an unknown key": ({"epoch": 3}, "unknown key 'epoch' (did you mean 'epochs'?)"),
@@ -45,6 +53,13 @@ WRONG = {
     "too large a number": ({"threshold": {"tolerance": "1e999"}}, "threshold.tolerance: found inf; allowed: a finite"),
     "a short number": ({"timestamp": 20261}, "timestamp: found 20261; allowed: auto, new, or"),
     "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
+    "a variant with a space": ({"variant": "my own"}, "variant: found 'my own'; allowed: null, or small letters"),
+    "a variant with a time": ({"variant": "x_20260101_000000"}, "variant: found 'x_20260101_000000'; allowed: null"),
+    "a number for a variant": ({"variant": 3}, "variant: found 3; allowed: null, or a name"),
+    "no section": ({"sections": []}, "sections: found []; allowed: a list of at least one of section2_1"),
+    "an unknown section": ({"sections": ["section2_4"]}, "found 'section2_4'; allowed: section2_1, section2_2"),
+    "no reference": ({"optimizers": {"compared": ["lm"]}}, "optimizers.compared: found ['lm']; allowed: a list of"),
+    "an optimizer twice": ({"optimizers": {"compared": ["lbfgs", "lbfgs"]}}, "each at most once, and lbfgs"),
     "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
     "experts on finer grids": ({"merge_kan": {"grids": [3, 5]}}, "merge_kan.grids: found 3 first; allowed: at least 5"),
     "one seed": ({"seeds": 1}, "seeds: found 1; allowed: a list of at least one seed, every one once"),
@@ -104,6 +119,35 @@ def test_the_default_is_the_full_reproduction(config):
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_configuration_of_the_project_is_right(path):
     load_config(path)
+
+
+@pytest.mark.parametrize("d", [3, 4, 10, 100])
+def test_the_variants_in_high_dimensions(d):
+    shallow, deep = (load_config(ROOT / "config" / f"highd_{d}d_{kind}.yaml") for kind in ("shallow", "deep"))
+    assert shallow["variant"] == f"highd_{d}d_shallow"
+    assert deep["variant"] == f"highd_{d}d_deep"
+    widths = {
+        3: ([3, 5, 1], [3, 3, 2, 1]),
+        4: ([4, 5, 1], [4, 4, 2, 1]),
+        10: ([10, 5, 1], [10, 10, 5, 1]),
+        100: ([100, 1, 1], [100, 10, 1]),
+    }
+    assert (shallow["model"]["width"], deep["model"]["width"]) == widths[d]
+    assert shallow["grids"]["sizes"] == [3, 5, 10, 20, 50, 100][: {3: 6, 4: 6, 10: 5, 100: 4}[d]]
+    for config in (shallow, deep):
+        assert config["datasets"] == [f"poisson_{d}d_sin"]
+        assert model_types(config, "section2_1") == ["lbfgs", "lm"]
+        assert config["sections"] == ["section2_1"]
+        assert config["data"] == load_config()["data"]
+        assert config["grids"] == shallow["grids"]
+
+
+def test_the_model_types_of_sections(config):
+    assert model_types(config, "section2_1") == ["adam", "lbfgs", "lm"]
+    fewer = merge(config, {"optimizers": {"compared": ["lm", "lbfgs"]}})
+    assert model_types(fewer, "section2_1") == ["lbfgs", "lm"]
+    for section in ("section2_2", "section2_3"):
+        assert model_types(fewer, section) == list(SECTIONS[section].model_types)
 
 
 def test_yaml_traps(config):

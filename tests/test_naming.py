@@ -3,7 +3,18 @@
 import pytest
 
 from kanbench.errors import InputError
-from kanbench.naming import FileName, Run, check_target, is_timestamp, new_timestamp, parse
+from kanbench.naming import (
+    SECTIONS,
+    FileName,
+    Run,
+    check_target,
+    is_timestamp,
+    is_variant,
+    new_timestamp,
+    parse,
+    with_variant,
+    without_variant,
+)
 
 RUN = Run("section2_1", "20260101_000000", 10)
 MERGE = Run("section2_3", "20260101_000000")
@@ -123,6 +134,54 @@ def test_targets_that_nothing_makes(path, message):
     with pytest.raises(InputError) as error:
         check_target(path, ["all"], 4, EXPERTS, [2, 7])
     assert message in str(error.value)
+
+
+def test_names_of_variants():
+    run = Run("section2_1_highd_3d_shallow", "20260101_000000", 10)
+    assert run.frame("lm") == "results/sec1_results/section2_1_highd_3d_shallow_20260101_000000_e10_lm.pkl"
+    assert run.kind is RUN.kind
+    assert parse(run.frame("lm")) == FileName(run, frame="lm")
+    assert parse(run.handover(run.training("lm", 12))) == FileName(run, model_type="lm", dataset_idx=12)
+    merged = Run("section2_3_wide", "20260101_000000")
+    assert parse(merged.frame("summary", "parquet")) == FileName(merged, frame="summary")
+    assert parse(merged.expert(1, 2, 3, 10)).expert == (2, 3, 10)
+    assert run.deliverables(1, ["lbfgs", "lm"]) == [path for path in run.deliverables(1) if "_adam" not in path]
+    assert len(merged.deliverables(1, ["merge_kan"])) == 2 * 4 + 1 + 2 * 3
+    for section in SECTIONS:
+        assert without_variant(with_variant(section, None)) == section
+        assert without_variant(with_variant(section, "a_1")) == section
+    assert without_variant("section2_10") == "section2_10"
+    assert [name for name in ("a", "a_1b", "1a", "A", "a-b", "", "a_20260101_000000") if is_variant(name)] == [
+        "a",
+        "a_1b",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "section2_1_highd_3d_shallow_20260101_000000_e10_summary.pkl",  # of another section
+        "section2_3_wide_20260101_000000_e10_summary.pkl",  # no epochs there
+        "section2_1_Wide_20260101_000000_e10_lm.pkl",
+        "section2_1__20260101_000000_e10_lm.pkl",
+    ],
+)
+def test_other_names_of_variants_are_refused(name):
+    with pytest.raises(InputError, match="allowed"):
+        parse(name)
+
+
+def test_targets_of_variants():
+    run = Run("section2_1_wide", "20260101_000000", 10)
+    for path in run.deliverables(4):
+        check_target(path, ["all"], 4, EXPERTS, variant="wide")
+        for variant in (None, "other"):
+            with pytest.raises(InputError, match="found section2_1_wide; allowed"):
+                check_target(path, ["all"], 4, EXPERTS, variant=variant)
+    with pytest.raises(InputError, match="found section2_1; allowed with this configuration: section2_1_wide"):
+        check_target(RUN.frame("adam"), ["all"], 4, EXPERTS, variant="wide")
+    with pytest.raises(InputError, match="found no epochs"):
+        check_target("results/sec1_results/section2_1_wide_20260101_000000_lm.pkl", ["all"], 4, EXPERTS, variant="wide")
 
 
 def test_rules_are_targets():

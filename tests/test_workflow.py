@@ -431,7 +431,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, or the path"),
+        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, or"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
         (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),

@@ -24,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
-    verify.add_argument("section", nargs="?", choices=naming.SECTIONS, help="default: all that have a run")
+    verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
     add_run(verify)
     verify.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
@@ -74,8 +74,9 @@ def _verify(arguments: argparse.Namespace) -> None:
     from kanbench.storage.runs import find_run, list_runs
     from kanbench.verification import verify
 
-    there = {run.section for run in list_runs(results_dir=arguments.results_dir)}
-    sections = [arguments.section] if arguments.section else [name for name in naming.SECTIONS if name in there]
+    there = dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir))
+    there = [section for section in there if naming.without_variant(section) in naming.SECTIONS]
+    sections = [arguments.section] if arguments.section else there
     if not sections:
         raise InputError(f"{arguments.results_dir}: no run of {', '.join(naming.SECTIONS)}")
     config, faults = load_config(arguments.config), 0

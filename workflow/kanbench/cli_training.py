@@ -73,8 +73,12 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     which = name.run.section, name.model_type, name.dataset_idx
     settings = _settings(arguments, name, lambda config, seed: training_settings(config, *which, seed))
+    from kanbench.target_scale import target_scale
     from kanbench.training import Trainer
 
+    scale = target_scale(settings["problem"], settings["data"]["dense_num"], settings["data"]["seed"])
+    if scale.is_degenerate:
+        log.warning("%s is degenerate: %s", settings["problem"], scale.in_words())
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
         trainer = Trainer(settings, threads=arguments.threads)
         training = trainer.train(name.run.epochs, report, _unfinished(arguments, name))
@@ -141,7 +145,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
     """Read the name of the training that was asked for."""
     name = naming.parse(arguments.name)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = name.run.epochs is not None or name.run.section in naming.EPOCHLESS
+    complete = name.run.epochs is not None or naming.without_variant(name.run.section) in naming.EPOCHLESS
     if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         raise InputError(
             f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
@@ -158,7 +162,9 @@ def _settings(
     """The settings that were given, or what `of_config` says for a configuration and the seed in the name."""
     settings, seed = arguments.settings, name.run.seed
     if settings is None:
-        settings = of_config(load_config(arguments.config), seed)
+        config = load_config(arguments.config)
+        naming.check_variant(arguments.name, name.run, config["variant"])
+        settings = of_config(config, seed)
     elif seed not in (None, settings["seed"]):
         raise InputError(f"{arguments.name}: found settings with seed {settings['seed']}; allowed: with seed {seed}")
     log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kanbench.errors import InputError
-from kanbench.naming import MAX_SEED, is_timestamp
+from kanbench.naming import MAX_SEED, is_timestamp, is_variant
 from kanbench.problems import PROBLEMS
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ def _check_values(config: Config) -> None:
     if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
         raise InputError(
             f"config: timestamp: found {timestamp!r}; allowed: auto, new, or a date and time as YYYYMMDD_HHMMSS"
+        )
+    if config["variant"] is not None and not is_variant(config["variant"]):
+        raise InputError(
+            f"config: variant: found {config['variant']!r}; allowed: null, or small letters, digits and underscores, "
+            "a letter first and no date and time"
         )
     for name in config["datasets"]:
         if name not in PROBLEMS:

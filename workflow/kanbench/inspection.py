@@ -12,13 +12,13 @@ import pandas as pd
 from kanbench.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
 from kanbench.errors import InputError, one_line
 from kanbench.model_config import coef_shapes, read_model_config
-from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
+from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run, without_variant
 from kanbench.reading import read_json, read_tensors
 from kanbench.storage.attrs import essential
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.runs import files_by_run, load_files
-from kanbench.stored_names import StoredFile, parse_stored, section_of, stored_replicates
+from kanbench.stored_names import StoredFile, model_types_there, parse_stored, section_of, stored_replicates
 
 SHOWN = 100  # characters of a value
 
@@ -189,7 +189,7 @@ def _of_tensors(content: Any) -> Iterator[str]:
 
 def _of_run(run: Run, files: list[StoredFile], trusted: bool) -> Iterator[str]:
     yield f"{run.folder}/{run.name}: a run of {run.section}, {len(files)} files"
-    present = run.section in SECTIONS and (run.epochs is None) != bool(SECTIONS[run.section].reference)
+    present = without_variant(run.section) in SECTIONS and (run.epochs is None) != bool(run.kind.reference)
     if not present or any(file.kind == "meta" for file in files):
         yield "  format: an earlier one (migrate turns it into the present one)"
     results: Frames = {}
@@ -212,7 +212,8 @@ def _missing(run: Run, files: list[StoredFile], results: Frames, present: bool) 
     if present:
         count = 1 + max((f.dataset_idx for f in files if f.dataset_idx is not None), default=-1)
         count = max([count, *(int(frame["dataset_idx"].max()) + 1 for frame in results.values() if len(frame))])
-        return [Path(path).name for path in run.deliverables(count) if not Path(path).exists()]
+        model_types = model_types_there(run, {*results, *(file.name for file in files)})
+        return [Path(path).name for path in run.deliverables(count, model_types) if not Path(path).exists()]
     frames = [f"frame {name}" for name in section_of(run.section).frames if name not in results]
     return frames + ([] if any(f.kind == "metadata" for f in files) else ["metrics of the checkpoints"])
 

@@ -37,8 +37,10 @@ PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the
 def global_random_state_kept() -> Iterator[None]:
     """Put the global random states of torch, numpy and `random` back on leaving the block."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
+    # By itself fork_rng begins to use every GPU of the machine, and warns where there are several.
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(gpus):
             yield
     finally:
         np.random.set_state(numpy_state)

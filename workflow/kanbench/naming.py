@@ -5,6 +5,8 @@ A file name is a complete specification of what is in it:
     results/sec1_results/section2_1_20260101_000000_e10_adam.pkl
                          └─ section ┘└─ timestamp ─┘└ epochs └ model type
 
+A run may be of a variant of the section: section2_1_highd_3d_shallow_20260101_000000_e10_adam.pkl.
+
 This module imports the standard library only; the Snakefile reads it.
 """
 
@@ -29,6 +31,7 @@ TABLES = "tables"  # results/tables/{run name}/{table}.csv
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
 EPOCHS = r"[1-9]\d*"
+VARIANT = r"[a-z][a-z0-9_]*?"
 NUMBER = r"0|[1-9]\d*"
 MAX_SEED = 2**32 - 1  # numpy's
 
@@ -100,6 +103,21 @@ FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frame
 EXPERT, CONTROL = "expert", "control"  # trainings of section 2.3 beside the merged model's
 
 
+def with_variant(section: str, variant: str | None) -> str:
+    """`section2_1` and `highd_3d_shallow` make `section2_1_highd_3d_shallow`."""
+    return section if variant is None else f"{section}_{variant}"
+
+
+def is_variant(text: str) -> bool:
+    """Whether `text` can be a variant's name: small letters, digits and underscores, and no timestamp among them."""
+    return bool(re.fullmatch(VARIANT, text)) and not re.search(TIMESTAMP, text)
+
+
+def without_variant(section: str) -> str:
+    """`section2_1` of `section2_1_highd_3d_shallow`; what is no variant of one of SECTIONS as it is."""
+    return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
+
+
 @dataclass(frozen=True)
 class Run:
     """One section at one timestamp and epoch count, and the paths of its files.
@@ -108,6 +126,8 @@ class Run:
 
     Attributes
     ----------
+    section : str
+        One of SECTIONS, or a variant's name.
     epochs : int, str or None
         Epochs per grid; None where the name has no epoch count (section 2.3).
     results : str
@@ -127,6 +147,11 @@ class Run:
     seed: int | str | None = None
 
     @property
+    def kind(self) -> Section:
+        """What is known of the section, whichever variant it is."""
+        return SECTIONS[without_variant(self.section)]
+
+    @property
     def _stem(self) -> str:
         return f"{self.section}_{self.timestamp}" + ("" if self.epochs is None else f"_e{self.epochs}")
 
@@ -142,7 +167,7 @@ class Run:
     def folder(self) -> str:
         if self.place is not None:
             return self.place
-        return f"{self.results}/{SECTIONS[self.section].folder if self.seed is None else SEEDS}"
+        return f"{self.results}/{self.kind.folder if self.seed is None else SEEDS}"
 
     def replicate(self, seed: int | str | None) -> Run:
         """The same run with another seed; the run itself for None."""
@@ -209,15 +234,15 @@ class Run:
 
     def tables(self) -> list[str]:
         """The tables of the run."""
-        names = (SECTIONS[self.section].table, "summary")
+        names = (self.kind.table, "summary")
         return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in TABLE_FORMATS]
 
-    def deliverables(self, n_datasets: int) -> list[str]:
-        """Every file of the run that the pipeline promises."""
-        section = SECTIONS[self.section]
-        model_types = section.model_types
+    def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
+        """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
+        model_types = self.kind.model_types if model_types is None else tuple(model_types)
+        frames = self.kind.other_frames or model_types
         return [
-            *(file for frame in section.frames for file in self.frame_files(frame)),
+            *(file for frame in frames for file in self.frame_files(frame)),
             *([self.checkpoint_metadata()] if self.seed is None else []),
             *(f for model_type in model_types for i in range(n_datasets) for f in self.checkpoint_files(model_type, i)),
         ]
@@ -245,7 +270,7 @@ class FileName:
     expert: tuple[int, int, int] | None = None
 
 
-_RUN = rf"(?P<section>{'|'.join(SECTIONS)})_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
+_RUN = rf"(?P<section>({'|'.join(SECTIONS)})(_{VARIANT})?)_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
 _SEED = rf"_s(?P<run_seed>{NUMBER})"
 _TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
 _PATTERNS = [
@@ -286,7 +311,7 @@ def parse(path: str | Path) -> FileName:
 def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
     if not is_timestamp(found["timestamp"]):
         raise InputError(f"{path}: found {found['timestamp']!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-    section, epochs = found["section"], found["epochs"] and int(found["epochs"])
+    section, epochs = without_variant(found["section"]), found["epochs"] and int(found["epochs"])
     frame, model_type, index = (found.get(part) for part in ("frame", "model_type", "dataset_idx"))
     others = (EXPERT, CONTROL) if section == "section2_3" else ()
     for word, value, allowed in (
@@ -296,13 +321,15 @@ def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
         if value is not None and value not in allowed:
             raise InputError(f"{path}: found {word} {value!r}; allowed in {section}: {', '.join(allowed)}")
     if epochs is not None and section in EPOCHLESS:
-        raise InputError(f"{path}: found {epochs} epochs; allowed: {section}_{found['timestamp']}_…, without epochs")
+        raise InputError(
+            f"{path}: found {epochs} epochs; allowed: {found['section']}_{found['timestamp']}_…, without epochs"
+        )
     expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
     for seed in filter(None, (found.get("seed"), found.get("run_seed"))):
         if int(seed) > MAX_SEED:
             raise InputError(f"{path}: found seed {seed}; allowed: 0 to {MAX_SEED}")
     seed = found.get("run_seed")
-    run = Run(section, found["timestamp"], epochs, seed=None if seed is None else int(seed))
+    run = Run(found["section"], found["timestamp"], epochs, seed=None if seed is None else int(seed))
     return FileName(run, frame, model_type, None if index is None else int(index), expert)
 
 
@@ -312,6 +339,7 @@ def check_target(
     n_datasets: int,
     experts: Iterable[tuple[int, int, int]],
     seeds: Sequence[int] = (),
+    variant: str | None = None,
 ) -> None:
     """Check that `target` is one of `rules`, or the path of a file of a run.
 
@@ -321,6 +349,8 @@ def check_target(
         Those that are configured, for all seeds.
     seeds : sequence of int
         Those that are configured, but the first.
+    variant : str or None
+        The one that is configured.
 
     Raises
     ------
@@ -333,7 +363,8 @@ def check_target(
         raise InputError(f"target: found {target!r}; allowed: {', '.join(rules)}, or the path of a file of a run")
     name = _of_folder(target) or parse(target)
     run, index = name.run, name.dataset_idx
-    if run.epochs is None and run.section not in EPOCHLESS:
+    check_variant(target, run, variant)
+    if run.epochs is None and without_variant(run.section) not in EPOCHLESS:
         raise InputError(f"{target}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
     if index is not None and index >= n_datasets:
         raise InputError(f"{target}: found dataset {index}; allowed: 0 to {n_datasets - 1}")
@@ -354,6 +385,22 @@ def check_target(
         if Path(target).parent.name == run.name:
             right = ", ".join(run.tables())
         raise InputError(f"{target}: no such result; allowed: {right or run.folder + '/…'}")
+
+
+def check_variant(path: str, run: Run, variant: str | None) -> None:
+    """Check that a name is one of the configured variant's: no other configuration makes what the name says.
+
+    Raises
+    ------
+    InputError
+        It is not.
+    """
+    configured = with_variant(without_variant(run.section), variant)
+    if run.section != configured:
+        raise InputError(
+            f"{path}: found {run.section}; allowed with this configuration: {configured} (variant: "
+            f"{'null' if variant is None else variant}); others need their own"
+        )
 
 
 def _of_folder(path: str) -> FileName | None:

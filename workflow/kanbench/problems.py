@@ -2,13 +2,19 @@
 
 A problem is one decorated function; nothing else has to be edited to add one. The functions use tensor methods only,
 so that this module, which the Snakefile reads to check dataset names, does not import torch.
+
+The problems in more than two dimensions are those of the square, with u a product over all dimensions. Products of many
+factors below one vanish: see `kanbench.target_scale`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
 from math import pi
+from operator import mul
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ class Problem:
 
 
 PROBLEMS: dict[str, Problem] = {}
+DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
 
 
 def problem(*domain: Interval) -> Callable:
@@ -77,3 +84,48 @@ def poisson_2d_spec(x: Tensor) -> Tensor:
     """Δu for u = sin πx sin πy², the example of the KAN paper's section on partial differential equations."""
     x, y = x[:, [0]], x[:, [1]]
     return -(pi**2) * (1 + 4 * y**2) * (pi * x).sin() * (pi * y**2).sin() + 2 * pi * (pi * x).sin() * (pi * y**2).cos()
+
+
+def in_all_dimensions(target: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Register the decorated function as `poisson_3d_…` and so on, on [-1, 1]^d, for all DIMENSIONS."""
+    for d in DIMENSIONS:
+        name = f"poisson_{d}d_{target.__name__}"
+        PROBLEMS[name] = Problem(name, target, ((-1, 1),) * d)
+    return target
+
+
+@in_all_dimensions
+def sin(x: Tensor) -> Tensor:
+    """-Δu for u = ∏ sin πxᵢ."""
+    return x.shape[1] * pi**2 * (pi * x).sin().prod(1, keepdim=True)
+
+
+@in_all_dimensions
+def poly(x: Tensor) -> Tensor:
+    """-Δu for u = ∏ xᵢ(1-xᵢ)."""
+    return 2 * sum(_products_without_one((x * (1 - x)).split(1, dim=1)))
+
+
+@in_all_dimensions
+def highfreq(x: Tensor) -> Tensor:
+    """-Δu for u = ∏ sin 4πxᵢ."""
+    return 16 * x.shape[1] * pi**2 * (4 * pi * x).sin().prod(1, keepdim=True)
+
+
+@in_all_dimensions
+def spec(x: Tensor) -> Tensor:
+    """Δu for u = sin πx₁ ∏ sin πxᵢ², the product over i ≥ 2."""
+    first, *others = x.split(1, dim=1)
+    sines = [(pi * y**2).sin() for y in others]
+    by_others = sum(
+        (2 * pi * (pi * y**2).cos() - (2 * pi * y) ** 2 * sine) * rest
+        for y, sine, rest in zip(others, sines, _products_without_one(sines), strict=True)
+    )
+    return (pi * first).sin() * (by_others - pi**2 * reduce(mul, sines))
+
+
+def _products_without_one(factors: Sequence[Tensor]) -> list[Tensor]:
+    """For every factor the product of all others; factors may be zero."""
+    before = accumulate(factors, mul, initial=1)
+    after = list(accumulate(reversed(factors), mul, initial=1))[-2::-1]
+    return [left * right for left, right in zip(before, after, strict=False)]

@@ -70,12 +70,14 @@ class Stopwatch:
         self.seconds = 0.0
 
     def __enter__(self) -> None:
-        self._start = self._now()
+        self._start = now(self.device)
 
     def __exit__(self, *exception: object) -> None:
-        self.seconds += self._now() - self._start
+        self.seconds += now(self.device) - self._start
 
-    def _now(self) -> float:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+
+def now(device: str = "cpu") -> float:
+    """Seconds on a clock, after all that the device has been asked to do is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -10,7 +10,14 @@ import json
 
 from kanbench.config import Config
 from kanbench.errors import InputError
+from kanbench.naming import SECTIONS, without_variant
 from kanbench.problems import PROBLEMS
+
+
+def model_types(config: Config, section: str) -> list[str]:
+    """The model types of a run of a section, in its order."""
+    every = SECTIONS[section].model_types
+    return [name for name in every if section != "section2_1" or name in config["optimizers"]["compared"]]
 
 
 def training_settings(
@@ -29,7 +36,7 @@ def training_settings(
         There is no such dataset.
     """
     grids, density = config["grids"], config["adaptive_density"]
-    if section == "section2_1":
+    if without_variant(section) == "section2_1":
         optimizer = model_type
         policy = {"policy": grids["policy"]}
         if grids["policy"] == "pykan":

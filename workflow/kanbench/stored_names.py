@@ -1,9 +1,9 @@
 """Names of the files of runs, of the present format and of earlier ones, as they lie in folders.
 
 The present format's names are in `kanbench.naming`. Earlier ones differ in this: no `_e{epochs}`; `…_meta.json` for
-what is in the frames' attrs now; sections with longer names (`section2_1_highd_3d_shallow`) and sections of other
-experiments (`section1_1`); other checkpoints (`at_kan_threshold_time`); checkpoints without a name, of the final model;
-`.pth` files with the weights of models that are not pykan's.
+what is in the frames' attrs now; sections of other experiments (`section1_1`); other checkpoints
+(`at_kan_threshold_time`); checkpoints without a name, of the final model; `.pth` files with the weights of models that
+are not pykan's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kanbench.naming import (
     Run,
     Section,
     is_timestamp,
+    without_variant,
 )
 
 META = "meta"  # …_meta.json
@@ -79,19 +80,18 @@ class StoredFile:
 
 
 def section_of(name: str) -> Section:
-    """What is known of a section, which may have a longer name or be one of another experiment.
+    """What is known of a section, which may be a variant or one of another experiment.
 
     Raises
     ------
     InputError
         It is not a section's name.
     """
-    if name in SECTIONS:
-        return SECTIONS[name]
+    if (known := without_variant(name)) in SECTIONS:
+        return SECTIONS[known]
     if not re.fullmatch(SECTION, name):
         raise InputError(f"section: found {name!r}; allowed: {', '.join(SECTIONS)}, or section1_1 and the like")
-    known = next((section for key, section in SECTIONS.items() if name.startswith(f"{key}_")), None)
-    return known or (SECTION_1 if name.startswith("section1_") else Section("", (), "model_type"))
+    return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
 
 
 def in_order(names: Iterable[str], section: str) -> list[str]:
@@ -99,6 +99,14 @@ def in_order(names: Iterable[str], section: str) -> list[str]:
     known = section_of(section)
     order = [*known.frames, *known.model_types]
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def model_types_there(run: Run, names: Iterable[str]) -> list[str]:
+    """The model types of a run of the present format, which need not compare all: those among `names`.
+
+    And the reference, and those of a section whose frames are of something else.
+    """
+    return [m for m in run.kind.model_types if m in names or m == run.kind.reference or run.kind.other_frames]
 
 
 def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
@@ -116,8 +124,8 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
     section, epochs = found["section"], found["epochs"] and int(found["epochs"])
     seed = found.get("seed") and int(found["seed"])
     run = Run(section, found["timestamp"], epochs, results, seed=seed)
-    usual = (section in SECTIONS or seed is not None) and path.parent == Path(run.folder)
-    run = run if usual else dataclasses.replace(run, place=str(path.parent))
+    known = without_variant(section) in SECTIONS or seed is not None
+    run = run if known and path.parent == Path(run.folder) else dataclasses.replace(run, place=str(path.parent))
     if found.get("kind"):
         return StoredFile(path, run, "meta")
     if found.get("metadata"):

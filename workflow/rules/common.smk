@@ -9,8 +9,15 @@ from kanbench import naming
 from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.naming import SECTIONS, Run
-from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
+from kanbench.naming import SECTIONS, Run, with_variant
+from kanbench.settings import (
+    canonical_json,
+    control_settings,
+    expert_settings,
+    merge_settings,
+    model_types,
+    training_settings,
+)
 
 TARGET_RULES = ("all", *SECTIONS, "seeds")
 
@@ -64,22 +71,32 @@ def check_targets():
         raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
     all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
-        naming.check_target(target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:])
+        naming.check_target(
+            target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:], config["variant"]
+        )
+
+
+def run_of(section, timestamp="{timestamp}", epochs="{epochs}", seed=None):
+    """The run of a section of the configured variant; by default for patterns."""
+    epochs = None if section in naming.EPOCHLESS else epochs
+    return Run(with_variant(section, config["variant"]), timestamp, epochs, seed=seed)
 
 
 def current_run(section):
-    return Run(section, TIMESTAMP, None if section in naming.EPOCHLESS else config["epochs"])
+    return run_of(section, TIMESTAMP, config["epochs"])
 
 
 def deliverables(section):
     """Every file of the current run of a section, those of all seeds among them."""
-    return current_run(section).deliverables(len(config["datasets"])) + seeds_frames(section)
+    every = current_run(section).deliverables(len(config["datasets"]), model_types(config, section))
+    return every + seeds_frames(section)
 
 
 def seeds_frames(section):
     """The frames of the current run of a section with the seeds but the first."""
     replicates = [current_run(section).replicate(seed) for seed in config["seeds"][1:]]
-    return [file for run in replicates for file in run.deliverables(len(config["datasets"]))]
+    of_run = len(config["datasets"]), model_types(config, section)
+    return [file for run in replicates for file in run.deliverables(*of_run)]
 
 
 def seed_of(wildcards):
@@ -89,7 +106,7 @@ def seed_of(wildcards):
 
 def tables(section):
     """The tables of the current run of a section."""
-    return Run(section, TIMESTAMP, None if section in naming.EPOCHLESS else config["epochs"]).tables()
+    return current_run(section).tables()
 
 
 def handovers(run, model_types):
@@ -110,13 +127,13 @@ def expert_checkpoints(run, dataset_idx):
 
 def expert_inputs(wildcards):
     """The experts that a job with another seed than the first merges."""
-    run, index = Run("section2_3", wildcards.timestamp, seed=seed_of(wildcards)), wildcards.dataset_idx
+    run, index = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards)), wildcards.dataset_idx
     return {"experts": expert_handovers(run, index), "checkpoints": expert_checkpoints(run, index)}
 
 
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
-    run = Run("section2_3", wildcards.timestamp, seed=seed_of(wildcards))
+    run = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards))
     inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
     if wildcards.frame != "experts":
         inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)

@@ -1,7 +1,7 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
 for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
-    RUN = Run(section, "{timestamp}", "{epochs}", seed=seed)
+    RUN = run_of(section, seed=seed)
 
     rule:
         name:
@@ -23,13 +23,16 @@ for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
             "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
 
 
+RUN = run_of("section2_3")
+
+
 rule frame_section2_3:
     input:
         unpack(merge_frame_inputs),
     output:
-        Run("section2_3", "{timestamp}").frame_files("{frame}"),
+        RUN.frame_files("{frame}"),
     log:
-        Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_{frame}"),
+        RUN.log(f"{RUN.name}_{{frame}}"),
     conda:
         "../../envs/kanbench.yaml"
     resources:
@@ -45,19 +48,19 @@ rule frame_section2_3:
 
 use rule frame_section2_3 as frame_section2_3_seeds with:
     output:
-        Run("section2_3", "{timestamp}", seed="{seed}").frame_files("{frame}"),
+        RUN.replicate("{seed}").frame_files("{frame}"),
     log:
-        Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_s{seed}_{frame}"),
+        RUN.log(f"{RUN.replicate('{seed}').name}_{{frame}}"),
 
 
 for section in SECTIONS:
-    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+    RUN = run_of(section)
 
     rule:
         name:
             f"metadata_{section}"
         input:
-            handovers(RUN, SECTIONS[section].model_types),
+            handovers(RUN, model_types(config, section)),
         output:
             RUN.checkpoint_metadata(),
         log:

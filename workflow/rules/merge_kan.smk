@@ -1,6 +1,6 @@
 """Section 2.3: one job per expert; selection, merging and training of the merged model; its control."""
 
-RUN = Run("section2_3", "{timestamp}")
+RUN = run_of("section2_3")
 EXPERT = RUN.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
 MERGED = RUN.training("merge_kan", "{dataset_idx}")
 CONTROL = RUN.training(naming.CONTROL, "{dataset_idx}")

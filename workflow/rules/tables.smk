@@ -1,15 +1,16 @@
 """Tables of a run, and what follows from its data: one job per section."""
 
 for section in SECTIONS:
-    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+    RUN = run_of(section)
+    FRAMES = SECTIONS[section].other_frames or model_types(config, section)
 
     rule:
         name:
             f"tables_{section}"
         input:
-            frames=[RUN.frame(frame) for frame in SECTIONS[section].frames],
+            frames=[RUN.frame(frame) for frame in FRAMES],
             metadata=RUN.checkpoint_metadata(),
-            seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in SECTIONS[section].frames],
+            seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in FRAMES],
         output:
             RUN.tables(),
         log:
@@ -19,7 +20,7 @@ for section in SECTIONS:
         resources:
             **needs("consolidation"),
         params:
-            section=section,
+            section=RUN.section,
             epochs="" if section in naming.EPOCHLESS else "--epochs {epochs}",
         message:
             "Writing tables"

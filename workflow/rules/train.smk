@@ -1,10 +1,11 @@
 """One job trains one model type on one dataset: sections 2.1 and 2.2.
 
+
 With another seed than the first it is the same command, by the training's name, and leaves no checkpoints.
 """
 
 for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
-    RUN = Run(section, "{timestamp}", "{epochs}", seed=seed)
+    RUN = run_of(section, seed=seed)
     TRAINING = RUN.training("{model_type}", "{dataset_idx}")
 
     rule:

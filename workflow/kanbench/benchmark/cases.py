@@ -25,16 +25,16 @@ class Case:
     dtype: str = "float64"
     k: int = 3
 
-    def model(self) -> KAN:
+    def model(self, device: str = "cpu") -> KAN:
         """The same model with every call, and a new one."""
-        return _initial(self.width, self.grid, self.k, self.dtype).restore()
+        return _initial(self.width, self.grid, self.k, self.dtype).restore().to(device)
 
-    def sample(self, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def sample(self, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Inputs of shape (n, d) and targets of shape (n, 1)."""
         generator = torch.Generator().manual_seed(seed)
         x = torch.rand(self.n, self.width[0], generator=generator, dtype=torch.float32) * 2 - 1
         x = x.to(getattr(torch, self.dtype))
-        return x, TARGET(x[:, :2])
+        return x.to(device), TARGET(x[:, :2]).to(device)
 
     def asdict(self) -> dict[str, object]:
         return asdict(self) | {"width": list(self.width)}

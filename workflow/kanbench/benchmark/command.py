@@ -13,12 +13,14 @@ from kanbench.errors import InputError
 from kanbench.files import whole_file
 
 PARTS = ("pairs", "growth", "trainings")
+CUDA_PARTS = ("pairs",)  # memory and the original procedure are those of a CPU
 ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="in about a minute: fewer models, sizes and epochs")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"{', '.join(PARTS)}; on cuda: pairs")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides; default: cpu")
     parser.add_argument("--seconds", type=_positive, help="of every comparison; default: 2, or 0.2 if quick")
     parser.add_argument("--memory", type=_positive, default=4096, metavar="MIB", help="limit of a case that grows")
     parser.add_argument("--epochs", type=int, help="of the trainings, per grid; default: as configured, or 1 if quick")
@@ -50,16 +52,19 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    config = _config(arguments)
+    config, allowed = _config(arguments), CUDA_PARTS if arguments.device == "cuda" else PARTS
+    for part in arguments.parts or ():
+        if part not in allowed:
+            raise InputError(f"--parts: found {part}; allowed on {arguments.device}: {', '.join(allowed)}")
     # Imported here: torch and pykan take seconds.
     from kanbench.benchmark.run import Plan, run
 
     seconds = arguments.seconds or (0.2 if arguments.quick else 2)
-    return run(Plan(seconds, int(arguments.memory), arguments.quick, arguments.parts), config)
+    return run(Plan(seconds, int(arguments.memory), arguments.quick, arguments.parts or allowed), config)
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    over: Config = {"device": "cpu", "data": {"dense_num": 1}}  # the dense MSE is not looked at
+    over: Config = {"device": arguments.device, "data": {"dense_num": 1}}  # the dense MSE is not looked at
     if arguments.quick or arguments.epochs is not None:
         over["epochs"] = 1 if arguments.epochs is None else arguments.epochs
     if arguments.datasets:

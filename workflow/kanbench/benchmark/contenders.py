@@ -5,7 +5,6 @@ Both are made from one case, and so have equal models and samples.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from kanbench.benchmark.cases import Case
 from kanbench.engine import make_engine
 from kanbench.models import Snapshot
 from kanbench.optimizers import make_optimizer
+from kanbench.record import now
 
 # Of LM, before it begins anew from the first model: an epoch is a step, and a stage of a training has ten. The first
 # steps alone are not typical, because hardly any attempt is rejected there.
@@ -25,11 +25,11 @@ ATTEMPTS = 10  # of the original scripts, as is the solver: see `PykanSteps`
 class Kanbench:
     """Ours, with the given engine, and the configured settings of `optimizers.lm`."""
 
-    def __init__(self, case: Case, engine: str, lm: dict[str, Any]) -> None:
-        self.lm = lm
-        self.engine = make_engine(engine, case.model(), *case.sample())
+    def __init__(self, case: Case, engine: str, lm: dict[str, Any], device: str = "cpu") -> None:
+        self.lm, self.device = lm, device
+        self.engine = make_engine(engine, case.model(device), *case.sample(device=device))
         self.theta = self.engine.parameters()
-        self.new_inputs, _ = case.sample(seed=1)
+        self.new_inputs, _ = case.sample(1, device)
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         return self.engine.loss_and_gradient(self.theta)
@@ -57,9 +57,9 @@ class KanbenchSteps:
             self.optimizer = make_optimizer("lm", **self.side.lm)
             self.optimizer.restart(engine)
         before = engine.parameters()
-        start = perf_counter()
+        start = now(self.side.device)
         self.optimizer.step()
-        self.seconds.append(perf_counter() - start)
+        self.seconds.append(now(self.side.device) - start)
         self.accepted.append(not torch.equal(engine.parameters(), before))
         return self.seconds[-1]
 
@@ -70,12 +70,12 @@ class Pykan:
     Gradients are taken with respect to all parameters that pykan marks as trainable.
     """
 
-    def __init__(self, case: Case) -> None:
-        self.model = case.model()
+    def __init__(self, case: Case, device: str = "cpu") -> None:
+        self.device, self.model = device, case.model(device)
         self.model.speed()
         self.start = Snapshot.of(self.model)
-        self.x, self.y = case.sample()
-        self.new_inputs, _ = case.sample(seed=1)
+        self.x, self.y = case.sample(device=device)
+        self.new_inputs, _ = case.sample(1, device)
 
     def loss_and_gradient(self) -> Tensor:
         """The gradient is left in the parameters."""
@@ -103,9 +103,9 @@ class PykanSteps:
     def __call__(self) -> float:
         if len(self.accepted) % STEPS == 0:
             self.module = lm_module(self.side.start.restore().speed())
-        start = perf_counter()
+        start = now(self.side.device)
         outputs, loss, _, _ = self.module.training_step(self.side.x, self.side.y)
-        self.seconds.append(perf_counter() - start)
+        self.seconds.append(now(self.side.device) - start)
         # The outputs are those before the step, the loss that of the last accepted attempt.
         self.accepted.append(bool(loss < (outputs - self.side.y).square().mean()))
         return self.seconds[-1]

@@ -37,10 +37,11 @@ def one_thread() -> Iterator[None]:
         numba.set_num_threads(before[1])
 
 
-def machine() -> dict[str, object]:
-    """What the figures depend on; None for a package that is not installed."""
+def machine(device: str = "cpu") -> dict[str, object]:
+    """What the figures depend on; None for a package that is not installed, and for the GPU of a CPU's figures."""
     return {
         "cpu": _cpu_model(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "threads": 1,

@@ -50,10 +50,13 @@ def _introduction(result: Result) -> str:
     machine, peaks = result["machine"], result["peaks"]
     packages = ("python", "numpy", "torch", "numba", "pykan", "torch-levenberg-marquardt")
     versions = ", ".join(f"{name} {machine[name]}" for name in packages if machine[name])
-    flops = ", ".join(f"{_number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
+    limits = ""
+    if peaks:
+        flops = ", ".join(f"{_number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
+        limits = f"Measured peaks of one core: {flops}, {_number(peaks['bandwidth'] / 1e9)} GB/s. "
+    device = machine.get("gpu") or f"{machine['cpu']}, one thread"  # results of earlier versions have no such key
     return (
-        f"kanbench {result['kanbench']}, engine `{result['settings']['engine']}`; {machine['cpu']}, one thread; "
-        f"{versions}. Measured peaks of one core: {flops}, {_number(peaks['bandwidth'] / 1e9)} GB/s. "
+        f"kanbench {result['kanbench']}, engine `{result['settings']['engine']}`; {device}; {versions}. {limits}"
         "× is how many times as fast kanbench is: median of the pairs (quartiles)."
     )
 
@@ -65,8 +68,9 @@ def tables(result: Result) -> Iterator[Table]:
     if "growth" in result:
         yield _growth(result["growth"])
     compared = [*result.get("pairs", []), *result.get("growth", {}).get("cells", [])]
-    if compared:
-        yield _limits([comparison for comparison in compared if "roofline" in comparison])
+    limited = [comparison for comparison in compared if "roofline" in comparison]
+    if limited:
+        yield _limits(limited)
     if "trainings" in result:
         yield _trainings(result)
 

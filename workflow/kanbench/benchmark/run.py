@@ -5,8 +5,8 @@ The result holds builtin types only, and is what the command writes as JSON. Tim
 | key | value |
 |---|---|
 | `kanbench`, `date`, `machine` | version; ISO 8601; CPU, cores, system, threads, versions (None: not installed) |
-| `settings` | `seconds`, `memory_limit`, `engine`, `lm` (its settings), `epochs`, `grids`, `datasets` |
-| `peaks` | of one core: `float64` and `float32` in FLOP/s, `bandwidth` in bytes/s |
+| `settings` | `seconds`, `memory_limit`, `device`, `engine`, `lm` (its settings), `epochs`, `grids`, `datasets` |
+| `peaks` | of one core: `float64` and `float32` in FLOP/s, `bandwidth` in bytes/s; None on CUDA |
 | `pairs` | a list of comparisons |
 | `growth` | `cells`, comparisons with growing n; `exponents` of ours, by operation |
 | `trainings` | a list of `dataset`, `optimizer`, `ratio`; `ours`, `original`: `seconds`, `epochs`, `best_test_loss` |
@@ -14,9 +14,9 @@ The result holds builtin types only, and is what the command writes as JSON. Tim
 
 A comparison: `operation`; `width`, `grid`, `k`, `n`, `dtype`; `pairs`, the number of them; `ours`, `pykan` and `ratio`
 (pykan / ours), each with `median`, `q1`, `q3` and `min`, or None where a side was not run. With loss and gradient comes
-`roofline` (see `kanbench.benchmark.roofline`), of our fastest measurement, as the peaks are; with LM steps `accepted`,
-the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`); with growing n `memory`, by side `peak` and what
-of that are the `imports`.
+`roofline` (see `kanbench.benchmark.roofline`; not on CUDA), of our fastest measurement, as the peaks are; with LM steps
+`accepted`, the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`); with growing n `memory`, by side
+`peak` and what of that are the `imports`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_a_row, in_turns
 from kanbench.benchmark.trainings import train_original, train_ours
 from kanbench.config import Config
 from kanbench.naming import SECTIONS
-from kanbench.training import resolve_engine
+from kanbench.training import resolve_device, resolve_engine
 
 GROWING_OPERATIONS = ("loss_and_gradient", "lm_step")
 TOO_LONG = 60.0  # seconds of one call, beyond which a size is left out
@@ -75,24 +75,32 @@ class Plan:
 
 
 def run(plan: Plan, config: Config) -> Result:
-    """Run it, on one thread. The configuration gives the engine, the settings of LM, and the trainings."""
-    ours = {"engine": resolve_engine(config["engine"], "cpu"), "lm": config["optimizers"]["lm"]}
+    """Run it, on one thread. The configuration gives device, engine, the settings of LM, and the trainings.
+
+    Raises
+    ------
+    InputError
+        The device is not there, or a part is not for it.
+    """
+    device = resolve_device(config["device"])
+    ours = {"engine": resolve_engine(config["engine"], device), "lm": config["optimizers"]["lm"]}
     with one_thread():
-        benchmark = Benchmark(plan, config, ours, with_lm=has_lm())
-        peaks = [measure_peaks()]
+        benchmark = Benchmark(plan, config, ours, with_lm=has_lm(), device=device)
+        peaks = [measure_peaks()] if device == "cpu" else []
         parts = {part: getattr(benchmark, part)() for part in PARTS if part in plan.parts}
-        peaks.append(measure_peaks())  # the better one: the machine may have been busy
-    best = {key: max(measured[key] for measured in peaks) for key in peaks[0]}
+        peaks += [measure_peaks() for _ in peaks]  # the better one: the machine may have been busy
+    best = {key: max(measured[key] for measured in peaks) for key in peaks[0]} if peaks else None
     for comparison in [*parts.get("pairs", []), *parts.get("growth", {}).get("cells", [])]:
-        if comparison["operation"] == "loss_and_gradient":
+        if best and comparison["operation"] == "loss_and_gradient":
             comparison["roofline"] = _roofline(comparison, best)
     return {
         "kanbench": __version__,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine(device),
         "settings": {
             "seconds": plan.seconds,
             "memory_limit": plan.memory_limit,
+            "device": device,
             **ours,
             "epochs": config["epochs"],
             "grids": config["grids"]["sizes"],
@@ -107,8 +115,8 @@ def run(plan: Plan, config: Config) -> Result:
 class Benchmark:
     """The parts, each a method that returns its share of the result; `notes` are gathered on the way."""
 
-    def __init__(self, plan: Plan, config: Config, ours: dict[str, Any], with_lm: bool) -> None:
-        self.plan, self.config, self.ours, self.with_lm = plan, config, ours, with_lm
+    def __init__(self, plan: Plan, config: Config, ours: dict[str, Any], with_lm: bool, device: str = "cpu") -> None:
+        self.plan, self.config, self.ours, self.with_lm, self.device = plan, config, ours, with_lm, device
         self.notes: list[str] = [] if with_lm else [MISSING_LM]
 
     def pairs(self) -> list[Result]:
@@ -119,7 +127,7 @@ class Benchmark:
         for width, grid in shapes:
             for dtype in dtypes:
                 case = Case(width, grid, dtype=dtype)
-                sides = {"ours": Kanbench(case, **self.ours), "pykan": Pykan(case)}
+                sides = {"ours": Kanbench(case, **self.ours, device=self.device), "pykan": Pykan(case, self.device)}
                 comparisons += [self._compare(operation, case, sides) for operation in operations]
         return comparisons
 
@@ -163,7 +171,7 @@ class Benchmark:
             steps = [side.lm_steps() for side in sides.values()]
             measures = [in_a_row(measure) for measure in steps]
         else:
-            measures = [repeated(getattr(side, operation)) for side in sides.values()]
+            measures = [repeated(getattr(side, operation), self.device) for side in sides.values()]
         # Steps differ, so that all of them should be among the pairs.
         fewest = STEPS if operation == "lm_step" else FEWEST_PAIRS
         times = in_turns(measures, self.plan.seconds, fewest)

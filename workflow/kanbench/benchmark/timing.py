@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from time import perf_counter
 
 import numpy as np
+
+from kanbench.record import now
 
 Measure = Callable[[], float]  # does something and returns the seconds that it took
 
@@ -17,11 +18,11 @@ FEWEST_PAIRS = 3
 PATIENCE = 4  # times the seconds asked for, after which fewer pairs have to do
 
 
-def repeated(call: Callable[[], object]) -> Measure:
+def repeated(call: Callable[[], object], device: str = "cpu") -> Measure:
     """A measurement of `call`, as often in a row as takes `LONG_ENOUGH`: seconds of one call."""
     call()  # what is done only once: compiling, allocating
-    count = max(1, math.ceil(LONG_ENOUGH / _seconds(call, 1)))
-    return lambda: _seconds(call, count) / count
+    count = max(1, math.ceil(LONG_ENOUGH / _seconds(call, 1, device)))
+    return lambda: _seconds(call, count, device) / count
 
 
 def in_a_row(measure: Measure) -> Measure:
@@ -36,11 +37,11 @@ def in_a_row(measure: Measure) -> Measure:
     return mean
 
 
-def _seconds(call: Callable[[], object], count: int) -> float:
-    start = perf_counter()
+def _seconds(call: Callable[[], object], count: int, device: str) -> float:
+    start = now(device)
     for _ in range(count):
         call()
-    return perf_counter() - start
+    return now(device) - start
 
 
 def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_PAIRS) -> list[list[float]]:
@@ -48,10 +49,10 @@ def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_P
 
     At least `fewest` pairs, unless they take `PATIENCE` times as long; at least one.
     """
-    pairs, start = [], perf_counter()
+    pairs, start = [], now()
     while True:
         pairs.append([measure() for measure in measures])
-        elapsed = perf_counter() - start
+        elapsed = now() - start
         if elapsed >= seconds * (1 if len(pairs) >= fewest else PATIENCE):
             return [list(values) for values in zip(*pairs, strict=True)]
 

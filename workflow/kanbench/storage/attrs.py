@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames, epochs_per_grid
-from kanbench.naming import SECTIONS, Run
+from kanbench.naming import Run, without_variant
 from kanbench.stored_names import SECTION_1, section_of
 
 TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
@@ -22,11 +22,10 @@ OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
 
 def essential(section: str) -> tuple[str, ...]:
     """The keys that the attrs of a section's frames have, beside section, timestamp and model_type."""
-    known = section_of(section)
-    for name, keys in ESSENTIAL.items():
-        if known is SECTIONS[name]:
-            return keys
-    return ("epochs", "device", *([known.threshold_time] if known is SECTION_1 else []), "provenance")
+    if (known := without_variant(section)) in ESSENTIAL:
+        return ESSENTIAL[known]
+    of_section_1 = [SECTION_1.threshold_time] if section_of(section) is SECTION_1 else []
+    return ("epochs", "device", *of_section_1, "provenance")
 
 
 def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.naming import SECTIONS
+from kanbench.naming import SECTIONS, Section, without_variant
 from kanbench.reading import MAX_FILE, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
@@ -53,9 +53,9 @@ def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) ->
         The trainings were not made alike, so that their rows cannot be compared.
     """
     _check_alike(trainings, reference)
-    section = SECTIONS[trainings[0]["section"]]
+    section = _section(trainings[0])
     parts = [history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
-    more = MORE_COLUMNS.get(trainings[0]["section"], {})
+    more = MORE_COLUMNS.get(without_variant(trainings[0]["section"]), {})
     frame = pd.concat(parts, ignore_index=True).astype(COLUMNS | more)
     frame.insert(len(COLUMNS), section.label, trainings[0]["model_type"])
     frame.attrs = _attrs(trainings[0], reference)
@@ -74,7 +74,7 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
 
 def history(training: Handover) -> pd.DataFrame:
     """The history of one training, one row per epoch."""
-    columns = [*COLUMNS, *MORE_COLUMNS.get(training["section"], ())]
+    columns = [*COLUMNS, *MORE_COLUMNS.get(without_variant(training["section"]), ())]
     frame = pd.DataFrame(training["history"], columns=[c for c in columns if c not in _DERIVED])
     frame["dataset_idx"], frame["dataset_name"] = training["dataset_idx"], training["dataset_name"]
     stages = frame.groupby("grid_size", sort=False)["time"]
@@ -83,6 +83,10 @@ def history(training: Handover) -> pd.DataFrame:
     frame["total_time"] = frame["grid_size"].map(seconds)
     frame["time_per_epoch"] = frame["total_time"] / stages.transform("size")
     return frame[columns]
+
+
+def _section(training: Handover) -> Section:
+    return SECTIONS[without_variant(training["section"])]
 
 
 _DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")
@@ -94,13 +98,13 @@ def _attrs(training: Handover, reference: Sequence[Handover]) -> dict[str, Any]:
         **{key: training[key] for key in ("section", "timestamp", "epochs", "device", "model_type")},
         "lbfgs_threshold_time": None,
         "baseline_threshold_time": None,
-        SECTIONS[training["section"]].threshold_time: threshold_time,
+        _section(training).threshold_time: threshold_time,
         "provenance": training["provenance"],
     }
 
 
 def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -> None:
-    wanted = SECTIONS[trainings[0]["section"]].reference
+    wanted = _section(trainings[0]).reference
     for other in reference:
         if other["model_type"] != wanted:
             raise InputError(f"reference: found trainings of {other['model_type']}; allowed: of {wanted}")

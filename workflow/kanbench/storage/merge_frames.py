@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.naming import SECTIONS
+from kanbench.naming import SECTIONS, without_variant
 from kanbench.selection import select_experts
 from kanbench.storage.frames import COLUMNS, history, portable
 from kanbench.storage.handover import Handover
@@ -152,7 +152,7 @@ def _attrs(experts: Sequence[Handover], training: Handover, n_selected: int) -> 
     group = next(iter(_by_dataset(experts).values()))
     return {
         **{key: training[key] for key in ("section", "timestamp", "device")},
-        "model_type": SECTIONS[training["section"]].model_types[0],
+        "model_type": SECTIONS[without_variant(training["section"])].model_types[0],
         "n_seeds": len({expert["expert"]["seed"] for expert in group}),
         "n_experts": len(group),
         "n_selected": n_selected,

@@ -9,7 +9,7 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.naming import SECTIONS
+from kanbench.naming import SECTIONS, without_variant
 from kanbench.reading import clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import metadata_of_pickle
@@ -24,14 +24,13 @@ Metadata = dict[str, dict[int, dict[str, dict[str, Any]]]]
 def build_metadata(trainings: Sequence[Handover]) -> Metadata:
     """`{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`, without weights."""
     metadata: Metadata = {}
+    section = SECTIONS[without_variant(trainings[0]["section"])]
     for training in sorted(trainings, key=lambda t: t["dataset_idx"]):
-        label = SECTIONS[training["section"]].label
         metadata.setdefault(training["model_type"], {})[training["dataset_idx"]] = {
-            name: {**{metric: row[metric] for metric in METRICS}, label: training["model_type"]}
+            name: {**{metric: row[metric] for metric in METRICS}, section.label: training["model_type"]}
             for name, row in training["checkpoints"].items()
         }
-    order = SECTIONS[trainings[0]["section"]].model_types
-    return {model_type: metadata[model_type] for model_type in order if model_type in metadata}
+    return {model_type: metadata[model_type] for model_type in section.model_types if model_type in metadata}
 
 
 def write_metadata(metadata: Metadata, path: str | Path) -> None:

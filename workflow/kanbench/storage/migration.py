@@ -10,7 +10,7 @@ import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.files import one_at_a_time
-from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run
+from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run, without_variant
 from kanbench.reading import read_bytes
 from kanbench.storage.frames import read_frame, write_frame
 from kanbench.storage.metadata import read_metadata, write_metadata
@@ -50,7 +50,7 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     """
     files = files_by_run(run.results)[run]
     results, meta = load_files(run, files, trusted)
-    if meta.get("epochs") is None and run.section not in EPOCHLESS:
+    if meta.get("epochs") is None and without_variant(run.section) not in EPOCHLESS:
         raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
     target = dataclasses.replace(run, epochs=meta.get("epochs"))
     plans = _plans(target, files, results, trusted)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kanbench.derive import Frames
 from kanbench.errors import InputError
-from kanbench.naming import EPOCHLESS, FRAME_FORMATS, RESULTS, Run
+from kanbench.naming import EPOCHLESS, FRAME_FORMATS, RESULTS, Run, without_variant
 from kanbench.reading import read_json, read_tensors
 from kanbench.storage.attrs import complete
 from kanbench.storage.frames import read_frame
@@ -83,7 +83,9 @@ def find_run(
         fitting = _with_epochs(fitting, epochs)
     if not fitting:
         there = ", ".join(run.name for run in runs) or "none"
-        wanted = f"{section}_{timestamp or '*'}" + ("" if section in EPOCHLESS else f"_e{epochs or '*'}")
+        wanted = f"{section}_{timestamp or '*'}" + (
+            "" if without_variant(section) in EPOCHLESS else f"_e{epochs or '*'}"
+        )
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
     present = [r for r in same_time if r.epochs is not None and any(file.kind == "frame" for file in files[r])]

@@ -13,8 +13,18 @@ import pandas as pd
 from kanbench.derive import DERIVABLE
 from kanbench.errors import InputError
 from kanbench.files import one_at_a_time
-from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, SECTIONS, Run, is_timestamp, new_timestamp
-from kanbench.storage.attrs import ESSENTIAL
+from kanbench.naming import (
+    CHECKPOINTS,
+    FRAME_FORMATS,
+    RESULTS,
+    SECTIONS,
+    Run,
+    is_timestamp,
+    is_variant,
+    new_timestamp,
+    without_variant,
+)
+from kanbench.storage.attrs import essential
 from kanbench.storage.frames import write_frame
 from kanbench.storage.metadata import Metadata, write_metadata
 from kanbench.storage.runs import files_by_run
@@ -40,7 +50,7 @@ def save_run(
         A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and `grid_history`.
         The frames are not changed.
     section : str
-        `section2_1`, `section2_2` or `section2_3`.
+        `section2_1`, `section2_2` or `section2_3`, or a variant of one, as `section2_1_highd_3d_shallow`.
     checkpoints : dict, optional
         `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN under the key `model` is written
         as a checkpoint of pykan's, everything else goes into the metadata file.
@@ -77,7 +87,7 @@ def save_run(
     def write(new: Run) -> None:
         for name, frame in results.items():
             saved = frame.copy()
-            model_type = name if name in SECTIONS[section].model_types else SECTIONS[section].model_types[0]
+            model_type = name if name in run.kind.model_types else run.kind.model_types[0]
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
             for suffix in FRAME_FORMATS:
                 write_frame(saved, new.frame(name, suffix))
@@ -104,9 +114,10 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
 
 
 def _check_names(section: str, results: Iterable[str], trained: Iterable[str]) -> None:
+    known = SECTIONS[without_variant(section)]
     for word, names, allowed in (
-        ("frame", results, SECTIONS[section].frames),
-        ("model type", trained, SECTIONS[section].model_types),
+        ("frame", results, known.frames),
+        ("model type", trained, known.model_types),
     ):
         for name in names:
             if name not in allowed:
@@ -115,9 +126,10 @@ def _check_names(section: str, results: Iterable[str], trained: Iterable[str]) -
 
 def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The attrs that a section's frames share, None where nothing was given."""
-    if section not in SECTIONS:
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}")
-    attrs: dict[str, Any] = dict.fromkeys(ESSENTIAL[section])
+    known = without_variant(section)
+    if known not in SECTIONS or (section != known and not is_variant(section.removeprefix(f"{known}_"))):
+        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}, or a variant of one")
+    attrs: dict[str, Any] = dict.fromkeys(essential(section))
     for key, value in metadata.items():
         if key in DERIVABLE:
             warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}", UserWarning, stacklevel=3)

@@ -50,9 +50,17 @@ def seeds_note(seeds: Iterable[int | None]) -> str:
 
 
 def targets_notes(datasets: dict[int, str], variances: dict[int, float | None]) -> list[str]:
+    from kanbench.target_scale import target_scale  # imports torch
+
     constant = [name for i, name in datasets.items() if variances[i] == 0]
     unknown = [name for i, name in datasets.items() if variances[i] is None]
+    degenerate = [name for i, name in datasets.items() if variances[i] and target_scale(name).is_degenerate]
     found = []
+    if degenerate:
+        found.append(
+            f"Degenerate: {listed(degenerate)}. At most points the target is nearer to its mean than a hundredth of "
+            "the largest distance, so that a constant is as good there, and the error is that at a few points."
+        )
     if constant:
         found.append(
             f"Not in averages: {listed(constant)}. The target is constant but for rounding (its variance is below "

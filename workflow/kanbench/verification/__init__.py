@@ -6,10 +6,11 @@ from pathlib import Path
 
 from kanbench.config import Config
 from kanbench.errors import InputError
-from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, SECTIONS, Run
+from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, SECTIONS, Run, without_variant
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.runs import files_by_run
+from kanbench.stored_names import model_types_there
 from kanbench.verification.findings import Findings
 from kanbench.verification.frames import check_frame, check_frames_of_run
 from kanbench.verification.metadata import check_metadata
@@ -40,7 +41,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     InputError
         It is not a run of the present format.
     """
-    if run.section not in SECTIONS or (run.epochs is None) == bool(SECTIONS[run.section].reference):
+    if without_variant(run.section) not in SECTIONS or (run.epochs is None) == bool(run.kind.reference):
         raise InputError(
             f"{run.name}: found a run of an earlier format; allowed: one of {', '.join(SECTIONS)} (migrate makes one)"
         )
@@ -50,15 +51,16 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     if Path(run.checkpoint_metadata()).exists():
         with findings.faults_of_reading():
             metadata = read_metadata(run.checkpoint_metadata())
-    datasets = _datasets(run, frames, metadata)
-    for path in run.deliverables(len(datasets)):
+    names = {*frames, *(metadata or {}), *(file.name for file in files_by_run(run.results).get(run, []))}
+    model_types, datasets = model_types_there(run, names), _datasets(run, frames, metadata)
+    for path in run.deliverables(len(datasets), model_types):
         if not Path(path).exists():
             findings.fault(path, "missing")
     frames = {name: frame for name, frame in frames.items() if check_frame(run, name, frame, findings)}
     check_frames_of_run(run, frames, findings)
     check_replicates(run, frames, datasets, findings)
     if metadata is not None:
-        check_metadata(run, metadata, frames, datasets, findings)
+        check_metadata(run, metadata, frames, model_types, datasets, findings)
         rows = [(m, i, c) for m in metadata for i in metadata[m] for c in CHECKPOINTS if c in metadata[m][i]]
         for done, (model_type, dataset_idx, checkpoint) in enumerate(rows, start=1):
             row = metadata[model_type][dataset_idx][checkpoint]
@@ -71,7 +73,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
 def _read_frames(run: Run, findings: Findings) -> dict:
     """The frames that can be read; the two formats of each are compared."""
     frames = {}
-    for name in SECTIONS[run.section].frames:
+    for name in run.kind.frames:
         read = {}
         for suffix in FRAME_FORMATS:
             if Path(run.frame(name, suffix)).exists():

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames
-from kanbench.naming import SECTIONS, Run
-from kanbench.storage.attrs import ESSENTIAL
+from kanbench.naming import Run, without_variant
+from kanbench.storage.attrs import essential
 from kanbench.storage.frames import COLUMNS, MORE_COLUMNS
 from kanbench.storage.merge_frames import EXPERT_COLUMNS
 from kanbench.verification.findings import Findings
@@ -27,9 +27,9 @@ MERGE_COLUMNS = {
 
 def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
     """Check one frame by itself; return whether it has the columns that others are compared with."""
-    path, section = run.frame(name), SECTIONS[run.section]
+    path, section = run.frame(name), run.kind
     _check_attrs(run, name, frame.attrs, findings)
-    columns = MERGE_COLUMNS.get(name) or (*COLUMNS, *MORE_COLUMNS.get(run.section, ()), section.label)
+    columns = MERGE_COLUMNS.get(name) or (*COLUMNS, *MORE_COLUMNS.get(without_variant(run.section), ()), section.label)
     missing = [column for column in columns if column not in frame]
     if missing:
         findings.fault(path, f"no columns {', '.join(missing)}")
@@ -53,8 +53,8 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
 
 
 def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings) -> None:
-    path, section = run.frame(name), SECTIONS[run.section]
-    required = ("section", "timestamp", "model_type", *ESSENTIAL[run.section])
+    path, section = run.frame(name), run.kind
+    required = ("section", "timestamp", "model_type", *essential(run.section))
     missing, more = [key for key in required if key not in attrs], [key for key in attrs if key not in required]
     if missing:
         findings.fault(path, f"its attrs have no {', '.join(missing)}")
@@ -113,7 +113,7 @@ def check_frames_of_run(run: Run, frames: Frames, findings: Findings) -> None:
             for index, dataset in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
                 if names.setdefault(index, dataset) != dataset:
                     findings.fault(run.frame(name), f"dataset {index} is {dataset}, in another frame {names[index]}")
-        for key in ESSENTIAL[run.section]:
+        for key in essential(run.section):
             other, value = shared.setdefault(key, (name, frame.attrs.get(key)))
             if key != "provenance" and frame.attrs.get(key) != value:
                 findings.fault(

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from kanbench.derive import Frames
-from kanbench.naming import CHECKPOINTS, SECTIONS, Run
+from kanbench.naming import CHECKPOINTS, Run
 from kanbench.storage.metadata import METRICS, Metadata
 from kanbench.verification.findings import Findings
 
@@ -15,10 +15,12 @@ MAX_BYTES = 1024  # of a checkpoint; about 150 are needed
 FROM_FRAMES = ("time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
 
 
-def check_metadata(run: Run, metadata: Metadata, frames: Frames, datasets: list[int], findings: Findings) -> None:
+def check_metadata(
+    run: Run, metadata: Metadata, frames: Frames, model_types: list[str], datasets: list[int], findings: Findings
+) -> None:
     """Check the metadata of a run by itself and against its frames."""
-    path, section = run.checkpoint_metadata(), SECTIONS[run.section]
-    for model_type in {*metadata, *section.model_types}:
+    path, section = run.checkpoint_metadata(), run.kind
+    for model_type in {*metadata, *model_types}:
         if model_type not in section.model_types:
             findings.fault(path, f"found model type {model_type!r}; allowed: {', '.join(section.model_types)}")
         elif set(metadata.get(model_type, {})) != set(datasets):
@@ -82,7 +84,7 @@ def _check_against_frame(
 
 
 def _check_threshold_time(run: Run, metadata: Metadata, frames: Frames, findings: Findings) -> None:
-    section = SECTIONS[run.section]
+    section = run.kind
     rows = [checkpoints.get("at_threshold", {}) for checkpoints in metadata.get(section.reference or "", {}).values()]
     times = [row["time"] for row in rows if isinstance(row.get("time"), (int, float))]
     if not times:

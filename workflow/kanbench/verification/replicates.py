@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kanbench.derive import Frames
-from kanbench.naming import CONTROL, SECTIONS, Run
+from kanbench.naming import CONTROL, Run
 from kanbench.reading import clear_errors
 from kanbench.storage.frames import build_frame, read_frame
 from kanbench.storage.handover import Handover, read_handover
@@ -31,8 +31,8 @@ def check_replicates(run: Run, first: Frames, datasets: list[int], findings: Fin
     for replicate, files in stored_replicates(run).items():
         frames: Frames = {}
         for file in files:
-            if file.name not in SECTIONS[run.section].frames:
-                findings.fault(file.path, f"allowed: a frame of {', '.join(SECTIONS[run.section].frames)}")
+            if file.name not in run.kind.frames:
+                findings.fault(file.path, f"allowed: a frame of {', '.join(run.kind.frames)}")
                 continue
             with findings.faults_of_reading():
                 frames[file.name] = read_frame(file.path)
@@ -74,7 +74,7 @@ def _check_against_handovers(
         findings.note(f"{replicate.frame(name)}: not compared with what its trainings handed over: some of it is gone")
         return
     parts = {part: [read_handover(replicate.handover(t)) for t in names] for part, names in trainings.items()}
-    if replicate.section == "section2_3":
+    if replicate.kind.other_frames:
         built = build_merge_frame(name, frames[name].attrs.get("n_selected"), **parts)
     else:
         built = build_frame(**parts)
@@ -86,12 +86,12 @@ def _check_against_handovers(
 
 def _trainings(replicate: Run, name: str, frames: Frames, datasets: list[int]) -> dict[str, list[str]]:
     """The names of the trainings that a frame is made from, by what they are given for; none if they are not known."""
-    section = SECTIONS[replicate.section]
+    section = replicate.kind
 
     def of(model_type: str) -> list[str]:
         return [replicate.training(model_type, index) for index in datasets]
 
-    if replicate.section != "section2_3":
+    if not replicate.kind.other_frames:
         return {"trainings": of(name), "reference": of(section.reference)}
     if "experts" not in frames:  # which tells their seeds
         return {}
