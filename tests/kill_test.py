@@ -34,6 +34,7 @@ STAMP = "20260101_000000"
 SMOKE = ROOT / "config" / "smoke.yaml"
 TIMES = re.compile(r"(^|_)time(_|$)")  # keys and columns that hold measured times
 OF_JOBS = ("logs", "benchmarks")
+SHOWING_TIMES = ("tables", "figures", "report.html")  # of which only their being there is compared
 MOST_KILLS = 3  # in a round
 
 
@@ -102,9 +103,12 @@ class Pipeline:
 
     def results(self):
         """The content of every result, times aside, by its path below the folder; logs and benchmarks are left out."""
-        root = self.folder / "results"
-        paths = [path for path in files(root) if path.relative_to(root).parts[0] not in OF_JOBS]
-        return {str(path.relative_to(root)): content(path) for path in paths}
+        root, found = self.folder / "results", {}
+        for path in files(root):
+            below = path.relative_to(root)
+            if below.parts[0] not in OF_JOBS:
+                found[str(below)] = None if below.parts[0] in SHOWING_TIMES else content(path)
+        return found
 
 
 def environment():
