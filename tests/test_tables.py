@@ -13,12 +13,13 @@ from scipy.stats import binom
 from test_old_formats import STEM, VARIANTS, write
 
 from kanbench import cli
-from kanbench.datasets import make_dataset, target_variance
+from kanbench.datasets import make_dataset
 from kanbench.naming import SECTIONS, Run
 from kanbench.problems import PROBLEMS
 from kanbench.tables.conclusions import findings, load_findings
 from kanbench.tables.table import Table, latex_escape
 from kanbench.tables.uncertainty import factor_text, interval
+from kanbench.target_scale import target_scale
 
 # Of the uniform distribution on [-1, 1]²: worked out by hand.
 VARIANCES = {SIN: math.pi**4, POLY: 2 * (4 / 3 + 4 * (1 / 5 - 1 / 9)), "poisson_2d_highfreq": 256 * math.pi**4}
@@ -27,9 +28,9 @@ VARIANCES = {SIN: math.pi**4, POLY: 2 * (4 / 3 + 4 * (1 / 5 - 1 / 9)), "poisson_
 @pytest.mark.parametrize("name", VARIANCES)
 def test_variances_of_targets(name):
     # the sample is of 10,000 Sobol points, whose error for such functions is far below 1e-3
-    assert target_variance(PROBLEMS[name]) == pytest.approx(VARIANCES[name], rel=1e-3)
+    assert target_scale(name).variance == pytest.approx(VARIANCES[name], rel=1e-3)
     dense = make_dataset(PROBLEMS[name], 1, 1, 10_000, 0).dense_label.numpy()
-    assert target_variance(PROBLEMS[name]) == pytest.approx(np.var(dense), rel=1e-12)
+    assert target_scale(name).variance == pytest.approx(np.var(dense), rel=1e-12)
 
 
 # --- numbers against other code ---
@@ -87,7 +88,7 @@ def test_numbers_are_those_of_the_frames(seed):
                 assert row[f"{moment}_dense_mse"] == ""
                 continue
             assert float(row[f"{moment}_dense_mse"]) == found["dense_mse"]
-            variance = target_variance(PROBLEMS[row["dataset"]])
+            variance = target_scale(row["dataset"]).variance
             relative[moment][row["dataset"], row["optimizer"]] = found["dense_mse"] / variance
             assert float(row[f"{moment}_relative_error"]) == pytest.approx(found["dense_mse"] / variance, rel=1e-14)
         found = expected(frames, "lbfgs", row["optimizer"], row["dataset"])["threshold"]
@@ -111,7 +112,7 @@ def test_with_several_seeds_figures_are_medians_with_intervals():
     row = table.query(f"dataset == '{SIN}' and optimizer == 'lm'").iloc[0]
     ends = [frames["lm"].query(f"dataset_name == '{SIN}'")["dense_mse"].iloc[-1] for frames in runs.values()]
     assert row["final_dense_mse"] == statistics.median(ends)
-    errors = [end / target_variance(PROBLEMS[SIN]) for end in ends]
+    errors = [end / target_scale(SIN).variance for end in ends]
     assert row["final_relative_error"] == pytest.approx(statistics.median(errors), rel=1e-12)
     assert row["final_relative_error_low"] == pytest.approx(min(errors), rel=1e-12)
     assert row["final_relative_error_high"] == pytest.approx(max(errors), rel=1e-12)
@@ -169,7 +170,7 @@ def test_gains_of_merging():
     gains = [float(row["gain_over_best_expert"]) for row in rows]
     assert gains == pytest.approx([4, 30, math.sqrt(120)], rel=1e-12)
     assert [float(row["gain_over_control"]) for row in rows] == pytest.approx([0.5, 2, 1], rel=1e-12)
-    variances = [target_variance(PROBLEMS[name]) for name in (SIN, POLY)]
+    variances = [target_scale(name).variance for name in (SIN, POLY)]
     relative = math.sqrt(4.0 / variances[0] * 3.0 / variances[1])
     assert float(rows[2]["best_expert"]) == pytest.approx(relative, rel=1e-12)
     assert "gain_over_ensemble" not in rows[0]

@@ -64,14 +64,3 @@ def _dense_inputs(problem: Problem, num: int, seed: int) -> Tensor:
     sobol = torch.quasirandom.SobolEngine(problem.dim, scramble=True, seed=seed)
     low, high = torch.tensor(problem.domain, dtype=torch.float64).T
     return low + (high - low) * sobol.draw(num, dtype=torch.float64)
-
-
-def target_variance(problem: Problem, dense_num: int = 10_000, seed: int = 0) -> float:
-    """The variance of the target on a dense sample; 0 if the target is constant but for rounding errors.
-
-    An error relative to it is 1 for the best constant. Below 1e-12, absolute or relative to the mean square of the
-    target, nothing can be said of relative errors: a product of sines has 1e-24 in 100 dimensions.
-    """
-    target = problem.target(_dense_inputs(problem, dense_num, seed))
-    variance, mean_square = target.var(correction=0).item(), target.square().mean().item()
-    return variance if variance > 1e-12 * max(1.0, mean_square) else 0.0

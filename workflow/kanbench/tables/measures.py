@@ -119,11 +119,12 @@ def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: 
 
 
 def variances(datasets: dict[int, str]) -> dict[int, float | None]:
-    """The variances of the targets of datasets; None for a problem that is not known."""
-    from kanbench.datasets import target_variance  # imports torch
+    """The variances of the targets of datasets: 0 for a constant target, None for a problem that is not known."""
     from kanbench.problems import PROBLEMS
+    from kanbench.target_scale import target_scale  # imports torch
 
-    return {i: target_variance(PROBLEMS[name]) if name in PROBLEMS else None for i, name in datasets.items()}
+    scales = {i: target_scale(name) if name in PROBLEMS else None for i, name in datasets.items()}
+    return {i: None if scale is None else 0.0 if scale.is_constant else scale.variance for i, scale in scales.items()}
 
 
 def _datasets(runs: Iterable[Frames], metadata: Metadata | None) -> dict[int, str]:
