@@ -1,4 +1,4 @@
-"""The subcommands that read results: list, summary, inspect, verify, migrate."""
+"""The subcommands that read results: list, summary, figures, inspect, verify, migrate."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     summary.add_argument("section", choices=naming.SECTIONS)
     _add_run(summary)
     summary.set_defaults(run=_summary)
+
+    figures = commands.add_parser("figures", help="draw the figures of a run, of any format, as PNG and PDF")
+    figures.add_argument("section", help=f"{', '.join(naming.SECTIONS)}, or an earlier one such as section1_1")
+    _add_run(figures)
+    figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
+    figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
+    figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
+    figures.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    figures.set_defaults(run=_figures)
 
     inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
     inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
@@ -81,6 +90,20 @@ def _summary(arguments: argparse.Namespace) -> None:
         table = summary(results, load_checkpoint_metadata(run.section, run.timestamp, **where))
     print(run.name)
     print(table.to_string(float_format="{:.3g}".format))
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from kanbench.startup import start_torch
+
+    start_torch()
+    from kanbench.figures.make import make_figures
+    from kanbench.figures.source import load_source
+
+    where = arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir
+    source = load_source(*where, trusted=arguments.trusted)
+    folder = arguments.output or source.run.figures()
+    drawn = make_figures(source, folder, arguments.only, arguments.placeholders)
+    print(f"{source.run.name}: {len(drawn)} figures in {folder}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

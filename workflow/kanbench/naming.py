@@ -21,6 +21,7 @@ from kanbench.errors import InputError
 RESULTS = "results"
 UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
+FIGURES = "figures"  # results/figures/{name of the run}/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
@@ -162,6 +163,10 @@ class Run:
 
     def benchmark(self, training: str) -> str:
         return f"{self.results}/benchmarks/{training}.tsv"
+
+    def figures(self) -> str:
+        """The folder of the run's figures."""
+        return f"{self.results}/{FIGURES}/{self.name}"
 
     def deliverables(self, n_datasets: int) -> list[str]:
         """Every file of the run that the pipeline promises."""

@@ -7,11 +7,12 @@ from snakemake.cli import get_argument_parser
 from kanbench import naming
 from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
+from kanbench.figures.names import TITLES, check_figure, figures_of, is_figure
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
-TARGET_RULES = ("all", *SECTIONS)
+TARGET_RULES = ("all", *SECTIONS, "figures")
 
 
 def checked(function, *arguments):
@@ -60,13 +61,26 @@ def requested_targets():
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
     for target in TARGETS:
+        if is_figure(target):
+            check_figure(target, config["datasets"])
+            continue
         naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config))
+
+
+def current_run(section):
+    """The run of a section that `all` means."""
+    return Run(section, TIMESTAMP, None if section in naming.EPOCHLESS else config["epochs"])
 
 
 def deliverables(section):
     """Every file of the current run of a section."""
-    epochs = None if section in naming.EPOCHLESS else config["epochs"]
-    return Run(section, TIMESTAMP, epochs).deliverables(len(config["datasets"]))
+    return current_run(section).deliverables(len(config["datasets"]))
+
+
+def figure_files(section):
+    """Every figure of the current run of a section."""
+    folder = current_run(section).figures()
+    return [path for figure in figures_of(section, config["datasets"]) for path in figure.paths(folder)]
 
 
 def handovers(run, model_types):
