@@ -39,7 +39,7 @@ def curve(source: Source, model_type: str, dataset_idx: int, x: str, y: str) -> 
 def threshold_epoch(source: Source, model_type: str, dataset_idx: int) -> int | None:
     """The epoch of the interpolation threshold; of several seeds the (lower) median."""
     rows = [source.thresholds(model_type, frame) for frame in source.frames(model_type)]
-    epochs = pd.Series([part.at[dataset_idx, "epoch"] for part in rows if dataset_idx in part.index])
+    epochs = pd.Series([part.loc[dataset_idx, "epoch"] for part in rows if dataset_idx in part.index])
     return None if epochs.empty else int(epochs.quantile(0.5, interpolation="lower"))
 
 
@@ -82,8 +82,8 @@ def comparison(source: Source) -> pd.DataFrame:
     """
     scale, _ = scales(source)
     rows = []
-    for seed, frames in enumerate(source.replicates.values()):
-        frames = {name: frames[name] for name in source.model_types if name in frames and len(frames[name])}
+    for seed, every in enumerate(source.replicates.values()):
+        frames = {name: every[name] for name in source.model_types if name in every and len(every[name])}
         iso = _iso_compute(source, frames, first=seed == 0)
         for model_type, frame in frames.items():
             last = frame.groupby("dataset_idx").tail(1).set_index("dataset_idx")

@@ -10,11 +10,23 @@ from matplotlib.lines import Line2D
 
 from kanbench.figures.network import SHARED, Network, network
 from kanbench.figures.source import LeftOutError, Source
-from kanbench.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, legend, new_figure, number
+from kanbench.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SUBSCRIPTS,
+    VERMILLION,
+    legend,
+    new_figure,
+    number,
+)
 
 # Of neighbours, one is dark and the other light, so that they differ in greyscale too.
 COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
-LOOK_OF_SHARED = {"color": GREY, "marker": "D"}
 
 
 def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
@@ -23,9 +35,10 @@ def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
     checkpoint, model = source.model(model_type, i)
     if model is None:
         raise LeftOutError("no checkpoint of the merged model that pykan reads")
-    graph = network([layer.mask.detach().numpy() for layer in model.act_fun])
+    selected = selected_experts(source, i)
+    graph = network([layer.mask.detach().numpy() for layer in model.act_fun], len(selected) or None)
     if not graph.groups:
-        note("which expert a node came from cannot be told: there are edges between experts")
+        note("which expert a node came from cannot be told")
     names = group_names(source, i, graph, note)
     figure = new_figure(3.6)
     axes = figure.add_subplot()
@@ -40,12 +53,12 @@ def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
         axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
-        axes.text(x, y - 0.09, f"x{input_ + 1}", ha="center", va="top")
+        axes.text(x, y - 0.09, f"x{str(input_ + 1).translate(SUBSCRIPTS)}", ha="center", va="top")
     axes.text(*np.add(places[len(graph.width) - 1, 0], (0, 0.09)), "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
-    live = f"width {graph.width}, {len(graph.edges)} edges, {'final model' if checkpoint == 'final' else 'at the threshold'}"
-    axes.set_title(f"{dataset}: {live}")
+    state = "at the threshold" if checkpoint == "at_threshold" else "at the end"
+    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
         handles.append(Line2D([], [], color=GREY, marker="D", label="hands on an input"))
@@ -62,31 +75,42 @@ def positions(graph: Network) -> dict:
         if layer in (0, len(graph.width) - 1) or not count:
             places |= {(layer, i): ((i + 0.5) / nodes, layer) for i in range(nodes)}
             continue
-        columns = count + 1 if SHARED in graph.groups.values() else count  # the last for nodes that hand on inputs
+        # Nodes that hand on inputs have the column in the middle.
+        middle, columns = count // 2, count + (SHARED in graph.groups.values())
         for group in (*range(count), SHARED):
             members = [i for i in range(nodes) if graph.groups[layer, i] == group]
-            left = (count if group == SHARED else group) / columns
+            column = middle if group == SHARED else group + (columns > count and group >= middle)
             for place, i in enumerate(members):
-                places[layer, i] = (left + (0.1 + 0.8 * (place + 0.5) / len(members)) / columns, layer)
+                places[layer, i] = ((column + 0.1 + 0.8 * (place + 0.5) / len(members)) / columns, layer)
     return places
+
+
+def selected_experts(source: Source, dataset_idx: int) -> pd.DataFrame:
+    """The selected experts of a dataset, the best first; empty where no frame lists them."""
+    frame = source.results.get("selected_experts", pd.DataFrame())
+    if not {"dataset_idx", "depth", "k", "seed"} <= set(frame):
+        return pd.DataFrame()
+    rows = frame[frame["dataset_idx"] == dataset_idx]
+    return rows.sort_values("rank") if "rank" in rows else rows
 
 
 def group_names(source: Source, dataset_idx: int, graph: Network, note) -> list[str]:
     """What the groups are called: the experts by rank, if they are those that the frames list."""
-    depths = graph.depths()
-    selected = source.results.get("selected_experts", pd.DataFrame())
-    if {"dataset_idx", "rank", "depth", "k", "seed"} <= set(selected):
-        selected = selected[selected["dataset_idx"] == dataset_idx].sort_values("rank")
-        if selected["depth"].tolist() == depths and not _in_stages(source, dataset_idx):
-            weights = selected["weight"] if "weight" in selected else [None] * len(selected)
-            rows = zip(selected["depth"], selected["k"], selected["seed"], weights, strict=True)
-            return [
-                f"{rank}: {depth} layers, order {k}, seed {seed}" + (f", weight {number(w)}" if w is not None else "")
-                for rank, (depth, k, seed, w) in enumerate(rows, start=1)
-            ]
+    depths, selected = graph.depths(), selected_experts(source, dataset_idx)
+    if len(selected) and selected["depth"].tolist() == depths and not _in_stages(source, dataset_idx):
+        weights = selected["weight"] if "weight" in selected else [None] * len(selected)
+        rows = zip(depths, selected["k"], selected["seed"], weights, strict=True)
+        return [
+            f"{rank}: {_layers(depth)}, order {k}, seed {seed}" + ("" if w is None else f", weight {number(w)}")
+            for rank, (depth, k, seed, w) in enumerate(rows, start=1)
+        ]
     if depths:
         note("which of the selected experts a part is cannot be told; parts are numbered")
-    return [f"part {group + 1}: {depth} hidden layers" for group, depth in enumerate(depths)]
+    return [f"part {group}: {_layers(depth)}" for group, depth in enumerate(depths, start=1)]
+
+
+def _layers(depth: int) -> str:
+    return f"{depth} layer{'s' if depth > 1 else ''}"
 
 
 def _in_stages(source: Source, dataset_idx: int) -> bool:

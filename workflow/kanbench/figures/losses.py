@@ -36,7 +36,7 @@ def losses_figure(source: Source, note, x: str) -> Figure:
     for row, (i, dataset) in zip(panels, source.datasets.items(), strict=True):
         by_kind = {loss: _curves(source, i, x, loss) for loss in kinds}
         _scale_losses(dict(zip(kinds, row, strict=True)), by_kind)
-        for axes, (loss, curves) in zip(row, by_kind.items(), strict=True):
+        for axes, curves in zip(row, by_kind.values(), strict=True):
             panel_grid(axes, "y" if x == "epoch" else "both")
             for model_type, values in curves.items():
                 draw_curve(axes, values, styles[model_type], threshold_epoch(source, model_type, i))
@@ -83,7 +83,7 @@ def _curves(source: Source, dataset_idx: int, x: str, loss: str) -> dict:
 
 
 def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict]) -> None:
-    """The axes of the losses of a dataset; test loss and dense MSE share theirs, as the training loss may fall to zero."""
+    """The axes of the losses of a dataset: one for test loss and dense MSE; the training loss may fall far below."""
     measured = [loss for loss in panels if loss != "train_loss"]
     for group in (measured, [loss for loss in panels if loss == "train_loss"]):
         for loss in group[1:]:

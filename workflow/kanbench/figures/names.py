@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kanbench.errors import InputError
-from kanbench.naming import FIGURES, SECTIONS, Run, parse
+from kanbench.naming import FIGURES, SECTIONS, parse
 from kanbench.problems import PROBLEMS
 from kanbench.stored_names import section_of
 

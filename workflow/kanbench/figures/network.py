@@ -42,12 +42,18 @@ class Network:
         return [len({layer for (layer, _), found in self.groups.items() if found == group}) for group in range(count)]
 
 
-def network(masks: Sequence[np.ndarray]) -> Network:
+def network(masks: Sequence[np.ndarray], experts: int | None = None) -> Network:
     """Read a merged model from the masks of its layers, each of shape (inputs, outputs).
 
-    No edge leads from one expert to another, so that the parts are what hangs together when the inputs, the nodes that
-    hand them on and the output are taken away. An expert's node has edges from all nodes of the layer before, of which
-    there are at least two; a node that hands on an input has one, from the input or another such node.
+    No edge leads from one expert to another, so that what hangs together when the inputs, the nodes that hand them on
+    and the output are taken away belongs to one expert; and of the last hidden layer every expert has as many nodes, in
+    the order in which they were merged. An expert's node has edges from all nodes of the layer before, of which there
+    are at least two; a node that hands on an input has one, from the input or another such node.
+
+    Parameters
+    ----------
+    experts : int, optional
+        How many were merged; without it, those with one hidden layer are not found: their nodes do not hang together.
     """
     width = [masks[0].shape[0], *(mask.shape[1] for mask in masks)]
     edges = [
@@ -58,12 +64,24 @@ def network(masks: Sequence[np.ndarray]) -> Network:
     hidden = [(layer, i) for layer in range(1, len(width) - 1) for i in range(width[layer])]
     shared = _handing_on(width, edges)
     parts = _components([node for node in hidden if node not in shared], edges)
-    last = len(width) - 2
-    if not all(any(layer == last for layer, _ in part) for part in parts) or len(parts) < 2:
-        return Network(width, edges, {})
-    parts.sort(key=lambda part: min(i for layer, i in part if layer == last))
-    groups = {node: group for group, part in enumerate(parts) for node in part} | dict.fromkeys(shared, SHARED)
-    return Network(width, edges, groups)
+    groups = _groups(parts, width, experts)
+    return Network(width, edges, groups | dict.fromkeys(shared, SHARED) if groups else {})
+
+
+def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> dict[Node, int]:
+    """The group of every node of the parts; empty where parts and experts do not fit."""
+    last, nodes = len(width) - 2, width[-2]
+    in_last = [[i for layer, i in part if layer == last] for part in parts]
+    if not experts:
+        found = sorted(zip(in_last, parts, strict=True))
+        alone = any(len(part) == 1 for part in parts)
+        return {} if alone or len(parts) < 2 else {n: g for g, (_, part) in enumerate(found) for n in part}
+    if nodes % experts:
+        return {}
+    blocks = [{i * experts // nodes for i in found} for found in in_last]
+    if any(len(block) != 1 for block in blocks):
+        return {}
+    return {node: group for part, (group,) in zip(parts, blocks, strict=True) for node in part}
 
 
 def _handing_on(width: list[int], edges: list) -> set[Node]:

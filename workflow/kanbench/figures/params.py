@@ -66,7 +66,8 @@ def stage_ends(source: Source, model_type: str) -> pd.DataFrame:
 def _panel(axes: Axes, ends: dict[str, pd.DataFrame], styles: dict[str, Look], order: int) -> None:
     panel_grid(axes)
     relative = {
-        m: rows.assign(**{c: rows[c] / rows["scale"] for c in ("y", "low", "high")}) for m, rows in ends.items()
+        m: rows.assign(**{c: rows[c] / rows["scale"] for c in ("y", "low", "high")}).sort_values("num_params")
+        for m, rows in ends.items()
     }
     every = pd.concat(relative.values())
     log_scale(axes.xaxis, [every["num_params"]])
@@ -74,7 +75,6 @@ def _panel(axes: Axes, ends: dict[str, pd.DataFrame], styles: dict[str, Look], o
         return
     for model_type, rows in relative.items():
         look = styles[model_type]
-        rows = rows.sort_values("num_params")
         axes.plot(rows["num_params"], rows["y"], **look.line(marker=look.marker, markersize=3, label=model_type))
         if (rows["low"] < rows["high"]).any():
             axes.vlines(rows["num_params"], rows["low"], rows["high"], color=look.color, linewidth=0.8)

@@ -171,7 +171,7 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
 
 def plain(value: float) -> str:
     """A tick's number, 0.05 or 200."""
-    return f"{value:g}" if 1e-3 < value < 1e5 else number(value, 0)
+    return f"{value:.3g}" if 1e-3 < value < 1e3 else number(value)
 
 
 def power(value: float) -> str:
@@ -180,12 +180,13 @@ def power(value: float) -> str:
     return f"{value:g}" if exponent in (0, 1) else f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def number(value: float, digits: int = 1) -> str:
+def number(value: float) -> str:
     """A number with two digits: 0.53, 2.6×10⁻³."""
-    digits, exponent = f"{value:.{digits}e}".split("e")
+    digits, exponent = f"{value:.1e}".split("e")
     if -2 <= int(exponent) <= 2:
         return f"{value:.2g}"
-    return f"{digits}×10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
 
 
 def positive_values(values: Iterable[Any]) -> np.ndarray:
