@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.figure import Figure as Canvas
 
@@ -105,5 +106,7 @@ def make_figures(
 
 def _page(text: str) -> Canvas:
     canvas = new_figure(1.0)
-    canvas.text(0.5, 0.5, text, ha="center", va="center", color=GREY, wrap=True)
+    axes = canvas.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, fill(text, 100), transform=axes.transAxes, ha="center", va="center", color=GREY)
     return canvas
