@@ -184,7 +184,7 @@ def number(value: float) -> str:
     """A number with two digits: 0.53, 2.6×10⁻³."""
     digits, exponent = f"{value:.1e}".split("e")
     if -2 <= int(exponent) <= 2:
-        return f"{value:.2g}"
+        return f"{float(f'{value:.2g}'):g}"  # 140, not 1.4e+02
     power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
 

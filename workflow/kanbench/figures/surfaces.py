@@ -21,6 +21,7 @@ from kanbench.figures.style import (
     number,
     panel_grid,
     positive_values,
+    power,
 )
 
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
@@ -64,6 +65,8 @@ def surface_figure(source: Source, note, dataset: str) -> Figure:
     for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
         bar = figure.colorbar(row[-1].images[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01)
         bar.outline.set_linewidth(0.4)
+        if row is rows[1]:
+            bar.ax.yaxis.set_major_formatter(lambda value, _: power(value))
     figure.suptitle(dataset)
     return figure
 
