@@ -22,6 +22,7 @@ from kanbench.figures.make import draw, make_figures
 from kanbench.figures.names import Figure, check_figure, figures_of, is_figure
 from kanbench.figures.source import LeftOutError, Source, load_source
 from kanbench.figures.style import LOOKS, arrange, log_scale, looks, new_figure, number, plain, power, save, style
+from kanbench.merging import merge
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import SECTIONS, Run
 
@@ -37,7 +38,10 @@ FIGURES = [
 
 @pytest.mark.parametrize(("section", "figure"), FIGURES, ids=[f"{s} {f.name}" for s, f in FIGURES])
 def test_no_text_is_cut_or_on_top_of_another(tiny_results, section, figure):
-    given = load_source(section, STAMP, results_dir=tiny_results)
+    assert_texts_have_their_place(load_source(section, STAMP, results_dir=tiny_results), figure)
+
+
+def assert_texts_have_their_place(given, figure):
     with style():
         canvas = draw(given, figure)
         arrange(canvas)
@@ -66,6 +70,16 @@ def visible_texts(canvas):
             beyond |= set(axes.xaxis.findobj(Text)) | set(axes.yaxis.findobj(Text))
     found = [text for text in canvas.findobj(Text) if text.get_visible() and text.get_text().strip()]
     return [text for text in found if text not in beyond]
+
+
+def test_a_diagram_of_eight_experts_fits_its_page(tiny_results):
+    given = load_source("section2_3", STAMP, results_dir=tiny_results)
+    depths, domain = [3, 2] * 4, [(-1, 1), (-1, 1)]
+    models = [build_model([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
+    vars(given)["models"] = {"merge_kan": {0: {"at_threshold": merge(models, [-0.00012] * 8, domain)}}}
+    selected = {"rank": range(1, 9), "depth": depths, "k": 3, "seed": range(11, 19), "weight": -0.00012}
+    given.results["selected_experts"] = pd.DataFrame({"dataset_idx": 0, **selected})
+    assert_texts_have_their_place(given, Figure("merge_diagram", "poisson_2d_poly"))
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -134,7 +148,7 @@ def test_log_axes_survive_zeros_and_what_is_not_finite():
 def test_numbers_are_written_as_in_print():
     assert [power(value) for value in (1e-25, 0.1, 1, 10, 1000)] == ["10⁻²⁵", "10⁻¹", "1", "10", "10³"]
     assert [plain(value) for value in (0.05, 200, 2e-7, 1e-6)] == ["0.05", "200", "2×10⁻⁷", "10⁻⁶"]
-    assert [number(value) for value in (0.534, 143, 2.64e-3, 1e-9)] == ["0.53", "140", "2.6×10⁻³", "10⁻⁹"]
+    assert [number(value) for value in (0.534, 143, -2.64e-3, 1e-9)] == ["0.53", "140", "−2.6×10⁻³", "10⁻⁹"]
 
 
 def test_losses_of_zero_and_nan_are_drawn_as_far_as_they_go(tiny_results):

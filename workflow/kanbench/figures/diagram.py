@@ -40,7 +40,7 @@ def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
     if not graph.groups:
         note("which expert a node came from cannot be told")
     names = group_names(source, i, graph, note)
-    figure = new_figure(3.6)
+    figure = new_figure(3.7)
     axes = figure.add_subplot()
     places = positions(graph)
     colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {SHARED: GREY, None: GREY}
@@ -51,6 +51,8 @@ def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
         group = graph.groups.get(node)
         marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
         axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
+    for group, (x, y) in _beginnings(graph, places).items():
+        axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
         axes.text(x, y - 0.09, f"x{str(input_ + 1).translate(SUBSCRIPTS)}", ha="center", va="top")
@@ -63,7 +65,7 @@ def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
     if SHARED in graph.groups.values():
         handles.append(Line2D([], [], color=GREY, marker="D", label="hands on an input"))
     if handles:
-        legend(figure, handles, 3, "lower")
+        legend(figure, handles, 2, "lower")
     return figure
 
 
@@ -83,6 +85,13 @@ def positions(graph: Network) -> dict:
             for place, i in enumerate(members):
                 places[layer, i] = ((column + 0.1 + 0.8 * (place + 0.5) / len(members)) / columns, layer)
     return places
+
+
+def _beginnings(graph: Network, places: dict) -> dict:
+    """Where the first node of every group is, in the last hidden layer."""
+    last = len(graph.width) - 2
+    nodes = sorted(((layer, i) for (layer, i) in graph.groups if layer == last), reverse=True)
+    return {graph.groups[node]: places[node] for node in nodes if graph.groups[node] != SHARED}
 
 
 def selected_experts(source: Source, dataset_idx: int) -> pd.DataFrame:

@@ -182,9 +182,9 @@ def power(value: float) -> str:
 
 def number(value: float) -> str:
     """A number with two digits: 0.53, 2.6×10⁻³."""
-    digits, exponent = f"{value:.1e}".split("e")
+    digits, exponent = f"{value:.1e}".replace("-", "−", int(value < 0)).split("e")
     if -2 <= int(exponent) <= 2:
-        return f"{float(f'{value:.2g}'):g}"  # 140, not 1.4e+02
+        return f"{float(f'{value:.2g}'):g}".replace("-", "−")  # 140, not 1.4e+02
     power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
 
