@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kanbench.figures.data import comparison, scales
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import LIGHT, Look, handle, legend, log_scale, looks, new_figure, panel_grid
 
 SPREAD = 0.52  # of the distance between two datasets, over which model types are spread
 
 
-def comparison_figure(source: Source, note) -> Figure:
+def comparison_figure(source: Source, note: Note) -> Figure:
     """Three panels of points, one row per dataset: the median of the seeds, with a line from the least to the most."""
     table, (_, error) = comparison(source), scales(source)
     panels = {"iso_compute": ("at equal compute", error), "final": ("at the end", error)}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.figures.network import SHARED, Network, network
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import (
     BLACK,
     BLUE,
@@ -29,7 +29,7 @@ from kanbench.figures.style import (
 COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
 
 
-def merge_diagram_figure(source: Source, note, dataset: str) -> Figure:
+def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
     """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
     i, model_type = source.index(dataset), source.section.model_types[0]
     checkpoint, model = source.model(model_type, i)
@@ -103,7 +103,7 @@ def selected_experts(source: Source, dataset_idx: int) -> pd.DataFrame:
     return rows.sort_values("rank") if "rank" in rows else rows
 
 
-def group_names(source: Source, dataset_idx: int, graph: Network, note) -> list[str]:
+def group_names(source: Source, dataset_idx: int, graph: Network, note: Note) -> list[str]:
     """What the groups are called: the experts by rank, if they are those that the frames list."""
     depths, selected = graph.depths(), selected_experts(source, dataset_idx)
     if len(selected) and selected["depth"].tolist() == depths and not _in_stages(source, dataset_idx):

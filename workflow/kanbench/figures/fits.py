@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kanbench.datasets import make_dataset
-from kanbench.figures.source import LeftOutError, Source, problem_of
+from kanbench.figures.source import LeftOutError, Note, Source, problem_of
 from kanbench.models import predict
 from kanbench.problems import Problem
 
@@ -32,7 +32,7 @@ class Fit:
         return predict(self.model, torch.from_numpy(x).to(dtype)).double().numpy()[:, 0]
 
 
-def fits(source: Source, dataset: str, note) -> list[Fit]:
+def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
     """The models of a dataset, at the threshold where that is there.
 
     Raises

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.figures.data import LOSSES, curve, stages, threshold_epoch
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, Look, handle, legend, log_scale, looks, new_figure, panel_grid
 from kanbench.figures.style import LOSSES as LOSS_LOOKS
 
@@ -17,7 +17,7 @@ STAGE_END = Line2D([], [], color=GREY, marker="|", markersize=5, linestyle="none
 STAGE = Line2D([], [], color=GREY, linewidth=0.5, linestyle=":", label="new grid (intervals above)")
 
 
-def losses_figure(source: Source, note, x: str) -> Figure:
+def losses_figure(source: Source, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
     kinds = [loss for loss in LOSSES if any(_curves(source, i, x, loss) for i in source.datasets)]
     if not kinds:
@@ -53,7 +53,7 @@ def losses_figure(source: Source, note, x: str) -> Figure:
     return figure
 
 
-def merge_history_figure(source: Source, note) -> Figure:
+def merge_history_figure(source: Source, note: Note) -> Figure:
     """The training of the merged models: a panel per dataset, with a line per kind of loss."""
     model_type, n = source.section.model_types[0], len(source.datasets)
     if not source.frames(model_type):

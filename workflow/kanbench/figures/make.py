@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
 
@@ -16,11 +16,10 @@ from kanbench.figures.merging import experts_figure, gain_figure
 from kanbench.figures.names import Figure, figures_of
 from kanbench.figures.node_grids import grids_figure
 from kanbench.figures.params import params_figure
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, new_figure, save, style
 
 log = logging.getLogger("kanbench")
-Note = Callable[[str], None]
 
 
 def draw(source: Source, figure: Figure, note: Note = lambda text: None) -> Canvas:

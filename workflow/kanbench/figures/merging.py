@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.figures.data import scales
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import (
     BLACK,
     BLUE,
@@ -36,7 +36,7 @@ COMPARED = {
 MERGED = {"at the threshold": "_threshold", "at the end": ""}
 
 
-def gain_figure(source: Source, note) -> Figure:
+def gain_figure(source: Source, note: Note) -> Figure:
     """Two panels, a row per dataset: the dense MSE of others over that of the merged model."""
     table = gains(source, note)
     if table.empty or not table["gain"].gt(0).any():
@@ -66,7 +66,7 @@ def gain_figure(source: Source, note) -> Figure:
     return figure
 
 
-def gains(source: Source, note=lambda text: None) -> pd.DataFrame:
+def gains(source: Source, note: Note = lambda text: None) -> pd.DataFrame:
     """How many times as large the error of others is, a row per dataset, state of the merged model, other and seed.
 
     The control is compared in the same state as the merged model.
@@ -86,7 +86,7 @@ def gains(source: Source, note=lambda text: None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset_idx", "merged", "other", "seed", "gain"])
 
 
-def experts_figure(source: Source, note) -> Figure:
+def experts_figure(source: Source, note: Note) -> Figure:
     """A panel per dataset: the dense MSE of every expert by its configuration; those that were merged are filled."""
     frame = source.results.get("experts")
     error = next((c for c in ("dense_mse", "test_loss") if frame is not None and c in frame), None)

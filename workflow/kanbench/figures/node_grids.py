@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
 from kanbench.model_config import INTERVALS, read_model_config
 from kanbench.naming import CHECKPOINTS
@@ -20,7 +20,7 @@ MOST_NODES = 40  # whose numbers can be read
 ROWS = {"at_threshold": "threshold", "final": "end"}
 
 
-def grids_figure(source: Source, note) -> Figure:
+def grids_figure(source: Source, note: Note) -> Figure:
     """A row of panels per dataset and a column per model type: the intervals of every node, by checkpoint.
 
     Only the checkpoints tell them: at the threshold and at the end. Of the stages between, the frames have the grid

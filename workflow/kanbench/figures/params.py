@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.figures.data import scales
-from kanbench.figures.source import LeftOutError, Source
+from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, SUPERSCRIPTS, Look, handle, legend, log_scale, looks, new_figure, panel_grid
 
 DEFAULT_ORDER = 3
 
 
-def params_figure(source: Source, note) -> Figure:
+def params_figure(source: Source, note: Note) -> Figure:
     """A panel per dataset: the dense MSE at the end of every grid against the parameters, and the slope."""
     ends = {m: stage_ends(source, m) for m in source.model_types}
     ends = {model_type: rows for model_type, rows in ends.items() if len(rows)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from kanbench.storage.runs import Models, files_by_run, find_run, load_checkpoin
 from kanbench.stored_names import Section, StoredFile, section_of
 
 Replicates = dict[int | None, Frames]
+Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
 
 
 class LeftOutError(Exception):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.figures.fits import axes_of, centres, fits, line, plane, truth
-from kanbench.figures.source import Source, problem_of
+from kanbench.figures.source import Note, Source, problem_of
 from kanbench.figures.style import (
     LIGHT,
     SUBSCRIPTS,
@@ -29,7 +29,7 @@ DECADES = 8  # of errors, at most, below the largest
 WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 
 
-def surface_figure(source: Source, note, dataset: str) -> Figure:
+def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
     """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
     problem, found = problem_of(dataset), fits(source, dataset, note)
     first, second, points = plane(problem)
@@ -81,7 +81,7 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
     return LogNorm(min(low, high / 10), high)
 
 
-def slices_figure(source: Source, note, dataset: str) -> Figure:
+def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
     problem, found = problem_of(dataset), fits(source, dataset, note)
     styles, along_axes = looks(source.model_types), axes_of(problem)
