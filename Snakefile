@@ -62,3 +62,10 @@ rule section2_3:
         deliverables("section2_3"),
     message:
         "All results of Section 2.3, Merge_KAN, are there"
+
+
+rule seeds:
+    input:
+        [seeds_frames(section) for section in SECTIONS],
+    message:
+        "The frames of all sections with the seeds but the first are there"

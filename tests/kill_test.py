@@ -1,6 +1,7 @@
 """Kill runs of the pipeline at random moments, run them again, and compare with a run that nobody disturbed.
 
     python tests/kill_test.py --rounds 40 --seed 0
+    python tests/kill_test.py --rounds 10 --given 'seeds=[1,2]'
 
 A round starts the smoke configuration in a fresh folder, kills Snakemake and all its jobs with SIGKILL after a random
 time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same
@@ -188,6 +189,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--given", nargs="+", default=[], metavar="KEY=VALUE", help="over the smoke configuration")
     parser.add_argument("--folder", type=Path, help="where to make the runs' folders (default: a temporary one)")
     arguments = parser.parse_args()
     if arguments.folder:
@@ -195,14 +197,14 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="kill_test_", dir=arguments.folder))
     moments = random.Random(arguments.seed)
 
-    first = Pipeline(folder / "undisturbed", arguments.cores)
+    first = Pipeline(folder / "undisturbed", arguments.cores, arguments.given)
     duration = first.complete()
     print(first.run(sys.executable, "-m", "kanbench", "verify"), flush=True)
     undisturbed = first.results()
     print(f"undisturbed: {duration:.0f} s, {len(undisturbed)} files", flush=True)
     total = 0
     for number in range(1, arguments.rounds + 1):
-        pipeline = Pipeline(folder / f"round_{number}", arguments.cores)
+        pipeline = Pipeline(folder / f"round_{number}", arguments.cores, arguments.given)
         seconds = [moments.uniform(0, duration)]
         while len(seconds) < MOST_KILLS and moments.random() < 0.5:
             seconds.append(moments.uniform(0, duration))

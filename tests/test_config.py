@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kanbench.config import ROOT, check, load_config, merge
+from kanbench.config import ROOT, check, experts, load_config, merge
 from kanbench.errors import InputError
-from kanbench.settings import canonical_json, digest, training_settings
+from kanbench.settings import canonical_json, control_settings, digest, merge_settings, training_settings
 
 WRONG = {
     "an unknown key": ({"epoch": 3}, "unknown key 'epoch' (did you mean 'epochs'?)"),
@@ -47,6 +47,19 @@ WRONG = {
     "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
     "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
     "experts on finer grids": ({"merge_kan": {"grids": [3, 5]}}, "merge_kan.grids: found 3 first; allowed: at least 5"),
+    "one seed": ({"seeds": 1}, "seeds: found 1; allowed: a list of at least one seed, every one once"),
+    "no seed": ({"seeds": []}, "seeds: found []; allowed: a list of at least one seed"),
+    "a seed twice": ({"seeds": [1, 2, 1]}, "seeds: found [1, 2, 1]; allowed: a list of at least one seed, every one"),
+    "a negative seed": ({"seeds": [1, -2]}, "seeds.1: found -2; allowed: a whole number from 0 to 4294967295"),
+    "the key of one seed": ({"seed": 7}, "seed: found 7; allowed: seeds, a list: write seeds: [7]"),
+    "experts of two seeds": (
+        {"seeds": [1, 2], "experts": {"seeds": [1, 1001]}},
+        "experts.seeds: found [1, 1001]; allowed with 2 seeds: numbers that are no multiple of 1000 apart",
+    ),
+    "experts' seeds too large": (
+        {"seeds": [1, 2], "experts": {"seeds": [4294966296]}},
+        "experts.seeds: found [4294966296]; allowed with 2 seeds: ",
+    ),
     "a number for a mapping": ({"data": 3}, "data: found 3; allowed: a mapping"),
     "a list for a mapping": ({"threshold": [2, 0.05]}, "threshold: found [2, 0.05]; allowed: a mapping"),
 }
@@ -65,6 +78,15 @@ def test_a_single_expert_can_be_selected(config):
     assert check(merge(config, {"merge_kan": {"n_selected": 1}}))["merge_kan"]["via"] == []
 
 
+def test_every_seed_has_experts_of_its_own(config):
+    few = {"experts": {"depths": [2], "orders": [3], "seeds": [1, 4]}, "merge_kan": {"n_selected": 2}}
+    several = check(merge(config, {"seeds": [5, 2, 9], **few}))
+    assert experts(several) == experts(several, 5) == [(2, 3, 1), (2, 3, 4)]
+    assert experts(several, 2) == [(2, 3, 1001), (2, 3, 1004)]
+    assert experts(several, 9) == [(2, 3, 2001), (2, 3, 2004)]
+    check(merge(config, {"experts": {"seeds": [1, 1001]}}))  # with one seed they may be any
+
+
 def test_a_missing_key_is_named(config):
     with pytest.raises(InputError, match=r"key 'epochs' is missing"):
         check({key: value for key, value in config.items() if key != "epochs"})
@@ -75,7 +97,7 @@ def test_the_default_is_the_full_reproduction(config):
     assert config["datasets"] == ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
     assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
     assert config["model"] == {"width": [2, 5, 1], "k": 3}
-    assert config["seed"] == 1
+    assert config["seeds"] == [1]
     assert config["data"] == {"train_num": 1000, "test_num": 1000, "dense_num": 10000, "seed": 0}
 
 
@@ -126,9 +148,21 @@ def test_a_training_depends_on_its_own_settings_only(config):
     assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
     other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
     assert training_settings(other, "section2_1", "adam", 1) == settings
-    assert training_settings(merge(config, {"seed": 2}), "section2_1", "adam", 1) != settings
+    assert training_settings(merge(config, {"seeds": [2]}), "section2_1", "adam", 1) != settings
     with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
         training_settings(config, "section2_1", "adam", 4)
+
+
+def test_the_settings_of_other_seeds_differ_in_the_seed_only(config):
+    several, other = merge(config, {"seeds": [1, 2]}), merge(config, {"seeds": [2]})
+    which = "section2_2", "baseline", 1
+    assert training_settings(config, *which)["seed"] == 1
+    assert training_settings(several, *which) == training_settings(config, *which)
+    assert training_settings(several, *which, 2) == training_settings(other, *which)
+    assert training_settings(several, *which, 2) == {**training_settings(config, *which), "seed": 2}
+    for of in (merge_settings, control_settings):
+        assert of(several, 0) == of(config, 0)
+        assert of(several, 0, 2) == {**of(config, 0), "seed": 2} == of(other, 0)
 
 
 def test_digest_and_json_do_not_depend_on_the_order_of_keys():

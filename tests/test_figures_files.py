@@ -41,6 +41,22 @@ def test_no_text_is_cut_or_on_top_of_another(tiny_results, section, figure):
     assert_texts_have_their_place(load_source(section, STAMP, results_dir=tiny_results), figure)
 
 
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        *(("section2_2", kind) for kind in ("comparison", "loss_epochs", "params", "grids")),
+        *(("section2_3", kind) for kind in ("gain", "experts", "merge_history")),
+    ],
+)
+def test_one_dataset_and_one_loss_have_their_place_too(tiny_results, section, kind):
+    given = load_source(section, STAMP, results_dir=tiny_results)
+    for name, frame in given.results.items():
+        columns = [] if kind in ("comparison", "params", "gain", "experts") else ["train_loss", "dense_mse"]
+        part = frame[frame["dataset_idx"] == 1].drop(columns=columns, errors="ignore")
+        given.results[name] = part
+    assert_texts_have_their_place(given, Figure(kind))
+
+
 def assert_texts_have_their_place(given, figure):
     with style():
         canvas = draw(given, figure)
@@ -298,7 +314,7 @@ def test_names_of_figures_are_checked():
     for path, message in {
         f"{run.figures()}/surface_poisson_2d_poly.pdf": "no such figure; allowed: results/figures/section2_2_",
         f"{run.figures()}/grids.svg": "no such figure",
-        f"results/figures/section2_2_{STAMP}/grids.png": "allowed: section2_2_TIMESTAMP_eEPOCHS",
+        f"results/figures/section2_2_{STAMP}/grids.png": f"allowed: section2_2_{STAMP}_eEPOCHS",
         "results/figures/section2_2_2026/grids.png": "no such result",
     }.items():
         with pytest.raises(InputError, match=message):

@@ -32,7 +32,8 @@ def test_runs_are_listed_as_a_table(tmp_path, capsys):
     write(tmp_path, f"section1_1_{STAMP}", ("mlp", "kan_pruning"))
     torch.save({}, tmp_path / f"section1_1_{STAMP}_mlp_0_final.pth")
     header, *rows = said(capsys, "list", "--results-dir", tmp_path).splitlines()
-    assert header.split() == ["section", "timestamp", "epochs", "frames", "checkpoints", "MB", "written", "folder"]
+    columns = ["section", "timestamp", "epochs", "frames", "checkpoints", "more_seeds", "MB", "written", "folder"]
+    assert header.split() == columns
     assert len(rows) == 2
     assert rows[0].split()[:4] == ["section1_1", STAMP, "kan_pruning,", "mlp"]
     assert rows[1].split()[:5] == ["section2_1", STAMP, "2", "adam,", "lbfgs"]

@@ -167,6 +167,10 @@ def test_what_is_missing_or_different_is_said():
         build_merge_frame("summary", 2, experts=EXPERTS, merged=MERGED, controls=CONTROLS[:1])
     with pytest.raises(InputError, match="expert: the trainings have different model_type: expert; merge_kan"):
         build_merge_frame("experts", 2, experts=MERGED)
+    controls = [{**control, "provenance": {"seed": 2}} for control in CONTROLS]
+    merged = [{**training, "provenance": {"seed": 1}} for training in MERGED]
+    with pytest.raises(InputError, match="merge_kan, control: the trainings have different seed: 1; 2"):
+        build_merge_frame("summary", 2, experts=EXPERTS, merged=merged, controls=controls)
     with pytest.raises(InputError, match="n_selected: found 0"):
         build_merge_frame("experts", 0, experts=EXPERTS)
 

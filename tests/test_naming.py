@@ -29,6 +29,19 @@ def test_a_run_in_a_folder_of_its_own():
     assert run.handover("x") == "results/trainings/x.json"
 
 
+def test_replicates_are_frames_in_parquet_and_nothing_else():
+    replicate = RUN.replicate(7)
+    assert replicate.deliverables(4) == [f"results/seeds/{STEM}_s7_{m}.parquet" for m in ("adam", "lbfgs", "lm")]
+    assert replicate.training("lm", 2) == f"{STEM}_lm_2_s7"
+    assert replicate.handover("x") == "results/trainings/x.json"
+    merged = MERGE.replicate(7)
+    assert merged.frame("summary") == "results/seeds/section2_3_20260101_000000_s7_summary.parquet"
+    assert merged.training("merge_kan", 0) == "section2_3_20260101_000000_merge_kan_0_s7"
+    assert merged.expert(0, 2, 3, 1001) == MERGE.expert(0, 2, 3, 1001)  # has its own seed
+    assert merged.checkpoint_files("merge_kan", 0) == []
+    assert replicate.replicate(None) == RUN
+
+
 def test_names_are_read_back():
     assert parse(RUN.frame("adam")) == FileName(RUN, frame="adam")
     assert parse(RUN.checkpoint_metadata()) == FileName(RUN)
@@ -47,6 +60,11 @@ def test_names_are_read_back():
     assert parse(MERGE.expert(1, 2, 3, 10)) == expert
     assert parse(MERGE.handover(MERGE.expert(1, 2, 3, 10))) == expert
     assert parse(f"{MERGE.handover_checkpoint(MERGE.expert(1, 2, 3, 10))}_state") == expert
+    for run in (RUN.replicate(0), MERGE.replicate(12)):
+        frame, model_type = ("adam", "lm") if run.epochs else ("selected_experts", "control")
+        assert parse(run.frame(frame)) == FileName(run, frame=frame)
+        training = FileName(run, model_type=model_type, dataset_idx=3)
+        assert parse(run.training(model_type, 3)) == parse(run.handover(run.training(model_type, 3))) == training
 
 
 @pytest.mark.parametrize(
@@ -64,6 +82,12 @@ def test_names_are_read_back():
         f"{STEM}_adam_0_final",
         f"{STEM}_adam_0_last_state",
         f"{STEM}_adam.csv",
+        f"{STEM}_s1_adam.pkl",
+        f"{STEM}_s01_adam.parquet",
+        f"{STEM}_s4294967296_adam.parquet",
+        f"{STEM}_s1_checkpoint_metadata.pkl",
+        f"{STEM}_adam_0_s1_final_state",
+        f"{STEM}_adaptive_only_0_s1",
         "section2_1_20261399_000000_e10_adam.pkl",
         "notes.txt",
     ],
@@ -85,11 +109,15 @@ def test_other_names_are_refused(name):
         (MERGE.frame("experts").replace("sec3", "sec1"), f"allowed: {MERGE.frame('experts')}"),
         (MERGE.handover(MERGE.expert(1, 2, 4, 1)), "an expert that is not configured; allowed: d2_k2_s1, d2_k3_s1"),
         (MERGE.handover(MERGE.expert(4, 2, 2, 1)), "found dataset 4; allowed: 0 to 3"),
+        (RUN.replicate(1).frame("adam"), "found seed 1; allowed: 2, 7, the configured seeds but the first"),
+        (RUN.replicate(7).frame("adam").replace("seeds", "sec1_results"), f"allowed: {RUN.replicate(7).frame('adam')}"),
+        (RUN.replicate(7).frame("adam").replace("_e10", ""), "found no epochs"),
+        (RUN.handover(RUN.replicate(7).training("lm", 4)), "found dataset 4; allowed: 0 to 3"),
     ],
 )
 def test_targets_that_nothing_makes(path, message):
     with pytest.raises(InputError) as error:
-        check_target(path, ["all"], 4, EXPERTS)
+        check_target(path, ["all"], 4, EXPERTS, [2, 7])
     assert message in str(error.value)
 
 
@@ -102,8 +130,10 @@ def test_rules_are_targets():
 def test_every_deliverable_is_a_target():
     others = [RUN.handover(RUN.training("adam", 3)), MERGE.handover(MERGE.training("control", 3))]
     others += [MERGE.handover(MERGE.expert(3, *expert)) for expert in EXPERTS]
+    for run in (RUN.replicate(7), MERGE.replicate(2)):
+        others += [*run.deliverables(4), run.handover(run.training("lm" if run.epochs else "merge_kan", 3))]
     for path in [*RUN.deliverables(4), *MERGE.deliverables(4), *others]:
-        check_target(path, ["all"], 4, EXPERTS)
+        check_target(path, ["all"], 4, EXPERTS, [2, 7])
 
 
 def test_timestamps():

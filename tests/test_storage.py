@@ -136,6 +136,14 @@ def test_trainings_that_were_not_made_alike_are_not_put_together(key):
     assert "\n" not in str(error.value)
 
 
+def test_the_reference_has_the_same_seed():
+    reference = copy.deepcopy(TRAININGS["lbfgs"])
+    for training in reference:
+        training["provenance"]["seed"] = 2
+    with pytest.raises(InputError, match="lbfgs, the reference, has seed 2; allowed: 1"):
+        build_frame(TRAININGS["adam"], reference)
+
+
 @pytest.mark.parametrize("suffix", ["pkl", "parquet"])
 def test_frames_and_attrs_survive_every_format(tmp_path, suffix):
     frame, path = frame_of("lm"), tmp_path / f"frame.{suffix}"

@@ -190,7 +190,7 @@ def test_accuracy_of_lm_with_the_default_configuration(make_trainer, problem, li
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_lm_finds_the_exact_representation_of_poly(make_trainer, seed):
     """2y(1-y) + 2x(1-x) is a [2, 1, 1] KAN of cubic splines."""
-    trainer = make_trainer("lm", "poisson_2d_poly", model={"width": [2, 1, 1]}, seed=seed)
+    trainer = make_trainer("lm", "poisson_2d_poly", model={"width": [2, 1, 1]}, seeds=[seed])
     assert trainer.train(10).at_threshold.row["test_loss"] < 1e-12
 
 

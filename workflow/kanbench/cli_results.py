@@ -29,7 +29,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
     figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
     figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
-    figures.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
     figures.set_defaults(run=_figures)
 
     inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
@@ -99,8 +98,7 @@ def _figures(arguments: argparse.Namespace) -> None:
     from kanbench.figures.make import make_figures
     from kanbench.figures.source import load_source
 
-    where = arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir
-    source = load_source(*where, trusted=arguments.trusted)
+    source = load_source(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
     folder = arguments.output or source.run.figures()
     drawn = make_figures(source, folder, arguments.only, arguments.placeholders)
     print(f"{source.run.name}: {len(drawn)} figures in {folder}")

@@ -38,7 +38,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "name",
         help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
-        "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1",
+        "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1; "
+        "with _sSEED at the end of the first, with another seed than the first, and without checkpoints",
     )
     _add_settings(train)
     train.set_defaults(run=_train)
@@ -70,19 +71,18 @@ def _train(arguments: argparse.Namespace) -> None:
     if name.expert is not None:
         _train_expert(arguments, name)
         return
-    settings = _settings(
-        arguments, lambda config: training_settings(config, name.run.section, name.model_type, name.dataset_idx)
-    )
+    which = name.run.section, name.model_type, name.dataset_idx
+    settings = _settings(arguments, name, lambda config, seed: training_settings(config, *which, seed))
     from kanbench.training import Trainer
 
     with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
         trainer = Trainer(settings, threads=arguments.threads)
         training = trainer.train(name.run.epochs, report, _unfinished(arguments, name))
-    _write(arguments, name, settings, training, _checkpoints(name))
+    _write(arguments, name, settings, training, name.run.checkpoints(name.model_type, name.dataset_idx))
 
 
 def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
-    settings = _settings(arguments, lambda config: expert_settings(config, name.dataset_idx, *name.expert))
+    settings = _settings(arguments, name, lambda config, _: expert_settings(config, name.dataset_idx, *name.expert))
     from kanbench.experts import train_expert
 
     with _progress(settings["epochs"]) as report:
@@ -94,7 +94,7 @@ def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
 def _merge(arguments: argparse.Namespace) -> None:
     name = _parse(arguments, "merge_kan")
     experts = _read_experts(arguments, name)
-    settings = _settings(arguments, lambda config: merge_settings(config, name.dataset_idx))
+    settings = _settings(arguments, name, lambda config, seed: merge_settings(config, name.dataset_idx, seed))
     from kanbench.merge_kan import train_merged
     from kanbench.models import load_checkpoint
 
@@ -108,7 +108,9 @@ def _merge(arguments: argparse.Namespace) -> None:
     with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
         unfinished = _unfinished(arguments, name)
         training, merging = train_merged(settings, experts, load, report, arguments.threads, unfinished)
-    _write(arguments, name, settings, training, _checkpoints(name), merging=merging)
+    _write(
+        arguments, name, settings, training, name.run.checkpoints(name.model_type, name.dataset_idx), merging=merging
+    )
 
 
 def _control(arguments: argparse.Namespace) -> None:
@@ -117,7 +119,7 @@ def _control(arguments: argparse.Namespace) -> None:
     merged = read_handover(arguments.merged)
     if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
         raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
-    settings = _settings(arguments, lambda config: control_settings(config, name.dataset_idx))
+    settings = _settings(arguments, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
     from kanbench.merge_kan import train_control
 
     outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
@@ -143,14 +145,22 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
     if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         raise InputError(
             f"{arguments.name}: not a training for this command; allowed: SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET "
-            f"(section2_3 without epochs), with MODELTYPE one of {', '.join(model_types)}"
+            f"(section2_3 without epochs; _sSEED at the end for another seed), with MODELTYPE one of "
+            f"{', '.join(model_types)}"
         )
     check_writable(Path(run.handover(arguments.name)).parent)  # rather than find out after hours
     return dataclasses.replace(name, run=run)
 
 
-def _settings(arguments: argparse.Namespace, of_config: Callable[[dict], dict]) -> dict:
-    settings = arguments.settings if arguments.settings is not None else of_config(load_config(arguments.config))
+def _settings(
+    arguments: argparse.Namespace, name: naming.FileName, of_config: Callable[[dict, int | None], dict]
+) -> dict:
+    """The settings that were given, or what `of_config` says for a configuration and the seed in the name."""
+    settings, seed = arguments.settings, name.run.seed
+    if settings is None:
+        settings = of_config(load_config(arguments.config), seed)
+    elif seed not in (None, settings["seed"]):
+        raise InputError(f"{arguments.name}: found settings with seed {settings['seed']}; allowed: with seed {seed}")
     log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
     start_torch()
     return settings
@@ -160,10 +170,6 @@ def _unfinished(arguments: argparse.Namespace, name: naming.FileName) -> Unfinis
     from kanbench.unfinished import Unfinished
 
     return Unfinished(name.run.unfinished(arguments.name))
-
-
-def _checkpoints(name: naming.FileName) -> dict[str, str]:
-    return {c: name.run.checkpoint(name.model_type, name.dataset_idx, c) for c in naming.CHECKPOINTS}
 
 
 def _write(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kanbench.errors import InputError
-from kanbench.naming import is_timestamp
+from kanbench.naming import MAX_SEED, is_timestamp
 from kanbench.problems import PROBLEMS
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Config = dict[str, Any]
 
 INTEGER = re.compile(r"[+-]?\d+")
 TIMESTAMP_DIGITS = 14
+BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
 FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -75,6 +76,9 @@ def check(config: Config) -> Config:
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
     if isinstance(config.get("timestamp"), int) and len(digits) == TIMESTAMP_DIGITS:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
+    if "seed" in config:  # the key of earlier versions, for which there is no hint in the schema
+        found = config["seed"]
+        raise InputError(f"config: seed: found {found!r}; allowed: seeds, a list: write seeds: [{found}]")
     _check_schema(config)
     _check_finite(config)
     _check_values(config)
@@ -173,6 +177,13 @@ def _check_experts(config: Config) -> None:
         values = config["experts"][key]
         if len(set(values)) < len(values):
             raise InputError(f"config: experts.{key}: found {values}; allowed: every number once")
+    own = [seed for seeds in _expert_seeds(config).values() for seed in seeds]
+    if len(set(own)) < len(own) or max(own) > MAX_SEED:
+        raise InputError(
+            f"config: experts.seeds: found {config['experts']['seeds']}; allowed with {len(config['seeds'])} seeds: "
+            f"numbers that are no multiple of {BETWEEN_REPLICATES} apart, of at most {MAX_SEED} when "
+            f"{BETWEEN_REPLICATES} is added for every seed but the first"
+        )
     count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
     if selected > count:
         raise InputError(
@@ -187,10 +198,21 @@ def _check_experts(config: Config) -> None:
         )
 
 
-def experts(config: Config) -> list[tuple[int, int, int]]:
-    """Hidden layers, order and seed of every expert of a dataset."""
+def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int]]:
+    """Hidden layers, order and seed of every expert of a dataset, for one of the configured seeds (the first).
+
+    Every seed has experts of its own, so that replicates of merging are independent of each other: those of the p-th
+    have the configured seeds plus 1000 p, where p is 0 for the first.
+    """
     section = config["experts"]
-    return list(itertools.product(section["depths"], section["orders"], section["seeds"]))
+    seeds = _expert_seeds(config)[config["seeds"][0] if seed is None else seed]
+    return list(itertools.product(section["depths"], section["orders"], seeds))
+
+
+def _expert_seeds(config: Config) -> dict[int, list[int]]:
+    """The seeds of the experts, by configured seed."""
+    own = config["experts"]["seeds"]
+    return {seed: [BETWEEN_REPLICATES * p + s for s in own] for p, seed in enumerate(config["seeds"])}
 
 
 def check_device(device: str) -> None:

@@ -18,7 +18,7 @@ from kanbench.storage.attrs import essential
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.runs import files_by_run, load_files
-from kanbench.stored_names import StoredFile, parse_stored, section_of
+from kanbench.stored_names import StoredFile, parse_stored, section_of, stored_replicates
 
 SHOWN = 100  # characters of a value
 
@@ -38,6 +38,7 @@ def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFr
                 "epochs": "" if run.epochs is None else run.epochs,
                 "frames": ", ".join(sorted({file.name for file in files if file.kind == "frame"})),
                 "checkpoints": len(bases),
+                "more_seeds": ", ".join(str(replicate.seed) for replicate in stored_replicates(run)),
                 "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
                 "written": pd.Timestamp(max(size.st_mtime for size in sizes), unit="s").strftime("%Y-%m-%d %H:%M UTC"),
                 "folder": run.folder,
@@ -60,10 +61,11 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
     if path.exists():
         return "\n".join(map(_shown, _of_file(path, trusted)))
-    runs = [(run, files) for run, files in files_by_run(path.parent).items() if run.name == path.name]
-    if not runs:
-        raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
-    return "\n".join(map(_shown, _of_run(*runs[0], trusted)))
+    for results in (path.parent.parent, path.parent):  # a section's folder, or any
+        for run, files in files_by_run(results).items():
+            if run.name == path.name and Path(run.folder) == path.parent:
+                return "\n".join(map(_shown, _of_run(run, files, trusted)))
+    raise InputError(f"{path}: no such file or run; allowed: a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS")
 
 
 def _shown(line: str) -> str:
@@ -127,7 +129,8 @@ def _of_other(path: Path, trusted: bool) -> Iterator[str]:
 def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
     section = file.run.section if file else frame.attrs.get("section")
     name = file.name if file else frame.attrs.get("model_type", "?")
-    yield f"{path}: frame {name} of {section or 'an unknown section'}: {len(frame)} rows"
+    seed = f", seed {file.run.seed}" if file and file.run.seed is not None else ""
+    yield f"{path}: frame {name} of {section or 'an unknown section'}{seed}: {len(frame)} rows"
     yield f"  columns: {', '.join(frame.columns)}"
     yield from _items(frame.attrs, "  attrs: ")
     if section:
@@ -199,6 +202,8 @@ def _of_run(run: Run, files: list[StoredFile], trusted: bool) -> Iterator[str]:
     bases = sorted({(f.name, f.dataset_idx, f.checkpoint or "final") for f in files if f.dataset_idx is not None})
     for model_type, index, checkpoint in bases:
         yield f"  checkpoint {model_type}, dataset {index}: {checkpoint}"
+    for replicate, others in stored_replicates(run).items():
+        yield f"  seed {replicate.seed}: frames {', '.join(file.name for file in others)}"
     yield from (f"  missing: {name}" for name in _missing(run, files, results, present))
 
 

@@ -10,8 +10,9 @@ This module imports the standard library only; the Snakefile reads it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +23,14 @@ RESULTS = "results"
 UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
 FIGURES = "figures"  # results/figures/{name of the run}/
+SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
 EPOCHS = r"[1-9]\d*"
 NUMBER = r"0|[1-9]\d*"
+MAX_SEED = 2**32 - 1  # numpy's
 
 CHECKPOINTS = ("at_threshold", "final")
 CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
@@ -103,6 +106,9 @@ class Run:
         The folder that holds the sections' folders.
     place : str or None
         The folder of the run's files, where it is not the section's own.
+    seed : int, str or None
+        Of a replicate: the same trainings with another seed than the first, of which the frames are kept, in parquet,
+        and no checkpoints. None for the run itself.
     """
 
     section: str
@@ -110,18 +116,41 @@ class Run:
     epochs: int | str | None = None
     results: str = RESULTS
     place: str | None = None
+    seed: int | str | None = None
 
     @property
-    def name(self) -> str:
+    def _stem(self) -> str:
         return f"{self.section}_{self.timestamp}" + ("" if self.epochs is None else f"_e{self.epochs}")
 
     @property
-    def folder(self) -> str:
-        return self.place or f"{self.results}/{SECTIONS[self.section].folder}"
+    def _suffix(self) -> str:
+        return "" if self.seed is None else f"_s{self.seed}"
 
-    def frame(self, frame: str, suffix: str = "pkl") -> str:
-        """`frame` is a model type, or one of section 2.3's frames."""
-        return f"{self.folder}/{self.name}_{frame}.{suffix}"
+    @property
+    def name(self) -> str:
+        return self._stem + self._suffix
+
+    @property
+    def folder(self) -> str:
+        if self.place is not None:
+            return self.place
+        return f"{self.results}/{SECTIONS[self.section].folder if self.seed is None else SEEDS}"
+
+    def replicate(self, seed: int | str | None) -> Run:
+        """The same run with another seed; the run itself for None."""
+        return dataclasses.replace(self, seed=seed, place=self.place if seed is None else None)
+
+    @property
+    def frame_formats(self) -> tuple[str, ...]:
+        return FRAME_FORMATS if self.seed is None else ("parquet",)
+
+    def frame(self, frame: str, suffix: str | None = None) -> str:
+        """`frame` is a model type, or one of section 2.3's frames; `suffix` by default the first of the formats."""
+        return f"{self.folder}/{self.name}_{frame}.{suffix or self.frame_formats[0]}"
+
+    def frame_files(self, frame: str) -> list[str]:
+        """The same frame in every format."""
+        return [self.frame(frame, suffix) for suffix in self.frame_formats]
 
     def checkpoint_metadata(self) -> str:
         return f"{self.folder}/{self.name}_{CHECKPOINT_METADATA}.pkl"
@@ -130,20 +159,22 @@ class Run:
         """The base that `KAN.loadckpt` takes."""
         return f"{self.folder}/{self.training(model_type, dataset_idx)}_{checkpoint}"
 
+    def checkpoints(self, model_type: str, dataset_idx: int | str) -> dict[str, str]:
+        """The bases of the checkpoints that a training leaves, `{which: base}`: none with another seed."""
+        kept = CHECKPOINTS if self.seed is None else ()
+        return {checkpoint: self.checkpoint(model_type, dataset_idx, checkpoint) for checkpoint in kept}
+
     def checkpoint_files(self, model_type: str, dataset_idx: int | str) -> list[str]:
-        return [
-            f"{self.checkpoint(model_type, dataset_idx, checkpoint)}_{file}"
-            for checkpoint in CHECKPOINTS
-            for file in CHECKPOINT_FILES
-        ]
+        bases = self.checkpoints(model_type, dataset_idx).values()
+        return [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]
 
     def training(self, model_type: str, dataset_idx: int | str) -> str:
         """The name of one training, which its log and its benchmark bear too."""
-        return f"{self.name}_{model_type}_{dataset_idx}"
+        return f"{self._stem}_{model_type}_{dataset_idx}{self._suffix}"
 
     def expert(self, dataset_idx: int | str, depth: int | str, k: int | str, seed: int | str) -> str:
-        """The name of the training of one expert of section 2.3."""
-        return f"{self.training(EXPERT, dataset_idx)}_d{depth}_k{k}_s{seed}"
+        """The name of the training of one expert of section 2.3; `seed` is the expert's own."""
+        return f"{self._stem}_{EXPERT}_{dataset_idx}_d{depth}_k{k}_s{seed}"
 
     def handover(self, training: str) -> str:
         """What the training of this name hands to the consolidation."""
@@ -173,8 +204,8 @@ class Run:
         section = SECTIONS[self.section]
         model_types = section.model_types
         return [
-            *(self.frame(frame, suffix) for frame in section.frames for suffix in FRAME_FORMATS),
-            self.checkpoint_metadata(),
+            *(file for frame in section.frames for file in self.frame_files(frame)),
+            *([self.checkpoint_metadata()] if self.seed is None else []),
             *(f for model_type in model_types for i in range(n_datasets) for f in self.checkpoint_files(model_type, i)),
         ]
 
@@ -202,15 +233,17 @@ class FileName:
 
 
 _RUN = rf"(?P<section>{'|'.join(SECTIONS)})_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
+_SEED = rf"_s(?P<run_seed>{NUMBER})"
 _TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
 _PATTERNS = [
     re.compile(pattern)
     for pattern in (
         rf"{_RUN}_(?P<frame>{'|'.join(FRAMES)})\.({'|'.join(FRAME_FORMATS)})",
+        rf"{_RUN}{_SEED}_(?P<frame>{'|'.join(FRAMES)})\.parquet",
         rf"{_RUN}_{CHECKPOINT_METADATA}\.pkl",
         rf"{_RUN}_{_TRAINING}_({'|'.join(CHECKPOINTS)})_({'|'.join(map(re.escape, CHECKPOINT_FILES))})",
-        rf"{_RUN}_{_TRAINING}(\.json)?",
-        rf"{_RUN}_(?P<model_type>{CONTROL})_(?P<dataset_idx>{NUMBER})(\.json)?",
+        rf"{_RUN}_{_TRAINING}({_SEED})?(\.json)?",
+        rf"{_RUN}_(?P<model_type>{CONTROL})_(?P<dataset_idx>{NUMBER})({_SEED})?(\.json)?",
         rf"{_RUN}_(?P<model_type>{EXPERT})_(?P<dataset_idx>{NUMBER})"
         rf"_d(?P<depth>{NUMBER})_k(?P<k>{NUMBER})_s(?P<seed>{NUMBER})(\.json|_config\.yml|_state|_cache_data)?",
     )
@@ -231,7 +264,7 @@ def parse(path: str | Path) -> FileName:
     raise InputError(
         f"{path}: no such result; allowed: SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by FRAME.pkl, "
         f"FRAME.parquet, {CHECKPOINT_METADATA}.pkl or "
-        f"MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), "
+        f"MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), or sSEED_FRAME.parquet, "
         f"with SECTION one of {', '.join(SECTIONS)} (the last without _eEPOCHS), MODELTYPE one of "
         f"{', '.join(MODEL_TYPES)} and FRAME a model type or one of {', '.join(SECTIONS['section2_3'].frames)}"
     )
@@ -252,17 +285,29 @@ def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
     if epochs is not None and section in EPOCHLESS:
         raise InputError(f"{path}: found {epochs} epochs; allowed: {section}_{found['timestamp']}_…, without epochs")
     expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
-    run = Run(section, found["timestamp"], epochs)
+    for seed in filter(None, (found.get("seed"), found.get("run_seed"))):
+        if int(seed) > MAX_SEED:
+            raise InputError(f"{path}: found seed {seed}; allowed: 0 to {MAX_SEED}")
+    seed = found.get("run_seed")
+    run = Run(section, found["timestamp"], epochs, seed=None if seed is None else int(seed))
     return FileName(run, frame, model_type, None if index is None else int(index), expert)
 
 
-def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: Iterable[tuple[int, int, int]]) -> None:
+def check_target(
+    target: str,
+    rules: Iterable[str],
+    n_datasets: int,
+    experts: Iterable[tuple[int, int, int]],
+    seeds: Sequence[int] = (),
+) -> None:
     """Check that `target` is one of `rules`, or the path of a file of a run.
 
     Parameters
     ----------
     experts : iterable of (hidden layers, order, seed)
-        Those that are configured.
+        Those that are configured, for all seeds.
+    seeds : sequence of int
+        Those that are configured, but the first.
 
     Raises
     ------
@@ -279,6 +324,9 @@ def check_target(target: str, rules: Iterable[str], n_datasets: int, experts: It
         raise InputError(f"{target}: found no epochs; allowed: {run.section}_{run.timestamp}_eEPOCHS_…")
     if index is not None and index >= n_datasets:
         raise InputError(f"{target}: found dataset {index}; allowed: 0 to {n_datasets - 1}")
+    if run.seed is not None and run.seed not in seeds:
+        allowed = f"{', '.join(map(str, seeds)) or 'none'}, the configured seeds but the first"
+        raise InputError(f"{target}: found seed {run.seed}; allowed: {allowed}")
     if name.expert is not None and name.expert not in experts:
         raise InputError(f"{target}: found an expert that is not configured; allowed: " + _experts(experts))
     if name.expert is not None:

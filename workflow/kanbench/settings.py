@@ -13,8 +13,15 @@ from kanbench.errors import InputError
 from kanbench.problems import PROBLEMS
 
 
-def training_settings(config: Config, section: str, model_type: str, dataset_idx: int) -> Config:
+def training_settings(
+    config: Config, section: str, model_type: str, dataset_idx: int, seed: int | None = None
+) -> Config:
     """Everything that defines one training of section 2.1 or 2.2, the epochs per grid aside.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Of the initial model; by default the first of the configured ones.
 
     Raises
     ------
@@ -32,7 +39,7 @@ def training_settings(config: Config, section: str, model_type: str, dataset_idx
         policy = {"policy": "importance", "approach": model_type}
         policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
     return {
-        **_shared(config, dataset_idx),
+        **_shared(config, dataset_idx, seed),
         "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
         "model": config["model"],
         "grids": {"sizes": grids["sizes"], **policy},
@@ -44,12 +51,11 @@ def training_settings(config: Config, section: str, model_type: str, dataset_idx
 
 def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> Config:
     """Everything that defines the training of one expert of section 2.3; `seed` is that of its initial model."""
-    section, shared = config["experts"], _shared(config, dataset_idx)
+    section, shared = config["experts"], _shared(config, dataset_idx, seed)
     stagnation = section["stagnation"]
     dim = PROBLEMS[shared["problem"]].dim
     return {
         **shared,
-        "seed": seed,
         "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
         "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
         "model": {"width": [dim, *[section["hidden_width"]] * depth, 1], "k": k},
@@ -62,11 +68,14 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
     }
 
 
-def merge_settings(config: Config, dataset_idx: int) -> Config:
-    """Everything that defines the merged model of section 2.3 on one dataset, its experts aside."""
+def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) -> Config:
+    """Everything that defines the merged model of section 2.3 on one dataset, its experts aside.
+
+    `seed` is as for `training_settings`.
+    """
     section = config["merge_kan"]
     return {
-        **_shared(config, dataset_idx),
+        **_shared(config, dataset_idx, seed),
         "data": {**config["data"], "valid_num": section["valid_num"]},
         "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
         "grids": {"sizes": section["grids"], "policy": "preserve"},
@@ -78,17 +87,18 @@ def merge_settings(config: Config, dataset_idx: int) -> Config:
     }
 
 
-def control_settings(config: Config, dataset_idx: int) -> Config:
+def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> Config:
     """The same for the control, the merged model aside."""
-    return {**merge_settings(config, dataset_idx), "control": config["merge_kan"]["control"]}
+    return {**merge_settings(config, dataset_idx, seed), "control": config["merge_kan"]["control"]}
 
 
-def _shared(config: Config, dataset_idx: int) -> Config:
+def _shared(config: Config, dataset_idx: int, seed: int | None) -> Config:
     if dataset_idx >= len(config["datasets"]):
         raise InputError(f"dataset: found {dataset_idx}; allowed: 0 to {len(config['datasets']) - 1}")
     return {
         "problem": config["datasets"][dataset_idx],
-        **{key: config[key] for key in ("seed", "device", "dtype", "engine", "data")},
+        "seed": config["seeds"][0] if seed is None else seed,
+        **{key: config[key] for key in ("device", "dtype", "engine", "data")},
     }
 
 

@@ -8,6 +8,7 @@ experiments (`section1_1`); other checkpoints (`at_kan_threshold_time`); checkpo
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from kanbench.naming import (
     FRAME_FORMATS,
     NUMBER,
     SECTIONS,
+    SEEDS,
     TIMESTAMP,
     Run,
     Section,
@@ -43,6 +45,7 @@ _PATTERNS = [
         rf"{_RUN}_{META}\.(?P<kind>json)",
         rf"{_RUN}_{CHECKPOINT_METADATA}\.(?P<metadata>pkl)",
         rf"{_RUN}_{_CHECKPOINT}(?:_(?P<part>{'|'.join(map(re.escape, CHECKPOINT_FILES))})|\.(?P<weights>{WEIGHTS}))",
+        rf"{_RUN}_s(?P<seed>{NUMBER})_(?P<frame>\w+)\.(?P<suffix>parquet)",
         rf"{_RUN}_(?P<frame>\w+)\.(?P<suffix>{'|'.join(FRAME_FORMATS)})",
     )
 ]
@@ -111,8 +114,10 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
     if found is None or not is_timestamp(found["timestamp"]):
         return None
     section, epochs = found["section"], found["epochs"] and int(found["epochs"])
-    usual = section in SECTIONS and path.parent == Path(results) / SECTIONS[section].folder
-    run = Run(section, found["timestamp"], epochs, results, None if usual else str(path.parent))
+    seed = found.get("seed") and int(found["seed"])
+    run = Run(section, found["timestamp"], epochs, results, seed=seed)
+    usual = (section in SECTIONS or seed is not None) and path.parent == Path(run.folder)
+    run = run if usual else dataclasses.replace(run, place=str(path.parent))
     if found.get("kind"):
         return StoredFile(path, run, "meta")
     if found.get("metadata"):
@@ -125,7 +130,20 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
 
 
 def stored_files(results: str | Path) -> list[StoredFile]:
-    """The files of runs in a folder and in the sections' folders below it, by path."""
+    """The files of runs in a folder and in the sections' folders below it, by path; none of other seeds."""
     folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]
-    found = (parse_stored(path, str(results)) for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return [file for folder in folders for file in _stored_in(folder, results) if file.run.seed is None]
+
+
+def stored_replicates(run: Run) -> dict[Run, list[StoredFile]]:
+    """The frames of a run with other seeds, by `run.replicate(seed)`; those that are there."""
+    by_run: dict[Run, list[StoredFile]] = {}
+    for file in _stored_in(Path(run.results) / SEEDS, run.results):
+        if file.run == run.replicate(file.run.seed):
+            by_run.setdefault(file.run, []).append(file)
+    return dict(sorted(by_run.items(), key=lambda item: item[0].seed))
+
+
+def _stored_in(folder: Path, results: str | Path) -> list[StoredFile]:
+    found = (parse_stored(path, str(results)) for path in folder.iterdir()) if folder.is_dir() else ()
     return sorted(filter(None, found), key=lambda file: str(file.path))

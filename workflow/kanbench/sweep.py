@@ -47,14 +47,14 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the variance of the
         test targets, parameters and time, at the interpolation threshold and at the end.
     """
-    if key in ("seed", "data.seed", "data.dense_num"):
+    if key in ("seeds", "data.seed", "data.dense_num"):
         raise InputError(f"sweep: found {key!r}; allowed: a key that the sweep does not set itself")
     # The dense MSE is not looked at, and takes longer than training with Adam.
-    changes = [{"seed": seed, "data": {"seed": seed, "dense_num": 1}} for seed in seeds]
+    changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}} for seed in seeds}
     configs = [
-        (value, over["seed"], check(merge(with_value(config, key, value), over)))
+        (value, seed, check(merge(with_value(config, key, value), over)))
         for value in values
-        for over in changes
+        for seed, over in changes.items()
     ]
     section = next(name for name, section in SECTIONS.items() if model_type in section.model_types)
     rows = []

@@ -1,5 +1,6 @@
 """Configuration, timestamp and targets: what can be wrong is checked here, before anything runs."""
 
+from itertools import product
 from pathlib import Path
 
 from snakemake.cli import get_argument_parser
@@ -12,7 +13,7 @@ from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
-TARGET_RULES = ("all", *SECTIONS, "figures")
+TARGET_RULES = ("all", *SECTIONS, "seeds", "figures")
 
 
 def checked(function, *arguments):
@@ -60,11 +61,14 @@ def requested_targets():
 
 def check_targets():
     """Say of a target that nothing can make what is allowed; Snakemake would only say that no rule makes it."""
+    if "seeds" in TARGETS and len(config["seeds"]) == 1:
+        raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
+    all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
         if is_figure(target):
             check_figure(target, config["datasets"])
             continue
-        naming.check_target(target, TARGET_RULES, len(config["datasets"]), experts(config))
+        naming.check_target(target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:])
 
 
 def current_run(section):
@@ -73,14 +77,30 @@ def current_run(section):
 
 
 def deliverables(section):
-    """Every file of the current run of a section."""
-    return current_run(section).deliverables(len(config["datasets"]))
+    """Every file of the current run of a section, those of all seeds among them."""
+    return current_run(section).deliverables(len(config["datasets"])) + seeds_frames(section)
+
+
+def seeds_frames(section):
+    """The frames of the current run of a section with the seeds but the first."""
+    return frames_of_seeds(current_run(section))
+
+
+def frames_of_seeds(run):
+    """The same of any run."""
+    replicates = [run.replicate(seed) for seed in config["seeds"][1:]]
+    return [file for replicate in replicates for file in replicate.deliverables(len(config["datasets"]))]
 
 
 def figure_files(section):
     """Every figure of the current run of a section."""
     folder = current_run(section).figures()
     return [path for figure in figures_of(section, config["datasets"]) for path in figure.paths(folder)]
+
+
+def seed_of(wildcards):
+    """The seed of a job that trains with another one than the first, or None."""
+    return int(wildcards.seed) if "seed" in wildcards.keys() else None
 
 
 def handovers(run, model_types):
@@ -90,18 +110,24 @@ def handovers(run, model_types):
 
 def expert_handovers(run, dataset_idx):
     """What the trainings of all experts of a dataset hand over."""
-    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
 
 
 def expert_checkpoints(run, dataset_idx):
     """The checkpoints of all experts of a dataset."""
-    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config)]
+    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
     return [f"{base}_{file}" for base in bases for file in naming.CHECKPOINT_FILES]
+
+
+def expert_inputs(wildcards):
+    """The experts that a job with another seed than the first merges."""
+    run, index = Run("section2_3", wildcards.timestamp, seed=seed_of(wildcards)), wildcards.dataset_idx
+    return {"experts": expert_handovers(run, index), "checkpoints": expert_checkpoints(run, index)}
 
 
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
-    run = Run("section2_3", wildcards.timestamp)
+    run = Run("section2_3", wildcards.timestamp, seed=seed_of(wildcards))
     inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
     if wildcards.frame != "experts":
         inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)
@@ -121,7 +147,7 @@ def settings_of(section):
     Snakemake compares the line, and the command is given it.
     """
     return lambda wildcards: canonical_json(
-        training_settings(config, section, wildcards.model_type, int(wildcards.dataset_idx))
+        training_settings(config, section, wildcards.model_type, int(wildcards.dataset_idx), seed_of(wildcards))
     )
 
 
@@ -133,12 +159,12 @@ def expert_json(wildcards):
 
 def merge_json(wildcards):
     """The same for a merged model."""
-    return canonical_json(merge_settings(config, int(wildcards.dataset_idx)))
+    return canonical_json(merge_settings(config, int(wildcards.dataset_idx), seed_of(wildcards)))
 
 
 def control_json(wildcards):
     """The same for the control of a merged model."""
-    return canonical_json(control_settings(config, int(wildcards.dataset_idx)))
+    return canonical_json(control_settings(config, int(wildcards.dataset_idx), seed_of(wildcards)))
 
 
 config = checked(check, config)

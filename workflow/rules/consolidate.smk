@@ -1,16 +1,16 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
-for section in ("section2_1", "section2_2"):
-    RUN = Run(section, "{timestamp}", "{epochs}")
+for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
+    RUN = Run(section, "{timestamp}", "{epochs}", seed=seed)
 
     rule:
         name:
-            f"frame_{section}"
+            f"frame_{section}" if seed is None else f"frame_{section}_seeds"
         input:
             trainings=handovers(RUN, ["{model_type}"]),
             reference=handovers(RUN, [SECTIONS[section].reference]),
         output:
-            [RUN.frame("{model_type}", suffix) for suffix in naming.FRAME_FORMATS],
+            RUN.frame_files("{model_type}"),
         log:
             RUN.log(f"{RUN.name}_{{model_type}}"),
         conda:
@@ -28,7 +28,7 @@ rule frame_section2_3:
     input:
         unpack(merge_frame_inputs),
     output:
-        [Run("section2_3", "{timestamp}").frame("{frame}", suffix) for suffix in naming.FRAME_FORMATS],
+        Run("section2_3", "{timestamp}").frame_files("{frame}"),
     log:
         Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_{frame}"),
     conda:
@@ -43,6 +43,13 @@ rule frame_section2_3:
         "Consolidating the trainings of experts and merged models: {wildcards.frame}"
     shell:
         "python -m kanbench merge-frame {output} --n-selected {params.n_selected} {params.trainings} > {log} 2>&1"
+
+
+use rule frame_section2_3 as frame_section2_3_seeds with:
+    output:
+        Run("section2_3", "{timestamp}", seed="{seed}").frame_files("{frame}"),
+    log:
+        Run("section2_3", "{timestamp}").log("section2_3_{timestamp}_s{seed}_{frame}"),
 
 
 for section in SECTIONS:

@@ -14,6 +14,7 @@ for section in SECTIONS:
             f"figures_{section}"
         input:
             RUN.deliverables(len(config["datasets"])),
+            frames_of_seeds(RUN),
         output:
             [
                 report(

@@ -4,6 +4,9 @@ RUN = Run("section2_3", "{timestamp}")
 EXPERT = RUN.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
 MERGED = RUN.training("merge_kan", "{dataset_idx}")
 CONTROL = RUN.training(naming.CONTROL, "{dataset_idx}")
+REPLICATE = RUN.replicate("{seed}")
+REPLICATE_MERGED = REPLICATE.training("merge_kan", "{dataset_idx}")
+REPLICATE_CONTROL = REPLICATE.training(naming.CONTROL, "{dataset_idx}")
 
 
 rule train_expert:
@@ -80,3 +83,39 @@ rule train_control:
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
         "--settings {params.settings:q} --threads {threads} > {log} 2>&1"
+
+
+# With another seed: other experts, and no checkpoints of the merged model.
+
+
+use rule merge_experts as merge_experts_seeds with:
+    input:
+        unpack(expert_inputs),
+    output:
+        history=REPLICATE.handover(REPLICATE_MERGED),
+    log:
+        REPLICATE.log(REPLICATE_MERGED),
+    benchmark:
+        REPLICATE.benchmark(REPLICATE_MERGED)
+    params:
+        name=REPLICATE_MERGED,
+        settings=merge_json,
+    message:
+        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model, seed {wildcards.seed}"
+
+
+use rule train_control as train_control_seeds with:
+    input:
+        merged=REPLICATE.handover(REPLICATE_MERGED),
+        experts=lambda wildcards: expert_inputs(wildcards)["experts"],
+    output:
+        REPLICATE.handover(REPLICATE_CONTROL),
+    log:
+        REPLICATE.log(REPLICATE_CONTROL),
+    benchmark:
+        REPLICATE.benchmark(REPLICATE_CONTROL)
+    params:
+        name=REPLICATE_CONTROL,
+        settings=control_json,
+    message:
+        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}, seed {wildcards.seed}"

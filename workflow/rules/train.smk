@@ -1,12 +1,15 @@
-"""One job trains one model type on one dataset: sections 2.1 and 2.2."""
+"""One job trains one model type on one dataset: sections 2.1 and 2.2.
 
-for section in ("section2_1", "section2_2"):
-    RUN = Run(section, "{timestamp}", "{epochs}")
+With another seed than the first it is the same command, by the training's name, and leaves no checkpoints.
+"""
+
+for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
+    RUN = Run(section, "{timestamp}", "{epochs}", seed=seed)
     TRAINING = RUN.training("{model_type}", "{dataset_idx}")
 
     rule:
         name:
-            f"train_{section}"
+            f"train_{section}" if seed is None else f"train_{section}_seeds"
         output:
             checkpoints=RUN.checkpoint_files("{model_type}", "{dataset_idx}"),
             history=RUN.handover(TRAINING),
@@ -25,5 +28,6 @@ for section in ("section2_1", "section2_2"):
             settings=settings_of(section),
         message:
             "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}, {wildcards.epochs} epochs per grid"
+            + ("" if seed is None else ", seed {wildcards.seed}")
         shell:
             "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"

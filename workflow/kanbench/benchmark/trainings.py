@@ -54,7 +54,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
         model = KAN(
             **config["model"] | {"width": list(config["model"]["width"])},
             grid=sizes[0],
-            seed=config["seed"],
+            seed=config["seeds"][0],
             auto_save=False,
         )
         clock, losses = Clock(), []

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from kanbench.figures.data import LOSSES, curve, stages, threshold_epoch
 from kanbench.figures.source import LeftOutError, Note, Source
-from kanbench.figures.style import GREY, Look, handle, legend, log_scale, looks, new_figure, panel_grid
+from kanbench.figures.style import GREY, WIDE, Look, handle, legend, log_scale, looks, new_figure, panel_grid
 from kanbench.figures.style import LOSSES as LOSS_LOOKS
 
 AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
@@ -28,7 +28,7 @@ def losses_figure(source: Source, note: Note, x: str) -> Figure:
         if not any(model_type in _curves(source, i, x, loss) for i in source.datasets for loss in kinds):
             note(f"no line of {model_type}: its frame does not have {x}")
     styles, n = looks(source.model_types), len(source.datasets)
-    figure = new_figure(0.55 + 1.5 * n, 7.0 if len(kinds) > 1 else 4.5)
+    figure = new_figure(0.55 + 1.5 * n, WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
     if x != "epoch":
         every = [curve for i in source.datasets for loss in kinds for curve in _curves(source, i, x, loss).values()]
@@ -49,7 +49,8 @@ def losses_figure(source: Source, note: Note, x: str) -> Figure:
         axes.set_title(LOSSES[loss], pad=12 if x == "epoch" else None)
     for axes in panels[-1]:
         axes.set_xlabel(AXES[x])
-    legend(figure, [*(handle(look) for look in styles.values()), THRESHOLD, STAGE if x == "epoch" else STAGE_END])
+    handles = [*(handle(look) for look in styles.values()), THRESHOLD, STAGE if x == "epoch" else STAGE_END]
+    legend(figure, handles, columns=7 if len(kinds) > 1 else 3)
     return figure
 
 
@@ -73,7 +74,7 @@ def merge_history_figure(source: Source, note: Note) -> Figure:
         axes.set(xlabel="epoch", ylabel="mean squared error")
     for axes in panels[n:]:
         axes.remove()
-    legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=3 if columns == 1 else 6)
+    legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=2 if columns == 1 else 6)
     return figure
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kanbench.errors import InputError
-from kanbench.naming import FIGURES, SECTIONS, parse
+from kanbench.naming import EPOCHLESS, FIGURES, SECTIONS, parse
 from kanbench.problems import PROBLEMS
 from kanbench.stored_names import section_of
 
@@ -82,8 +82,9 @@ def check_figure(target: str, datasets: Sequence[str]) -> None:
     """
     folder = Path(target).parent.name
     run = parse(f"{folder}_checkpoint_metadata.pkl").run
-    if (run.epochs is None) != (run.section == "section2_3"):
-        raise InputError(f"{target}: found {folder}; allowed: {run.section}_TIMESTAMP_eEPOCHS")
+    if (run.epochs is None) != (run.section in EPOCHLESS) or run.seed is not None:
+        ending = "" if run.section in EPOCHLESS else "_eEPOCHS"
+        raise InputError(f"{target}: found {folder}; allowed: {run.section}_{run.timestamp}{ending}")
     allowed = [path for figure in figures_of(run.section, datasets) for path in figure.paths(run.figures())]
     if target not in allowed:
         names = ", ".join(figure.name for figure in figures_of(run.section, datasets))

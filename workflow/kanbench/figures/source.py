@@ -10,15 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.derive import Frames, threshold_rows
-from kanbench.errors import InputError
 from kanbench.model_config import read_model_config
-from kanbench.naming import CHECKPOINTS, Run
+from kanbench.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.problems import PROBLEMS, Problem
+from kanbench.replicates import load_replicates
 from kanbench.storage.metadata import Metadata
 from kanbench.storage.runs import Models, files_by_run, find_run, load_checkpoint_metadata, load_run
 from kanbench.stored_names import Section, StoredFile, section_of
 
-Replicates = dict[int | None, Frames]
 Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
 
 
@@ -39,15 +38,12 @@ class Source:
         Of the run's checkpoints, where it is there.
     files : list of StoredFile
         The run's files.
-    trusted : bool
-        See `kanbench.load_run`.
     """
 
     run: Run
-    replicates: Replicates
+    replicates: dict[int | None, Frames]
     metadata: Metadata | None
     files: list[StoredFile]
-    trusted: bool = False
 
     @property
     def section(self) -> Section:
@@ -107,19 +103,12 @@ class Source:
     def models(self) -> Models:
         """All models of the run; that takes a second or two."""
         run = self.run
-        return load_run(
-            run.section,
-            run.timestamp,
-            epochs=run.epochs,
-            results_dir=run.results,
-            load_models=True,
-            trusted=self.trusted,
-        )[2]
+        return load_run(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results, load_models=True)[2]
 
     def model(self, model_type: str, dataset_idx: int):
-        """The model at the threshold, or the final one where only that is there, and which of them it is.
+        """Which model is drawn, and the model: that at the threshold, or the final one where only that is there.
 
-        None where there is none of pykan's.
+        None and None where there is none of pykan's.
         """
         from kan import KAN
 
@@ -129,7 +118,7 @@ class Source:
 
     @cached_property
     def order(self) -> int | None:
-        """The order of the models' splines, where a checkpoint tells it and all of the model's layers agree."""
+        """The order of the models' splines, where a checkpoint tells one for all layers."""
         for file in self.files:
             if file.kind == "checkpoint" and file.suffix == "config.yml":
                 order = read_model_config(file.path)["k"]
@@ -141,24 +130,15 @@ def load_source(
     section: str,
     timestamp: str | None = None,
     epochs: int | str | None = None,
-    results_dir: str | Path = "results",
-    trusted: bool = False,
+    results_dir: str | Path = RESULTS,
 ) -> Source:
     """Find a run, and load all but its models; see `kanbench.load_run` for the parameters."""
     run = find_run(section, timestamp, epochs, results_dir)
-    where = {"epochs": run.epochs, "results_dir": run.results, "trusted": trusted}
-    replicates = load_replicates(run, trusted)
-    try:
-        metadata = load_checkpoint_metadata(run.section, run.timestamp, **where)
-    except InputError:  # earlier runs have none
-        metadata = None
-    return Source(run, replicates, metadata, files_by_run(run.results)[run], trusted)
-
-
-def load_replicates(run: Run, trusted: bool = False) -> Replicates:
-    """The frames of a run, by seed."""
-    results, meta = load_run(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results, trusted=trusted)
-    return {(meta.get("provenance") or {}).get("seed"): results}
+    where = {"timestamp": run.timestamp, "epochs": run.epochs, "results_dir": run.results}
+    files = files_by_run(run.results)[run]
+    has_metadata = any(file.kind == "metadata" for file in files)  # some earlier runs have none
+    metadata = load_checkpoint_metadata(run.section, **where) if has_metadata else None
+    return Source(run, load_replicates(run.section, **where), metadata, files)
 
 
 def problem_of(dataset: str) -> Problem:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.files import whole_file
 
@@ -160,13 +160,21 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     low, high = np.log10(positive.min()), np.log10(positive.max())
     margin = 0.06 * max(high - low, 0.8)
     getattr(axes, f"set_{which}scale")("log", nonpositive="mask")
-    getattr(axes, f"set_{which}lim")(10 ** (low - margin), 10 ** (high + margin))
+    limits = 10 ** (low - margin), 10 ** (high + margin)
+    getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8) if few else LogLocator(numticks=6))
+    axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value) if few else power(value)))
-    axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if high - low < 4 else NullLocator())
+    axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
     axis.set_minor_formatter(NullFormatter())
     return True
+
+
+def _few_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade or, where that is one tick or none, a few round numbers."""
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
+    return ticks if len(ticks) > 1 else [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
 
 
 def plain(value: float) -> str:

@@ -109,7 +109,8 @@ def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
         pair[1, 0].set_ylabel("absolute error")
     for axis, axes in zip(along_axes, panels[-1], strict=True):
         axes.set_xlabel(variable(axis))
-    legend(figure, [Line2D([], [], color=LIGHT, linewidth=4, label="truth"), *_handles(found, styles)], 4, "lower")
+    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth"), *_handles(found, styles)]
+    legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
     return figure
 

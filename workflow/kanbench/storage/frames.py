@@ -107,6 +107,9 @@ def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -
         for key in ("section", "timestamp", "epochs", "device"):
             if other[key] != trainings[0][key]:
                 raise InputError(f"{wanted}, the reference, has {key} {other[key]!r}; allowed: {trainings[0][key]!r}")
+        found, seed = (part["provenance"].get("seed") for part in (other, trainings[0]))
+        if found != seed:
+            raise InputError(f"{wanted}, the reference, has seed {found}; allowed: {seed}")
     for key in ("model_type", "section", "timestamp", "epochs", "device", "provenance"):
         found = {str(training[key]): training["dataset_name"] for training in trainings}
         if len(found) > 1:

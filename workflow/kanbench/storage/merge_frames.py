@@ -63,7 +63,7 @@ def build_merge_frame(
     if n_selected < 1:
         raise InputError(f"n_selected: found {n_selected}; allowed: a whole number, at least 1")
     frame = build()
-    frame.attrs = _attrs(experts, (merged or experts)[0], n_selected)
+    frame.attrs = _attrs(experts, (experts if name == "experts" else merged)[0], n_selected)
     return portable(frame)
 
 
@@ -174,6 +174,9 @@ def _check_kinds(kinds: dict[str, Sequence[Handover]]) -> None:
         found = {training[key] for trainings in present.values() for training in trainings}
         if len(found) > 1:
             raise InputError(f"{', '.join(present)}: the trainings have different {key}: {'; '.join(sorted(found))}")
+    seeds = {training["provenance"].get("seed") for kind in ("merge_kan", "control") for training in kinds[kind]}
+    if len(seeds) > 1:
+        raise InputError(f"merge_kan, control: the trainings have different seed: {'; '.join(map(str, sorted(seeds)))}")
     datasets = {kind: sorted({training["dataset_idx"] for training in part}) for kind, part in present.items()}
     if len(set(map(tuple, datasets.values()))) > 1:
         raise InputError(f"the trainings have different datasets: {datasets}; allowed: the same of every kind")

@@ -14,6 +14,7 @@ from kanbench.verification.findings import Findings
 from kanbench.verification.frames import check_frame, check_frames_of_run
 from kanbench.verification.metadata import check_metadata
 from kanbench.verification.models import check_checkpoint
+from kanbench.verification.replicates import check_replicates
 
 
 def verify(run: Run, config: Config | None = None, report=lambda done, total: None) -> Findings:
@@ -55,6 +56,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
             findings.fault(path, "missing")
     frames = {name: frame for name, frame in frames.items() if check_frame(run, name, frame, findings)}
     check_frames_of_run(run, frames, findings)
+    check_replicates(run, frames, datasets, findings)
     if metadata is not None:
         check_metadata(run, metadata, frames, datasets, findings)
         rows = [(m, i, c) for m in metadata for i in metadata[m] for c in CHECKPOINTS if c in metadata[m][i]]

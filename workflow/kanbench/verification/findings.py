@@ -43,13 +43,15 @@ class Findings:
         except InputError as error:
             self.faults.append(str(error))
 
-    def compare_frames(self, path: str | Path, frame: pd.DataFrame, other: pd.DataFrame) -> None:
-        """Note where a frame differs from the same one in another format."""
+    def compare_frames(
+        self, path: str | Path, frame: pd.DataFrame, other: pd.DataFrame, the_other: str = "the pickled frame"
+    ) -> None:
+        """Note where a frame differs from the same one from elsewhere."""
         if frame.attrs != other.attrs:
-            self.fault(path, "its attrs differ from those of the pickled frame")
+            self.fault(path, f"its attrs differ from those of {the_other}")
         if list(frame.columns) != list(other.columns) or len(frame) != len(other):
-            self.fault(path, f"found {frame.shape} rows and columns; the pickled frame has {other.shape}")
+            self.fault(path, f"found {frame.shape} rows and columns; {the_other} has {other.shape}")
             return
         differing = [name for name in frame.columns if not frame[name].equals(other[name])]
         if differing:
-            self.fault(path, f"{', '.join(differing)} differ from the pickled frame's")
+            self.fault(path, f"{', '.join(differing)} differ from {the_other}'s")
