@@ -20,6 +20,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
 
 
@@ -31,9 +32,17 @@ rule all:
     default_target: True
     input:
         [deliverables(section) for section in SECTIONS],
+        [figure_files(section) for section in SECTIONS],
         [tables(section) for section in SECTIONS],
     message:
         "All results of the run are there"
+
+
+rule figures:
+    input:
+        [figure_files(section) for section in SECTIONS],
+    message:
+        "All figures of the run are there"
 
 
 rule section2_1:

@@ -33,7 +33,7 @@ from kanbench.config import ROOT
 STAMP = "20260101_000000"
 SMOKE = ROOT / "config" / "smoke.yaml"
 TIMES = re.compile(r"(^|_)time(_|$)")  # keys and columns that hold measured times
-OF_JOBS = ("logs", "benchmarks")
+OF_JOBS = ("logs", "benchmarks", "figures")  # the last show times
 MOST_KILLS = 3  # in a round
 
 
@@ -101,7 +101,7 @@ class Pipeline:
         return sum("goes on after epoch" in path.read_text() for path in files(self.folder / "results" / "logs"))
 
     def results(self):
-        """The content of every result, times aside, by its path below the folder; logs and benchmarks are left out."""
+        """The content of every result, times aside, by its path below the folder; those of `OF_JOBS` are left out."""
         root = self.folder / "results"
         paths = [path for path in files(root) if path.relative_to(root).parts[0] not in OF_JOBS]
         return {str(path.relative_to(root)): content(path) for path in paths}

@@ -22,6 +22,7 @@ from kanbench.errors import InputError
 RESULTS = "results"
 UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
+FIGURES = "figures"  # results/figures/{name of the run}/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
@@ -211,6 +212,10 @@ class Run:
         """The tables of the run."""
         names = (SECTIONS[self.section].table, "summary")
         return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in TABLE_FORMATS]
+
+    def figures(self) -> str:
+        """The folder of the run's figures."""
+        return f"{self.results}/{FIGURES}/{self.name}"
 
     def deliverables(self, n_datasets: int) -> list[str]:
         """Every file of the run that the pipeline promises."""

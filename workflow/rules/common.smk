@@ -8,11 +8,12 @@ from snakemake.cli import get_argument_parser
 from kanbench import naming
 from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
+from kanbench.figures.names import TITLES, check_figure, figures_of, is_figure
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
-TARGET_RULES = ("all", *SECTIONS, "seeds")
+TARGET_RULES = ("all", *SECTIONS, "seeds", "figures")
 
 
 def checked(function, *arguments):
@@ -64,10 +65,14 @@ def check_targets():
         raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
     all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
+        if is_figure(target):
+            check_figure(target, config["datasets"])
+            continue
         naming.check_target(target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:])
 
 
 def current_run(section):
+    """The run of a section that `all` means."""
     return Run(section, TIMESTAMP, None if section in naming.EPOCHLESS else config["epochs"])
 
 
@@ -78,8 +83,19 @@ def deliverables(section):
 
 def seeds_frames(section):
     """The frames of the current run of a section with the seeds but the first."""
-    replicates = [current_run(section).replicate(seed) for seed in config["seeds"][1:]]
-    return [file for run in replicates for file in run.deliverables(len(config["datasets"]))]
+    return frames_of_seeds(current_run(section))
+
+
+def frames_of_seeds(run):
+    """The same of any run."""
+    replicates = [run.replicate(seed) for seed in config["seeds"][1:]]
+    return [file for replicate in replicates for file in replicate.deliverables(len(config["datasets"]))]
+
+
+def figure_files(section):
+    """Every figure of the current run of a section."""
+    folder = current_run(section).figures()
+    return [path for figure in figures_of(section, config["datasets"]) for path in figure.paths(folder)]
 
 
 def seed_of(wildcards):

@@ -1,0 +1,42 @@
+"""Figures: one job draws those of a section's run, from its frames, metadata and checkpoints."""
+
+QUESTIONS = {
+    "section2_1": "2.1 Which optimizer trains best?",
+    "section2_2": "2.2 Does adaptive density help?",
+    "section2_3": "2.3 Does merging experts help?",
+}
+
+for section in SECTIONS:
+    RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
+
+    rule:
+        name:
+            f"figures_{section}"
+        input:
+            RUN.deliverables(len(config["datasets"])),
+            frames_of_seeds(RUN),
+        output:
+            [
+                report(
+                    f"{RUN.figures()}/{figure.name}.png",
+                    category=QUESTIONS[section],
+                    subcategory=TITLES[figure.kind],
+                    labels={"figure": TITLES[figure.kind], "dataset": figure.dataset or "all"},
+                    caption=f"../report/{figure.kind}.rst",
+                )
+                for figure in figures_of(section, config["datasets"])
+            ],
+            [f"{RUN.figures()}/{figure.name}.pdf" for figure in figures_of(section, config["datasets"])],
+        log:
+            RUN.log(f"{RUN.name}_figures"),
+        conda:
+            "../../envs/kanbench.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=15,
+        params:
+            run=f"{section} --timestamp {{timestamp}}" + ("" if section in naming.EPOCHLESS else " --epochs {epochs}"),
+        message:
+            "Drawing the figures of a run"
+        shell:
+            "python -m kanbench figures {params.run} --placeholders > {log} 2>&1"
