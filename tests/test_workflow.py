@@ -96,7 +96,7 @@ def test_the_files_are_the_contracts(smoke):
         for figure in figures_of(made.section, ["poisson_2d_poly", "poisson_2d_sin"])
         for path in figure.paths(made.figures())
     ]
-    assert {path for path in found if path.startswith("results/figures/")} == set(drawn)
+    assert {path for path in found if path.startswith("results/figures/") and Path(path).suffix} == set(drawn)
     for made in (finished, *others(finished)):
         assert "left out" not in (folder / made.log(f"{made.name}_figures")).read_text()
     assert {path for path in found if path.count("/") < 1} == {"results"}
@@ -465,7 +465,10 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, figures, or"),
+        (
+            "section2_4",
+            "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, figures, or",
+        ),
         (f"{Run('section2_1', STAMP, 3).figures()}/grids.png", "no such figure; allowed: results/figures/section2_1_"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
         (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
