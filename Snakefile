@@ -22,6 +22,7 @@ include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 
 
 onstart:
@@ -34,6 +35,7 @@ rule all:
         [deliverables(section) for section in SECTIONS],
         [figure_files(section) for section in SECTIONS],
         [tables(section) for section in SECTIONS],
+        PAGE,
     message:
         "All results of the run are there"
 
@@ -48,6 +50,7 @@ rule figures:
 rule section2_1:
     input:
         deliverables("section2_1"),
+        figure_files("section2_1"),
         tables("section2_1"),
     message:
         "All results of Section 2.1, the optimizers, are there"
@@ -56,6 +59,7 @@ rule section2_1:
 rule section2_2:
     input:
         deliverables("section2_2"),
+        figure_files("section2_2"),
         tables("section2_2"),
     message:
         "All results of Section 2.2, adaptive density, are there"
@@ -64,6 +68,7 @@ rule section2_2:
 rule section2_3:
     input:
         deliverables("section2_3"),
+        figure_files("section2_3"),
         tables("section2_3"),
     message:
         "All results of Section 2.3, Merge_KAN, are there"

@@ -13,7 +13,14 @@ from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run
 from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
-TARGET_RULES = ("all", *SECTIONS, "seeds", "figures")
+PAGE = f"{naming.RESULTS}/{naming.PAGE}"
+TARGET_RULES = ("all", *SECTIONS, "seeds", "figures", PAGE)
+# What reports call the sections.
+QUESTIONS = {
+    "section2_1": "2.1 Which optimizer trains best?",
+    "section2_2": "2.2 Does adaptive density help?",
+    "section2_3": "2.3 Does merging experts help?",
+}
 
 
 def checked(function, *arguments):

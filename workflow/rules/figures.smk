@@ -1,11 +1,5 @@
 """Figures: one job draws those of a section's run, from its frames, metadata and checkpoints."""
 
-QUESTIONS = {
-    "section2_1": "2.1 Which optimizer trains best?",
-    "section2_2": "2.2 Does adaptive density help?",
-    "section2_3": "2.3 Does merging experts help?",
-}
-
 for section in SECTIONS:
     RUN = Run(section, "{timestamp}", None if section in naming.EPOCHLESS else "{epochs}")
 
