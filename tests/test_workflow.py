@@ -100,6 +100,10 @@ def test_the_files_are_the_contracts(smoke):
     for made in (finished, *others(finished)):
         assert "left out" not in (folder / made.log(f"{made.name}_figures")).read_text()
     assert {path for path in found if path.count("/") < 1} == {"results"}
+    page = (folder / "results" / "report.html").read_text()
+    for made in (finished, *others(finished)):
+        assert made.name in page
+    assert "Missing:" not in page
 
 
 def test_the_report_is_built_without_a_network(smoke):
@@ -112,7 +116,14 @@ def test_the_report_is_built_without_a_network(smoke):
         report = (folder / "report.html").read_text()
         assert "<script src=" not in report
         assert report.count("data:image/png;") == 9 + 10 + 5
-        for text in ("2.3 Does merging experts help?", "The merged network", "poisson_2d_sin", "One seed: there is no"):
+        assert report.count("data:text/html;") == 3 * 2
+        for text in (
+            "2.3 Does merging experts help?",
+            "The merged network",
+            "poisson_2d_sin",
+            "One seed: there is no",
+            "Statements",
+        ):
             assert text in report
     finally:
         for path in set(contents(folder)) - set(before):
@@ -292,7 +303,13 @@ def test_a_dry_run_leaves_nothing(tmp_path):
     trained = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 8, "merge_experts": 2, "train_control": 2}
     frames = {"frame_section2_1": 3, "frame_section2_2": 3, "frame_section2_3": 4}
     once = {f"{rule}_{section}": 1 for section in SECTIONS for rule in ("metadata", "tables", "figures")}
-    assert jobs == {"all": 1, **trained, **frames, **once}
+    assert jobs == {"all": 1, **trained, **frames, **once, "report_page": 1}
+    assert planned(snakemake(tmp_path, "--dry-run", "--", "results/report.html")) == {
+        **trained,
+        **frames,
+        **once,
+        "report_page": 1,
+    }
     assert contents(tmp_path) == []
 
 
@@ -312,6 +329,7 @@ def test_a_dry_run_leaves_nothing(tmp_path):
                     f"frame_{section}": 3,
                     f"metadata_{section}": 1,
                     f"tables_{section}": 1,
+                    f"figures_{section}": 1,
                 },
             )
             for section in ("section2_1", "section2_2")

@@ -78,9 +78,9 @@ def _draw(source: Source, figure: Figure, folder: str) -> Path:
 
 
 def _picture(figure: Figure, path: Path) -> Picture:
-    """With a palette, which makes a file of a third of the size and changes colours by less than one can see."""
+    """With a palette: a third of the size, white stays white, and no channel of a colour changes by more than 6 %."""
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     small.save(buffer, "png", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")

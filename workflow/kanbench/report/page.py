@@ -18,7 +18,7 @@ from kanbench.report.images import Picture, by_kind, pictures
 from kanbench.report.setup import setup
 from kanbench.stored_names import section_of
 from kanbench.tables.conclusions import Findings, findings
-from kanbench.tables.words import MOMENTS, question_of
+from kanbench.tables.words import question_of
 from kanbench.templates import render
 
 KEY = ("comparison", "loss_time", "grids", "gain", "experts")  # the figures that are not folded
@@ -44,7 +44,7 @@ class Part:
     run: str
     setup: dict[str, str]
     findings: Findings
-    answers: dict[str, list[str]]
+    answers: list[str]
     groups: list[Group]
     left_out: list[str]
 
@@ -98,7 +98,7 @@ def page(
         raise InputError(parts[0].reason)
     there = [part for part in parts if isinstance(part, Part)]
     missing = [part for part in parts if isinstance(part, Missing)]
-    return render("page.html.jinja", parts=there, missing=missing, number=_number, moments=MOMENTS)
+    return render("page.html.jinja", parts=there, missing=missing, number=_number)
 
 
 def _number(section: str) -> str:
@@ -117,11 +117,7 @@ def _part(source: Source) -> Part:
     return Part(source.run.section, source.run.name, setup(source), found, _answers(found), groups, left_out)
 
 
-def _answers(found: Findings) -> dict[str, list[str]]:
-    """The statements about all problems but the answer itself, by moment, none twice."""
-    said: dict[str, list[str]] = {}
-    for statement in found.statements:
-        texts = said.setdefault(statement.comparison, [])
-        if statement.dataset is None and statement.text != found.answer.text and statement.text not in texts:
-            texts.append(statement.text)
-    return {comparison: texts for comparison, texts in said.items() if texts}
+def _answers(found: Findings) -> list[str]:
+    """The statements about all problems but the answer itself, none twice."""
+    said = [statement.text for statement in found.statements if statement.dataset is None]
+    return [text for text in dict.fromkeys(said) if text != found.answer.text]

@@ -23,7 +23,7 @@ def setup(source: Source) -> dict[str, str]:
     provenance = attrs.get("provenance") if isinstance(attrs.get("provenance"), dict) else {}
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     return {
-        "Problems": listed([_problem(name) for name in source.datasets.values()]),
+        "Problems": _problems(source.datasets.values()),
         **(_experts(source, attrs) if source.section.other_frames else _trainings(source, attrs)),
         "Seeds": listed([NOT_RECORDED if seed is None else seed for seed in source.replicates]),
         "Engine": ", ".join(str(provenance[key]) for key in ("engine", "dtype") if key in provenance) or NOT_RECORDED,
@@ -38,8 +38,12 @@ def _attrs(source: Source) -> dict:
     return max((frame.attrs for frame in source.results.values()), key=lambda attrs: len(str(attrs.get("provenance"))))
 
 
-def _problem(name: str) -> str:
-    return f"{name} ({PROBLEMS[name].dim} inputs)" if name in PROBLEMS else name
+def _problems(names: Iterable[str]) -> str:
+    """Their names, by the number of inputs."""
+    by_dim: dict[int | None, list[str]] = {}
+    for name in names:
+        by_dim.setdefault(PROBLEMS[name].dim if name in PROBLEMS else None, []).append(name)
+    return "; ".join(listed(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items())
 
 
 def _trainings(source: Source, attrs: dict) -> dict[str, str]:
