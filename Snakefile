@@ -21,7 +21,9 @@ include: "workflow/rules/resources.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/merge_kan.smk"
 include: "workflow/rules/consolidate.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 
 
 onstart:
@@ -32,14 +34,24 @@ rule all:
     default_target: True
     input:
         [deliverables(section) for section in config["sections"]],
+        [figure_files(section) for section in config["sections"]],
         [tables(section) for section in config["sections"]],
+        PAGE,
     message:
         "All results of the run are there"
+
+
+rule figures:
+    input:
+        [figure_files(section) for section in config["sections"]],
+    message:
+        "All figures of the run are there"
 
 
 rule section2_1:
     input:
         deliverables("section2_1"),
+        figure_files("section2_1"),
         tables("section2_1"),
     message:
         "All results of Section 2.1, the optimizers, are there"
@@ -48,6 +60,7 @@ rule section2_1:
 rule section2_2:
     input:
         deliverables("section2_2"),
+        figure_files("section2_2"),
         tables("section2_2"),
     message:
         "All results of Section 2.2, adaptive density, are there"
@@ -56,6 +69,7 @@ rule section2_2:
 rule section2_3:
     input:
         deliverables("section2_3"),
+        figure_files("section2_3"),
         tables("section2_3"),
     message:
         "All results of Section 2.3, Merge_KAN, are there"

@@ -14,6 +14,7 @@ import yaml
 from kill_test import Pipeline, compare, kill_and_continue
 
 from kanbench.config import DEFAULT_CONFIG, ROOT
+from kanbench.figures.names import figures_of
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
 
 pytestmark = pytest.mark.slow
@@ -85,8 +86,46 @@ def test_the_files_are_the_contracts(smoke):
     handed_over |= {f"results/trainings/{expert}_{file}" for expert in experts for file in CHECKPOINT_FILES}
     assert {path for path in found if path.startswith("results/trainings/")} == handed_over
     folders = {path.split("/")[1] for path in found if path.count("/") > 1}
-    assert folders == {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks", "tables"}
+    ours = {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks", "tables", "figures"}
+    assert folders == ours
+    drawn = [
+        path
+        for made in (finished, *others(finished))
+        for figure in figures_of(made.section, ["poisson_2d_poly", "poisson_2d_sin"])
+        for path in figure.paths(made.figures())
+    ]
+    assert {path for path in found if path.startswith("results/figures/") and Path(path).suffix} == set(drawn)
+    for made in (finished, *others(finished)):
+        assert "left out" not in (folder / made.log(f"{made.name}_figures")).read_text()
     assert {path for path in found if path.count("/") < 1} == {"results"}
+    page = (folder / "results" / "report.html").read_text()
+    for made in (finished, *others(finished)):
+        assert made.name in page
+    assert "Missing:" not in page
+
+
+def test_the_report_is_built_without_a_network(smoke):
+    """With the figures in it, their captions and labels."""
+    folder, _ = smoke
+    before = contents(folder)
+    try:
+        result = snakemake(folder, "--report", "report.html")
+        assert result.returncode == 0, result.stderr
+        report = (folder / "report.html").read_text()
+        assert "<script src=" not in report
+        assert report.count("data:image/png;") == 9 + 10 + 5
+        assert report.count("data:text/html;") == 3 * 2
+        for text in (
+            "2.3 Does merging experts help?",
+            "The merged network",
+            "poisson_2d_sin",
+            "One seed: there is no",
+            "Statements",
+        ):
+            assert text in report
+    finally:
+        for path in set(contents(folder)) - set(before):
+            (folder / path).unlink()
 
 
 def test_a_second_invocation_has_nothing_to_do(smoke):
@@ -261,8 +300,14 @@ def test_a_dry_run_leaves_nothing(tmp_path):
     jobs = planned(snakemake(tmp_path, "--dry-run"))
     trained = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 8, "merge_experts": 2, "train_control": 2}
     frames = {"frame_section2_1": 3, "frame_section2_2": 3, "frame_section2_3": 4}
-    others = {f"{rule}_{section}": 1 for section in SECTIONS for rule in ("metadata", "tables")}
-    assert jobs == {"all": 1, **trained, **frames, **others}
+    once = {f"{rule}_{section}": 1 for section in SECTIONS for rule in ("metadata", "tables", "figures")}
+    assert jobs == {"all": 1, **trained, **frames, **once, "report_page": 1}
+    assert planned(snakemake(tmp_path, "--dry-run", "--", "results/report.html")) == {
+        **trained,
+        **frames,
+        **once,
+        "report_page": 1,
+    }
     assert contents(tmp_path) == []
 
 
@@ -282,6 +327,7 @@ def test_a_dry_run_leaves_nothing(tmp_path):
                     f"frame_{section}": 3,
                     f"metadata_{section}": 1,
                     f"tables_{section}": 1,
+                    f"figures_{section}": 1,
                 },
             )
             for section in ("section2_1", "section2_2")
@@ -289,6 +335,10 @@ def test_a_dry_run_leaves_nothing(tmp_path):
         (
             Run("section2_2", STAMP, 7).tables()[0],
             {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1},
+        ),
+        (
+            f"{Run('section2_1', STAMP, 7).figures()}/slices_poisson_2d_spec.pdf",
+            {"train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1, "figures_section2_1": 1},
         ),
         (
             Run("section2_2", STAMP, 7).frame("adaptive_only"),
@@ -431,7 +481,11 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("section2_4", "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, or"),
+        (
+            "section2_4",
+            "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, figures, or",
+        ),
+        (f"{Run('section2_1', STAMP, 3).figures()}/grids.png", "no such figure; allowed: results/figures/section2_1_"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
         (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),

@@ -16,6 +16,7 @@ from kanbench.benchmark import command as benchmark_command
 from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
+from kanbench.report import command as report_command
 from kanbench.startup import start_torch
 from kanbench.storage.handover import read_handover
 from kanbench.tables import command as tables_command
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_results.add_commands(commands)
     tables_command.add_commands(commands)
+    report_command.add_command(commands)
 
     benchmark = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
     benchmark_command.add_arguments(benchmark)

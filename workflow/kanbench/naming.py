@@ -24,9 +24,11 @@ from kanbench.errors import InputError
 RESULTS = "results"
 UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
 TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
+FIGURES = "figures"  # results/figures/{name of the run}/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
+PAGE = "report.html"  # results/report.html: the summary of a run of every section
 
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
 TIMESTAMP = r"\d{8}_\d{6}"
@@ -39,7 +41,7 @@ CHECKPOINTS = ("at_threshold", "final")
 CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
 FRAME_FORMATS = ("pkl", "parquet")
 CHECKPOINT_METADATA = "checkpoint_metadata"
-TABLE_FORMATS = ("csv", "tex", "md")
+TABLE_FORMATS = ("csv", "tex", "md", "html")
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,14 @@ class Run:
     def table_folder(self) -> str:
         return f"{self.results}/{TABLES}/{self.name}"
 
-    def tables(self) -> list[str]:
-        """The tables of the run."""
+    def tables(self, *formats: str) -> list[str]:
+        """The tables of the run, in all formats or some."""
         names = (self.kind.table, "summary")
-        return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in TABLE_FORMATS]
+        return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in formats or TABLE_FORMATS]
+
+    def figures(self) -> str:
+        """The folder of the run's figures."""
+        return f"{self.results}/{FIGURES}/{self.name}"
 
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
         """Every file of the run that the pipeline promises; of all model types of the section, or of these."""

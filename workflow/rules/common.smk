@@ -8,6 +8,7 @@ from snakemake.cli import get_argument_parser
 from kanbench import naming
 from kanbench.config import check, check_device, experts
 from kanbench.errors import InputError
+from kanbench.figures.names import TITLES, check_figure, figures_of, is_figure
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Run, with_variant
 from kanbench.settings import (
@@ -19,7 +20,14 @@ from kanbench.settings import (
     training_settings,
 )
 
-TARGET_RULES = ("all", *SECTIONS, "seeds")
+PAGE = f"{naming.RESULTS}/{naming.PAGE}"
+TARGET_RULES = ("all", *SECTIONS, "seeds", "figures", PAGE)
+# What reports call the sections.
+QUESTIONS = {
+    "section2_1": "2.1 Which optimizer trains best?",
+    "section2_2": "2.2 Does adaptive density help?",
+    "section2_3": "2.3 Does merging experts help?",
+}
 
 
 def checked(function, *arguments):
@@ -71,6 +79,9 @@ def check_targets():
         raise InputError(f"target: found 'seeds', with seeds: {config['seeds']}; allowed with at least two seeds")
     all_experts = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     for target in TARGETS:
+        if is_figure(target):
+            check_figure(target, config["datasets"])
+            continue
         naming.check_target(
             target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:], config["variant"]
         )
@@ -83,6 +94,7 @@ def run_of(section, timestamp="{timestamp}", epochs="{epochs}", seed=None):
 
 
 def current_run(section):
+    """The run of a section that `all` means."""
     return run_of(section, TIMESTAMP, config["epochs"])
 
 
@@ -94,9 +106,20 @@ def deliverables(section):
 
 def seeds_frames(section):
     """The frames of the current run of a section with the seeds but the first."""
-    replicates = [current_run(section).replicate(seed) for seed in config["seeds"][1:]]
-    of_run = len(config["datasets"]), model_types(config, section)
-    return [file for run in replicates for file in run.deliverables(*of_run)]
+    return frames_of_seeds(current_run(section))
+
+
+def frames_of_seeds(run):
+    """The same of any run."""
+    replicates = [run.replicate(seed) for seed in config["seeds"][1:]]
+    of_run = len(config["datasets"]), model_types(config, naming.without_variant(run.section))
+    return [file for replicate in replicates for file in replicate.deliverables(*of_run)]
+
+
+def figure_files(section):
+    """Every figure of the current run of a section."""
+    folder = current_run(section).figures()
+    return [path for figure in figures_of(section, config["datasets"]) for path in figure.paths(folder)]
 
 
 def seed_of(wildcards):

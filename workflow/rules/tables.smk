@@ -12,7 +12,17 @@ for section in SECTIONS:
             metadata=RUN.checkpoint_metadata(),
             seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in FRAMES],
         output:
-            RUN.tables(),
+            [
+                report(
+                    path,
+                    category=QUESTIONS[section],
+                    subcategory="Tables",
+                    labels={"figure": "Statements" if path.endswith("summary.html") else "Results", "dataset": "all"},
+                    caption="../report/tables.rst",
+                )
+                for path in RUN.tables("html")
+            ],
+            RUN.tables("csv", "tex", "md"),
         log:
             RUN.log(f"{RUN.name}_{naming.TABLES}"),
         conda:

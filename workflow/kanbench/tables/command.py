@@ -12,7 +12,7 @@ from kanbench.errors import InputError
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add the subcommands to those of a parser."""
-    tables = commands.add_parser("tables", help="write the tables of a run as CSV, LaTeX and Markdown")
+    tables = commands.add_parser("tables", help="write the tables of a run as CSV, LaTeX, Markdown and HTML")
     tables.add_argument("section")
     add_run(tables)
     tables.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/tables/RUN")

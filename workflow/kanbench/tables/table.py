@@ -1,9 +1,10 @@
-"""A table, and how it is written: CSV in full precision, LaTeX and Markdown for readers."""
+"""A table, and how it is written: CSV in full precision, LaTeX, Markdown and HTML for readers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tabulate import tabulate
 
 from kanbench.files import whole_files
 from kanbench.tables.uncertainty import factor_text, scientific, two_digits
+from kanbench.templates import render
 
 GROUPS = {
     "threshold": "threshold",
@@ -32,6 +34,27 @@ HEADERS = {  # after the group's name
 }
 COUNTS = ("epoch", "n_evals", "params", "neurons", "seeds", "problems", "experts")
 MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The cells of a table as text, for templates.
+
+    Attributes
+    ----------
+    groups : list of (str, int)
+        The heads above those of the columns, and how many columns each has; empty where there are none.
+    heads : list of (str, str)
+        Of every column, with its place in the cell: `left`, `right`, or `words` for sentences.
+    rows : list of list of (str, str)
+        The cells alike.
+    """
+
+    caption: str
+    groups: list[tuple[str, int]]
+    heads: list[tuple[str, str]]
+    rows: list[list[tuple[str, str]]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,9 +108,27 @@ class Table:
         notes = [rf"\par\smallskip\footnotesize {latex_escape(note)}" for note in self.notes]
         return text.replace("\\end{table}", "\n".join([*notes, "\\end{table}"])) if notes else text
 
+    def shown(self) -> Shown:
+        """The same cells as in Markdown, for templates."""
+        shown = self._shown(plain)
+        places = ["words" if self._is_long(name) else _align(self.frame[name]) for name in self._columns()]
+        heads = [header(name) for name in shown.columns]
+        groups = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in heads)]
+        return Shown(
+            self.caption,
+            groups if any(group for group, _ in groups) else [],
+            [(head, place) for (_, head), place in zip(heads, places, strict=True)],
+            [list(zip(row, places, strict=True)) for row in shown.to_numpy().tolist()],
+            self.notes,
+        )
+
+    def html(self) -> str:
+        """A page of its own, which needs no other file."""
+        return render("table.html.jinja", shown=self.shown())
+
     def write(self, folder: str | Path) -> None:
-        """Write the three files into a folder, all or none."""
-        contents = {"csv": self.csv(), "tex": self.latex(), "md": self.markdown()}
+        """Write the four files into a folder, all or none."""
+        contents = {"csv": self.csv(), "tex": self.latex(), "md": self.markdown(), "html": self.html()}
         with whole_files(folder, about=Path(folder) / self.name) as partial:
             for suffix, text in contents.items():
                 (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8")
@@ -112,7 +153,11 @@ class Table:
         """Numbers to the right, words to the left, sentences in lines of their own."""
         if _align(self.frame[name]) == "right":
             return "r"
-        return r"p{0.5\linewidth}" if self.frame[name].str.len().max() > 60 else "l"
+        return r"p{0.5\linewidth}" if self._is_long(name) else "l"
+
+    def _is_long(self, name: str) -> bool:
+        """Whether a column has sentences."""
+        return _align(self.frame[name]) == "left" and self.frame[name].str.len().max() > 60
 
     def _columns(self) -> list[str]:
         """Those that are shown: an interval is shown with its value."""
