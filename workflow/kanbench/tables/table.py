@@ -109,18 +109,23 @@ class Table:
         return text.replace("\\end{table}", "\n".join([*notes, "\\end{table}"])) if notes else text
 
     def shown(self) -> Shown:
-        """The same cells as in Markdown, for templates."""
+        """The same cells as in Markdown, for templates; a table that is far wider than high is turned."""
         shown = self._shown(plain)
-        places = ["words" if self._is_long(name) else _align(self.frame[name]) for name in self._columns()]
         heads = [header(name) for name in shown.columns]
+        cells = shown.to_numpy().tolist()
+        if len(heads) > 2 * len(cells):
+            names = [": ".join(filter(None, head)) for head in heads]
+            lines = [[name, *shown.iloc[:, i]] for i, name in enumerate(names)]
+            places = ["left", *["right"] * len(cells)]
+            return self._arranged([], lines[0], places, lines[1:])
+        places = ["words" if self._is_long(name) else _align(self.frame[name]) for name in self._columns()]
         groups = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in heads)]
-        return Shown(
-            self.caption,
-            groups if any(group for group, _ in groups) else [],
-            [(head, place) for (_, head), place in zip(heads, places, strict=True)],
-            [list(zip(row, places, strict=True)) for row in shown.to_numpy().tolist()],
-            self.notes,
-        )
+        groups = groups if any(group for group, _ in groups) else []
+        return self._arranged(groups, [head for _, head in heads], places, cells)
+
+    def _arranged(self, groups: list[tuple[str, int]], heads: list, places: list[str], rows: list[list[str]]) -> Shown:
+        placed = [list(zip(row, places, strict=True)) for row in (heads, *rows)]
+        return Shown(self.caption, groups, placed[0], placed[1:], self.notes)
 
     def html(self) -> str:
         """A page of its own, which needs no other file."""
