@@ -1,6 +1,7 @@
 """What figures show is what the frames and models have: read back from what was drawn, and computed another way."""
 
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -146,16 +147,30 @@ def test_slices_go_through_the_middle_and_through_the_peak(source, tiny_results)
     assert panels[1, 1].get_yscale() == "log"
 
 
-def test_grids_of_nodes_are_those_of_the_checkpoints(source, tiny_results):
-    _, _, models = load_run("section2_2", STAMP, results_dir=tiny_results, load_models=True)
-    panels = np.array(drawn(source("section2_2"), "grids").axes).reshape(2, 3)
+def intervals_of(model):
+    """Of every node. pykan stores rows of one length: what is beyond a node's own domain is padding."""
+    rows = [getattr(layer, "intervals", (layer.num,) * layer.in_dim) for layer in model.act_fun]
+    return [count for counts in rows for count in counts]
+
+
+@pytest.mark.parametrize("handed_on", [True, False])
+def test_grids_of_nodes_are_those_of_stages_or_of_checkpoints(handed_on, tiny_results, tmp_path):
+    """Without what the trainings handed on, only the checkpoints tell."""
+    folder = tiny_results
+    if not handed_on:
+        folder = shutil.copytree(tiny_results, tmp_path / "results", ignore=lambda *_: ["trainings"])
+    models = load_run("section2_2", STAMP, results_dir=folder, load_models=True)[2]
+    panels = np.array(drawn(load_source("section2_2", STAMP, results_dir=folder), "grids").axes).reshape(2, 3)
     for i, row in enumerate(panels):
         for axes, model_type in zip(row, ("adaptive_only", "adaptive_regular", "baseline"), strict=True):
-            for checkpoint, shown in zip(("at_threshold", "final"), axes.images[0].get_array(), strict=True):
-                model = models[model_type][i][checkpoint]
-                # pykan stores rows of one length: what is beyond a node's own domain is padding, where nothing lives.
-                rows = [getattr(layer, "intervals", (layer.num,) * layer.in_dim) for layer in model.act_fun]
-                assert shown.tolist() == [count for counts in rows for count in counts]
+            first, last = (shown.tolist() for shown in axes.images[0].get_array())
+            kept = {checkpoint: intervals_of(model) for checkpoint, model in models[model_type][i].items()}
+            assert last == kept["final"]
+            if handed_on:
+                assert [label.get_text() for label in axes.get_yticklabels()] == ["grid 3", "grid 5"]
+                assert set(first) <= {3, 6}
+            else:
+                assert first == kept["at_threshold"]
     numbers = {text.get_text() for text in panels[0, 0].texts}
     assert numbers <= {"3", "5"} and numbers
 

@@ -49,6 +49,8 @@ class Training:
         Epoch 0.
     at_threshold, final : Checkpoint
         Before the first epoch has ended well, the untrained model.
+    stages : list of dict
+        What every stage began with: its `grid_size`, and `intervals`, a list per layer of those of its input nodes.
     stopped : str or None
         Why it ended early.
     """
@@ -59,6 +61,7 @@ class Training:
     at_threshold: Checkpoint
     final: Checkpoint
     history: list[Row] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
     stopped: str | None = None
 
 

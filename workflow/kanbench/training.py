@@ -18,7 +18,7 @@ from kanbench.datasets import Dataset, make_dataset
 from kanbench.engine import Engine, make_engine
 from kanbench.errors import InputError
 from kanbench.grids import make_policy
-from kanbench.models import Snapshot, build_model, count_parameters
+from kanbench.models import Snapshot, build_model, count_parameters, intervals
 from kanbench.optimizers import make_optimizer
 from kanbench.problems import PROBLEMS
 from kanbench.record import CHECKPOINTS, Checkpoint, Report, Row, Stopwatch, Training
@@ -128,6 +128,9 @@ class Trainer:
             if self.policy.update(self.model, epoch_of_stage, self.dataset.train_input):
                 self.engine.grids_changed()
             self.optimizer.step()
+        if epoch_of_stage == 0:
+            counts = [list(intervals(layer)) for layer in self.model.act_fun]
+            training.stages.append({"grid_size": self.sizes[stage], "intervals": counts})
         if epoch % self.evaluate_every and epoch < epochs * len(self.sizes):
             return
         row = self._row(epoch, self.sizes[stage])
@@ -166,6 +169,7 @@ class Trainer:
             "columns": self.policy.columns,
             "seconds": self.clock.seconds,
             "history": training.history,
+            "stages": training.stages,
             "checkpoints": {name: getattr(training, name).plain() for name in CHECKPOINTS},
             "stopped": training.stopped,
         }
@@ -184,9 +188,8 @@ class Trainer:
         self.clock.seconds = state["seconds"]
         checkpoints = {name: Checkpoint.of_plain(**parts) for name, parts in state["checkpoints"].items()}
         log.info("goes on after epoch %d (%.2f s), where it was interrupted", self.epoch, self.clock.seconds)
-        return Training(
-            self.device, self.engine_name, **checkpoints, history=state["history"], stopped=state["stopped"]
-        )
+        kept = {name: state[name] for name in ("history", "stages", "stopped")}
+        return Training(self.device, self.engine_name, **checkpoints, **kept)
 
     def _begin_stage(self, stage: int) -> None:
         if stage > 0:

@@ -1,4 +1,4 @@
-"""Which node of a model has which grid: what checkpoints tell of it."""
+"""Which node of a model has which grid: what trainings have handed on, or checkpoints tell, of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
 from kanbench.model_config import INTERVALS, read_model_config
 from kanbench.naming import CHECKPOINTS
+from kanbench.storage.handover import read_handover
 
 COLOURS = "Blues"  # lightness falls evenly
 MOST_NODES = 40  # whose numbers can be read
@@ -21,19 +22,19 @@ ROWS = {"at_threshold": "threshold", "final": "end"}
 
 
 def grids_figure(source: Source, note: Note) -> Figure:
-    """A row of panels per dataset and a column per model type: the intervals of every node, by checkpoint.
+    """A row of panels per dataset and a column per model type: the intervals of every node, by stage.
 
-    Only the checkpoints tell them: at the threshold and at the end. Of the stages between, the frames have the grid
-    size and how many nodes were important, which stands below the panels.
+    Where a training's hand-over is gone, by checkpoint: at the threshold and at the end. How many nodes were important
+    in the stages stands below the panels.
     """
     tables = {(m, i): node_intervals(source, m, i) for m in source.model_types for i in source.datasets}
     tables = {key: table for key, table in tables.items() if len(table)}
     if not tables:
-        raise LeftOutError("no checkpoint tells the grids of nodes")
+        raise LeftOutError("no hand-over and no checkpoint tells the grids of nodes")
     for model_type, i in {(m, i) for m in source.model_types for i in source.datasets} - set(tables):
-        note(f"no panel of {model_type} on {source.datasets[i]}: it has no checkpoint")
+        note(f"no panel of {model_type} on {source.datasets[i]}: it has no hand-over and no checkpoint")
     styles, n = looks(source.model_types), len(source.datasets)
-    figure = new_figure(0.4 + 0.95 * n)
+    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))))
     figure.get_layout_engine().set(wspace=0.05)
     panels = figure.subplots(n, len(styles), squeeze=False)
     every = pd.concat(tables.values()).to_numpy()
@@ -54,7 +55,10 @@ def grids_figure(source: Source, note: Note) -> Figure:
 
 
 def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.DataFrame:
-    """The grid intervals of the input and hidden nodes of a training, a row per checkpoint and a column per node."""
+    """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
+    handover = Path(source.run.handover(source.run.training(model_type, dataset_idx)))
+    if handover.exists() and (stages := read_handover(handover).get("stages")):
+        return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
     rows = {}
     for file in source.files:
         is_config = file.kind == "checkpoint" and file.suffix == "config.yml"
@@ -62,14 +66,18 @@ def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.Data
             rows[file.checkpoint or "final"] = _intervals(file.path)
     if not rows or len({tuple(row) for row in rows.values()}) > 1:
         return pd.DataFrame()
-    return pd.DataFrame({name: rows[name] for name in CHECKPOINTS if name in rows}).T
+    return pd.DataFrame({ROWS[name]: rows[name] for name in CHECKPOINTS if name in rows}).T
 
 
 def _intervals(path: Path) -> dict[str, int]:
-    """By node: the inputs x₁ … and the hidden nodes h₁ …, with two numbers where there are several hidden layers."""
+    """What a checkpoint tells, by node."""
     config = read_model_config(path)
     width = [nodes for nodes, _ in config["width"]]
-    rows = config.get(INTERVALS) or [[config["grid"]] * nodes for nodes in width[:-1]]
+    return _named(config.get(INTERVALS) or [[config["grid"]] * nodes for nodes in width[:-1]])
+
+
+def _named(rows: list[list[int]]) -> dict[str, int]:
+    """By node: the inputs x₁ … and the hidden nodes h₁ …, with two numbers where there are several hidden layers."""
     named = {}
     for layer, counts in enumerate(rows):
         for node, count in enumerate(counts, start=1):
@@ -81,7 +89,7 @@ def _intervals(path: Path) -> dict[str, int]:
 def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
     values = table.to_numpy()
     axes.imshow(values, norm=colours, cmap=COLOURS, aspect="auto")
-    axes.set_yticks(range(len(table)), [ROWS[name] for name in table.index])
+    axes.set_yticks(range(len(table)), table.index)
     nodes = len(table.columns)
     shown = np.arange(0, nodes, -(-nodes // MOST_NODES) if nodes > MOST_NODES else 1)
     axes.set_xticks(shown, table.columns[shown])

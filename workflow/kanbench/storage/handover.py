@@ -54,6 +54,7 @@ def handover(name: FileName, settings: dict[str, Any], training: Training, **mor
         "stopped": training.stopped,
         "checkpoints": {checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
         "history": training.history,
+        "stages": training.stages,
         **more,
     }
 
