@@ -7,7 +7,8 @@ A round starts the smoke configuration in a fresh folder, kills Snakemake and al
 time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same
 command with `--rerun-incomplete`. Every second continuation, on average, is killed too, up to two times in a row. In
 the end the run has to be complete, to pass `verify` and to be the undisturbed one, measured times aside; and no
-training whose job had finished before a kill may have been touched.
+training whose job had finished before a kill may have been touched. Only rounds in which a kill met the running
+pipeline are counted.
 """
 
 import argparse
@@ -206,18 +207,18 @@ def main():
     print(first.run(sys.executable, "-m", "kanbench", "verify"), flush=True)
     undisturbed = first.results()
     print(f"undisturbed: {duration:.0f} s, {len(undisturbed)} files", flush=True)
-    total = 0
-    for number in range(1, arguments.rounds + 1):
-        pipeline = Pipeline(folder / f"round_{number}", arguments.cores, arguments.given)
+    number = total = 0
+    while number < arguments.rounds:
+        pipeline = Pipeline(folder / f"round_{number + 1}", arguments.cores, arguments.given)
         seconds = [moments.uniform(0, duration)]
         while len(seconds) < MOST_KILLS and moments.random() < 0.5:
             seconds.append(moments.uniform(0, duration))
         kills, kept = kill_and_continue(pipeline, map(after, seconds))
         pipeline.run(sys.executable, "-m", "kanbench", "verify")
         compare(pipeline, undisturbed)
-        total += kills
+        number, total = number + (kills > 0), total + kills
         print(
-            f"round {number}: killed after {', '.join(f'{s:.1f}' for s in seconds)} s ({kills} while it ran); "
+            f"{f'round {number}' if kills else 'not a round'}: killed after {', '.join(f'{s:.1f}' for s in seconds)} s ({kills} while it ran); "
             f"{kept} trainings had finished, {pipeline.resumed()} went on; equals the undisturbed run",
             flush=True,
         )
