@@ -217,8 +217,9 @@ def main():
         pipeline.run(sys.executable, "-m", "kanbench", "verify")
         compare(pipeline, undisturbed)
         number, total = number + (kills > 0), total + kills
+        said = ", ".join(f"{moment:.1f}" for moment in seconds)
         print(
-            f"{f'round {number}' if kills else 'not a round'}: killed after {', '.join(f'{s:.1f}' for s in seconds)} s ({kills} while it ran); "
+            f"{f'round {number}' if kills else 'not a round'}: killed after {said} s ({kills} while it ran); "
             f"{kept} trainings had finished, {pipeline.resumed()} went on; equals the undisturbed run",
             flush=True,
         )
