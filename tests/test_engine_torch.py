@@ -85,7 +85,7 @@ def test_settings_of_pykan(settings, model, data):
     assert_same(*reference_and("torch", model, *data), data[0])
 
 
-@pytest.mark.parametrize("optimizer", [("lbfgs", 1.0, 20, 25, 10), ("lm", 1e-3, 10, True)], ids=lambda o: o[0])
+@pytest.mark.parametrize("optimizer", [("lbfgs", 1.0, 20, 25, 10), ("lm", 0.1, 10, True)], ids=lambda o: o[0])
 def test_trained_models(device, optimizer):
     name, *values = optimizer
     keys = {"lbfgs": ("lr", "max_iter", "max_eval", "history_size")}.get(

@@ -11,7 +11,7 @@ from kanbench.verification import verify
 
 pytestmark = pytest.mark.slow
 
-ONCE = ("all", "metadata_section2_1", "tables_section2_1")
+ONCE = ("all", "metadata_section2_1", "tables_section2_1", "figures_section2_1", "report_page")
 SMALL = ["epochs=1", "data={train_num: 60, test_num: 50, dense_num: 200}", "grids={sizes: [3, 5]}"]
 
 
