@@ -115,6 +115,11 @@ def is_variant(text: str) -> bool:
     return bool(re.fullmatch(VARIANT, text)) and not re.search(TIMESTAMP, text)
 
 
+def page(variant: str | None) -> str:
+    """The summary page of the configured runs. Variants have pages of their own, beside each other."""
+    return f"{RESULTS}/{PAGE if variant is None else f'report_{variant}.html'}"
+
+
 def without_variant(section: str) -> str:
     """`section2_1` of `section2_1_highd_3d_shallow`; what is no variant of one of SECTIONS as it is."""
     return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)

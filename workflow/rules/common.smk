@@ -20,8 +20,6 @@ from kanbench.settings import (
     training_settings,
 )
 
-PAGE = f"{naming.RESULTS}/{naming.PAGE}"
-TARGET_RULES = ("all", *SECTIONS, "seeds", "figures", PAGE)
 # What reports call the sections.
 QUESTIONS = {
     "section2_1": "2.1 Which optimizer trains best?",
@@ -197,6 +195,8 @@ def control_json(wildcards):
 
 
 config = checked(check, config)
+PAGE = naming.page(config["variant"])
+TARGET_RULES = ("all", *SECTIONS, "seeds", "figures", PAGE)
 TIMESTAMP = checked(run_timestamp)
 TARGETS = requested_targets()
 checked(check_targets)
