@@ -483,7 +483,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
     [
         (
             "section2_4",
-            "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, figures, or",
+            "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, figures, results/",
         ),
         (f"{Run('section2_1', STAMP, 3).figures()}/grids.png", "no such figure; allowed: results/figures/section2_1_"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
