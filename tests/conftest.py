@@ -1,11 +1,13 @@
 """What several test modules need."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
 
 from kanbench import cli
-from kanbench.config import load_config, merge
+from kanbench.config import experts, load_config, merge
 from kanbench.naming import SECTIONS, Run
 from kanbench.settings import training_settings
 from kanbench.training import Trainer
@@ -56,6 +58,47 @@ TINY = {
 }
 
 
+def command(*arguments):
+    """Run a subcommand that has to succeed."""
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+def train_and_compare(run, config):
+    """Train what a run of section 2.1 or 2.2, or a replicate of one, consists of, and write its frames.
+
+    On the two datasets of the configuration file; returns what the trainings handed on.
+    """
+    section = SECTIONS[run.section]
+    handovers = {m: [run.handover(run.training(m, i)) for i in (0, 1)] for m in section.model_types}
+    every = [path for paths in handovers.values() for path in paths]
+    for path in every:
+        command("train", Path(path).stem, "--config", config, "--results-dir", run.results)
+    for m, paths in handovers.items():
+        command("frame", *run.frame_files(m), "--trainings", *paths, "--reference", *handovers[section.reference])
+    return every
+
+
+def train_and_merge(run, config, experts):
+    """The same for section 2.3 and these experts; returns what the merged models' trainings handed on."""
+    given = "--config", config, "--results-dir", run.results
+    parts = {"experts": [], "merged": [], "controls": []}
+    for i in (0, 1):
+        names = [run.expert(i, *expert) for expert in experts]
+        for name in names:
+            command("train", name, *given)
+        paths = [run.handover(name) for name in names]
+        merged, control = run.training("merge_kan", i), run.training("control", i)
+        command("merge", merged, "--experts", *paths, *given)
+        command("control", control, "--merged", run.handover(merged), "--experts", *paths, *given)
+        parts["experts"] += paths
+        parts["merged"].append(run.handover(merged))
+        parts["controls"].append(run.handover(control))
+    handed_over = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
+    for frame in SECTIONS["section2_3"].frames:
+        command("merge-frame", *run.frame_files(frame), "--n-selected", 2, *handed_over)
+    return parts["merged"]
+
+
 @pytest.fixture(scope="session")
 def tiny_results(tmp_path_factory):
     """The folder of finished runs of all sections, made by the commands of the rules; leave it as it is."""
@@ -63,39 +106,10 @@ def tiny_results(tmp_path_factory):
     config = results.parent / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
 
-    def command(*arguments):
-        assert cli.main([str(argument) for argument in arguments]) == 0
-
-    def train(subcommand, training, *arguments):
-        command(subcommand, training, *arguments, "--config", config, "--results-dir", results)
-
     for run in (Run("section2_1", STAMP, 2, str(results)), Run("section2_2", STAMP, 2, str(results))):
-        section = SECTIONS[run.section]
-        handovers = {m: [run.handover(run.training(m, i)) for i in (0, 1)] for m in section.model_types}
-        every = [path for paths in handovers.values() for path in paths]
-        for path in every:
-            train("train", path.split("/")[-1].removesuffix(".json"))
-        for m in section.model_types:
-            frames = [run.frame(m, suffix) for suffix in ("pkl", "parquet")]
-            command("frame", *frames, "--trainings", *handovers[m], "--reference", *handovers[section.reference])
-        command("metadata", run.checkpoint_metadata(), "--trainings", *every)
-
+        handovers = train_and_compare(run, config)
+        command("metadata", run.checkpoint_metadata(), "--trainings", *handovers)
     run = Run("section2_3", STAMP, None, str(results))
-    parts = {"experts": [], "merged": [], "controls": []}
-    for i in (0, 1):
-        experts = [run.expert(i, depth, 3, seed) for depth in (1, 2) for seed in (1, 2)]
-        for training in experts:
-            train("train", training)
-        paths = [run.handover(training) for training in experts]
-        merged, control = run.training("merge_kan", i), run.training("control", i)
-        train("merge", merged, "--experts", *paths)
-        train("control", control, "--merged", run.handover(merged), "--experts", *paths)
-        parts["experts"] += paths
-        parts["merged"].append(run.handover(merged))
-        parts["controls"].append(run.handover(control))
-    given = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
-    for frame in SECTIONS["section2_3"].frames:
-        frames = [run.frame(frame, suffix) for suffix in ("pkl", "parquet")]
-        command("merge-frame", *frames, "--n-selected", 2, *given)
-    command("metadata", run.checkpoint_metadata(), "--trainings", *parts["merged"])
+    merged = train_and_merge(run, config, experts(merge(load_config(), TINY)))
+    command("metadata", run.checkpoint_metadata(), "--trainings", *merged)
     return results

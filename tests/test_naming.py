@@ -7,7 +7,6 @@ from kanbench.naming import (
     SECTIONS,
     FileName,
     Run,
-    check_target,
     is_timestamp,
     is_variant,
     new_timestamp,
@@ -15,6 +14,7 @@ from kanbench.naming import (
     with_variant,
     without_variant,
 )
+from kanbench.targets import check_target
 
 RUN = Run("section2_1", "20260101_000000", 10)
 MERGE = Run("section2_3", "20260101_000000")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import STAMP, TINY
+from conftest import STAMP, TINY, command, train_and_compare, train_and_merge
 from kill_test import without_times
 from test_old_formats import META, STEM, json_beside, no_epochs_in_names, plain_frame, present
 
 from kanbench import cli
 from kanbench.config import experts, load_config, merge
 from kanbench.errors import InputError
-from kanbench.naming import SECTIONS, Run
+from kanbench.naming import Run
 from kanbench.replicates import load_replicates
 from kanbench.storage.frames import write_frame
 from kanbench.verification import verify
@@ -103,10 +103,6 @@ def test_replicates_are_listed_and_explained(tmp_path, capsys):
 # --- trainings ---
 
 
-def command(*arguments):
-    assert cli.main([str(argument) for argument in arguments]) == 0
-
-
 def write_config(folder, **over):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({**TINY, **over}))
@@ -163,33 +159,9 @@ def replicated(tiny_results, tmp_path_factory):
     results = shutil.copytree(tiny_results, folder / "results")
     path = write_config(folder, seeds=[1, 2])
 
-    def train(subcommand, training, *arguments):
-        command(subcommand, training, *arguments, "--config", path, "--results-dir", results)
-
-    run = Run("section2_1", STAMP, 2, str(results), seed=2)
-    handovers = {m: [run.handover(run.training(m, i)) for i in (0, 1)] for m in SECTIONS["section2_1"].model_types}
-    for handed_over in handovers.values():
-        for handover in handed_over:
-            train("train", Path(handover).stem)
-    for m, handed_over in handovers.items():
-        command("frame", run.frame(m), "--trainings", *handed_over, "--reference", *handovers["lbfgs"])
-
-    run = Run("section2_3", STAMP, None, str(results), seed=2)
-    parts = {"experts": [], "merged": [], "controls": []}
-    for i in (0, 1):
-        names = [run.expert(i, *expert) for expert in experts(merge(load_config(), {**TINY, "seeds": [1, 2]}), 2)]
-        for name in names:
-            train("train", name)
-        paths = [run.handover(name) for name in names]
-        merged, control = run.training("merge_kan", i), run.training("control", i)
-        train("merge", merged, "--experts", *paths)
-        train("control", control, "--merged", run.handover(merged), "--experts", *paths)
-        parts["experts"] += paths
-        parts["merged"].append(run.handover(merged))
-        parts["controls"].append(run.handover(control))
-    given = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
-    for frame in SECTIONS["section2_3"].frames:
-        command("merge-frame", run.frame(frame), "--n-selected", 2, *given)
+    train_and_compare(Run("section2_1", STAMP, 2, str(results), seed=2), path)
+    configured = merge(load_config(), {**TINY, "seeds": [1, 2]})
+    train_and_merge(Run("section2_3", STAMP, None, str(results), seed=2), path, experts(configured, 2))
     return results
 
 

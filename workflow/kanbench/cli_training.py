@@ -21,6 +21,7 @@ from kanbench.files import check_writable, one_at_a_time
 from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
 from kanbench.startup import start_torch
 from kanbench.storage.handover import handover, read_handover, write_handover
+from kanbench.targets import check_variant
 
 if TYPE_CHECKING:
     from kan import KAN
@@ -163,7 +164,7 @@ def _settings(
     settings, seed = arguments.settings, name.run.seed
     if settings is None:
         config = load_config(arguments.config)
-        naming.check_variant(arguments.name, name.run, config["variant"])
+        check_variant(arguments.name, name.run, config["variant"])
         settings = of_config(config, seed)
     elif seed not in (None, settings["seed"]):
         raise InputError(f"{arguments.name}: found settings with seed {settings['seed']}; allowed: with seed {seed}")

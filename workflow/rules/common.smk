@@ -19,6 +19,7 @@ from kanbench.settings import (
     model_types,
     training_settings,
 )
+from kanbench.targets import check_target
 
 # What reports call the sections.
 QUESTIONS = {
@@ -80,9 +81,7 @@ def check_targets():
         if is_figure(target):
             check_figure(target, config["datasets"])
             continue
-        naming.check_target(
-            target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:], config["variant"]
-        )
+        check_target(target, TARGET_RULES, len(config["datasets"]), all_experts, config["seeds"][1:], config["variant"])
 
 
 def run_of(section, timestamp="{timestamp}", epochs="{epochs}", seed=None):

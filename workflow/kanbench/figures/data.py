@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from kanbench.analysis import iso_compute
-from kanbench.errors import InputError
+from kanbench.analysis import moments
 from kanbench.figures.source import LeftOutError, Source, problem_of
 
 LOSSES = {"train_loss": "training loss", "test_loss": "test loss", "dense_mse": "dense MSE"}
@@ -72,26 +70,19 @@ def comparison(source: Source) -> pd.DataFrame:
         the target if that is known) and `time` (seconds to the threshold); nan where the run does not tell.
     """
     scale, _ = scales(source)
-    rows = []
+    wanted = {"iso_compute": "dense_mse", "final": "dense_mse", "threshold": "time"}
+    parts = []
     for seed, every in enumerate(source.replicates.values()):
         frames = {name: every[name] for name in source.model_types if name in every and len(every[name])}
-        iso = _iso_compute(source, frames, first=seed == 0)
-        for model_type, frame in frames.items():
-            last = frame.groupby("dataset_idx").tail(1).set_index("dataset_idx")
-            times = source.thresholds(model_type, frame).get("time", {})
-            for i in last.index:
-                errors = {"iso_compute": iso.get((i, model_type)), "final": last.get("dense_mse", {}).get(i)}
-                row = {name: np.nan if error is None else error / scale[i] for name, error in errors.items()}
-                row["time"] = times.get(i, np.nan)
-                rows.append({"dataset_idx": i, "model_type": model_type, "seed": seed, **row})
-    return pd.DataFrame(rows)
-
-
-def _iso_compute(source: Source, frames: dict, first: bool) -> pd.Series:
-    reference = source.section.reference
-    metadata = source.metadata if first and reference in (source.metadata or {}) else None
-    try:
-        table = iso_compute(frames, metadata)
-    except InputError:  # no reference, or no times
-        return pd.Series(dtype=float)
-    return table["dense_mse"] if "dense_mse" in table else pd.Series(dtype=float)
+        if not frames:
+            continue
+        rows = moments(frames, source.metadata if seed == 0 else None).reindex(columns=["dense_mse", "time"])
+        moment_of = rows.index.get_level_values("moment")
+        values = {moment: rows.loc[moment_of == moment, name].droplevel("moment") for moment, name in wanted.items()}
+        parts.append(pd.DataFrame(values).rename(columns={"threshold": "time"}).assign(seed=seed).reset_index())
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    errors = ["iso_compute", "final"]
+    table[errors] = table[errors].div(table["dataset_idx"].map(scale), axis="index")
+    return table

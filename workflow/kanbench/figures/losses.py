@@ -8,7 +8,18 @@ from matplotlib.lines import Line2D
 
 from kanbench.figures.data import LOSSES, curve, stages, threshold_epoch
 from kanbench.figures.source import LeftOutError, Note, Source
-from kanbench.figures.style import GREY, WIDE, Look, handle, legend, log_scale, looks, new_figure, panel_grid
+from kanbench.figures.style import (
+    GREY,
+    WIDE,
+    Look,
+    dataset_panels,
+    handle,
+    legend,
+    log_scale,
+    looks,
+    new_figure,
+    panel_grid,
+)
 from kanbench.figures.style import LOSSES as LOSS_LOOKS
 
 AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
@@ -56,13 +67,11 @@ def losses_figure(source: Source, note: Note, x: str) -> Figure:
 
 def merge_history_figure(source: Source, note: Note) -> Figure:
     """The training of the merged models: a panel per dataset, with a line per kind of loss."""
-    model_type, n = source.section.model_types[0], len(source.datasets)
+    model_type = source.section.model_types[0]
     if not source.frames(model_type):
         raise LeftOutError("no frame grid_history")
-    columns = min(n, 2)
-    figure = new_figure(0.5 + 1.9 * -(-n // columns), 3.5 * columns)
-    panels = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
-    for axes, (i, dataset) in zip(panels, source.datasets.items(), strict=False):
+    figure, panels = dataset_panels(source.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
+    for i, axes in panels.items():
         curves = {loss: curve(source, model_type, i, "epoch", loss) for loss in LOSSES}
         curves = {loss: values for loss, values in curves.items() if values is not None}
         panel_grid(axes, "y")
@@ -70,11 +79,8 @@ def merge_history_figure(source: Source, note: Note) -> Figure:
         for loss, values in curves.items():
             draw_curve(axes, values, LOSS_LOOKS[loss], threshold_epoch(source, model_type, i))
         mark_stages(axes, stages(source, model_type, i), numbers=True)
-        axes.set_title(dataset, pad=12)
         axes.set(xlabel="epoch", ylabel="mean squared error")
-    for axes in panels[n:]:
-        axes.remove()
-    legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=2 if columns == 1 else 6)
+    legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=2 if len(panels) == 1 else 6)
     return figure
 
 

@@ -19,6 +19,8 @@ from kanbench.figures.style import (
     SKY,
     WIDE,
     Look,
+    dataset_panels,
+    label_rows,
     legend,
     log_scale,
     new_figure,
@@ -100,17 +102,11 @@ def experts_figure(source: Source, note: Note) -> Figure:
         note("the frame experts has no dense_mse: the test loss is drawn")
         label = label.replace("dense MSE", "test loss")
     configurations = sorted(set(zip(frame["depth"], frame["k"], strict=True)))
-    n, columns = len(source.datasets), min(len(source.datasets), 4)
-    figure = new_figure(0.75 + 1.8 * -(-n // columns), max(3.4, 1.75 * columns))
-    panels = figure.subplots(-(-n // columns), columns, sharex=True, squeeze=False)
-    for axes, (i, dataset) in zip(panels.flat, source.datasets.items(), strict=False):
+    figure, panels = dataset_panels(source.datasets, 4, (1.75, 1.8), extra=0.75, sharex=True)
+    for i, axes in panels.items():
         rows = frame[frame["dataset_idx"] == i]
         _experts_panel(axes, rows.assign(error=rows[error] / scale[i]), configurations)
-        axes.set_title(dataset)
-    for axes in panels.flat[n:]:
-        axes.remove()
-    for axes in panels[:, 0]:
-        axes.set_ylabel(label)
+    label_rows(panels.values(), label)
     figure.supxlabel("hidden layers, order of the splines", fontsize=7)
     legend(figure, [Line2D([], [], **LOOK_OF[selected]) for selected in (True, False)])
     return figure

@@ -10,7 +10,18 @@ from matplotlib.lines import Line2D
 
 from kanbench.figures.data import scales
 from kanbench.figures.source import LeftOutError, Note, Source
-from kanbench.figures.style import GREY, SUPERSCRIPTS, Look, handle, legend, log_scale, looks, new_figure, panel_grid
+from kanbench.figures.style import (
+    GREY,
+    SUPERSCRIPTS,
+    Look,
+    dataset_panels,
+    handle,
+    label_rows,
+    legend,
+    log_scale,
+    looks,
+    panel_grid,
+)
 
 DEFAULT_ORDER = 3
 
@@ -28,22 +39,16 @@ def params_figure(source: Source, note: Note) -> Figure:
         note(f"no checkpoint tells the order of the splines: the slope is that of order {DEFAULT_ORDER}")
         order = DEFAULT_ORDER
     scale, label = scales(source)
-    n, columns = len(source.datasets), min(len(source.datasets), 4)
-    figure = new_figure(0.7 + 1.7 * -(-n // columns), max(3.4, 1.75 * columns))
-    panels = figure.subplots(-(-n // columns), columns, sharex=True, squeeze=False)
+    figure, panels = dataset_panels(source.datasets, 4, (1.75, 1.7), extra=0.7, sharex=True)
     styles = looks(list(ends))
-    for axes, (i, dataset) in zip(panels.flat, source.datasets.items(), strict=False):
+    for i, axes in panels.items():
         here = {m: rows[rows["dataset_idx"] == i].assign(scale=scale[i]) for m, rows in ends.items()}
         _panel(axes, here, styles, order)
-        axes.set_title(dataset)
-    for axes in panels.flat[n:]:
-        axes.remove()
-    for axes in panels[:, 0]:
-        axes.set_ylabel(label)
+    label_rows(panels.values(), label)
     figure.supxlabel("trainable parameters P", fontsize=7)
     exponent = str(-2 * (order + 1)).translate(SUPERSCRIPTS)
     slope = Line2D([], [], color=GREY, linewidth=0.9, label=f"slope of theory, P{exponent}")
-    legend(figure, [*(handle(look) for look in styles.values()), slope], columns=6 if columns > 2 else 2)
+    legend(figure, [*(handle(look) for look in styles.values()), slope], columns=6 if len(panels) > 2 else 2)
     return figure
 
 

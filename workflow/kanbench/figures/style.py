@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,47 @@ def new_figure(height: float, width: float = WIDE) -> Figure:
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.03)
     return figure
+
+
+def dataset_panels(
+    datasets: Mapping[int, str],
+    most: int,
+    size: tuple[float, float],
+    extra: float,
+    sharex: bool = False,
+    pad: float = 6,
+) -> tuple[Figure, dict[int, Axes]]:
+    """A figure with a panel for every dataset, under its name.
+
+    Parameters
+    ----------
+    datasets : mapping
+        `{dataset_idx: name}`.
+    most : int
+        Panels side by side.
+    size : tuple of float
+        Width and height of a panel in inches.
+    extra : float
+        Height of what is above and below the panels.
+    pad : float
+        Points between a name and its panel.
+    """
+    columns = min(len(datasets), most)
+    rows = -(-len(datasets) // columns)
+    figure = new_figure(extra + size[1] * rows, max(3.4, size[0] * columns))
+    panels = figure.subplots(rows, columns, sharex=sharex, squeeze=False).ravel()
+    for axes in panels[len(datasets) :]:
+        axes.remove()
+    for axes, name in zip(panels, datasets.values(), strict=False):
+        axes.set_title(name, pad=pad)
+    return figure, dict(zip(datasets, panels, strict=False))
+
+
+def label_rows(panels: Iterable[Axes], label: str) -> None:
+    """Label the ordinates of the first panel of every row."""
+    for axes in panels:
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(label)
 
 
 def save(figure: Figure, folder: str, name: str) -> None:
