@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Child processes (Snakemake's jobs) find the environment's programs too.
 ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
+# A process for every core; each takes the next file, in the order given: the longest ones first.
+PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test fast lint format install clean
 
@@ -19,10 +21,10 @@ run: install
 	$(ACTIVATE) python -m kanbench summary
 
 test: lint
-	$(ACTIVATE) pytest
+	$(ACTIVATE) $(PYTEST) tests/test_cluster.py tests/test_workflow.py tests
 
 fast: install
-	$(ACTIVATE) pytest -m "not slow"
+	$(ACTIVATE) $(PYTEST) -m "not slow"
 
 lint: install
 	$(ACTIVATE) ruff format --check . && ruff check .

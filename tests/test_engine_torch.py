@@ -112,6 +112,28 @@ def test_chunks_make_no_difference(model, data, monkeypatch):
     assert_same(whole, parts, data[0])
 
 
+def test_a_jacobian_that_is_not_kept(model, device, monkeypatch):
+    """Its products are those of the one that is, and stay those at θ."""
+    x, y = on_models_device(model, 300)
+    theta = make_engine("torch", model, x, y).parameters() + 0.1
+    whole = make_engine("torch", copy.deepcopy(model), x, y).linearize(theta)
+    monkeypatch.setitem(local_torch.KEPT_JACOBIAN, device, 0)
+    monkeypatch.setitem(local_torch.CHUNK, device, 2000)
+    engine = make_engine("torch", model, x, y)
+    streamed = engine.linearize(theta)
+    assert engine.n_evals == 1 and engine.jacobian_chunk < 50 and not hasattr(streamed, "jacobian")
+    engine.residuals(theta + 1)
+    step, weights = torch.ones_like(theta), y[:, 0]
+    assert streamed.shape == whole.shape
+    for ours, expected in (
+        (streamed.residuals, whole.residuals),
+        (streamed.push(step), whole.push(step)),
+        (streamed.pull(weights), whole.pull(weights)),
+        (streamed.normal_matrix().tril(), whole.normal_matrix().tril()),
+    ):
+        assert_near(ours, expected, 1e-13)
+
+
 def test_many_samples_in_float32(device):
     """Sums over all samples in float32 would be wrong by 1e-5 and more."""
     model = build_model([2, 5, 1], 5, dtype=torch.float32, device=device)

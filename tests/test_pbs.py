@@ -1,5 +1,6 @@
 """The scripts of the profile for PBS, with a qsub that prints what it is given and recorded answers of qstat."""
 
+import re
 import subprocess
 
 import pytest
@@ -35,6 +36,7 @@ def with_commands(folder, version, **scripts):
     [
         (PBS_PRO, 0, "select=1:ncpus=2:mem=1500mb,walltime=01:35:00"),
         (PBS_PRO, 1, "select=1:ncpus=2:mem=1500mb:ngpus=1,walltime=01:35:00"),
+        (PBS_PRO, 4, "select=1:ncpus=2:mem=1500mb:ngpus=1,walltime=01:35:00"),  # a group
         (TORQUE, 0, "nodes=1:ppn=2,mem=1500mb,walltime=01:35:00"),
         (TORQUE, 1, "nodes=1:ppn=2:gpus=1,mem=1500mb,walltime=01:35:00"),
     ],
@@ -45,9 +47,10 @@ def test_submit(tmp_path, version, gpus, resources):
     result = subprocess.run(
         [str(word) for word in words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    log = tmp_path / "results" / "logs" / "pbs" / "snakejob.lm.7.log"
+    log = tmp_path / "results" / "logs" / "pbs" / "snakejob.lm.7."
     expected = ["-V", "-q", "workq", "-N", "kb-a-name-that-", "-l", resources, "-j", "oe", "-o", str(log)]
-    assert result.stdout.splitlines() == [*expected, "-A", "ours", "/tmp/snakejob.lm.7.sh"]
+    given = re.sub(r"\d+\.log$", "", result.stdout, flags=re.MULTILINE)  # the moment, so that attempts have logs each
+    assert given.splitlines() == [*expected, "-A", "ours", "/tmp/snakejob.lm.7.sh"]
     assert log.parent.is_dir()
 
 
@@ -93,10 +96,29 @@ def test_status_of_what_qstat_does_not_tell(tmp_path, message, status):
     assert status_of(tmp_path, PBS_PRO, f'echo "{message}" >&2; exit 1') == status
 
 
-def status_of(folder, version, qstat):
-    environment = with_commands(folder, version, qstat=qstat)
-    result = subprocess.run(
-        [SCRIPTS / "status.sh", "4711"], env=environment, capture_output=True, text=True, check=True
+def test_status_of_an_answer_without_a_state(tmp_path):
+    assert status_of(tmp_path, TORQUE, "echo nothing") == "running"
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_pbs_that_keeps_no_history_ends_the_run(tmp_path, code):
+    """OpenPBS refuses to tell with its history anything of jobs that run, too, and calls that a success."""
+    says = "qstat: PBS is not configured to maintain job history 4711.head"
+    result = asked_for_status(tmp_path, PBS_PRO, f'echo "{says}" >&2; exit {code}')
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"status.sh: PBS does not keep what became of jobs (job_history_enable): {says}; "
+        "ask for it, or take cluster-generic-status-cmd out of the profile\n"
     )
+
+
+def asked_for_status(folder, version, qstat):
+    environment = with_commands(folder, version, qstat=qstat)
+    return subprocess.run([SCRIPTS / "status.sh", "4711"], env=environment, capture_output=True, text=True, check=False)
+
+
+def status_of(folder, version, qstat):
+    result = asked_for_status(folder, version, qstat)
+    assert result.returncode == 0, result.stderr
     [line] = result.stdout.splitlines()
     return line

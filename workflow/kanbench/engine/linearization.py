@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import add
 from typing import Protocol
 
 import torch
@@ -34,7 +37,38 @@ class Linearization(Protocol):
         """JJᵀ, shape (n, n); only its lower triangle counts."""
 
 
-class DenseLinearization:
+Rows = Iterable[tuple[slice, Tensor]]
+
+
+class StreamedLinearization:
+    """See `Linearization`: with a Jacobian that every product computes anew, a part of the samples at a time.
+
+    Parameters
+    ----------
+    residuals : Tensor of shape (n,)
+    n_parameters : int
+    parts : callable
+        Gives successive samples, and their rows of J.
+    """
+
+    def __init__(self, residuals: Tensor, n_parameters: int, parts: Callable[[], Rows]) -> None:
+        self.residuals, self.shape, self.parts = residuals.double(), (len(residuals), n_parameters), parts
+
+    def push(self, step: Tensor) -> Tensor:
+        return torch.cat([rows.double() @ step for _, rows in self.parts()])
+
+    def pull(self, weights: Tensor) -> Tensor:
+        return reduce(add, (rows.double().T @ weights[samples] for samples, rows in self.parts()))
+
+    def normal_matrix(self) -> Tensor:
+        return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
+
+    def kernel_matrix(self) -> Tensor:
+        """For more parameters than samples: with all of J at once."""
+        return product_with_own_transpose(torch.cat([rows.double() for _, rows in self.parts()]))
+
+
+class DenseLinearization(StreamedLinearization):
     """See `Linearization`: with a Jacobian that is there as a whole.
 
     Parameters
@@ -44,20 +78,8 @@ class DenseLinearization:
     """
 
     def __init__(self, residuals: Tensor, jacobian: Tensor) -> None:
-        self.residuals, self.jacobian = residuals.double(), jacobian.double()
-        self.shape = tuple(jacobian.shape)
-
-    def push(self, step: Tensor) -> Tensor:
-        return self.jacobian @ step
-
-    def pull(self, weights: Tensor) -> Tensor:
-        return self.jacobian.T @ weights
-
-    def normal_matrix(self) -> Tensor:
-        return product_with_own_transpose(self.jacobian.T)
-
-    def kernel_matrix(self) -> Tensor:
-        return product_with_own_transpose(self.jacobian)
+        self.jacobian = jacobian.double()
+        super().__init__(residuals, jacobian.shape[1], lambda: [(slice(None), self.jacobian)])
 
 
 def product_with_own_transpose(a: Tensor) -> Tensor:

@@ -23,11 +23,13 @@ from kan import KAN
 from torch import Tensor
 
 from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.linearization import DenseLinearization
+from kanbench.engine.linearization import DenseLinearization, StreamedLinearization
 from kanbench.engine.torch_layers import BASE_FUNCTIONS, Features, Grid, Layer
 from kanbench.models import live_entries, trainable_parameters
 
 CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
+KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kept, and not computed anew
+BYTES = 8  # of a float64
 
 
 class TorchEngine:
@@ -110,21 +112,32 @@ class TorchEngine:
         gradient = self._line_up(_by_name(parts, 0))
         return loss.item() / len(self.y), gradient
 
-    def linearize(self, theta: Tensor) -> DenseLinearization:
-        return DenseLinearization(*self.residuals_and_jacobian(theta))
+    def linearize(self, theta: Tensor) -> StreamedLinearization:
+        n, n_parameters = len(self.y), len(theta)
+        if n <= n_parameters or n * n_parameters * BYTES <= KEPT_JACOBIAN[self.y.device.type]:
+            return DenseLinearization(*self.residuals_and_jacobian(theta))
+        residuals, layers = self.residuals(theta), [layer.kept() for layer in self._layers()]
+        return StreamedLinearization(
+            residuals, n_parameters, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
+        )
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.n_evals += 1
         self.set_parameters(theta)
-        layers, outputs, jacobian = self._layers(), [], theta.new_empty(len(self.y), len(theta))
+        outputs, jacobian = [], theta.new_empty(len(self.y), len(theta))
+        for samples, part_of_outputs, rows in self._rows(self._layers()):
+            outputs.append(part_of_outputs)
+            jacobian[samples] = rows
+        return torch.cat(outputs) - self.y, jacobian
+
+    def _rows(self, layers: list[Layer]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Samples, their outputs, and their rows of the Jacobian."""
         for samples in _split(len(self.y), self.jacobian_chunk):
             forward = Pass(layers, self.first.of(samples))
-            outputs.append(forward.outputs)
             parts = [{} for _ in layers]
             for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
                 parts[number] = layers[number].jacobian(features, delta)
-            jacobian[samples] = self._line_up(_by_name(parts, 1))
-        return torch.cat(outputs) - self.y, jacobian
+            yield samples, forward.outputs, self._line_up(_by_name(parts, 1))
 
     def predict(self, x: Tensor) -> Tensor:
         layers = self._layers()

@@ -175,6 +175,11 @@ class Layer:
         weights_of_base = b[:, None, None, :].expand(-1, grid.n_pieces, 1, -1)
         self.table = torch.cat([weights, weights_of_base], 2).flatten(end_dim=1)
 
+    def kept(self) -> Layer:
+        """This layer, made not to follow the model's parameters any more."""
+        self.coef, self.scale_sp = self.coef.clone(), self.scale_sp.clone()
+        return self
+
     def fetch(self, features: Features) -> Tensor:
         """The weights that the samples meet, shape (n, in * F, out)."""
         n, n_inputs, n_features = features.value.shape

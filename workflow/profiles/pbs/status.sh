@@ -11,7 +11,14 @@ if qstat --version 2>&1 | grep -q pbs_version; then # PBS Pro
     options+=(-x)
 fi
 
-if ! answer=$(qstat "${options[@]}" "$1" 2>&1); then
+answer=$(qstat "${options[@]}" "$1" 2>&1)
+status=$?
+if [[ $answer == *"job history"* ]]; then # of running jobs too, and OpenPBS calls that a success
+    echo "status.sh: PBS does not keep what became of jobs (job_history_enable): $answer;" \
+        "ask for it, or take cluster-generic-status-cmd out of the profile" >&2
+    exit 1
+fi
+if ((status)); then
     if [[ $answer == *[Uu]nknown\ [Jj]ob* || $answer == *"finished"* ]]; then
         echo "status.sh: PBS does not know the job $1 any more, which is taken for a failure: $answer" >&2
         echo failed
@@ -29,5 +36,9 @@ case $(field job_state) in
     F | C) # finished; what was deleted before it began has no status
         if [[ $(field exit_status) == 0 ]]; then echo success; else echo failed; fi
         ;;
-    *) echo running ;;
+    ?*) echo running ;;
+    *)
+        echo "status.sh: qstat does not tell the state of the job $1: $answer" >&2
+        echo running
+        ;;
 esac

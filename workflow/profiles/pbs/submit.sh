@@ -12,6 +12,8 @@ if (($# != 7)); then
 fi
 queue=$1 name=$2 threads=$3 memory=$4 minutes=$5 gpus=$6 script=$7
 logs=results/logs/pbs
+# The jobs of a group run beside each other, and each takes the first GPU that it sees: they share one.
+gpus=$((gpus > 0))
 
 if qstat --version 2>&1 | grep -q pbs_version; then # PBS Pro
     resources=select=1:ncpus=$threads:mem=${memory}mb
@@ -26,4 +28,4 @@ resources+=$(printf ',walltime=%02d:%02d:00' $((minutes / 60)) $((minutes % 60))
 mkdir -p $logs
 read -ra more <<< "${KANBENCH_QSUB:-}"
 # Torque takes 15 letters of a name.
-qsub -V -q "$queue" -N "${name:0:15}" -l "$resources" -j oe -o "$PWD/$logs/$(basename "$script" .sh).log" "${more[@]}" "$script"
+qsub -V -q "$queue" -N "${name:0:15}" -l "$resources" -j oe -o "$PWD/$logs/$(basename "$script" .sh).$(date +%s).log" "${more[@]}" "$script"
