@@ -261,10 +261,14 @@ def test_both_sides_of_the_benchmark_run_there(cuda, operation, config):
         assert pretended.call_count >= 2 * len(sides)  # before and after
 
 
-def test_the_benchmark_without_cuda_is_one_line(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("build", "why"), [("13.0", "torch sees no CUDA device"), (None, "this build of torch has no CUDA")]
+)
+def test_the_benchmark_without_cuda_is_one_line(build, why, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", build)
     assert cli.main(["benchmark", "--device", "cuda"]) == 1
-    assert "found 'cuda', but torch sees no CUDA device" in capsys.readouterr().err
+    assert f"found 'cuda', but {why}" in capsys.readouterr().err
     assert cli.main(["benchmark", "--device", "cuda", "--parts", "pairs", "growth"]) == 1
     assert capsys.readouterr().err == "kanbench: --parts: found growth; allowed on cuda: pairs\n"
 

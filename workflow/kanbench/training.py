@@ -248,7 +248,8 @@ def resolve_device(device: str) -> str:
     """
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise InputError("device: found 'cuda', but torch sees no CUDA device; allowed here: auto, cpu")
+        why = "torch sees no CUDA device" if torch.version.cuda else "this build of torch has no CUDA"
+        raise InputError(f"device: found 'cuda', but {why}; allowed here: auto, cpu")
     return ("cuda" if has_cuda else "cpu") if device == "auto" else device
 
 
