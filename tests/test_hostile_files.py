@@ -17,10 +17,13 @@ import torch
 import yaml
 
 from kanbench.errors import InputError
+from kanbench.model_config import read_model_config
 from kanbench.models import build_model, load_checkpoint, save_checkpoint
 from kanbench.reading import read_json, read_tensors
 from kanbench.storage.frames import portable, read_frame
 from kanbench.storage.metadata import read_metadata
+from kanbench.storage.pickled_frames import frame_of_pickle
+from kanbench.storage.pickles import RefusedError
 
 CANARY = "canary"  # a folder that a hostile file would make, beside itself
 HERE = __name__
@@ -671,3 +674,20 @@ def test_checkpoints_are_read_without_pykans_loader(tmp_path, checkpoint, monkey
     assert torch.equal(model(x), plain(x))
     assert torch.equal(model.cache_data, plain.cache_data)
     assert model.symbolic_fun[0].funs_name == plain.symbolic_fun[0].funs_name
+
+
+def test_names_in_yaml_for_names_are_not_written_out(tmp_path):
+    """Ten of ten of ten of …: a few hundred bytes, and an error message of gigabytes."""
+    levels = ["a: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10))]
+    path = tmp_path / "bomb_config.yml"
+    path.write_text("\n".join([*levels, "width: *a9"]))
+    refused(read_model_config, path)
+
+
+def test_bytes_that_are_shared_are_counted():
+    """A thousand arrays of one megabyte that is there once."""
+    big = np.zeros(1 << 17)
+    frame = pd.DataFrame({"a": [0]})
+    frame.attrs = {"x": [big] * 1000}
+    with pytest.raises(RefusedError, match="parts that contain each other"):
+        frame_of_pickle(pickle.dumps(frame, protocol=4))

@@ -125,3 +125,20 @@ def test_whole_runs_are_explained(tiny_results, capsys):
     assert "meta: n_experts = 4" in text
     handover = tiny_results / "trainings" / "section2_1_20260101_000000_e2_lm_0.json"
     assert "history: 4 epochs" in said(capsys, "inspect", handover)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"epoch": "a"}, {"grid_size": None}, {"dataset_idx": [[1]]}, {"train_loss": "a"}, {"epoch": float("nan")}],
+    ids=str,
+)
+def test_columns_of_anything_are_one_line(tmp_path, capsys, columns):
+    frame = pd.DataFrame({"dataset_idx": [0], "epoch": [1], "grid_size": [3], "train_loss": [0.5]}).assign(**columns)
+    path = tmp_path / "section2_1_20250101_000000_e2_adam.pkl"
+    frame.to_pickle(path)
+    assert refused(capsys, "inspect", path).startswith(f"kanbench: {path}: cannot be read")
+
+
+def test_links_to_nothing_are_no_files(tmp_path, capsys):
+    (tmp_path / "section2_1_20250101_000000_e2_adam.pkl").symlink_to(tmp_path / "gone")
+    assert "no runs" in said(capsys, "inspect", tmp_path)

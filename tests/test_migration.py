@@ -163,3 +163,97 @@ def test_a_run_of_the_present_format_has_nothing_to_migrate(tmp_path, capsys):
     present(tmp_path)
     assert cli.main(["migrate", "--results-dir", str(tmp_path), "--delete-json"]) == 0
     assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: the present format\n"
+
+
+def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_path):
+    old_run(tmp_path)
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    migrate(run)
+    before = contents(tmp_path)
+    assert migrate(run) == []
+    assert migrate(run, delete_json=True) == [f"delete {tmp_path / f'{STEM}_meta.json'}"]
+    assert contents(tmp_path) == {name: part for name, part in before.items() if not name.endswith("_meta.json")}
+    new = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    Path(new.checkpoint_metadata()).write_bytes(pickle.dumps({"adam": {0: {"final": {"epoch": 5}}}}))
+    with pytest.raises(InputError, match="in the way"):
+        migrate(run)
+
+
+@pytest.mark.parametrize("epochs", ["../../x", "..", -1, 0, True, [1], 2.5, {"a": 1}, "9" * 50])
+def test_epochs_that_are_no_number_do_not_get_into_names(tmp_path, epochs):
+    json_beside(tmp_path)
+    path = tmp_path / f"{STEM}_meta.json"
+    path.write_text(json.dumps({**META, "epochs": epochs}))
+    with pytest.warns(UserWarning, match="epochs: found"):
+        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    with pytest.warns(UserWarning, match="epochs: found"):
+        assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs="most").epochs == 2
+    assert {name for name in contents(tmp_path) if "_e" in name} == {
+        f"{STEM}_e2_{model_type}.{suffix}" for model_type in ("adam", "lbfgs") for suffix in ("pkl", "parquet")
+    }
+
+
+@pytest.mark.parametrize("epochs", [2.0, "2"])
+def test_epochs_may_be_written_otherwise(tmp_path, epochs):
+    json_beside(tmp_path)
+    (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({**META, "epochs": epochs}))
+    assert repr(kanbench.load_run("section2_1", results_dir=tmp_path)[1]["epochs"]) == "2"
+
+
+def test_a_run_of_merging_has_no_epochs(tmp_path):
+    frame = pd.DataFrame({"dataset_idx": [0], "dataset_name": ["a"], "merged_dense_mse": [0.5]})
+    frame.to_pickle(tmp_path / f"section2_3_{STAMP}_summary.pkl")
+    (tmp_path / f"section2_3_{STAMP}_meta.json").write_text(json.dumps({"epochs": 10, "device": "cpu"}))
+    migrate(kanbench.find_run("section2_3", results_dir=tmp_path))
+    made = pd.read_parquet(tmp_path / f"section2_3_{STAMP}_summary.parquet")
+    assert "epochs" not in made.attrs and made.attrs["device"] == "cpu"
+
+
+def test_what_old_runs_have_comes_back(tmp_path):
+    """Losses that are nan, tuples, keys that are numbers, lists in columns, categories, numbers as objects."""
+    frame = plain_frame("adam").assign(
+        parts=[(1, 2)] * len(plain_frame("adam")),
+        number=pd.Series([1] * len(plain_frame("adam")), dtype=object),
+        label=pd.Categorical(["a"] * len(plain_frame("adam"))),
+    )
+    frame.loc[0, "test_loss"] = np.nan
+    frame.attrs = {"device": "cpu", "epochs": 2, "lbfgs_threshold_time": float("nan"), "by": {0: (1, 2)}}
+    frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    metadata = {"adam": {0: {"final": {"epoch": 4, "test_loss": float("nan")}}}}
+    (tmp_path / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(metadata))
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    assert len(migrate(run)) == 3
+    assert migrate(run) == []
+    _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
+    assert np.isnan(meta["lbfgs_threshold_time"])
+
+
+def test_a_frame_that_parquet_cannot_hold_is_one_line(tmp_path):
+    frame = plain_frame("adam").assign(mixed=["a", *range(len(plain_frame("adam")) - 1)])
+    frame.attrs = {"device": "cpu", "epochs": 2}
+    frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="parquet cannot hold this"):
+        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    assert contents(tmp_path) == before
+
+
+def test_arrays_in_attrs_of_a_trusted_file(tmp_path):
+    frame = plain_frame("adam")
+    frame.attrs = {"device": "cpu", "epochs": np.int64(2), "grids": np.array([3, 5]), "note": np.float64(0.5)}
+    frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    migrate(run, trusted=True)
+    assert type(pd.read_parquet(tmp_path / f"{STEM}_e2_adam.parquet").attrs["note"]) is float
+
+
+def test_one_run_that_cannot_be_migrated_does_not_stop_the_others(tmp_path, capsys):
+    json_beside(tmp_path)
+    (tmp_path / "section2_1_20200101_000000_adam.pkl").write_bytes(b"damaged")
+    assert cli.main(["migrate", "--results-dir", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert f"{STEM}: write" in captured.out
+    assert captured.err.startswith("section2_1_20200101_000000: ")
+    assert captured.err.endswith("kanbench: 1 of 2 runs could not be migrated; the others are\n")
+    with pytest.warns(UserWarning, match="left out"):
+        assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs=2).timestamp == STAMP

@@ -323,6 +323,24 @@ def test_a_run_that_replaces_another_leaves_nothing_of_it(tmp_path):
     assert sorted(map(str, Path(run.folder).iterdir())) == [run.frame("lm", "parquet"), run.frame("lm")]
 
 
+def test_a_run_that_is_replaced_leaves_what_another_needs(tmp_path):
+    """A metadata file whose name has no epochs belongs to both."""
+    given = {"timestamp": "20250101_000000", "results_dir": tmp_path}
+    for epochs in (2, 3):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=epochs, **given)
+    shared = tmp_path / "sec1_results" / "section2_1_20250101_000000_meta.json"
+    shared.write_text("{}")
+    kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=2, overwrite=True, **given)
+    assert shared.exists()
+
+
+def test_a_run_without_frames_is_none(tmp_path):
+    with pytest.raises(InputError, match="found no frames"):
+        kanbench.save_run({}, "section2_1", epochs=2, results_dir=tmp_path)
+    with pytest.raises(InputError, match="epochs: found True"):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=True, results_dir=tmp_path)
+
+
 def test_a_disk_that_is_full_in_the_middle_leaves_the_run_as_it_was(tmp_path, monkeypatch):
     arguments = {"timestamp": STAMP, "epochs": 2, "results_dir": tmp_path}
     kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)

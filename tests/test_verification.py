@@ -31,7 +31,10 @@ def test_runs_of_the_pipeline_pass(section, handed_over, tiny_results, tmp_path)
         kanbench.find_run(section, results_dir=results), config, lambda done, total: counts.append((done, total))
     )
     assert findings.faults == []
-    assert findings.notes == []
+    frames = 0 if handed_over else len(Run(section, STAMP).kind.frames)
+    assert [note.split(": ")[1] for note in findings.notes] == [
+        "not compared with what its trainings handed over"
+    ] * frames
     checkpoints = 4 if section == "section2_3" else 12
     assert counts == [(done, checkpoints) for done in range(1, checkpoints + 1)]
 
@@ -40,8 +43,9 @@ def test_what_cannot_be_checked_is_said(tiny_results, tmp_path):
     shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
     findings = verify(Run("section2_1", STAMP, 2, str(tmp_path)), load_config())
     assert findings.faults == []
-    assert len(findings.notes) == 6
-    assert "test_loss and dense_mse of its checkpoints were not computed" in findings.notes[0]
+    assert len(findings.notes) == 3 + 6
+    assert "not compared with what its trainings handed over" in findings.notes[0]
+    assert "test_loss and dense_mse of its checkpoints were not computed" in findings.notes[-1]
 
 
 # --- faults ---
@@ -226,6 +230,18 @@ def another_trainings_settings(copy):
     path.write_text(path.read_text().replace('"test_num": 50', '"test_num": 51'))
 
 
+def a_loss_between_checkpoints_is_another(copy):
+    copy.frame(lambda frame: frame.assign(train_loss=frame["train_loss"].where(frame["epoch"] != 3, 0.5)))
+
+
+def provenance_is_text(copy):
+    copy.frame(lambda frame: frame.attrs.update(provenance="mine"))
+
+
+def an_index_is_damaged(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx=frame["dataset_idx"].astype(object).where(frame["epoch"] != 3)))
+
+
 FAULTS = {  # what is planted → what is said of which file
     a_file_is_missing: r"lm_0_final_cache_data: missing",
     a_frame_is_missing: r"lm\.parquet: missing",
@@ -259,6 +275,8 @@ FAULTS = {  # what is planted → what is said of which file
     a_checkpoint_is_cut: r"lm_1_final_state: cannot be read",
     a_checkpoint_is_for_cuda: r"lm_1_final_config\.yml: device: found 'cuda'; allowed: cpu",
     a_checkpoints_grid_is_another: r"lm_1_final_state: found coefficients of shapes",
+    a_loss_between_checkpoints_is_another: r"adam\.pkl: train_loss differ from the handed-over frame's",
+    provenance_is_text: r"adam\.pkl: provenance: allowed: a dict with",
     another_trainings_settings: r"lm_1\.json: its settings are not those that the frame was made with",
 }
 
@@ -272,6 +290,23 @@ def test_a_planted_fault_is_found(plant, tiny_results, tmp_path):
     faults = verify(run).faults
     assert any(pd.Series([fault]).str.contains(FAULTS[plant], regex=True).item() for fault in faults), faults
     assert all("\n" not in fault and fault.startswith(str(tmp_path)) for fault in faults)
+
+
+def an_index_of_text(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx="a"))
+
+
+def an_index_is_enormous(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx=2**28))
+
+
+@pytest.mark.parametrize("plant", [an_index_is_damaged, an_index_of_text, an_index_is_enormous])
+def test_a_run_whose_datasets_cannot_be_counted_is_one_line(plant, tiny_results, tmp_path):
+    shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
+    run = Run("section2_1", STAMP, 2, str(tmp_path))
+    plant(Copy(run))
+    with pytest.raises(InputError, match=r"cannot be read|found dataset"):
+        verify(run)
 
 
 def experts_are_missing(copy):

@@ -126,8 +126,18 @@ def _migrate(arguments: argparse.Namespace) -> None:
     runs = [run for run in runs if arguments.timestamp in (None, run.timestamp)]
     if not runs:
         raise InputError(f"{arguments.results_dir}: no runs to migrate")
+    failed = 0
     for run in runs:
-        lines = migrate(run, dry_run=arguments.dry_run, delete_json=arguments.delete_json, trusted=arguments.trusted)
+        try:
+            lines = migrate(
+                run, dry_run=arguments.dry_run, delete_json=arguments.delete_json, trusted=arguments.trusted
+            )
+        except InputError as error:
+            failed += 1
+            print(f"{run.name}: {error}", file=sys.stderr)
+            continue
         would = "would " if arguments.dry_run else ""
         for line in lines or ["nothing to do: the present format"]:
             print(f"{run.name}: {would if lines else ''}{line}")
+    if failed:
+        raise InputError(f"{failed} of {len(runs)} runs could not be migrated; the others are")

@@ -13,7 +13,7 @@ from kanbench.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
 from kanbench.errors import InputError, one_line
 from kanbench.model_config import coef_shapes, read_model_config
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run, without_variant
-from kanbench.reading import read_json, read_tensors
+from kanbench.reading import clear_errors, read_json, read_tensors
 from kanbench.storage.attrs import essential
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
@@ -29,7 +29,8 @@ def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFr
     for run, files in files_by_run(results_dir).items():
         if section not in (None, run.section):
             continue
-        sizes = [file.path.stat() for file in files]
+        with clear_errors(f"{run.folder}/{run.name}"):
+            sizes = [file.path.stat() for file in files]
         bases = {(file.name, file.dataset_idx, file.checkpoint) for file in files if file.dataset_idx is not None}
         rows.append(
             {
@@ -56,6 +57,11 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
         There is no such thing, or it is damaged or refused.
     """
     path = Path(path)
+    with clear_errors(path):  # files may hold anything
+        return _explained(path, trusted)
+
+
+def _explained(path: Path, trusted: bool) -> str:
     if path.is_dir():
         table = runs_table(path)
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,16 @@ def read_model_config(path: str | Path) -> Config:
     config = read_yaml(path)
     for key, (fits, allowed) in REQUIRED.items():
         if key not in config or not fits(config[key]):
-            raise InputError(f"{path}: {key}: found {str(config.get(key))[:100]}; allowed: {allowed}")
+            raise InputError(f"{path}: {key}: found {reprlib.repr(config.get(key))[:100]}; allowed: {allowed}")
     layers = len(config["width"]) - 1
     for key in ("grid", "k"):
         if type(config[key]) is list and len(config[key]) != layers:
-            raise InputError(f"{path}: {key}: found {str(config[key])[:100]}; allowed: one number for every layer")
+            raise InputError(
+                f"{path}: {key}: found {reprlib.repr(config[key])[:100]}; allowed: one number for every layer"
+            )
     if type(config["mult_arity"]) is list and len(config["mult_arity"]) != layers + 1:
         raise InputError(
-            f"{path}: mult_arity: found {str(config['mult_arity'])[:100]}; allowed: one list for every layer"
+            f"{path}: mult_arity: found {reprlib.repr(config['mult_arity'])[:100]}; allowed: one list for every layer"
         )
     for layer, (inputs, outputs, _) in enumerate(coef_shapes(config)):
         _check_table(path, config, f"symbolic.funs_name.{layer}", outputs, inputs)

@@ -31,6 +31,7 @@ from kanbench.naming import (
     without_variant,
 )
 
+MAX_DATASETS = 1000  # a larger index is damage
 META = "meta"  # …_meta.json
 WEIGHTS = "pth"
 STORED_CHECKPOINTS = (*CHECKPOINTS, "at_kan_threshold_time")
@@ -132,6 +133,8 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
         return StoredFile(path, run, "metadata")
     if found.get("frame"):
         return StoredFile(path, run, "frame", found["frame"], found["suffix"])
+    if int(found["dataset_idx"]) >= MAX_DATASETS:
+        return None
     name = OLD_NAMES.get(found["model_type"], found["model_type"])
     kind = "weights" if found["weights"] else "checkpoint"
     return StoredFile(path, run, kind, name, found["part"] or "", int(found["dataset_idx"]), found["checkpoint"])
@@ -153,5 +156,9 @@ def stored_replicates(run: Run) -> dict[Run, list[StoredFile]]:
 
 
 def _stored_in(folder: Path, results: str | Path) -> list[StoredFile]:
-    found = (parse_stored(path, str(results)) for path in folder.iterdir()) if folder.is_dir() else ()
-    return sorted(filter(None, found), key=lambda file: str(file.path))
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+    found = (parse_stored(path, str(results)) for path in paths)
+    return sorted((file for file in found if file and file.path.exists()), key=lambda file: str(file.path))

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames, epochs_per_grid
-from kanbench.naming import Run, without_variant
+from kanbench.naming import EPOCHLESS, Run, without_variant
+from kanbench.storage.values import epochs_of, same
 from kanbench.stored_names import SECTION_1, section_of
 
 TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
@@ -36,11 +37,12 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
     warning. What can be derived is left out, with a warning if it disagrees with the data.
     """
     named = {"section": run.section, "timestamp": run.timestamp}
-    if run.epochs is not None:
+    if run.epochs is not None and without_variant(run.section) not in EPOCHLESS:
         named["epochs"] = run.epochs
-    beside = _without_derivable(run.name, stored, frames)
+    beside = _with_sound_epochs(run, run.name, _without_derivable(run.name, stored, frames))
     for name, frame in frames.items():
-        own = _without_derivable(f"{run.name}_{name}", frame.attrs, frame)
+        where = f"{run.name}_{name}"
+        own = _with_sound_epochs(run, where, _without_derivable(where, frame.attrs, frame))
         _warn_of_differences(f"{run.name}_{name}: attrs", own, named)
         _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
         attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
@@ -52,16 +54,31 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
     return agreed([frame.attrs for frame in frames.values()])
 
 
+def _with_sound_epochs(run: Run, where: str, attrs: dict[str, Any]) -> dict[str, Any]:
+    """The number of epochs, which becomes part of files' names, as a number, or left out; of merging, always."""
+    if "epochs" not in attrs:
+        return attrs
+    others, stored = {key: value for key, value in attrs.items() if key != "epochs"}, attrs["epochs"]
+    epochs = epochs_of(stored)
+    if without_variant(run.section) in EPOCHLESS or stored is None:
+        return others
+    if epochs is None:
+        found = repr(stored)[:100]
+        warnings.warn(f"{where}: epochs: found {found}; allowed: a whole number from 1 on", UserWarning, stacklevel=5)
+        return others
+    return {**others, "epochs": epochs}
+
+
 def agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
     """The items that all of several mappings have; of mappings in them, theirs."""
     first, *others = dicts
-    same = {}
+    shared = {}
     for key, value in first.items():
         if isinstance(value, dict) and all(isinstance(other.get(key), dict) for other in others):
-            same[key] = agreed([value, *(other[key] for other in others)])
-        elif all(key in other and other[key] == value for other in others):
-            same[key] = value
-    return same
+            shared[key] = agreed([value, *(other[key] for other in others)])
+        elif all(key in other and same(other[key], value) for other in others):
+            shared[key] = value
+    return shared
 
 
 def _known(attrs: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +87,7 @@ def _known(attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _warn_of_differences(where: str, attrs: dict[str, Any], right: dict[str, Any]) -> None:
     for key, value in _known(attrs).items():
-        if right.get(key, value) not in (value, None):
+        if right.get(key) is not None and not same(right[key], value):
             warnings.warn(f"{where}: {key} is {value!r}, but {right[key]!r} is right", UserWarning, stacklevel=5)
 
 
@@ -80,7 +97,7 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
             continue
         try:
             derived = DERIVABLE[key][1](frames)
-        except (ValueError, TypeError):  # the columns are not there, are empty or hold something else
+        except (ValueError, TypeError, AttributeError):  # the columns are not there, are empty or hold something else
             continue
         if not _same(stored, derived):
             warnings.warn(
@@ -93,8 +110,14 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
 
 def _same(stored: Any, derived: Any) -> bool:
     if isinstance(stored, (list, tuple)) and isinstance(derived, list):
-        return sorted(map(str, stored)) == sorted(map(str, derived))
-    return stored == derived or type(stored) is not type(derived)  # other types say something else
+        return same(sorted(stored, key=_rank), sorted(derived, key=_rank))
+    number = isinstance(stored, (int, float)) and isinstance(derived, int)
+    return same(stored, derived) or not (number or type(stored) is type(derived))  # others say something else
+
+
+def _rank(value: Any) -> tuple:
+    """To sort numbers and text together."""
+    return isinstance(value, str), value
 
 
 def _epochs(frames: Frames) -> int | None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Section, without_variant
 from kanbench.reading import MAX_FILE, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.storage.pickles import refusals
+from kanbench.storage.values import builtin
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -127,7 +128,13 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a frame, with its attrs, as pickle or parquet, by the ending of `path`."""
     with whole_file(path) as partial:
         if str(path).endswith(".parquet"):
-            frame.to_parquet(partial)
+            from pyarrow import ArrowException
+
+            try:
+                frame.to_parquet(partial)
+            except (ValueError, TypeError, ArrowException) as error:
+                reason = one_line(error)[:200]
+                raise InputError(f"{path}: parquet cannot hold this ({reason}); allowed: numbers and text") from error
         else:
             portable(frame).to_pickle(partial)
 
@@ -159,6 +166,7 @@ def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
             frame = pd.read_pickle(path, compression=None)
         if not isinstance(frame, pd.DataFrame):
             raise InputError(f"{path}: found a {type(frame).__name__}; allowed: a DataFrame")
+        frame.attrs = builtin(frame.attrs)
         return frame
     content = read_bytes(path)
     with clear_errors(path), refusals(path):
@@ -171,6 +179,7 @@ def _read_parquet(path: str | Path) -> pd.DataFrame:
     with clear_errors(path):
         about = read_metadata(path)  # a few bytes can stand for any number of rows
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        size = max(size, 8 * about.num_rows * about.num_columns)  # what it is read into
         if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
             raise InputError(
                 f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "

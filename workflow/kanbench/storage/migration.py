@@ -16,6 +16,7 @@ from kanbench.storage.frames import read_frame, write_frame
 from kanbench.storage.metadata import read_metadata, write_metadata
 from kanbench.storage.runs import files_by_run, load_files
 from kanbench.storage.staging import staged
+from kanbench.storage.values import same, same_frame
 from kanbench.stored_names import StoredFile
 
 
@@ -77,17 +78,17 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     for name, frame in results.items():
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
-            if not path.exists() or not _same_frame(read_frame(path, trusted), frame):
-                plans[path.name] = lambda new, frame=frame: _write_frame(frame, new)
+            if not path.exists() or not same_frame(read_frame(path, trusted), frame):
+                plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
     for file in files:
         if file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
-            if path != file.path or b"numpy" in read_bytes(file.path):
+            if not path.exists() or b"numpy" in read_bytes(path) or not same(read_metadata(path, trusted), metadata):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
-            if path != file.path:
+            if not path.exists() or read_bytes(path) != read_bytes(file.path):
                 plans[path.name] = lambda new, old=file.path: _copy(old, new)
     return plans
 
@@ -108,19 +109,15 @@ def _check_not_shared(run: Run, json: list[Path]) -> None:
             raise InputError(f"{shared[0]}: {other.name} has it too; allowed: to migrate both, and then delete it")
 
 
-def _same_frame(frame: pd.DataFrame, other: pd.DataFrame) -> bool:
-    return frame.equals(other) and list(frame.columns) == list(other.columns) and frame.attrs == other.attrs
-
-
-def _write_frame(frame: pd.DataFrame, path: Path) -> None:
+def _write_frame(frame: pd.DataFrame, path: Path, trusted: bool) -> None:
     write_frame(frame, path)
-    if not _same_frame(read_frame(path), frame):
+    if not same_frame(read_frame(path, trusted), frame):
         raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
 
 
 def _write_metadata(metadata: dict, path: Path) -> None:
     write_metadata(metadata, path)
-    if read_metadata(path) != metadata:
+    if not same(read_metadata(path), metadata):
         raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
 
 

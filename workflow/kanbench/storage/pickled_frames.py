@@ -108,10 +108,13 @@ class _Builder:
     def __init__(self, size: int) -> None:
         self.budget = 1000 + 10 * size
 
-    def plain(self, value: Any) -> Any:
-        self.budget -= 1
+    def charge(self, count: int) -> None:
+        self.budget -= count
         if self.budget < 0:
             raise RefusedError("parts that contain each other")
+
+    def plain(self, value: Any) -> Any:
+        self.charge(1)
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
         if type(value) is bytearray:
@@ -129,6 +132,7 @@ class _Builder:
             case Made(kind="scalar", args=(dtype, raw)):
                 return np.frombuffer(self._bytes(raw), self._dtype(dtype), count=1)[0].item()
             case Made(kind="latin1", args=(str(text), "latin1")):
+                self.charge(len(text))
                 return text.encode("latin1")
             case Made(kind="bytes", args=args):
                 return self._bytes(args[0]) if args else b""
@@ -142,6 +146,7 @@ class _Builder:
         raw = self.plain(value)
         if type(raw) is not bytes:
             raise RefusedError("an array without bytes")
+        self.charge(len(raw))
         return raw
 
     # --- numpy ---

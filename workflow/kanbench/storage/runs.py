@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from kanbench.derive import Frames
 from kanbench.errors import InputError
 from kanbench.naming import EPOCHLESS, FRAME_FORMATS, RESULTS, Run, without_variant
-from kanbench.reading import read_json, read_tensors
+from kanbench.reading import clear_errors, read_json, read_tensors
 from kanbench.storage.attrs import complete
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.values import epochs_of
 from kanbench.stored_names import StoredFile, in_order, section_of, stored_files
 
 Models = dict[str, dict[int, dict[str, Any]]]
@@ -112,9 +114,15 @@ def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
 
 
 def _stored_epochs(run: Run) -> int | None:
-    """The epochs of a run whose names do not tell."""
+    """The epochs of a run whose names do not tell; None if nothing tells, or the run cannot be read."""
     files = files_by_run(run.results)[run]
-    return load_files(run, files)[1].get("epochs") if any(file.kind == "frame" for file in files) else None
+    if not any(file.kind == "frame" for file in files):
+        return None
+    try:
+        return load_files(run, files)[1].get("epochs")
+    except InputError as error:
+        warnings.warn(f"{run.name}: left out: {error}", UserWarning, stacklevel=5)
+        return None
 
 
 def load_run(
@@ -179,7 +187,9 @@ def load_files(run: Run, files: list[StoredFile], trusted: bool = False) -> tupl
     if not paths:
         raise InputError(f"{run.folder}/{run.name}: no frames; allowed: a run with at least one")
     results = {name: read_frame(paths[name], trusted) for name in in_order(paths, run.section)}
-    return results, complete(run, results, _beside(run, files))
+    stored = _beside(run, files)
+    with clear_errors(f"{run.folder}/{run.name}"):  # columns may hold anything
+        return results, complete(run, results, stored)
 
 
 def _beside(run: Run, files: list[StoredFile]) -> dict[str, Any]:
@@ -187,7 +197,8 @@ def _beside(run: Run, files: list[StoredFile]) -> dict[str, Any]:
     for file in files:
         if file.kind == "meta":
             content = read_json(file.path)
-            if file.run.epochs is not None or content.get("epochs") in (None, run.epochs) or run.epochs is None:
+            epochs = epochs_of(content.get("epochs"))
+            if file.run.epochs is not None or epochs in (None, run.epochs) or run.epochs is None:
                 return content
     return {}
 

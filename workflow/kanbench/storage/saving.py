@@ -29,6 +29,7 @@ from kanbench.storage.frames import write_frame
 from kanbench.storage.metadata import Metadata, write_metadata
 from kanbench.storage.runs import files_by_run
 from kanbench.storage.staging import staged
+from kanbench.storage.values import epochs_of
 
 
 def save_run(
@@ -71,6 +72,8 @@ def save_run(
     timestamp : str
     """
     attrs = _attrs(section, metadata)
+    if not results:
+        raise InputError("save_run: found no frames; allowed: at least one")
     timestamp = timestamp or new_timestamp()
     if not is_timestamp(timestamp):
         raise InputError(f"timestamp: found {timestamp!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
@@ -108,8 +111,10 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     with staged(run) as new:
         write(new)
         written = {path.name for path in Path(new.folder).iterdir()}
-    for file in files_by_run(run.results).get(run, []):  # of the run that was there before
-        if file.path.name not in written:
+    every = files_by_run(run.results)
+    of_others = {file.path for other, files in every.items() if other != run for file in files}
+    for file in every.get(run, []):  # of the run that was there before
+        if file.path.name not in written and file.path not in of_others:
             file.path.unlink()
 
 
@@ -138,7 +143,7 @@ def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
         else:
             raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {', '.join(attrs)}")
     epochs = attrs.get("epochs", 1)
-    if not isinstance(epochs, int) or epochs < 1:
+    if not isinstance(epochs, int) or epochs_of(epochs) is None:
         raise InputError(f"save_run: epochs: found {epochs!r}; allowed: a whole number, at least 1")
     return attrs
 

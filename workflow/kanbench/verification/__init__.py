@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from kanbench.config import Config
 from kanbench.errors import InputError
 from kanbench.naming import CHECKPOINTS, FRAME_FORMATS, SECTIONS, Run, without_variant
+from kanbench.reading import clear_errors
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.runs import files_by_run
-from kanbench.stored_names import model_types_there
+from kanbench.stored_names import MAX_DATASETS, model_types_there
 from kanbench.verification.findings import Findings
 from kanbench.verification.frames import check_frame, check_frames_of_run
 from kanbench.verification.metadata import check_metadata
 from kanbench.verification.models import check_checkpoint
-from kanbench.verification.replicates import check_replicates
+from kanbench.verification.replicates import check_handovers, check_replicates
 
 
 def verify(run: Run, config: Config | None = None, report=lambda done, total: None) -> Findings:
@@ -52,22 +55,37 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
         with findings.faults_of_reading():
             metadata = read_metadata(run.checkpoint_metadata())
     names = {*frames, *(metadata or {}), *(file.name for file in files_by_run(run.results).get(run, []))}
-    model_types, datasets = model_types_there(run, names), _datasets(run, frames, metadata)
+    with clear_errors(f"{run.folder}/{run.name}"):
+        model_types, datasets = model_types_there(run, names), _datasets(run, frames, metadata)
     for path in run.deliverables(len(datasets), model_types):
         if not Path(path).exists():
             findings.fault(path, "missing")
-    frames = {name: frame for name, frame in frames.items() if check_frame(run, name, frame, findings)}
-    check_frames_of_run(run, frames, findings)
-    check_replicates(run, frames, datasets, findings)
+    frames = {name: frame for name, frame in frames.items() if _is_sound(run, name, frame, findings)}
+    with findings.faults_of_reading(), clear_errors(f"{run.folder}/{run.name}"):
+        check_frames_of_run(run, frames, findings)
+        check_handovers(run, frames, datasets, findings)
+        check_replicates(run, frames, datasets, findings)
     if metadata is not None:
-        check_metadata(run, metadata, frames, model_types, datasets, findings)
+        with findings.faults_of_reading(), clear_errors(run.checkpoint_metadata()):
+            check_metadata(run, metadata, frames, model_types, datasets, findings)
         rows = [(m, i, c) for m in metadata for i in metadata[m] for c in CHECKPOINTS if c in metadata[m][i]]
         for done, (model_type, dataset_idx, checkpoint) in enumerate(rows, start=1):
             row = metadata[model_type][dataset_idx][checkpoint]
-            if Path(f"{run.checkpoint(model_type, dataset_idx, checkpoint)}_state").exists():
+            base = run.checkpoint(model_type, dataset_idx, checkpoint)
+            if not Path(f"{base}_state").exists():
+                continue
+            with findings.faults_of_reading(), clear_errors(base):
                 check_checkpoint(run, model_type, dataset_idx, checkpoint, row, frames, config, findings)
             report(done, len(rows))
     return findings
+
+
+def _is_sound(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
+    """Whether a frame is one that others can be compared with; its columns may hold anything."""
+    sound = False
+    with findings.faults_of_reading(), clear_errors(run.frame(name)):
+        sound = check_frame(run, name, frame, findings)
+    return sound
 
 
 def _read_frames(run: Run, findings: Findings) -> dict:
@@ -92,4 +110,6 @@ def _datasets(run: Run, frames: dict, metadata: dict | None) -> list[int]:
     found |= {i for per_dataset in (metadata or {}).values() for i in per_dataset if isinstance(i, int)}
     files = files_by_run(run.results).get(run, [])
     found |= {file.dataset_idx for file in files if file.dataset_idx is not None}
+    if not all(0 <= index < MAX_DATASETS for index in found):
+        raise InputError(f"{run.name}: found dataset {max(found)}; allowed: 0 to {MAX_DATASETS - 1}")
     return list(range(max(found, default=0) + 1))

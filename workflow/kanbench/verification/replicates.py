@@ -1,4 +1,4 @@
-"""Check the frames of other seeds: by themselves, against the first seed's, and against what was handed over."""
+"""Check frames against what was handed over, and those of other seeds by themselves and against the first seed's."""
 
 from __future__ import annotations
 
@@ -41,8 +41,18 @@ def check_replicates(run: Run, first: Frames, datasets: list[int], findings: Fin
         for name, frame in frames.items():
             _check_seed(replicate, name, frame, findings)
             _check_datasets(replicate, name, frame, first, findings)
-            with findings.faults_of_reading(), clear_errors(replicate.frame(name)):
-                _check_against_handovers(run, replicate, name, frames, datasets, findings)
+        for training in check_handovers(replicate, frames, datasets, findings):
+            with findings.faults_of_reading():
+                _check_settings(run, replicate, training, findings)
+
+
+def check_handovers(run: Run, frames: Frames, datasets: list[int], findings: Findings) -> list[Handover]:
+    """Compare the frames of a run, or of a replicate, with what its trainings handed over; return that."""
+    found: dict[str, Handover] = {}
+    for name in frames:
+        with findings.faults_of_reading(), clear_errors(run.frame(name)):
+            found |= _check_against_handovers(run, name, frames, datasets, findings)
+    return list(found.values())
 
 
 def _check_seed(replicate: Run, name: str, frame: pd.DataFrame, findings: Findings) -> None:
@@ -65,38 +75,37 @@ def _check_datasets(replicate: Run, name: str, frame: pd.DataFrame, first: Frame
 
 
 def _check_against_handovers(
-    run: Run, replicate: Run, name: str, frames: Frames, datasets: list[int], findings: Findings
-) -> None:
-    """Build the frame anew from what its trainings handed over, and compare."""
-    trainings = _trainings(replicate, name, frames, datasets)
-    paths = [replicate.handover(training) for part in trainings.values() for training in part]
+    run: Run, name: str, frames: Frames, datasets: list[int], findings: Findings
+) -> dict[str, Handover]:
+    """Build the frame anew from what its trainings handed over, and compare; return that by its path."""
+    trainings = _trainings(run, name, frames, datasets)
+    paths = [run.handover(training) for part in trainings.values() for training in part]
     if not paths or not all(Path(path).exists() for path in paths):
-        findings.note(f"{replicate.frame(name)}: not compared with what its trainings handed over: some of it is gone")
-        return
-    parts = {part: [read_handover(replicate.handover(t)) for t in names] for part, names in trainings.items()}
-    if replicate.kind.other_frames:
+        findings.note(f"{run.frame(name)}: not compared with what its trainings handed over: some of it is gone")
+        return {}
+    read = {path: read_handover(path) for path in paths}
+    parts = {part: [read[run.handover(training)] for training in names] for part, names in trainings.items()}
+    if run.kind.other_frames:
         built = build_merge_frame(name, frames[name].attrs.get("n_selected"), **parts)
     else:
         built = build_frame(**parts)
-    findings.compare_frames(replicate.frame(name), frames[name], built, "the handed-over frame")
-    for part in parts.values():
-        for training in part:
-            _check_settings(run, replicate, training, findings)
+    findings.compare_frames(run.frame(name), frames[name], built, "the handed-over frame")
+    return read
 
 
-def _trainings(replicate: Run, name: str, frames: Frames, datasets: list[int]) -> dict[str, list[str]]:
+def _trainings(run: Run, name: str, frames: Frames, datasets: list[int]) -> dict[str, list[str]]:
     """The names of the trainings that a frame is made from, by what they are given for; none if they are not known."""
-    section = replicate.kind
+    section = run.kind
 
     def of(model_type: str) -> list[str]:
-        return [replicate.training(model_type, index) for index in datasets]
+        return [run.training(model_type, index) for index in datasets]
 
-    if not replicate.kind.other_frames:
+    if not section.other_frames:
         return {"trainings": of(name), "reference": of(section.reference)}
     if "experts" not in frames:  # which tells their seeds
         return {}
     experts = frames["experts"][["dataset_idx", "depth", "k", "seed"]].itertuples(index=False, name=None)
-    parts = {"experts": [replicate.expert(*numbers) for numbers in experts]}
+    parts = {"experts": [run.expert(*numbers) for numbers in experts]}
     if name != "experts":
         parts["merged"] = of(section.model_types[0])
     if name == "summary":

@@ -1,0 +1,61 @@
+"""Values of attrs and metadata: as builtin types, and whether two of them are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST_EPOCHS = 10**9
+
+
+def builtin(value: Any) -> Any:
+    """Numpy's scalars as Python's, arrays and tuples as lists; what is none of them as it is."""
+    if isinstance(value, dict):
+        return {builtin(key): builtin(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [builtin(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return builtin(value.tolist())
+    return value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values have the same content: nan is nan, an array or a tuple a list, a number's key its text.
+
+    (JSON, in which parquet keeps attrs, knows neither tuples nor keys that are numbers.)
+    """
+    one, other = builtin(one), builtin(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        one, other = ({str(key): value for key, value in items.items()} for items in (one, other))
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one is other or bool(one == other) or (_is_missing(one) and _is_missing(other))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (not isinstance(value, (list, dict)) and bool(pd.isna(value)))
+
+
+def same_frame(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two frames have the same columns, values and attrs, by `same`."""
+    if list(one.columns) != list(other.columns) or len(one) != len(other) or not same(one.attrs, other.attrs):
+        return False
+    columns = range(one.shape[1])  # names may occur twice
+    return all(
+        one.iloc[:, i].equals(other.iloc[:, i]) or same(one.iloc[:, i].tolist(), other.iloc[:, i].tolist())
+        for i in columns
+    )
+
+
+def epochs_of(value: Any) -> int | None:
+    """A number of epochs, however it was written: 10, 10.0 or "10"; None if it is none."""
+    value = builtin(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < len(str(MOST_EPOCHS)):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 1 <= value < MOST_EPOCHS else None
