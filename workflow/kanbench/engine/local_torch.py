@@ -29,7 +29,6 @@ from kanbench.models import live_entries, trainable_parameters
 
 CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
 KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kept, and not computed anew
-BYTES = 8  # of a float64
 
 
 class TorchEngine:
@@ -114,7 +113,7 @@ class TorchEngine:
 
     def linearize(self, theta: Tensor) -> StreamedLinearization:
         n, n_parameters = len(self.y), len(theta)
-        if n <= n_parameters or n * n_parameters * BYTES <= KEPT_JACOBIAN[self.y.device.type]:
+        if n <= n_parameters or n * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.y.device.type]:
             return DenseLinearization(*self.residuals_and_jacobian(theta))
         residuals, layers = self.residuals(theta), [layer.kept() for layer in self._layers()]
         return StreamedLinearization(

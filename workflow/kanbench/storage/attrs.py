@@ -43,7 +43,7 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
     for name, frame in frames.items():
         where = f"{run.name}_{name}"
         own = _with_sound_epochs(run, where, _without_derivable(where, frame.attrs, frame))
-        _warn_of_differences(f"{run.name}_{name}: attrs", own, named)
+        _warn_of_differences(f"{where}: attrs", own, named)
         _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
         attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
         if "epochs" in attrs and attrs["epochs"] is None:

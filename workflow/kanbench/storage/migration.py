@@ -88,7 +88,7 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
-            if not path.exists() or read_bytes(path) != read_bytes(file.path):
+            if path != file.path and (not path.exists() or read_bytes(path) != read_bytes(file.path)):
                 plans[path.name] = lambda new, old=file.path: _copy(old, new)
     return plans
 

@@ -26,12 +26,15 @@ def same(one: Any, other: Any) -> bool:
 
     (JSON, in which parquet keeps attrs, knows neither tuples nor keys that are numbers.)
     """
-    one, other = builtin(one), builtin(other)
+    return _same(builtin(one), builtin(other))
+
+
+def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         one, other = ({str(key): value for key, value in items.items()} for items in (one, other))
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(_same, one, other))
     return one is other or bool(one == other) or (_is_missing(one) and _is_missing(other))
 
 

@@ -61,21 +61,20 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
         if not Path(path).exists():
             findings.fault(path, "missing")
     frames = {name: frame for name, frame in frames.items() if _is_sound(run, name, frame, findings)}
-    with findings.faults_of_reading(), clear_errors(f"{run.folder}/{run.name}"):
+    with findings.faults_of_checking(f"{run.folder}/{run.name}"):
         check_frames_of_run(run, frames, findings)
         check_handovers(run, frames, datasets, findings)
         check_replicates(run, frames, datasets, findings)
     if metadata is not None:
-        with findings.faults_of_reading(), clear_errors(run.checkpoint_metadata()):
+        with findings.faults_of_checking(run.checkpoint_metadata()):
             check_metadata(run, metadata, frames, model_types, datasets, findings)
         rows = [(m, i, c) for m in metadata for i in metadata[m] for c in CHECKPOINTS if c in metadata[m][i]]
         for done, (model_type, dataset_idx, checkpoint) in enumerate(rows, start=1):
             row = metadata[model_type][dataset_idx][checkpoint]
             base = run.checkpoint(model_type, dataset_idx, checkpoint)
-            if not Path(f"{base}_state").exists():
-                continue
-            with findings.faults_of_reading(), clear_errors(base):
-                check_checkpoint(run, model_type, dataset_idx, checkpoint, row, frames, config, findings)
+            if Path(f"{base}_state").exists():
+                with findings.faults_of_checking(base):
+                    check_checkpoint(run, model_type, dataset_idx, checkpoint, row, frames, config, findings)
             report(done, len(rows))
     return findings
 
@@ -83,7 +82,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
 def _is_sound(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
     """Whether a frame is one that others can be compared with; its columns may hold anything."""
     sound = False
-    with findings.faults_of_reading(), clear_errors(run.frame(name)):
+    with findings.faults_of_checking(run.frame(name)):
         sound = check_frame(run, name, frame, findings)
     return sound
 

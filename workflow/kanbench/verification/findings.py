@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
+from kanbench.reading import clear_errors
 
 
 @dataclass
@@ -42,6 +43,12 @@ class Findings:
             yield
         except InputError as error:
             self.faults.append(str(error))
+
+    @contextlib.contextmanager
+    def faults_of_checking(self, path: str | Path) -> Iterator[None]:
+        """Take it as a fault of a file, too, if its contents are what no check foresees."""
+        with self.faults_of_reading(), clear_errors(path):
+            yield
 
     def compare_frames(
         self, path: str | Path, frame: pd.DataFrame, other: pd.DataFrame, the_other: str = "the pickled frame"

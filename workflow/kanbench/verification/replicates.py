@@ -9,7 +9,6 @@ import pandas as pd
 
 from kanbench.derive import Frames
 from kanbench.naming import CONTROL, Run
-from kanbench.reading import clear_errors
 from kanbench.storage.frames import build_frame, read_frame
 from kanbench.storage.handover import Handover, read_handover
 from kanbench.storage.merge_frames import build_merge_frame
@@ -50,7 +49,7 @@ def check_handovers(run: Run, frames: Frames, datasets: list[int], findings: Fin
     """Compare the frames of a run, or of a replicate, with what its trainings handed over; return that."""
     found: dict[str, Handover] = {}
     for name in frames:
-        with findings.faults_of_reading(), clear_errors(run.frame(name)):
+        with findings.faults_of_checking(run.frame(name)):
             found |= _check_against_handovers(run, name, frames, datasets, findings)
     return list(found.values())
 
