@@ -257,3 +257,35 @@ def test_one_run_that_cannot_be_migrated_does_not_stop_the_others(tmp_path, caps
     assert captured.err.endswith("kanbench: 1 of 2 runs could not be migrated; the others are\n")
     with pytest.warns(UserWarning, match="left out"):
         assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs=2).timestamp == STAMP
+
+
+@pytest.mark.parametrize("other", [(f"{STEM}_meta.json", {"epochs": 3}), (f"{STEM}_e2_meta.json", {"device": "cpu"})])
+def test_a_json_file_that_was_not_read_is_not_deleted(tmp_path, other):
+    """That of other epochs, or a second one."""
+    plain_frame("adam").to_pickle(tmp_path / f"{STEM}_e2_adam.pkl")
+    for name, content in ((f"{STEM}_meta.json", {"device": "cuda", "lbfgs_threshold_time": 9.0}), other):
+        (tmp_path / name).write_text(json.dumps(content))
+    before = contents(tmp_path)
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    with pytest.raises(InputError, match=r"meta\.json: nothing of it is in the frames"):
+        migrate(run, delete_json=True)
+    assert contents(tmp_path) == before
+    migrate(run)
+    assert before.keys() <= contents(tmp_path).keys()
+
+
+def test_a_copy_in_parquet_with_other_data_is_not_written_over(tmp_path):
+    plain_frame("adam").to_pickle(tmp_path / f"{STEM}_e2_adam.pkl")
+    plain_frame("adam").assign(test_loss=7.0).to_parquet(tmp_path / f"{STEM}_e2_adam.parquet")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"_e2_adam\.parquet: is in the way, with other data"):
+        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    assert contents(tmp_path) == before
+
+
+def test_a_run_of_merging_that_was_migrated_stands_for_one_named_with_epochs(tmp_path):
+    frame = pd.DataFrame({"dataset_idx": [0], "dataset_name": ["a"], "merged_dense_mse": [0.5]})
+    frame.to_pickle(tmp_path / f"section2_3_{STAMP}_e10_summary.pkl")
+    migrate(kanbench.find_run("section2_3", results_dir=tmp_path))
+    for timestamp in (None, STAMP):
+        assert kanbench.find_run("section2_3", timestamp, results_dir=tmp_path).epochs is None

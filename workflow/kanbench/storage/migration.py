@@ -14,7 +14,7 @@ from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run, without_variant
 from kanbench.reading import read_bytes
 from kanbench.storage.frames import read_frame, write_frame
 from kanbench.storage.metadata import read_metadata, write_metadata
-from kanbench.storage.runs import files_by_run, load_files
+from kanbench.storage.runs import files_by_run, load_files, metadata_file
 from kanbench.storage.staging import staged
 from kanbench.storage.values import same, same_frame
 from kanbench.stored_names import StoredFile
@@ -58,6 +58,7 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     _check_not_in_the_way(target, plans, files)
     json = [file.path for file in files if file.kind == "meta"]
     if delete_json:
+        _check_read(run, files, json)
         _check_not_shared(run, json)
     done = [f"write {Path(target.folder) / name}" for name in plans]
     done += [f"delete {path}" for path in json if delete_json]
@@ -78,7 +79,7 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     for name, frame in results.items():
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
-            if not path.exists() or not same_frame(read_frame(path, trusted), frame):
+            if not path.exists() or not _has_attrs_and_data(path, frame, trusted):
                 plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
     for file in files:
         if file.kind == "metadata":
@@ -93,6 +94,15 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     return plans
 
 
+def _has_attrs_and_data(path: Path, frame: pd.DataFrame, trusted: bool) -> bool:
+    """Whether the attrs in a file are the frame's. Its data must be, or writing the frame there would lose them."""
+    there = read_frame(path, trusted)
+    same_attrs, there.attrs = same(there.attrs, frame.attrs), frame.attrs
+    if not same_frame(there, frame):
+        raise InputError(f"{path}: is in the way, with other data; allowed: a folder without it")
+    return same_attrs
+
+
 def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
     """A file that has the name already must be one of the run's own frames, or its metadata."""
     own = {file.path.name for file in files if file.kind in ("frame", "metadata")}
@@ -100,6 +110,14 @@ def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> 
         path = Path(target.folder) / name
         if path.exists() and name not in own:
             raise InputError(f"{path}: is in the way; allowed: a folder without it")
+
+
+def _check_read(run: Run, files: list[StoredFile], json: list[Path]) -> None:
+    for path in json:
+        if path != metadata_file(run, files):
+            raise InputError(
+                f"{path}: nothing of it is in the frames of {run.name}; allowed: to migrate without deleting it"
+            )
 
 
 def _check_not_shared(run: Run, json: list[Path]) -> None:

@@ -69,8 +69,8 @@ def find_run(
     Returns
     -------
     Run
-        Of several with the latest timestamp, the one that was written last. One whose names have epochs stands for
-        one whose names have none.
+        Of several with the latest timestamp, the one that was written last. One whose names are of the present format
+        (with epochs, but for Section 2.3) stands for one whose names are not.
 
     Raises
     ------
@@ -90,7 +90,10 @@ def find_run(
         )
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
-    present = [r for r in same_time if r.epochs is not None and any(file.kind == "frame" for file in files[r])]
+    named = without_variant(section) not in EPOCHLESS  # whether names of the present format have epochs
+    present = [
+        r for r in same_time if (r.epochs is not None) == named and any(file.kind == "frame" for file in files[r])
+    ]
     same_time = present or same_time
     if len(same_time) > 1 and timestamp is None:
         return max(same_time, key=lambda run: max(file.path.stat().st_mtime_ns for file in files[run]))
@@ -187,20 +190,20 @@ def load_files(run: Run, files: list[StoredFile], trusted: bool = False) -> tupl
     if not paths:
         raise InputError(f"{run.folder}/{run.name}: no frames; allowed: a run with at least one")
     results = {name: read_frame(paths[name], trusted) for name in in_order(paths, run.section)}
-    stored = _beside(run, files)
+    beside = metadata_file(run, files)
+    stored = read_json(beside) if beside else {}
     with clear_errors(f"{run.folder}/{run.name}"):  # columns may hold anything
         return results, complete(run, results, stored)
 
 
-def _beside(run: Run, files: list[StoredFile]) -> dict[str, Any]:
-    """The metadata in a JSON file, unless it is that of a run with the same timestamp and other epochs."""
+def metadata_file(run: Run, files: list[StoredFile]) -> Path | None:
+    """The JSON file whose metadata are read: not that of a run with the same timestamp and other epochs."""
     for file in files:
         if file.kind == "meta":
-            content = read_json(file.path)
-            epochs = epochs_of(content.get("epochs"))
+            epochs = epochs_of(read_json(file.path).get("epochs"))
             if file.run.epochs is not None or epochs in (None, run.epochs) or run.epochs is None:
-                return content
-    return {}
+                return file.path
+    return None
 
 
 def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
