@@ -21,6 +21,7 @@ from kanbench.model_config import read_model_config
 from kanbench.models import build_model, load_checkpoint, save_checkpoint
 from kanbench.reading import read_json, read_tensors
 from kanbench.storage.frames import portable, read_frame
+from kanbench.storage.handover import read_handover
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.pickled_frames import frame_of_pickle
 from kanbench.storage.pickles import RefusedError
@@ -340,6 +341,9 @@ CRAFTED = {
     "no pickle": b"hello",
     "nothing": b"",
     "zeros": bytes(1000),
+    "a number of 16,000 bits": pickle.dumps({"adam": {0: {"final": {"epoch": 10**5000}}}}),
+    "a bytearray that is shared": b"\x80\x05}" + text("adam") + b"}K\x00}" + text("final") + b"}" + text("w")
+    + b"(\x96" + struct.pack("<Q", 10**6) + bytes(10**6) + b"q\x01" + b"h\x01" * 1000 + b"lssss.",
     "a number": pickle.dumps(7),
     "a list": pickle.dumps([1, 2]),
     "names that are numbers": pickle.dumps(pd.DataFrame(np.zeros((2, 2)))),
@@ -488,6 +492,27 @@ def test_parquet_of_endless_rows_is_refused(tmp_path):
     assert "found 10000001 rows" in refused(read_frame, path)
 
 
+def test_parquet_with_text_that_repeats_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2000, np.int32)), pa.array(["x" * 10**6]))
+    options = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 24, "store_schema": False}
+    pq.write_table(pa.table({"a": text}), tmp_path / "frame.parquet", **options)
+    assert (tmp_path / "frame.parquet").stat().st_size < 1000
+    assert "found 2000000000 bytes of text" in refused(read_frame, tmp_path / "frame.parquet")
+
+
+def test_a_handover_of_lists_in_lists_is_one_line(tmp_path):
+    (tmp_path / "training.json").write_bytes(b'{"a": ' + b"[" * 100_000)
+    assert "damaged; delete it" in refused(read_handover, tmp_path / "training.json")
+
+
+def test_numbers_of_numpys_are_keys_of_metadata(tmp_path):
+    (tmp_path / "metadata.pkl").write_bytes(pickle.dumps({"adam": {np.int64(0): METADATA["adam"][0]}}))
+    assert read_metadata(tmp_path / "metadata.pkl") == METADATA
+
+
 def test_parquet_with_text_that_is_not_utf_8_is_refused(tmp_path):
     path = tmp_path / "frame.parquet"
     FRAME.to_parquet(path, compression=None)
@@ -585,6 +610,11 @@ CONFIGURATIONS = {  # text of the file, or what to change in it
     "nothing": "",
     "not utf-8": b"\xff\xfe\xff",
     "huge": "# " + "x" * (1 << 22),
+    "references to a long list": "a: &a [" + "1, " * 5000 + "1]\nwidth: [" + "*a, " * 5000 + "*a]",
+    "keys merged from keys": "a0: &a0 {k: 1}\n"
+    + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)),
+    "a number to base 60": "width: 1" + ":1" * 50_000,
+    "a long number": "width: 0x" + "f" * 50_000,
     "references to references": "a: &a [x]\n" + "".join(f"b{i}: &a [*a, *a]\n" for i in range(60)),
     "no width": {"width": None},
     "a width of one layer": {"width": [[2, 0]]},

@@ -38,7 +38,9 @@ def test_runs_are_listed_as_a_table(tmp_path, capsys):
     assert rows[0].split()[:4] == ["section1_1", STAMP, "kan_pruning,", "mlp"]
     assert rows[1].split()[:5] == ["section2_1", STAMP, "2", "adam,", "lbfgs"]
     assert len(said(capsys, "list", "section2_1", "--results-dir", tmp_path).splitlines()) == 2
-    assert said(capsys, "list", "--results-dir", tmp_path / "none") == f"{tmp_path / 'none'}: no runs\n"
+    (tmp_path / "empty").mkdir()
+    assert said(capsys, "list", "--results-dir", tmp_path / "empty") == f"{tmp_path / 'empty'}: no runs\n"
+    assert "none: no such folder" in refused(capsys, "list", "--results-dir", tmp_path / "none")
     assert "section: found 'section9'" in refused(capsys, "list", "section9", "--results-dir", tmp_path)
 
 
@@ -79,6 +81,7 @@ def test_other_files_are_explained(tmp_path, capsys):
     assert "KAN: width [2, 3, 1], grid 5, k 3, 9 edges, device cpu" in text
     assert "act_fun.0.coef: (2, 3, 8) torch.float64" in text
     assert f"complete: KAN.loadckpt('{base}') reads it" in text
+    assert said(capsys, "inspect", base) == text
     Path(f"{base}_cache_data").unlink()
     assert "missing: cache_data" in said(capsys, "inspect", f"{base}_config.yml")
     torch.save({"weight": torch.ones(2, 3)}, tmp_path / f"section1_1_{STAMP}_mlp_0.pth")
@@ -129,14 +132,32 @@ def test_whole_runs_are_explained(tiny_results, capsys):
 
 @pytest.mark.parametrize(
     "columns",
-    [{"epoch": "a"}, {"grid_size": None}, {"dataset_idx": [[1]]}, {"train_loss": "a"}, {"epoch": float("nan")}],
+    [
+        {"epoch": "a"},
+        {"epoch": float("nan")},
+        {"grid_size": float("inf")},
+        {"grid_size": [[3]]},
+        {"dataset_idx": [[1]]},
+        {"dataset_idx": -1},
+        {"dataset_idx": 1 << 28},
+        {"dataset_idx": 0.5},
+        {"train_loss": "a"},
+        {"dataset_name": [[1]]},
+    ],
     ids=str,
 )
 def test_columns_of_anything_are_one_line(tmp_path, capsys, columns):
     frame = pd.DataFrame({"dataset_idx": [0], "epoch": [1], "grid_size": [3], "train_loss": [0.5]}).assign(**columns)
     path = tmp_path / "section2_1_20250101_000000_e2_adam.pkl"
     frame.to_pickle(path)
-    assert refused(capsys, "inspect", path).startswith(f"kanbench: {path}: cannot be read")
+    assert refused(capsys, "inspect", path).startswith(f"kanbench: {path}: {next(iter(columns))}: found ")
+
+
+def test_models_without_a_grid_are_explained(tmp_path, capsys):
+    plain_frame("mlp").assign(grid_size=float("nan")).to_pickle(tmp_path / f"section1_1_{STAMP}_mlp.pkl")
+    text = said(capsys, "inspect", tmp_path / f"section1_1_{STAMP}")
+    assert "meta: epochs = 4" in text
+    assert "1 poly: 4 epochs; train_loss 0.25" in text
 
 
 def test_links_to_nothing_are_no_files(tmp_path, capsys):

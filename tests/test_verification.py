@@ -242,6 +242,14 @@ def an_index_is_damaged(copy):
     copy.frame(lambda frame: frame.assign(dataset_idx=frame["dataset_idx"].astype(object).where(frame["epoch"] != 3)))
 
 
+def an_index_of_text(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx="a"))
+
+
+def an_index_is_enormous(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx=2**28))
+
+
 FAULTS = {  # what is planted → what is said of which file
     a_file_is_missing: r"lm_0_final_cache_data: missing",
     a_frame_is_missing: r"lm\.parquet: missing",
@@ -258,7 +266,7 @@ FAULTS = {  # what is planted → what is said of which file
     an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
     time_goes_back: r"adam\.pkl: dataset 0: time falls",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
-    a_column_of_text: r"adam\.pkl: epoch: allowed: int64",
+    a_column_of_text: r"adam\.pkl: epoch: found string; allowed: numbers",
     a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
     another_model_types_rows: r"adam\.pkl: optimizer: found lm",
     a_loss_in_the_metadata_is_another: r"lm_1_final_state: dense_mse is .*, recorded is",
@@ -276,6 +284,9 @@ FAULTS = {  # what is planted → what is said of which file
     a_checkpoint_is_for_cuda: r"lm_1_final_config\.yml: device: found 'cuda'; allowed: cpu",
     a_checkpoints_grid_is_another: r"lm_1_final_state: found coefficients of shapes",
     a_loss_between_checkpoints_is_another: r"adam\.pkl: train_loss differ from the handed-over frame's",
+    an_index_is_damaged: r"adam\.pkl: dataset_idx: found nan",
+    an_index_of_text: r"adam\.pkl: dataset_idx: found string; allowed: numbers",
+    an_index_is_enormous: r"adam\.pkl: dataset_idx: found 2\.68435e\+08; allowed: whole numbers below 1000",
     provenance_is_text: r"adam\.pkl: provenance: allowed: a dict with",
     another_trainings_settings: r"lm_1\.json: its settings are not those that the frame was made with",
 }
@@ -290,23 +301,6 @@ def test_a_planted_fault_is_found(plant, tiny_results, tmp_path):
     faults = verify(run).faults
     assert any(pd.Series([fault]).str.contains(FAULTS[plant], regex=True).item() for fault in faults), faults
     assert all("\n" not in fault and fault.startswith(str(tmp_path)) for fault in faults)
-
-
-def an_index_of_text(copy):
-    copy.frame(lambda frame: frame.assign(dataset_idx="a"))
-
-
-def an_index_is_enormous(copy):
-    copy.frame(lambda frame: frame.assign(dataset_idx=2**28))
-
-
-@pytest.mark.parametrize("plant", [an_index_is_damaged, an_index_of_text, an_index_is_enormous])
-def test_a_run_whose_datasets_cannot_be_counted_is_one_line(plant, tiny_results, tmp_path):
-    shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
-    run = Run("section2_1", STAMP, 2, str(tmp_path))
-    plant(Copy(run))
-    with pytest.raises(InputError, match=r"cannot be read|found dataset"):
-        verify(run)
 
 
 def experts_are_missing(copy):

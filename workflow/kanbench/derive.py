@@ -50,14 +50,15 @@ def total_epochs(frame: pd.DataFrame) -> dict[int, int]:
 
 
 def final_grid(frame: pd.DataFrame) -> dict[int, int]:
-    """The grid that every dataset's training ended with."""
-    return _by_dataset(frame.sort_values("epoch", kind="stable").groupby("dataset_idx")["grid_size"].last())
+    """The grid that every dataset's training ended with; none of a model without a grid."""
+    return _by_dataset(frame.sort_values("epoch", kind="stable").groupby("dataset_idx")["grid_size"].last().dropna())
 
 
 def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
     """The epochs of a grid: the most that any training has on any, because some may have ended early."""
     frames = frames if isinstance(frames, dict) else {"": frames}
-    counts = [frame.groupby(["dataset_idx", "grid_size"])["epoch"].nunique() for frame in frames.values() if len(frame)]
+    stages = [f.groupby(["dataset_idx", "grid_size"], dropna=False) for f in frames.values() if len(f)]
+    counts = [stage["epoch"].nunique() for stage in stages]  # a model without a grid has one stage
     if not counts:
         raise InputError("no frame with rows")
     return int(max(count.max() for count in counts))

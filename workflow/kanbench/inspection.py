@@ -25,6 +25,8 @@ SHOWN = 100  # characters of a value
 
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
     """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written."""
+    if not Path(results_dir).is_dir():
+        raise InputError(f"{results_dir}: no such folder")
     rows = []
     for run, files in files_by_run(results_dir).items():
         if section not in (None, run.section):
@@ -67,6 +69,8 @@ def _explained(path: Path, trusted: bool) -> str:
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
     if path.exists():
         return "\n".join(map(_shown, _of_file(path, trusted)))
+    if (state := path.with_name(f"{path.name}_state")).exists():  # what KAN.loadckpt is given
+        return "\n".join(map(_shown, _of_file(state, trusted)))
     for results in (path.parent.parent, path.parent):  # a section's folder, or any
         for run, files in files_by_run(results).items():
             if run.name == path.name and Path(run.folder) == path.parent:
@@ -159,7 +163,8 @@ def _trainings(frame: pd.DataFrame) -> Iterator[str]:
     for index, rows in frame.groupby("dataset_idx"):
         end = rows.sort_values("epoch").iloc[-1]
         losses = [f"{key} {end[key]:.3g}" for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
-        yield f"    {index} {names.get(index, '')}: {epochs[index]} epochs to grid {last[index]}; {', '.join(losses)}"
+        ended = f"{epochs[index]} epochs" + (f" to grid {last[index]}" if index in last else "")
+        yield f"    {index} {names.get(index, '')}: {ended}; {', '.join(losses)}"
 
 
 def _of_metadata(metadata: Metadata) -> Iterator[str]:
@@ -217,7 +222,8 @@ def _missing(run: Run, files: list[StoredFile], results: Frames, present: bool) 
     """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
     if present:
         count = 1 + max((f.dataset_idx for f in files if f.dataset_idx is not None), default=-1)
-        count = max([count, *(int(frame["dataset_idx"].max()) + 1 for frame in results.values() if len(frame))])
+        indexed = [frame["dataset_idx"] for frame in results.values() if "dataset_idx" in frame and len(frame)]
+        count = max([count, *(int(indices.max()) + 1 for indices in indexed)])
         model_types = model_types_there(run, {*results, *(file.name for file in files)})
         return [Path(path).name for path in run.deliverables(count, model_types) if not Path(path).exists()]
     frames = [f"frame {name}" for name in section_of(run.section).frames if name not in results]

@@ -19,6 +19,8 @@ from kanbench.errors import InputError, one_line
 
 MAX_TEXT = 1 << 22  # bytes of JSON or YAML: 4 MiB
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
+MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
+MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
 TRUST = "with trusted=True, which may run code of the file's author, other files are read"
 
 
@@ -61,7 +63,28 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file; tags that build objects are refused."""
     content = read_bytes(path, MAX_TEXT)
     with clear_errors(path):
-        return _mapping(path, yaml.safe_load(content))
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if node is None:
+            raise InputError(f"{path}: found nothing; allowed: keys with values")
+        _check_nodes(path, node, len(content) + MAX_SHARED)
+        return _mapping(path, loader.construct_document(node))
+
+
+def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
+    """Refuse aliases of aliases, which stand for more parts than can ever be read: shared ones count every time."""
+    count, rest = 1, [node]
+    while rest:
+        inner = rest.pop().value
+        if isinstance(inner, str):
+            if len(inner) > MAX_SCALAR:
+                raise InputError(f"{path}: found a value of {len(inner)} characters; allowed: up to {MAX_SCALAR}")
+            continue
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else [item])]
+        count += len(parts)
+        if count > limit:
+            raise InputError(f"{path}: refused: its aliases stand for more than {MAX_SHARED} parts")
+        rest += parts
 
 
 def _mapping(path: str | Path, value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.storage.pickles import refusals
 from kanbench.storage.values import builtin
+from kanbench.stored_names import MAX_DATASETS
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -31,6 +32,12 @@ COLUMNS = {
     "time_per_epoch": "float64",
     "n_evals": "int64",
     "num_params": "int64",
+}
+
+BELOW = {"dataset_idx": MAX_DATASETS, "epoch": 1 << 31, "grid_size": 1 << 31}  # whole numbers from 0
+KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without values is either
+    "text": ("string", "categorical", "empty"),
+    "numbers": ("integer", "integer-na", "floating", "mixed-integer-float", "empty"),
 }
 
 MORE_COLUMNS = {
@@ -151,13 +158,29 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file is not a frame, is damaged, or contains what a frame does not need.
+        The file is not a frame, is damaged, or contains what a frame does not need; or a column that trainings have
+        holds something else than theirs.
     """
     frame = _read_parquet(path) if str(path).endswith(".parquet") else _read_pickled(path, trusted)
-    if not all(isinstance(column, str) for column in frame.columns):
-        raise InputError(f"{path}: found columns {str(list(frame.columns))[:200]}; allowed: names")
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
+        _check_columns(path, frame)
         return portable(frame)
+
+
+def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
+    """Check what everything that reads frames relies on: numbers and text in their columns, indices that count."""
+    if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
+        raise InputError(f"{path}: found columns {str(list(frame.columns))[:200]}; allowed: names, each once")
+    for name in frame.columns.intersection(list(COLUMNS)):
+        allowed = "text" if COLUMNS[name] == "str" else "numbers"
+        if (kind := pd.api.types.infer_dtype(frame[name], skipna=True)) not in KINDS[allowed]:
+            raise InputError(f"{path}: {name}: found {kind}; allowed: {allowed}")
+    for name in frame.columns.intersection(list(BELOW)):
+        values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
+        values = pd.to_numeric(values).astype(float)
+        wrong = values[~((values % 1 == 0) & values.between(0, BELOW[name] - 1))]
+        if len(wrong):
+            raise InputError(f"{path}: {name}: found {wrong.iloc[0]:g}; allowed: whole numbers below {BELOW[name]}")
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
@@ -185,4 +208,25 @@ def _read_parquet(path: str | Path) -> pd.DataFrame:
                 f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "
                 f"{MAX_COLUMNS}, {MAX_FILE}"
             )
+        # the schema's columns, not those of a row group: where these are damaged, pyarrow ends the whole process
+        columns = [about.schema.column(i) for i in range(about.num_columns)]
+        text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+        if text and (size := _size_of_text(path, text)) > MAX_FILE:
+            raise InputError(f"{path}: found {size} bytes of text; allowed: {MAX_FILE}")
         return pd.read_parquet(path)
+
+
+def _size_of_text(path: str | Path, columns: list[str]) -> int:
+    """The bytes of text in columns of parquet, where text that repeats is stored once, and is read so here."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow.parquet import ParquetFile
+
+    size = 0
+    for column in ParquetFile(path, read_dictionary=columns).read(columns).columns:
+        if pa.types.is_dictionary(column.type):
+            sums = [pc.sum(pc.binary_length(part.dictionary).take(part.indices)).as_py() for part in column.chunks]
+            size += sum(filter(None, sums))
+        else:
+            size += column.nbytes
+    return size

@@ -97,5 +97,5 @@ def read_handover(path: str | Path) -> Handover:
         return content
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: damaged; delete it and the training is repeated") from None

@@ -118,11 +118,12 @@ class _Builder:
         if value is None or type(value) in (bool, int, float, str, bytes):
             return value
         if type(value) is bytearray:
+            self.charge(len(value))
             return bytes(value)
         if type(value) in (list, tuple):
             return type(value)(self.plain(item) for item in value)
         if type(value) is dict:
-            return {key: self.plain(item) for key, item in value.items()}
+            return {self.plain(key): self.plain(item) for key, item in value.items()}
         return self._plain_of_note(value)
 
     def _plain_of_note(self, value: Any) -> Any:
@@ -309,6 +310,7 @@ class _Builder:
             low, high = int(ends[start + position]), int(ends[start + position + 1])
             if not 0 <= low <= high <= len(raw):
                 raise RefusedError("text beyond its letters")
+            self.charge(1 + high - low)
             text[position] = raw[low:high].decode() if present[start + position] else math.nan
         return text
 

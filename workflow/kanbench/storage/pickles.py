@@ -120,6 +120,8 @@ class _Machine:
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name in VALUES:
+            if type(argument) is int and argument.bit_length() > 64:  # whoever shows or compares it would fail
+                raise RefusedError(f"a number of {argument.bit_length()} bits")
             stack.append(argument)
         elif name in CONSTANTS:
             stack.append(CONSTANTS[name])
@@ -206,7 +208,8 @@ class _Machine:
         if type(target) is not dict:
             raise RefusedError(f"items that are set on {_word(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in KEYS:  # hashing nested tuples that share their parts takes for ever
+            number = isinstance(key, Made) and key.kind == "scalar"  # one of numpy's, hashed as the note that it is
+            if type(key) not in KEYS and not number:  # hashing nested tuples that share their parts takes for ever
                 raise RefusedError(f"{_word(key)} as a key")
             target[key] = value
 
