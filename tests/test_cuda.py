@@ -17,6 +17,7 @@ from kanbench import cli
 from kanbench.benchmark import run
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import Kanbench, Pykan
+from kanbench.benchmark.memory import MIB, TooLarge, run_apart
 from kanbench.benchmark.report import NAMES, as_text
 from kanbench.benchmark.run import Benchmark, Plan
 from kanbench.config import load_config, merge
@@ -261,6 +262,18 @@ def test_both_sides_of_the_benchmark_run_there(cuda, operation, config):
         assert pretended.call_count >= 2 * len(sides)  # before and after
 
 
+@NO_CUDA
+def test_peak_memory_is_that_of_the_gpu(config):
+    ours = {"engine": "torch", "lm": config["optimizers"]["lm"]}
+    case = Case((2, 5, 1), 20, n=20_000)
+    found = run_apart("pykan", "loss_and_gradient", case, 4096, ours, "cuda")
+    # pykan keeps every basis function of every order for its backward: (7 inputs) x (26 + 25 + 24 + 23) numbers.
+    assert 20_000 * 7 * 98 * 8 / MIB < found["peak"] < 4096
+    assert found["imports"] == 0
+    with pytest.raises(TooLarge):
+        run_apart("pykan", "loss_and_gradient", case, 64, ours, "cuda")
+
+
 @pytest.mark.parametrize(
     ("build", "why"), [("13.0", "torch sees no CUDA device"), (None, "this build of torch has no CUDA")]
 )
@@ -269,19 +282,31 @@ def test_the_benchmark_without_cuda_is_one_line(build, why, capsys, monkeypatch)
     monkeypatch.setattr(torch.version, "cuda", build)
     assert cli.main(["benchmark", "--device", "cuda"]) == 1
     assert f"found 'cuda', but {why}" in capsys.readouterr().err
-    assert cli.main(["benchmark", "--device", "cuda", "--parts", "pairs", "growth"]) == 1
-    assert capsys.readouterr().err == "kanbench: --parts: found growth; allowed on cuda: pairs\n"
+    assert cli.main(["benchmark", "--device", "cuda", "--parts", "pairs", "trainings"]) == 1
+    assert capsys.readouterr().err == "kanbench: --parts: found trainings; allowed on cuda: pairs, growth\n"
 
 
 def test_the_benchmarks_report_names_the_gpu(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Something")
     monkeypatch.setattr(run, "resolve_device", lambda device: device)
-    comparison = {"operation": "predict", "width": [2, 5, 1], "grid": 3, "k": 3, "n": 1000, "dtype": "float64"}
+    comparison = {
+        "operation": "loss_and_gradient",
+        "width": [2, 5, 1],
+        "grid": 3,
+        "k": 3,
+        "n": 1000,
+        "dtype": "float64",
+    }
     times = {key: {"median": 2.0, "q1": 1.0, "q3": 3.0, "min": 1.0} for key in ("ours", "pykan", "ratio")}
-    monkeypatch.setattr(Benchmark, "pairs", lambda self: [{**comparison, "pairs": 3, **times}])
-    result = run.run(Plan(1, 4096, parts=("pairs",)), merge(config, {"device": "cuda"}))
+    measured = {**comparison, "pairs": 3, **times}
+    peaks = {side: {"peak": 64.0, "imports": 0.0, "seconds": 1.0} for side in ("ours", "pykan")}
+    growth = {"cells": [{**measured, "memory": peaks}], "exponents": {}}
+    monkeypatch.setattr(Benchmark, "pairs", lambda self: [measured])
+    monkeypatch.setattr(Benchmark, "growth", lambda self: growth)
+    result = run.run(Plan(1, 4096, parts=("pairs", "growth")), merge(config, {"device": "cuda"}))
     assert result["peaks"] is None
     assert result["settings"]["engine"] == "torch"
     text = as_text(result)
     assert "engine `torch`; NVIDIA Something; python" in text
     assert "one core" not in text
+    assert "peaks are of tensors on the GPU" in text

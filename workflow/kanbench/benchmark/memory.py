@@ -7,12 +7,14 @@ import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from time import perf_counter
 from typing import Any
+
+import torch
 
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import Kanbench, Pykan
 from kanbench.benchmark.hardware import one_thread
+from kanbench.record import now
 
 MIB = 2**20
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -27,7 +29,9 @@ class TooLarge(Exception):  # noqa: N818
     """A case needs more memory than it may have."""
 
 
-def run_apart(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, Any]) -> dict[str, float]:
+def run_apart(
+    side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, Any], device: str = "cpu"
+) -> dict[str, float]:
     """Run an operation of a side once or twice in a new process.
 
     Parameters
@@ -35,14 +39,15 @@ def run_apart(side: str, operation: str, case: Case, limit_mib: int, ours: dict[
     side : {"ours", "pykan"}
     operation : {"loss_and_gradient", "lm_step"}
     limit_mib : int
-        The data that the process may allocate.
+        The data that the process may allocate, on CUDA there.
     ours : dict
         The arguments of `Kanbench`, the case aside.
 
     Returns
     -------
     dict
-        `peak` and what of it is there after the imports, `imports`, in MiB; `seconds` of one call.
+        `peak` and what of it is there after the imports, `imports`, in MiB; `seconds` of one call. On CUDA the peak is
+        of the memory that torch's tensors take there, without what CUDA itself takes.
 
     Raises
     ------
@@ -50,8 +55,8 @@ def run_apart(side: str, operation: str, case: Case, limit_mib: int, ours: dict[
     """
     with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
         try:
-            return pool.submit(_run, side, operation, case, limit_mib, ours).result()
-        except (MemoryError, BrokenProcessPool) as error:
+            return pool.submit(_run, side, operation, case, limit_mib, ours, device).result()
+        except (MemoryError, torch.OutOfMemoryError, BrokenProcessPool) as error:
             raise TooLarge from error
         except RuntimeError as error:
             if "allocate memory" in str(error):  # torch's way of saying it
@@ -59,24 +64,30 @@ def run_apart(side: str, operation: str, case: Case, limit_mib: int, ours: dict[
             raise
 
 
-def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, Any]) -> dict[str, float]:
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, hard))
+def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, Any], device: str) -> dict[str, float]:
+    if device == "cuda":  # which maps more than any limit of the process
+        total = torch.cuda.get_device_properties().total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1, limit_mib * MIB / total))
+    else:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, hard))
     with one_thread():
-        imports = _peak()
-        contender = Kanbench(case, **ours) if side == "ours" else Pykan(case)
+        imports = _peak(device)
+        contender = Kanbench(case, **ours, device=device) if side == "ours" else Pykan(case, device)
         call = contender.lm_steps() if operation == "lm_step" else contender.loss_and_gradient
-        seconds = _seconds(call)
+        seconds = _seconds(call, device)
         if seconds < 1:  # without what is done only once
-            seconds = _seconds(call)
-    return {"peak": _peak(), "imports": imports, "seconds": seconds}
+            seconds = _seconds(call, device)
+    return {"peak": _peak(device), "imports": imports, "seconds": seconds}
 
 
-def _seconds(call: Any) -> float:
-    start = perf_counter()
+def _seconds(call: Any, device: str) -> float:
+    start = now(device)
     call()
-    return perf_counter() - start
+    return now(device) - start
 
 
-def _peak() -> float:
+def _peak(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / MIB

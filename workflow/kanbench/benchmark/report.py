@@ -111,10 +111,9 @@ def _growth(growth: Result) -> Table:
         )
     model = f"{growth['cells'][0]['width']}, G = {growth['cells'][0]['grid']}, {growth['cells'][0]['dtype']}"
     imports = growth["cells"][0]["memory"]["ours"]["imports"]
-    title = (
-        f"Growth with the sample, {model} (exponent of kanbench's time: {exponents}; "
-        f"{imports:.0f} MiB of every peak are imports)"
-    )
+    # On a GPU there are no imports; its peaks are of tensors.
+    of_peaks = f"{imports:.0f} MiB of every peak are imports" if imports else "peaks are of tensors on the GPU"
+    title = f"Growth with the sample, {model} (exponent of kanbench's time: {exponents}; {of_peaks})"
     return Table(title, header, rows)
 
 

@@ -61,7 +61,7 @@ class Plan:
     seconds : float
         For each comparison, about.
     memory_limit : int
-        MiB that a case of growing n may allocate.
+        MiB that a case of growing n may allocate, on CUDA there.
     quick : bool
         Fewer models and sizes.
     parts : sequence of str
@@ -127,7 +127,7 @@ class Benchmark:
         for width, grid in shapes:
             for dtype in dtypes:
                 case = Case(width, grid, dtype=dtype)
-                sides = {"ours": Kanbench(case, **self.ours, device=self.device), "pykan": Pykan(case, self.device)}
+                sides = {side: self._side(side, case) for side in SIDES}
                 comparisons += [self._compare(operation, case, sides) for operation in operations]
         return comparisons
 
@@ -143,7 +143,7 @@ class Benchmark:
             of_operation = []
             for case in growing:
                 can = [side for side in memory if case in memory[side]]
-                sides = {side: Kanbench(case, **self.ours) if side == "ours" else Pykan(case) for side in can}
+                sides = {side: self._side(side, case) for side in can}
                 if "ours" in sides:
                     at_its_peak = {side: memory[side][case] for side in can}
                     of_operation.append(self._compare(operation, case, sides) | {"memory": at_its_peak})
@@ -162,6 +162,9 @@ class Benchmark:
             if self.with_lm or optimizer != "lm"
             for dataset_idx in range(len(self.config["datasets"]))
         ]
+
+    def _side(self, side: str, case: Case) -> Kanbench | Pykan:
+        return Kanbench(case, **self.ours, device=self.device) if side == "ours" else Pykan(case, self.device)
 
     def _compare(self, operation: str, case: Case, sides: dict[str, Kanbench | Pykan]) -> Result:
         """Times of the sides, ours first, in turns; see the module's docstring."""
@@ -198,7 +201,7 @@ class Benchmark:
             if reason := self._too_large(found, case):
                 return self._leave_out(found, side, operation, case, reason)
             try:
-                found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours)
+                found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
             except TooLarge:
                 reason = f"need more than {self.plan.memory_limit} MiB"
                 return self._leave_out(found, side, operation, case, reason)
