@@ -69,6 +69,9 @@ class Moves(TorchFunctionMode):
     """`.to()` and `.cpu()`, where torch would find that nothing has to be done; and `cuda` is `cuda:0`."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.device and len(args) > 1:  # with an index
+            return func(*args)
+
         def with_index(value: Any) -> Any:
             return CUDA if isinstance(value, (str, torch.device)) and str(value) == "cuda" else value
 
@@ -141,7 +144,9 @@ def pretended_cuda() -> Iterator[mock.Mock]:
     try:
         with (
             mock.patch("torch.cuda.is_available", return_value=True),
+            mock.patch("torch.cuda.is_initialized", return_value=False),
             mock.patch("torch.cuda._lazy_init"),
+            mock.patch("kanbench.engine.local_torch.Recorded", lambda function, vector: function),
             mock.patch("torch.cuda.synchronize") as synchronize,
             mock.patch("torch.load", load_to),
             Moves(),

@@ -224,6 +224,7 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path, monkeypatch):
 
 
 def test_random_states_of_gpus_are_kept_only_where_they_are_used(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     with mock.patch("torch.random.fork_rng") as fork, global_random_state_kept():
         assert list(fork.call_args.args[0]) == []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)

@@ -134,6 +134,34 @@ def test_a_jacobian_that_is_not_kept(model, device, monkeypatch):
         assert_near(ours, expected, 1e-13)
 
 
+def test_results_outlive_the_next_evaluation(model, data):
+    """On CUDA they are computed in the same memory every time."""
+    engine = make_engine("torch", model, *data)
+    theta = engine.parameters()
+    found = [engine.residuals(theta), *engine.residuals_and_jacobian(theta), engine.loss_and_gradient(theta)[1]]
+    kept = [value.clone() for value in found]
+    for evaluate in (engine.residuals, engine.residuals_and_jacobian, engine.loss_and_gradient):
+        evaluate(theta + 0.1)
+    assert torch.equal(engine.parameters(), theta + 0.1)
+    assert all(torch.equal(value, before) for value, before in zip(found, kept, strict=True))
+    assert torch.equal(engine.residuals(theta), kept[0])
+
+
+@NO_CUDA
+def test_what_is_recorded_is_what_is_computed():
+    model = random_model([3, 2], 3, 6, seed=5).to("cuda")
+    x, y = on_models_device(model, 50)
+    engines = [make_engine("torch", copy.deepcopy(model), x, y) for _ in range(2)]
+    engines[1].is_recorded = False
+    theta = engines[0].parameters() + 0.1
+    for evaluate in ("residuals", "residuals_and_jacobian", "loss_and_gradient"):
+        for _ in range(2):
+            ours, expected = (torch.utils._pytree.tree_leaves(getattr(engine, evaluate)(theta)) for engine in engines)
+            for value, other in zip(ours, expected, strict=True):
+                assert_near(torch.as_tensor(value), torch.as_tensor(other), 1e-14)
+    assert len(engines[0].recorded) == 3 and not engines[1].recorded
+
+
 def test_many_samples_in_float32(device):
     """Sums over all samples in float32 would be wrong by 1e-5 and more."""
     model = build_model([2, 5, 1], 5, dtype=torch.float32, device=device)

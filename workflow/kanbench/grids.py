@@ -13,6 +13,7 @@ padded: with knots to the right of their own, and coefficients of zero that are 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -121,6 +122,8 @@ class ByImportance(Preserve):
 class Pykan:
     """pykan's own `refine` and grid updates, as in `MultKAN.fit`. Neither keeps the function.
 
+    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not.
+
     Parameters
     ----------
     update_every : int
@@ -137,7 +140,8 @@ class Pykan:
         pass
 
     def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
-        model.cache_data = x  # pykan fits the refined splines on these samples,
+        model = copy.deepcopy(model).to("cpu")
+        model.cache_data = x.cpu()  # pykan fits the refined splines on these samples,
         model.save_act = True  # and needs the activations
         with global_random_state_kept(), default_dtype(x.dtype), contextlib.redirect_stdout(io.StringIO()):
             return quiet(model.refine(grid).to(x.device))
@@ -145,7 +149,11 @@ class Pykan:
     def update(self, model: KAN, epoch: int, x: Tensor) -> bool:
         if not self.update_every or epoch % self.update_every or epoch >= self.STOP_UPDATES:
             return False
-        model.update_grid(x)
+        updated = copy.deepcopy(model).to("cpu")
+        updated.update_grid(x.cpu())
+        for layer, changed in zip(model.act_fun, updated.act_fun, strict=True):
+            layer.grid.data.copy_(changed.grid)
+            layer.coef.data.copy_(changed.coef)
         return True
 
 

@@ -3,11 +3,11 @@
 A sample meets only k + 1 of the G + k basis functions of a spline. `kanbench.engine.torch_layers` has the mathematics;
 here samples are divided into chunks, and the parameters of all layers are lined up as θ.
 
-On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (some microseconds each), not of
-what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are written
-out, and an evaluation waits for the device once, when the loss becomes a number. Loss and gradient of [2, 5, 1] are 78
-operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's forward with
-autograd is 189.
+On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (ten microseconds each and more),
+not of what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are
+written out, and an evaluation waits for the device once, when the loss becomes a number. Loss and gradient of [2, 5, 1]
+are 78 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
+forward with autograd is 189. For small samples they are recorded and launched as one.
 
 Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes
 additions by index, which are atomic there (see `torch_layers.sum_by_matmul`), and relies on cuBLAS, which promises to
@@ -16,7 +16,7 @@ repeat itself on one stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from kan import KAN
@@ -24,10 +24,12 @@ from torch import Tensor
 
 from kanbench.engine.checks import base_function, check_model
 from kanbench.engine.linearization import DenseLinearization, StreamedLinearization
+from kanbench.engine.recorded import Recorded
 from kanbench.engine.torch_layers import BASE_FUNCTIONS, Features, Grid, Layer
 from kanbench.models import live_entries, trainable_parameters
 
 CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
+RECORDED = 2**25  # numbers of intermediates up to which they may stay allocated, and launches are what takes the time
 KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kept, and not computed anew
 
 
@@ -50,6 +52,7 @@ class TorchEngine:
         self._set_chunks()
         first = [self._first_features(self.x[samples]) for samples in _split(len(self.x), self.chunk)]
         self.first = Features(*map(torch.cat, zip(*first, strict=True)))
+        self.recorded: dict[str, Recorded] = {}
 
     def _set_chunks(self) -> None:
         """How many samples are evaluated at once, without and with the Jacobian."""
@@ -60,6 +63,7 @@ class TorchEngine:
             jacobian += 2 * layer.in_dim * layer.out_dim * (layer.coef.shape[2] + 2)
         size = CHUNK[self.y.device.type]
         self.chunk, self.jacobian_chunk = max(1, size // plain), max(1, size // jacobian)
+        self.is_recorded = self.y.is_cuda and len(self.y) * max(plain, jacobian) <= RECORDED
 
     def _link_parameters(self) -> None:
         """Note where the model keeps θ."""
@@ -90,14 +94,32 @@ class TorchEngine:
                 values.index_copy_(0, index, theta[part])
 
     def residuals(self, theta: Tensor) -> Tensor:
+        (residuals,) = self._evaluate(self._residuals, theta)
+        return residuals
+
+    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        loss, gradient = self._evaluate(self._loss_and_gradient, theta)
+        return loss.item() / len(self.y), gradient
+
+    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        return self._evaluate(self._residuals_and_jacobian, theta)
+
+    def _evaluate(self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor) -> tuple[Tensor, ...]:
         self.n_evals += 1
+        if not self.is_recorded:
+            return function(theta)
+        if (name := function.__name__) not in self.recorded:
+            self.recorded[name] = Recorded(function, theta)
+        return self.recorded[name](theta)
+
+    def _residuals(self, theta: Tensor) -> tuple[Tensor]:
         self.set_parameters(theta)
         layers = self._layers()
         outputs = [Pass(layers, self.first.of(samples)).outputs for samples in _split(len(self.y), self.chunk)]
-        return torch.cat(outputs) - self.y
+        return (torch.cat(outputs) - self.y,)
 
-    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
-        self.n_evals += 1
+    def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient with the sum of squares, not their mean."""
         self.set_parameters(theta)
         layers = self._layers()
         loss, sums = 0.0, [0.0] * len(layers)  # over chunks in float64
@@ -108,8 +130,7 @@ class TorchEngine:
             for number, features, delta in forward.backward(residuals * (2 / len(self.y))):
                 sums[number] += layers[number].derivatives(features, delta).double()
         parts = [layer.gradient(total.to(theta.dtype)) for layer, total in zip(layers, sums, strict=True)]
-        gradient = self._line_up(_by_name(parts, 0))
-        return loss.item() / len(self.y), gradient
+        return loss, self._line_up(_by_name(parts, 0))
 
     def linearize(self, theta: Tensor) -> StreamedLinearization:
         n, n_parameters = len(self.y), len(theta)
@@ -120,8 +141,7 @@ class TorchEngine:
             residuals, n_parameters, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
         )
 
-    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        self.n_evals += 1
+    def _residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         self.set_parameters(theta)
         outputs, jacobian = [], theta.new_empty(len(self.y), len(theta))
         for samples, part_of_outputs, rows in self._rows(self._layers()):

@@ -249,8 +249,12 @@ def sum_by_index(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: i
 
 
 def sum_by_matmul(piece: Tensor, values: Tensor, first_piece: Tensor, n_pieces: int) -> Tensor:
-    """The same by products with matrices of zeros and ones: more work, but few kernels, and always in one order."""
+    """The same, in float64, by products with matrices of zeros and ones: more work, but few kernels, and in one order.
+
+    In float32 the sums over a chunk, which on a GPU is all of a large sample, would be wrong by 1e-5.
+    """
     pieces = first_piece[:, None] + torch.arange(n_pieces, device=piece.device)
+    values = values.double()
     chosen = (piece[:, :, None] == pieces).to(values.dtype)  # (n, in, K + 1)
     total = torch.bmm(chosen.permute(1, 2, 0), values.flatten(start_dim=2).transpose(0, 1))  # (in, K + 1, F · out)
     return total.view(-1, *values.shape[2:])
