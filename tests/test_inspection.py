@@ -10,9 +10,12 @@ import pytest
 import torch
 from test_old_formats import STAMP, STEM, json_beside, plain_frame, present, write
 
+import kanbench
 from kanbench import cli
+from kanbench.errors import InputError
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
+from kanbench.verification import verify
 
 
 def said(capsys, *arguments):
@@ -20,10 +23,10 @@ def said(capsys, *arguments):
     return capsys.readouterr().out
 
 
-def refused(capsys, *arguments):
+def refused(capsys, *arguments, lines=1):
     assert cli.main([str(argument) for argument in arguments]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    assert error.count("\n") == lines
     return error
 
 
@@ -160,6 +163,47 @@ def test_models_without_a_grid_are_explained(tmp_path, capsys):
     assert "1 poly: 4 epochs; train_loss 0.25" in text
 
 
-def test_links_to_nothing_are_no_files(tmp_path, capsys):
-    (tmp_path / "section2_1_20250101_000000_e2_adam.pkl").symlink_to(tmp_path / "gone")
-    assert "no runs" in said(capsys, "inspect", tmp_path)
+@pytest.mark.parametrize("target", ["gone", f"{STEM}_e2_adam.pkl"], ids=["to nothing", "to itself"])
+def test_links_that_lead_nowhere_are_files_that_cannot_be_read(target, tmp_path, capsys):
+    """They are what is left of a run whose files lie elsewhere: it is listed, and nothing is loaded without them."""
+    folder = tmp_path / "sec1_results"
+    present(folder)
+    link = folder / f"{STEM}_e2_adam.pkl"
+    link.unlink()
+    link.symlink_to(folder / target)
+    for command in (["list", "--results-dir", tmp_path], ["inspect", folder]):
+        assert "2 adam, lbfgs" in said(capsys, *command)
+    for command in (
+        ["inspect", link],
+        ["inspect", folder / f"{STEM}_e2"],
+        ["migrate", "--results-dir", tmp_path],
+    ):
+        assert f"{link}: cannot be read (" in refused(capsys, *command, lines=2 if command[0] == "migrate" else 1)
+    with pytest.raises(InputError, match=r"adam\.pkl: cannot be read"):
+        kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert f"{link}: missing" in map(str, verify(kanbench.find_run("section2_1", results_dir=tmp_path)).faults)
+
+
+def test_links_that_lead_nowhere_are_named_whatever_they_stand_for(tmp_path, capsys):
+    present(tmp_path)
+    base = tmp_path / f"{STEM}_e2_adam_0_final"
+    save_checkpoint(build_model([2, 2, 1], 3), str(base), torch.zeros(1, 2))
+    for name in ("adam_0_final_state", "checkpoint_metadata.pkl", "meta.json"):
+        link = tmp_path / f"{STEM}_e2_{name}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "gone")
+        assert refused(capsys, "inspect", link).startswith(f"kanbench: {link}: cannot be read (")
+        with pytest.raises(InputError, match=f"{name}: cannot be read"):
+            kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)
+            kanbench.load_checkpoint_metadata("section2_1", results_dir=tmp_path)
+        link.unlink()
+        if name.endswith("_state"):
+            Path(f"{base}_config.yml").unlink()
+
+
+def test_a_link_that_leads_nowhere_is_not_written_over(tmp_path, capsys):
+    write(tmp_path, f"{STEM}_e2", ("adam",), {"device": "cpu"})
+    link = tmp_path / f"{STEM}_e2_adam.parquet"
+    link.symlink_to(tmp_path / "gone")
+    assert f"{link}: cannot be read (" in refused(capsys, "migrate", "--results-dir", tmp_path, lines=2)
+    assert link.is_symlink()

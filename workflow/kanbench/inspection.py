@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFr
         if section not in (None, run.section):
             continue
         with clear_errors(f"{run.folder}/{run.name}"):
-            sizes = [file.path.stat() for file in files]
+            sizes = [file.stat() for file in files]
         bases = {(file.name, file.dataset_idx, file.checkpoint) for file in files if file.dataset_idx is not None}
         rows.append(
             {
@@ -67,9 +68,9 @@ def _explained(path: Path, trusted: bool) -> str:
     if path.is_dir():
         table = runs_table(path)
         return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing cannot be read, and that is said
         return "\n".join(map(_shown, _of_file(path, trusted)))
-    if (state := path.with_name(f"{path.name}_state")).exists():  # what KAN.loadckpt is given
+    if os.path.lexists(state := path.with_name(f"{path.name}_state")):  # what KAN.loadckpt is given
         return "\n".join(map(_shown, _of_file(state, trusted)))
     for results in (path.parent.parent, path.parent):  # a section's folder, or any
         for run, files in files_by_run(results).items():

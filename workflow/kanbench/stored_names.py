@@ -9,6 +9,7 @@ are not pykan's.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ class StoredFile:
     dataset_idx: int | None = None
     checkpoint: str | None = None
 
+    def stat(self) -> os.stat_result:
+        """Of the file; of a link that leads to none, the link's own."""
+        return self.path.stat() if self.path.exists() else self.path.lstat()
+
 
 def section_of(name: str) -> Section:
     """What is known of a section, which may be a variant or one of another experiment.
@@ -141,7 +146,10 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
 
 
 def stored_files(results: str | Path) -> list[StoredFile]:
-    """The files of runs in a folder and in the sections' folders below it, by path; none of other seeds."""
+    """The files of runs in a folder and in the sections' folders below it, by path; none of other seeds.
+
+    Links to files that are gone are among them, so that whoever reads one hears of it.
+    """
     folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]
     return [file for folder in folders for file in _stored_in(folder, results) if file.run.seed is None]
 
@@ -161,4 +169,4 @@ def _stored_in(folder: Path, results: str | Path) -> list[StoredFile]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
     found = (parse_stored(path, str(results)) for path in paths)
-    return sorted((file for file in found if file and file.path.exists()), key=lambda file: str(file.path))
+    return sorted(filter(None, found), key=lambda file: str(file.path))

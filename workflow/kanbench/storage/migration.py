@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from os.path import lexists
 from pathlib import Path
 
 import pandas as pd
@@ -79,17 +80,17 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     for name, frame in results.items():
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
-            if not path.exists() or not _has_attrs_and_data(path, frame, trusted):
+            if not lexists(path) or not _has_attrs_and_data(path, frame, trusted):
                 plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
     for file in files:
         if file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
-            if not path.exists() or b"numpy" in read_bytes(path) or not same(read_metadata(path, trusted), metadata):
+            if not lexists(path) or b"numpy" in read_bytes(path) or not same(read_metadata(path, trusted), metadata):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
-            if path != file.path and (not path.exists() or read_bytes(path) != read_bytes(file.path)):
+            if path != file.path and (not lexists(path) or read_bytes(path) != read_bytes(file.path)):
                 plans[path.name] = lambda new, old=file.path: _copy(old, new)
     return plans
 
@@ -108,7 +109,7 @@ def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> 
     own = {file.path.name for file in files if file.kind in ("frame", "metadata")}
     for name in plans:
         path = Path(target.folder) / name
-        if path.exists() and name not in own:
+        if lexists(path) and name not in own:
             raise InputError(f"{path}: is in the way; allowed: a folder without it")
 
 

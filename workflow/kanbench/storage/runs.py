@@ -96,7 +96,7 @@ def find_run(
     ]
     same_time = present or same_time
     if len(same_time) > 1 and timestamp is None:
-        return max(same_time, key=lambda run: max(file.path.stat().st_mtime_ns for file in files[run]))
+        return max(same_time, key=lambda run: max(file.stat().st_mtime_ns for file in files[run]))
     if len({run.epochs for run in same_time}) > 1:
         counts = ", ".join(str(run.epochs) for run in same_time)
         raise InputError(f"{section}_{same_time[0].timestamp}: several runs; allowed: epochs one of {counts}")
