@@ -13,9 +13,11 @@ from test_old_formats import META, SECTION_1, STAMP, STEM, json_beside, numbers_
 import kanbench
 from kanbench import cli
 from kanbench.errors import InputError
+from kanbench.inspection import inspect
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
 from kanbench.storage import migration
+from kanbench.storage.metadata import read_metadata
 from kanbench.storage.migration import migrate
 
 
@@ -272,6 +274,81 @@ def test_a_json_file_that_was_not_read_is_not_deleted(tmp_path, other):
     assert contents(tmp_path) == before
     migrate(run)
     assert before.keys() <= contents(tmp_path).keys()
+
+
+def frames_with_epochs_and_others_without(folder):
+    """Metadata, metrics and checkpoints whose names have no epochs."""
+    old_run(folder)
+    for path in folder.glob("*.pkl"):
+        if "checkpoint" not in path.name:
+            path.rename(path.with_name(path.name.replace(STEM, f"{STEM}_e2")))
+
+
+def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_them(tmp_path):
+    frames_with_epochs_and_others_without(tmp_path)
+    before = contents(tmp_path)
+    run = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    assert kanbench.list_runs(results_dir=tmp_path) == [run]
+    _, meta, models = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path, load_models=True)
+    assert meta == META
+    assert {m: {i: list(names) for i, names in models[m].items()} for m in models} == {
+        m: {0: ["at_threshold", "final"]} for m in ("adam", "lbfgs")
+    }
+    metadata = kanbench.load_checkpoint_metadata("section2_1", STAMP, results_dir=tmp_path)
+    assert metadata == {"adam": {0: {"final": {"epoch": 4, "dense_mse": 0.5}}}}
+
+    migrate(run)
+    after = contents(tmp_path)
+    assert {name: after[name] for name in before if "_e2" not in name} == {
+        name: content for name, content in before.items() if "_e2" not in name
+    }
+    for name in (name for name in before if "_e2" not in name and not name.endswith(("_meta.json", ".pkl"))):
+        assert after[name.replace(STEM, f"{STEM}_e2")] == before[name]
+    assert read_metadata(run.checkpoint_metadata()) == metadata
+    assert kanbench.list_runs(results_dir=tmp_path) == [run]
+    assert migrate(run) == []
+    (tmp_path / f"{STEM}_meta.json").unlink()
+    assert "format: an earlier one" in inspect(tmp_path / f"{STEM}_e2")
+
+
+def test_of_checkpoints_with_and_without_epochs_in_their_names_the_former_are_loaded(tmp_path):
+    frames_with_epochs_and_others_without(tmp_path)
+    run = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    save_checkpoint(build_model([2, 7, 1], 3), run.checkpoint("adam", 0, "final"), torch.zeros(3, 2))
+    own = {"adam": {0: {"final": {"epoch": 9}}}}
+    Path(run.checkpoint_metadata()).write_bytes(pickle.dumps(own))
+    before = contents(tmp_path)
+    _, _, models = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path, load_models=True)
+    assert [len(models["adam"][0][name].act_fun[0].coef[0]) for name in ("at_threshold", "final")] == [2, 7]
+    assert kanbench.load_checkpoint_metadata("section2_1", STAMP, results_dir=tmp_path) == own
+    with pytest.raises(InputError, match=r"e2_checkpoint_metadata\.pkl: is in the way, with other metrics"):
+        migrate(run)
+    Path(run.checkpoint_metadata()).unlink()
+    with pytest.raises(InputError, match=r"e2_adam_0_final_.*: is in the way"):
+        migrate(run)
+    before.pop(Path(run.checkpoint_metadata()).name)
+    assert contents(tmp_path) == before
+
+
+def test_saving_frames_deletes_no_checkpoints_that_were_there_without(tmp_path):
+    folder = tmp_path / "sec1_results"
+    frames_with_epochs_and_others_without(folder)
+    for path in folder.glob("*_e2_*"):
+        path.unlink()
+    before = contents(folder)
+    kanbench.save_run(
+        {"adam": plain_frame("adam")}, "section2_1", timestamp=STAMP, epochs=2, device="cpu", results_dir=tmp_path
+    )
+    assert before.items() <= contents(folder).items()
+
+
+def test_checkpoints_without_epochs_in_their_names_are_not_guessed_to_be_of_one_of_two_runs(tmp_path):
+    frames_with_epochs_and_others_without(tmp_path)
+    write(tmp_path, f"{STEM}_e3")
+    assert [run.epochs for run in kanbench.list_runs(results_dir=tmp_path)] == [None, 2, 3]
+    for epochs in (2, 3):
+        models = kanbench.load_run("section2_1", STAMP, epochs=epochs, results_dir=tmp_path, load_models=True)[2]
+        assert models == {}
 
 
 def test_a_copy_in_parquet_with_other_data_is_not_written_over(tmp_path):

@@ -202,7 +202,7 @@ def _of_tensors(content: Any) -> Iterator[str]:
 def _of_run(run: Run, files: list[StoredFile], trusted: bool) -> Iterator[str]:
     yield f"{run.folder}/{run.name}: a run of {run.section}, {len(files)} files"
     present = without_variant(run.section) in SECTIONS and (run.epochs is None) != bool(run.kind.reference)
-    if not present or any(file.kind == "meta" for file in files):
+    if not present or any(file.kind == "meta" or file.run != run for file in files):
         yield "  format: an earlier one (migrate turns it into the present one)"
     results: Frames = {}
     if any(file.kind == "frame" for file in files):

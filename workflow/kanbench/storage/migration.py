@@ -85,7 +85,9 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     for file in files:
         if file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
-            if not lexists(path) or b"numpy" in read_bytes(path) or not same(read_metadata(path, trusted), metadata):
+            if lexists(path) and not same(read_metadata(path, trusted), metadata):
+                raise InputError(f"{path}: is in the way, with other metrics; allowed: a folder without it")
+            if not lexists(path) or b"numpy" in read_bytes(path):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -23,17 +24,28 @@ Models = dict[str, dict[int, dict[str, Any]]]
 def files_by_run(results_dir: str | Path = RESULTS) -> dict[Run, list[StoredFile]]:
     """The files of every run in a folder, by section, time and epochs.
 
-    A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some.
+    A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
+    checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
     """
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
     for file in stored_files(results_dir):
         by_run[file.run].append(file)
-    for run in [run for run, files in by_run.items() if all(file.kind == "meta" for file in files)]:
+    for run in [run for run, files in by_run.items() if not has_frames(files)]:
+        beside = [r for r in by_run if dataclasses.replace(r, epochs=run.epochs) == run and r != run]
+        if all(file.kind == "meta" for file in by_run[run]):
+            owners = beside
+        else:
+            owners = [other for other in beside if has_frames(by_run[other])]
+            if run.epochs is not None or len(owners) != 1:
+                continue
         files = by_run.pop(run)
-        for other in by_run:
-            if (other.section, other.timestamp, other.folder) == (run.section, run.timestamp, run.folder):
-                by_run[other] += files
+        for owner in owners:
+            by_run[owner] += files
     return dict(sorted(by_run.items(), key=lambda item: _when(item[0])))
+
+
+def has_frames(files: list[StoredFile]) -> bool:
+    return any(file.kind == "frame" for file in files)
 
 
 def _when(run: Run) -> tuple:
@@ -91,9 +103,7 @@ def find_run(
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
     named = without_variant(section) not in EPOCHLESS  # whether names of the present format have epochs
-    present = [
-        r for r in same_time if (r.epochs is not None) == named and any(file.kind == "frame" for file in files[r])
-    ]
+    present = [r for r in same_time if (r.epochs is not None) == named and has_frames(files[r])]
     same_time = present or same_time
     if len(same_time) > 1 and timestamp is None:
         return max(same_time, key=lambda run: max(file.stat().st_mtime_ns for file in files[run]))
@@ -119,7 +129,7 @@ def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
 def _stored_epochs(run: Run) -> int | None:
     """The epochs of a run whose names do not tell; None if nothing tells, or the run cannot be read."""
     files = files_by_run(run.results)[run]
-    if not any(file.kind == "frame" for file in files):
+    if not has_frames(files):
         return None
     try:
         return load_files(run, files)[1].get("epochs")
@@ -209,19 +219,17 @@ def metadata_file(run: Run, files: list[StoredFile]) -> Path | None:
 def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
     from kanbench.models import load_checkpoint
 
-    found: dict[str, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for file in files:
-        name = file.checkpoint or "final"
-        if file.kind == "weights":
-            found[file.name][file.dataset_idx][name] = read_tensors(file.path, trusted)
-        elif file.kind == "checkpoint" and file.suffix == "state":
-            found[file.name][file.dataset_idx][name] = load_checkpoint(
-                file.path.with_name(file.path.name.removesuffix("_state")), trusted=trusted
-            )
-    return {
-        model_type: {i: dict(sorted(found[model_type][i].items())) for i in sorted(found[model_type])}
-        for model_type in in_order(found, run.section)
-    }
+    chosen = {}
+    for file in sorted(files, key=lambda file: file.run == run):  # of several, the run's own is the last
+        if file.kind == "weights" or (file.kind == "checkpoint" and file.suffix == "state"):
+            chosen[file.name, file.dataset_idx, file.checkpoint or "final"] = file.path
+    models: Models = defaultdict(lambda: defaultdict(dict))
+    for (model_type, dataset_idx, name), path in sorted(chosen.items()):
+        base = path.with_name(path.name.removesuffix("_state"))
+        models[model_type][dataset_idx][name] = (
+            read_tensors(path, trusted) if path == base else load_checkpoint(base, trusted=trusted)
+        )
+    return {model_type: dict(models[model_type]) for model_type in in_order(models, run.section)}
 
 
 def load_checkpoint_metadata(

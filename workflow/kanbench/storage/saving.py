@@ -108,10 +108,10 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     """Put what `write` writes in the place of the run; no other process does so at the same time."""
     if not overwrite and any(Path(run.folder).glob(f"{run.name}_*")):
         raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
+    every = files_by_run(run.results)
     with staged(run) as new:
         write(new)
         written = {path.name for path in Path(new.folder).iterdir()}
-    every = files_by_run(run.results)
     of_others = {file.path for other, files in every.items() if other != run for file in files}
     for file in every.get(run, []):  # of the run that was there before
         if file.path.name not in written and file.path not in of_others:
