@@ -120,6 +120,10 @@ def test_verify_on_the_command_line(tiny_results, tmp_path, capsys):
     assert f"{run.frame('lm')}: missing\n" in out
     assert "not checked: " in out
     assert error == "kanbench: verify: found 1 fault; allowed: none\n"
+    interrupted = Run("section2_1", "20270101_000000", 2, str(tmp_path))  # not passed over
+    shutil.copy(run.checkpoint_metadata(), interrupted.checkpoint_metadata())
+    assert cli.main(["verify", "section2_1", "--results-dir", str(tmp_path)]) == 1
+    assert f"{interrupted.frame('adam')}: missing\n" in capsys.readouterr().out
     assert "no run of section2_1, section2_2" in refused(capsys, "verify", "--results-dir", tmp_path / "none")
 
 

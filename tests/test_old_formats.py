@@ -428,6 +428,36 @@ def test_runs_are_found_by_their_epochs(tmp_path):
         found(epochs="many")
 
 
+def test_a_run_without_frames_is_passed_over(tmp_path):
+    """One that was interrupted has checkpoints only."""
+    write(tmp_path, "section2_1_20260101_000000_e2", ("adam",))
+    write(tmp_path, "section2_1_20260102_000000_e3", ("adam",))
+    later = f"section2_1_{STAMP.replace('2025', '2027')}_e4"
+    (tmp_path / f"{later}_adam_0_final_config.yml").write_text("")
+
+    def found(**wanted):
+        return kanbench.find_run("section2_1", results_dir=tmp_path, **wanted).epochs
+
+    message = f"^{later}: no frames; section2_1_20260102_000000, the latest with frames, is taken$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        results, meta = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert caught[0].filename == __file__
+    assert (list(results), meta["epochs"]) == (["adam"], 3)
+    with pytest.warns(UserWarning, match=message):
+        assert found(epochs="most") == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert found(epochs=2) == 2
+        assert found(epochs=4) == 4
+        assert found(with_frames=False) == 4
+    with pytest.raises(InputError, match="no frames; allowed: a run with at least one"):
+        kanbench.load_run("section2_1", later.split("_", 2)[2][:15], results_dir=tmp_path)
+    for path in tmp_path.glob("*.pkl"):
+        path.unlink()
+    with pytest.raises(InputError, match="no frames; allowed: a run with at least one"):
+        kanbench.load_run("section2_1", results_dir=tmp_path)
+
+
 def test_the_present_format_stands_for_the_old_one_beside_it(tmp_path):
     no_epochs_in_names(tmp_path / "sec1_results")
     present(tmp_path / "sec1_results")

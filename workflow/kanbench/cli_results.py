@@ -102,7 +102,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.results_dir}: no run of {', '.join(naming.SECTIONS)}")
     config, faults = load_config(arguments.config), 0
     for section in sections:
-        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir, with_frames=False)
         with tqdm(desc=run.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
 
             def report(done: int, total: int, bar: tqdm = bar) -> None:

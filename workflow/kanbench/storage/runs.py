@@ -67,6 +67,8 @@ def find_run(
     timestamp: str | None = None,
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
+    *,
+    with_frames: bool = True,
 ) -> Run:
     """The latest run of a section, or the one with this timestamp or this many epochs.
 
@@ -77,6 +79,9 @@ def find_run(
     epochs : int or {'most', 'fewest'}, optional
         Epochs per grid. The latest run of those with so many.
     results_dir : path
+    with_frames : bool
+        Whether runs without frames, as one has that was interrupted, are passed over where others have some. One whose
+        timestamp is given never is.
 
     Returns
     -------
@@ -88,19 +93,30 @@ def find_run(
     ------
     InputError
         There is none, or the timestamp has runs with different epochs.
+
+    Warns
+    -----
+    UserWarning
+        A later run is passed over.
     """
     section_of(section)
     files = files_by_run(results_dir)
     runs = [run for run in files if run.section == section]
     fitting = [run for run in runs if timestamp in (None, run.timestamp)]
+    passed_over = [run for run in fitting if timestamp is None and with_frames and not has_frames(files[run])]
+    fitting = [run for run in fitting if run not in passed_over] or fitting
     if epochs is not None and fitting:
-        fitting = _with_epochs(fitting, epochs)
+        passed_over = [run for run in passed_over if isinstance(epochs, str) or run.epochs == epochs]
+        fitting = _with_epochs(fitting, epochs) or passed_over
     if not fitting:
         there = ", ".join(run.name for run in runs) or "none"
         wanted = f"{section}_{timestamp or '*'}" + (
             "" if without_variant(section) in EPOCHLESS else f"_e{epochs or '*'}"
         )
         raise InputError(f"{results_dir}: no run {wanted}; there: {there}")
+    if later := [run.name for run in passed_over if run.timestamp > fitting[-1].timestamp]:
+        taken = f"{section}_{fitting[-1].timestamp}, the latest with frames, is taken"
+        warnings.warn(f"{', '.join(later)}: no frames; {taken}", UserWarning, stacklevel=3)
     same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
     named = without_variant(section) not in EPOCHLESS  # whether names of the present format have epochs
     present = [r for r in same_time if (r.epochs is not None) == named and has_frames(files[r])]
@@ -153,7 +169,7 @@ def load_run(
     ----------
     section : str
     timestamp : str, optional
-        The latest run, if it is not given.
+        The latest run that has frames, if it is not given.
     epochs : int or {'most', 'fewest'}, optional
         Needed where several runs with this timestamp differ in it.
     results_dir : path
@@ -182,7 +198,8 @@ def load_run(
     Warns
     -----
     UserWarning
-        What is stored contradicts the data, a file's name or another file; says which is right.
+        What is stored contradicts the data, a file's name or another file; says which is right. Or a later run has no
+        frames.
     """
     run = find_run(section, timestamp, epochs, results_dir)
     files = files_by_run(results_dir)[run]
