@@ -303,6 +303,24 @@ def test_a_planted_fault_is_found(plant, tiny_results, tmp_path):
     assert all("\n" not in fault and fault.startswith(str(tmp_path)) for fault in faults)
 
 
+def test_other_files_with_the_name_of_a_run_are_named(tiny_results, tmp_path):
+    """A fault if `load_run` takes them for files of the run; what is left of an earlier format may stay."""
+    for folder in ("sec1_results", "trainings"):
+        shutil.copytree(tiny_results / folder, tmp_path / folder)
+    run = Run("section2_1", STAMP, 2, str(tmp_path))
+    name = f"{run.folder}/{run.name}"
+    state = Path(f"{name}_adam_0_final_state").read_bytes()
+    read = ["baseline.pkl", "adam_7_final_state", "baseline_0_final_state"]
+    unread = ["adam.pkl.part.1234", "adam_0_final_state.bak", "s2_adam.parquet", "adam_1000_final_state"]
+    left = ["meta.json", "adam_0_state", "adam_0_final.pth"]
+    of_others = [f"{run.folder}/section2_1_{STAMP}_e20_lm_0_final_state", f"{run.folder}/section2_1_{STAMP}_adam.pkl"]
+    for path in (*(f"{name}_{ending}" for ending in (*read, *unread, *left)), *of_others):
+        Path(path).write_bytes(state)
+    findings = verify(run)
+    assert findings.faults == sorted(f"{name}_{ending}: not a file of this run" for ending in read)
+    assert findings.notes == sorted(f"{name}_{ending}: not a file of this run" for ending in unread)
+
+
 def experts_are_missing(copy):
     copy.frame(lambda frame: frame.iloc[1:], "experts")
 

@@ -13,7 +13,7 @@ from kanbench.reading import clear_errors
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.runs import files_by_run
-from kanbench.stored_names import MAX_DATASETS, model_types_there
+from kanbench.stored_names import MAX_DATASETS, model_types_there, parse_stored
 from kanbench.verification.findings import Findings
 from kanbench.verification.frames import check_frame, check_frames_of_run
 from kanbench.verification.metadata import check_metadata
@@ -37,7 +37,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     Returns
     -------
     Findings
-        What is wrong, and what could not be checked.
+        What is wrong, and what could not be checked, other files with the run's name among it.
 
     Raises
     ------
@@ -60,6 +60,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     for path in run.deliverables(len(datasets), model_types):
         if not Path(path).exists():
             findings.fault(path, "missing")
+    _check_others(run, datasets, findings)
     frames = {name: frame for name, frame in frames.items() if _is_sound(run, name, frame, findings)}
     with findings.faults_of_checking(f"{run.folder}/{run.name}"):
         check_frames_of_run(run, frames, findings)
@@ -77,6 +78,21 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
                     check_checkpoint(run, model_type, dataset_idx, checkpoint, row, frames, config, findings)
             report(done, len(rows))
     return findings
+
+
+def _check_others(run: Run, datasets: list[int], findings: Findings) -> None:
+    """Check what else bears the run's name. A fault is what `load_run` takes for a part of the run.
+
+    What a run of an earlier format has, and migration leaves where it is, is neither a fault nor noted.
+    """
+    for path in sorted(Path(run.folder).glob(f"{run.name}[_.]*")):
+        file = parse_stored(path)
+        if file is None or file.run.seed is not None:
+            findings.note(f"{path}: not a file of this run")
+        elif file.run.name == run.name and file.kind in ("frame", "checkpoint", "weights"):
+            names = run.kind.frames if file.kind == "frame" else run.kind.model_types
+            if file.name not in names or file.dataset_idx not in (None, *datasets):
+                findings.fault(path, "not a file of this run")
 
 
 def _is_sound(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
@@ -104,11 +120,11 @@ def _read_frames(run: Run, findings: Findings) -> dict:
 
 
 def _datasets(run: Run, frames: dict, metadata: dict | None) -> list[int]:
-    """The indices up to the largest that anything names."""
+    """The indices up to the largest that the frames and the metadata name, or, without these, the checkpoints."""
     found = {int(i) for frame in frames.values() if "dataset_idx" in frame for i in frame["dataset_idx"].unique()}
     found |= {i for per_dataset in (metadata or {}).values() for i in per_dataset if isinstance(i, int)}
     files = files_by_run(run.results).get(run, [])
-    found |= {file.dataset_idx for file in files if file.dataset_idx is not None}
+    found = found or {file.dataset_idx for file in files if file.dataset_idx is not None}
     if not all(0 <= index < MAX_DATASETS for index in found):
         raise InputError(f"{run.name}: found dataset {max(found)}; allowed: 0 to {MAX_DATASETS - 1}")
     return list(range(max(found, default=0) + 1))
