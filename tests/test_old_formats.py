@@ -247,9 +247,42 @@ def test_the_data_win_over_what_is_stored(tmp_path):
 def test_what_cannot_be_compared_with_the_data_is_left_out_quietly(tmp_path):
     stored = {**ESSENTIAL, "depths": [2, 3], "num_params": {"adam": 120}, "activations": ["tanh"], "total_epochs": 4}
     write(tmp_path, STEM, attrs=stored)
+    frame = plain_frame("lm").assign(num_params=None)
+    frame.attrs = {**stored, "num_params": 120}
+    frame.to_pickle(tmp_path / f"{STEM}_lm.pkl")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
+
+
+@pytest.mark.parametrize(
+    ("key", "right", "wrong"),
+    [
+        ("num_params", 300, 999),
+        ("num_params", [120, 300], [120, 999]),
+        ("grids", 5, 7),
+        ("num_datasets", 2, 3),
+        ("dataset_names", "sin", "cos"),
+        ("optimizers", "adam", "lm"),
+        ("total_epochs", 4.0, 60),
+        ("final_grid", 5, 100),
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False], ids=["JSON", "attrs"])
+def test_what_can_be_derived_is_compared_with_the_data(key, right, wrong, beside, tmp_path):
+    frame = plain_frame("adam")
+    frame["num_params"] = frame["grid_size"].map({3: 120, 5: 300})
+    for stored in (right, wrong):
+        frame.attrs = ESSENTIAL if beside else {**ESSENTIAL, key: stored}
+        frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
+        if beside:
+            (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({key: stored}))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            kanbench.load_run("section2_1", results_dir=tmp_path)
+        said = [str(warning.message) for warning in caught]
+        assert len(said) == (stored is wrong)
+        assert all(f"{key} is stored as {wrong!r}, but the data have" in text for text in said)
 
 
 def test_frames_without_rows(tmp_path):

@@ -111,6 +111,8 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
 def _same(stored: Any, derived: Any) -> bool:
     if isinstance(stored, (list, tuple)) and isinstance(derived, list):
         return same(sorted(stored, key=_rank), sorted(derived, key=_rank))
+    if isinstance(stored, (int, float, str)) and isinstance(derived, list):  # one of several, as of the last grid
+        return stored in derived or not derived
     number = isinstance(stored, (int, float)) and isinstance(derived, int)
     return same(stored, derived) or not (number or type(stored) is type(derived))  # others say something else
 
