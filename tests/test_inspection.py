@@ -167,6 +167,16 @@ def test_models_without_a_grid_are_explained(tmp_path, capsys):
     assert "1 poly: 4 epochs; train_loss 0.25" in text
 
 
+@pytest.mark.parametrize("missing", [range(8), [3]], ids=["in all rows", "in the last of a training"])
+def test_losses_that_are_missing_are_said(missing, tmp_path, capsys):
+    frame = plain_frame("adam").astype({"train_loss": object})
+    frame.loc[list(missing), "train_loss"] = None
+    frame.to_pickle(tmp_path / f"{STEM}_e2_adam.pkl")
+    for path in (tmp_path / f"{STEM}_e2_adam.pkl", tmp_path / f"{STEM}_e2"):
+        text = said(capsys, "inspect", path)
+        assert "0 sin: 4 epochs to grid 5; train_loss not a number, test_loss 0.25, dense_mse 0.5" in text
+
+
 @pytest.mark.parametrize("target", ["gone", f"{STEM}_e2_adam.pkl"], ids=["to nothing", "to itself"])
 def test_links_that_lead_nowhere_are_files_that_cannot_be_read(target, tmp_path, capsys):
     """They are what is left of a run whose files lie elsewhere: it is listed, and nothing is loaded without them."""

@@ -153,6 +153,14 @@ def a_column_of_text(copy):
     copy.frame(lambda frame: frame.assign(epoch=frame["epoch"].astype(str)))
 
 
+def a_column_without_values(copy):
+    copy.frame(lambda frame: frame.assign(train_loss=None))
+
+
+def a_column_of_another_type(copy):
+    copy.frame(lambda frame: frame.assign(epoch=frame["epoch"].astype(float)))
+
+
 def a_dataset_has_another_name(copy):
     copy.frame(lambda frame: frame.assign(dataset_name=frame["dataset_name"].replace("poisson_2d_sin", "sin")))
 
@@ -267,6 +275,8 @@ FAULTS = {  # what is planted → what is said of which file
     time_goes_back: r"adam\.pkl: dataset 0: time falls",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
     a_column_of_text: r"adam\.pkl: epoch: found string; allowed: numbers",
+    a_column_without_values: r"adam\.pkl: train_loss: found no values; allowed: float64",
+    a_column_of_another_type: r"adam\.pkl: epoch: found float64; allowed: int64",
     a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
     another_model_types_rows: r"adam\.pkl: optimizer: found lm",
     a_loss_in_the_metadata_is_another: r"lm_1_final_state: dense_mse is .*, recorded is",

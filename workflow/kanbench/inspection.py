@@ -163,7 +163,8 @@ def _trainings(frame: pd.DataFrame) -> Iterator[str]:
     yield f"  trainings: {len(epochs)}, grids {', '.join(map(str, grids(frame)))}"
     for index, rows in frame.groupby("dataset_idx"):
         end = rows.sort_values("epoch").iloc[-1]
-        losses = [f"{key} {end[key]:.3g}" for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
+        columns = [key for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
+        losses = [f"{key} {end[key]:.3g}" if pd.notna(end[key]) else f"{key} not a number" for key in columns]
         ended = f"{epochs[index]} epochs" + (f" to grid {last[index]}" if index in last else "")
         yield f"    {index} {names.get(index, '')}: {ended}; {', '.join(losses)}"
 

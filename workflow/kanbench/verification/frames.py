@@ -35,8 +35,10 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
         findings.fault(path, f"no columns {', '.join(missing)}")
         return False
     others = [column for column in frame if frame[column].dtype != DTYPES.get(column, frame[column].dtype)]
+    for column in others:
+        found = frame[column].dtype if frame[column].notna().any() else "no values"
+        findings.fault(path, f"{column}: found {found}; allowed: {DTYPES[column]}")
     if others:
-        findings.fault(path, f"{', '.join(others)}: allowed: {', '.join(DTYPES[column] for column in others)}")
         return False
     numbers = frame.select_dtypes("number")
     if not np.isfinite(numbers.to_numpy(dtype=float)).all():
