@@ -59,22 +59,22 @@ def read_model_config(path: str | Path) -> Config:
     config = read_yaml(path)
     for key, (fits, allowed) in REQUIRED.items():
         if key not in config or not fits(config[key]):
-            raise InputError(f"{path}: {key}: found {reprlib.repr(config.get(key))[:100]}; allowed: {allowed}")
+            raise _wrong(path, config, key, allowed)
     layers = len(config["width"]) - 1
     for key in ("grid", "k"):
         if type(config[key]) is list and len(config[key]) != layers:
-            raise InputError(
-                f"{path}: {key}: found {reprlib.repr(config[key])[:100]}; allowed: one number for every layer"
-            )
+            raise _wrong(path, config, key, "one number for every layer")
     if type(config["mult_arity"]) is list and len(config["mult_arity"]) != layers + 1:
-        raise InputError(
-            f"{path}: mult_arity: found {reprlib.repr(config['mult_arity'])[:100]}; allowed: one list for every layer"
-        )
+        raise _wrong(path, config, "mult_arity", "one list for every layer")
     for layer, (inputs, outputs, _) in enumerate(coef_shapes(config)):
         _check_table(path, config, f"symbolic.funs_name.{layer}", outputs, inputs)
     if INTERVALS in config:
         _check_intervals(path, config)
     return config
+
+
+def _wrong(path: str | Path, config: Config, key: str, allowed: str) -> InputError:
+    return InputError(f"{path}: {key}: found {reprlib.repr(config.get(key))[:100]}; allowed: {allowed}")
 
 
 def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
