@@ -5,8 +5,9 @@ from kanbench.engine.structures import compiled
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
 
 
+@compiled
 def remember_and_apply(q, change, difference, s, y, rho, alpha, scale, newest, count):
-    """Remember a pair, and make q the direction -H q, for arrays or tensors.
+    """Remember a pair, and make q the direction -H q, in place.
 
     H is the inverse Hessian that the remembered pairs make of scale · I.
 
@@ -37,6 +38,3 @@ def remember_and_apply(q, change, difference, s, y, rho, alpha, scale, newest, c
         i = (newest - age) % len(s)
         q -= (alpha[i] + rho[i] * (y[i] @ q)) * s[i]
     return scale, newest, count
-
-
-compiled_remember_and_apply = compiled(remember_and_apply)
