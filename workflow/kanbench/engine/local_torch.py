@@ -6,7 +6,7 @@ here samples are divided into chunks, and the parameters of all layers are lined
 On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (ten microseconds each and more),
 not of what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are
 written out, and an evaluation waits for the device once, when the loss becomes a number. Loss and gradient of [2, 5, 1]
-are 78 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
+are some 80 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
 forward with autograd is 189. For small samples they are recorded and launched as one.
 
 Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes

@@ -92,8 +92,10 @@ class Grid:
         in_row = torch.searchsorted(self.knots, x.T.contiguous(), right=True).T
         piece = torch.add(in_row, self.first_piece, out=torch.empty(x.shape, dtype=torch.int64, device=x.device))
         scales = self.scales.index_select(0, piece.view(-1)).view(*x.shape, -1)
-        u = ((x - scales[..., 0]) * scales[..., 1])[..., None]
-        powers = pad(u.expand(-1, -1, self.order), (2, 0), value=1.0).cumprod(2)  # 1, 1, u, …, uᵏ
+        u = (x - scales[..., 0]) * scales[..., 1]
+        powers = x.new_ones(*x.shape, self.order + 2)  # 1, 1, u, …, uᵏ
+        for power in range(2, self.order + 2):  # on CUDA, `cumprod` of so few takes forty times as long
+            torch.mul(powers[..., power - 1], u, out=powers[..., power])
         base, base_slope = self.base(x)
         return (
             Features(piece, torch.cat([powers[..., 1:], base[..., None]], 2)),
