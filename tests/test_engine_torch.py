@@ -152,7 +152,7 @@ def test_what_is_recorded_is_what_is_computed():
     model = random_model([3, 2], 3, 6, seed=5).to("cuda")
     x, y = on_models_device(model, 50)
     engines = [make_engine("torch", copy.deepcopy(model), x, y) for _ in range(2)]
-    engines[1].is_recorded = False
+    engines[1].most_recorded = engines[1].most_recorded_with_jacobian = 0
     theta = engines[0].parameters() + 0.1
     for evaluate in ("residuals", "residuals_and_jacobian", "loss_and_gradient"):
         for _ in range(2):

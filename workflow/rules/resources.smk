@@ -3,12 +3,13 @@
 The figures are of the default configuration on one core of a 2-core machine. There a training takes up to 415 MB (120
 more if it compiles the kernels) and under a minute, a merged model 520 MB, figures 440 MB, and 1000 samples more take
 1.5 MB, as measured up to 300,000 of them. The largest of the high-dimensional networks takes 715 MB with LM. On a
-cluster, the two processes of Snakemake around a job take another 230 MB of its memory. What torch with CUDA takes of
-the host's memory was not measured; one to two gigabytes are reported (github.com/pytorch/pytorch/issues/106511).
+cluster, the two processes of Snakemake around a job take another 230 MB of its memory. With CUDA a training takes 1470
+MiB of the host's memory (torch 2.11 for CUDA 13, an H200); up to two gigabytes are reported for others
+(github.com/pytorch/pytorch/issues/106511).
 """
 
 MEMORY = {"consolidation": 1000, "training": 1500, "merging": 1500}  # MB, without the samples
-MEMORY_OF_CUDA = 3000  # MB more
+MEMORY_OF_CUDA = 2000  # MB more
 MEMORY_OF_SAMPLES = 0.002  # MB for each
 MINUTES = {"consolidation": 10, "training": 10, "merging": 30}  # of merging: the control, too
 

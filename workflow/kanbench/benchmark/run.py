@@ -198,7 +198,7 @@ class Benchmark:
         """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
         found: dict[Case, Result] = {}
         for case in growing:
-            if reason := self._too_large(found, case):
+            if reason := self._too_long(found, case):
                 return self._leave_out(found, side, operation, case, reason)
             try:
                 found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
@@ -208,16 +208,12 @@ class Benchmark:
             log.info("%s, %s, n = %d: %.0f MiB", NAMES[operation], SIDES[side], case.n, found[case]["peak"])
         return found
 
-    def _too_large(self, found: dict[Case, Result], case: Case) -> str | None:
-        """Why a case need not be tried, after the smaller ones: both time and memory grow in proportion."""
-        n = [smaller.n for smaller in found]
-        peaks, seconds = ([of[key] for of in found.values()] for key in ("peak", "seconds"))
-        if n and (expected := seconds[-1] * case.n / n[-1]) > TOO_LONG:
-            return f"would take about {expected:.0f} s"
-        if len(n) > 1:
-            slope = (peaks[-1] - peaks[-2]) / (n[-1] - n[-2])
-            if (expected := peaks[-1] + slope * (case.n - n[-1])) > self.plan.memory_limit:
-                return f"would need about {expected:.0f} MiB"
+    def _too_long(self, found: dict[Case, Result], case: Case) -> str | None:
+        """Why a case need not be tried, after the smaller ones: time grows in proportion."""
+        if found:
+            smaller, result = list(found.items())[-1]
+            if (expected := result["seconds"] * case.n / smaller.n) > TOO_LONG:
+                return f"would take about {expected:.0f} s"
         return None
 
     def _leave_out(self, found: dict, side: str, operation: str, case: Case, reason: str) -> dict[Case, Result]:

@@ -55,7 +55,7 @@ class TorchEngine:
         self.recorded: dict[str, Recorded] = {}
 
     def _set_chunks(self) -> None:
-        """How many samples are evaluated at once, without and with the Jacobian."""
+        """How many samples are evaluated at once, and the most for which that is recorded, without and with J."""
         plain, jacobian = 0, 0
         for layer, grid in zip(self.model.act_fun, self.grids, strict=True):
             features, choices = layer.in_dim * (grid.order + 2), layer.in_dim * grid.n_pieces
@@ -63,7 +63,8 @@ class TorchEngine:
             jacobian += 2 * layer.in_dim * layer.out_dim * (layer.coef.shape[2] + 2)
         size = CHUNK[self.y.device.type]
         self.chunk, self.jacobian_chunk = max(1, size // plain), max(1, size // jacobian)
-        self.is_recorded = self.y.is_cuda and len(self.y) * max(plain, jacobian) <= RECORDED
+        most = RECORDED if self.y.is_cuda else 0
+        self.most_recorded, self.most_recorded_with_jacobian = most // plain, most // jacobian
 
     def _link_parameters(self) -> None:
         """Note where the model keeps θ."""
@@ -94,19 +95,21 @@ class TorchEngine:
                 values.index_copy_(0, index, theta[part])
 
     def residuals(self, theta: Tensor) -> Tensor:
-        (residuals,) = self._evaluate(self._residuals, theta)
+        (residuals,) = self._evaluate(self._residuals, theta, self.most_recorded)
         return residuals
 
     def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
-        loss, gradient = self._evaluate(self._loss_and_gradient, theta)
+        loss, gradient = self._evaluate(self._loss_and_gradient, theta, self.most_recorded)
         return loss.item() / len(self.y), gradient
 
     def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        return self._evaluate(self._residuals_and_jacobian, theta)
+        return self._evaluate(self._residuals_and_jacobian, theta, self.most_recorded_with_jacobian)
 
-    def _evaluate(self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor) -> tuple[Tensor, ...]:
+    def _evaluate(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor, most_recorded: int
+    ) -> tuple[Tensor, ...]:
         self.n_evals += 1
-        if not self.is_recorded:
+        if len(self.y) > most_recorded:
             return function(theta)
         if (name := function.__name__) not in self.recorded:
             self.recorded[name] = Recorded(function, theta)
