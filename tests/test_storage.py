@@ -365,6 +365,22 @@ def test_a_disk_that_is_full_in_the_middle_leaves_the_run_as_it_was(tmp_path, mo
     assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["sec1_results"]
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([2**70] * 8, "adam.parquet: parquet cannot hold this"),
+        ([lambda: 0] * 8, "adam.pkl: pickle cannot hold this"),
+    ],
+)
+def test_values_that_no_file_can_hold_are_one_line_that_names_the_file(tmp_path, values, message):
+    frame = frame_of("adam").assign(u=pd.Series(values, dtype=object))
+    with pytest.raises(InputError) as error:
+        kanbench.save_run({"adam": frame}, "section2_1", timestamp=STAMP, epochs=2, results_dir=tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}/sec1_results/section2_1_{STAMP}_e2_{message}")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "sec1_results").iterdir()) == []
+
+
 def test_a_results_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(InputError, match="cannot be written"):

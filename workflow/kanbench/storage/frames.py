@@ -133,17 +133,18 @@ def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -
 
 def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a frame, with its attrs, as pickle or parquet, by the ending of `path`."""
+    kind = "parquet" if str(path).endswith(".parquet") else "pickle"
     with whole_file(path) as partial:
-        if str(path).endswith(".parquet"):
-            from pyarrow import ArrowException
-
-            try:
+        try:
+            if kind == "parquet":
                 frame.to_parquet(partial)
-            except (ValueError, TypeError, ArrowException) as error:
-                reason = one_line(error)[:200]
-                raise InputError(f"{path}: parquet cannot hold this ({reason}); allowed: numbers and text") from error
-        else:
-            portable(frame).to_pickle(partial)
+            else:
+                portable(frame).to_pickle(partial)
+        except (OSError, MemoryError):  # the disk's, and the machine's
+            raise
+        except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
+            reason = one_line(error)[:200]
+            raise InputError(f"{path}: {kind} cannot hold this ({reason}); allowed: numbers and text") from error
 
 
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:

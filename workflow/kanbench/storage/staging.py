@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
+from kanbench.errors import InputError
 from kanbench.files import whole_files
 from kanbench.naming import Run
 
@@ -17,7 +18,10 @@ def staged(run: Run) -> Iterator[Run]:
     Raises
     ------
     InputError
-        The files cannot be written.
+        The files cannot be written; or what the block raised, with the run's own folder in place of the other.
     """
     with whole_files(run.folder, about=f"{run.folder}/{run.name}") as beside:
-        yield dataclasses.replace(run, place=str(beside))
+        try:
+            yield dataclasses.replace(run, place=str(beside))
+        except InputError as error:  # names a file there, which is gone by the time that it is read
+            raise InputError(str(error).replace(str(beside), run.folder)) from error
