@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kan import KAN
 
 import kanbench
 from kanbench.analysis import iso_compute, moments
@@ -28,6 +29,7 @@ from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.frames import build_frame, read_frame, write_frame
 from kanbench.storage.handover import read_handover, write_handover
 from kanbench.storage.metadata import build_metadata, read_metadata, write_metadata
+from kanbench.verification import verify
 
 STAMP = "20260101_000000"
 
@@ -264,9 +266,9 @@ def test_a_saved_run_is_loaded(tmp_path):
         "device": "cpu",
         "lbfgs_threshold_time": 45.2,
         "baseline_threshold_time": None,
-        "provenance": None,
+        "provenance": {"seed": 1, "dtype": "float64", "engine": "reference"},  # the frames' own, on which they agree
     }
-    assert results["adam"].attrs == {**meta, "model_type": "adam"}
+    assert results["adam"].attrs == {**meta, "model_type": "adam", "provenance": before["adam"][1]["provenance"]}
     pd.testing.assert_frame_equal(results["adam"], before["adam"][0])
     for name, output in expected.items():
         assert torch.equal(models["adam"][0][name](x), output)
@@ -413,12 +415,32 @@ def test_runs_are_found(tmp_path):
         ({"epochs": None}, "epochs: found None"),
         ({"epochs": 0}, "epochs: found 0"),
         ({"section": "section3"}, "section: found 'section3'"),
+        ({"section": None}, "section: found None; allowed: section2_1"),
         ({"timestamp": "20261399_000000"}, "timestamp: found '20261399_000000'"),
+        ({"timestamp": 20260101}, "timestamp: found 20260101; allowed: a date"),
+        ({"results": frame_of("adam")}, "results: found DataFrame; allowed: {name: DataFrame}"),
+        ({"results": {"adam": frame_of("adam")["time"]}}, "results.adam: found Series; allowed: a DataFrame"),
+        ({"results": {"adam": None}}, "results.adam: found None; allowed: a DataFrame"),
         ({"results": {"sgd": None}}, "found frame 'sgd'; allowed in section2_1: adam, lbfgs, lm"),
         ({"device": torch.zeros(3)}, "device: found Tensor"),
+        ({"device": 5}, "device: found 5; allowed: text"),
+        ({"lbfgs_threshold_time": "fast"}, "lbfgs_threshold_time: found 'fast'; allowed: seconds"),
+        ({"lbfgs_threshold_time": -3}, "lbfgs_threshold_time: found -3; allowed: seconds"),
         ({"provenance": {"a": [object()]}}, "provenance.a: found object"),
+        ({"checkpoints": [{}]}, "checkpoints: found list; allowed: {model_type: {dataset_idx"),
+        ({"checkpoints": {"adam": [{}]}}, "checkpoints.adam: found list; allowed: {dataset_idx"),
+        ({"checkpoints": {"adam": {0: [{}]}}}, "checkpoints.adam.0: found list; allowed: {checkpoint"),
         ({"checkpoints": {"adam": {0: {"best": {}}}}}, "found checkpoint 'best'"),
+        ({"checkpoints": {"adam": {0: {"final": 7}}}}, "checkpoints.adam.0.final: found 7; allowed: {metric: value}"),
+        ({"checkpoints": {"adam": {0: {"final": {"model": {}}}}}}, "final.model: found dict; allowed: a KAN"),
         ({"checkpoints": {"adam": {0: {"final": {"model": build_model([2, 1, 1], 3)}}}}}, "no cache_data"),
+        *(
+            (
+                {"checkpoints": {"adam": {index: {"final": {}}}}},
+                f"checkpoints.adam: found dataset {index!r}; allowed: 0",
+            )
+            for index in (-1, 1000, 0.0, 0.7, "0", "a", None, True)
+        ),
     ],
 )
 def test_a_run_that_cannot_be_saved_leaves_nothing(tmp_path, over, message):
@@ -426,6 +448,196 @@ def test_a_run_that_cannot_be_saved_leaves_nothing(tmp_path, over, message):
     with pytest.raises(InputError, match=re.escape(message)):
         kanbench.save_run(**arguments, results_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda model: [model], "models.adam: found list; allowed: {dataset_idx"),
+        (lambda model: {0: {"final": model}}, "models.adam.0: found dict; allowed: a KAN"),
+        (lambda model: {0: model.state_dict()}, "models.adam.0: found OrderedDict; allowed: a KAN"),
+        (lambda model: {"01": model}, "models.adam: found dataset '01'; allowed: 0 to 999"),
+        (lambda model: {0.0: model}, "models.adam: found dataset 0.0; allowed: 0 to 999"),
+        (lambda model: {0: model}, "models.adam.0: checkpoints has a final model of it, too; allowed: one"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:models= is deprecated")
+def test_models_that_cannot_be_saved_leave_nothing(tmp_path, content, message):
+    checkpoints, _ = checkpoints_with_models()
+    models = {"adam": content(checkpoints["adam"][0]["final"]["model"])}
+    with pytest.raises(InputError, match=re.escape(message)):
+        kanbench.save_run(
+            {"adam": frame_of("adam")},
+            "section2_1",
+            models=models,
+            checkpoints=checkpoints,
+            epochs=2,
+            results_dir=tmp_path,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_results_folder_that_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="results_dir: found None; allowed: a folder"):
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=2, results_dir=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What load_run or loadckpt would not read is not saved, and does not replace what they read.
+
+
+def refused(results_dir, frame, checkpoints=None):
+    """The error of saving this where a run is already; which has to be there afterwards as it was."""
+    given = {"timestamp": STAMP, "epochs": 2, "results_dir": results_dir}
+    kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **given)
+    before = {path: path.read_bytes() for path in results_dir.rglob("*") if path.is_file()}
+    with pytest.raises(InputError) as error:
+        kanbench.save_run({"adam": frame}, "section2_1", checkpoints=checkpoints, overwrite=True, **given)
+    assert {path: path.read_bytes() for path in results_dir.rglob("*") if path.is_file()} == before
+    message = str(error.value)
+    start = f"{results_dir}/sec1_results/section2_1_{STAMP}_e2_"
+    assert message.startswith(start)
+    assert "\n" not in message
+    assert "trusted" not in message
+    return message.removeprefix(start)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.assign(dataset_idx=-1), "adam.pkl: dataset_idx: found -1"),
+        (lambda f: f.assign(dataset_idx=1000), "adam.pkl: dataset_idx: found 1000"),
+        (lambda f: f.astype({"dataset_idx": "category"}), "adam.pkl: dataset_idx: found categorical"),
+        (lambda f: f.assign(epoch=np.nan), "adam.pkl: epoch: found nan"),
+        (lambda f: f.assign(dataset_name=5), "adam.pkl: dataset_name: found integer"),
+        (lambda f: f.assign(test_loss="a"), "adam.pkl: test_loss: found string"),
+        (lambda f: f.set_axis(range(13), axis="columns"), "adam.pkl: found columns ["),
+        (
+            lambda f: f.assign(u=pd.Timestamp(0)),
+            "adam.pkl: refused: it names pandas.arrays.DatetimeArray; allowed: num",
+        ),
+        (lambda f: f.assign(u=pd.Timedelta(0)), "adam.pkl: refused: it names pandas.arrays.TimedeltaArray; allowed"),
+        (lambda f: f.assign(u=pd.Period("2026-01")), "adam.pkl: refused: it names pandas.arrays.PeriodArray; allowed"),
+        (lambda f: f.set_index(["dataset_idx", "epoch"]), "adam.pkl: refused: it names pandas.MultiIndex; allowed"),
+        (lambda f: f.convert_dtypes(dtype_backend="pyarrow"), "adam.pkl: refused: it names pandas.arrays.ArrowExt"),
+        (
+            lambda f: f.assign(u=[{"a": 1}, {"b": 1}] * 4),
+            "adam.parquet: does not come back as it was; allowed: numbers",
+        ),
+    ],
+)
+def test_a_frame_that_would_not_be_read_is_not_saved(tmp_path, change, message):
+    assert refused(tmp_path, change(frame_of("adam"))).startswith(message)
+
+
+def pykans_model(**settings):
+    model = KAN(**{"width": [2, 2, 1], "grid": 3, "auto_save": False, **settings})
+    model(torch.zeros(3, 2))
+    return model
+
+
+def without_an_input(model):
+    """As pykan's prune_input makes it: the name of the base function is the function."""
+    model.save_act = True
+    model(torch.rand(5, 2))
+    return model.prune_input(active_inputs=[0], log_history=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: pykans_model(base_fun=torch.sin), "base_fun_name"),
+        (lambda: without_an_input(pykans_model()), "base_fun_name"),
+        (lambda: pykans_model(grid_range=torch.tensor([-1.0, 1.0])), "grid_range"),
+    ],
+)
+def test_a_model_that_would_not_be_read_is_not_saved(tmp_path, monkeypatch, make, message):
+    monkeypatch.chdir(tmp_path)  # prune_input makes a folder
+    checkpoints = {"adam": {0: {"final": {"epoch": 4, "model": make()}}}}
+    found = refused(tmp_path / "results", frame_of("adam"), checkpoints)
+    assert found.startswith("adam_0_final_config.yml: cannot be read")
+    assert message in found
+
+
+def test_metrics_that_would_not_be_read_are_not_saved(tmp_path):
+    found = refused(tmp_path, frame_of("adam"), {"adam": {0: {"final": {Path("epoch"): 4}}}})
+    assert found.startswith("checkpoint_metadata.pkl: refused: it names pathlib")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": [np.int64(2), np.int64(2), 1]},
+        {"grid_eps": np.float64(0.5)},
+        {"grid_range": np.array([-1, 1])},
+        {"grid_range": (-1, 1)},
+        {"grid": np.int64(3), "k": np.int64(2)},
+    ],
+)
+def test_a_model_with_numbers_of_numpy_in_its_configuration_is_read_by_pykan(tmp_path, settings):
+    model, x = pykans_model(**settings), torch.rand(5, 2)
+    checkpoints = {"adam": {0: {"final": {"epoch": 4, "model": model}}}}
+    kanbench.save_run(
+        {"adam": frame_of("adam")}, "section2_1", checkpoints=checkpoints, timestamp=STAMP, results_dir=tmp_path
+    )
+    loaded = KAN.loadckpt(Run("section2_1", STAMP, 2, str(tmp_path)).checkpoint("adam", 0, "final"))
+    assert torch.equal(loaded(x), model(x))
+
+
+def test_missing_values_of_pandas_are_saved(tmp_path):
+    missing = {"a": pd.array(["a", None] * 4, "string"), "b": pd.array([1, None] * 4, "Int64"), "c": [None, pd.NA] * 4}
+    frame = frame_of("adam").assign(**missing)
+    kanbench.save_run({"adam": frame}, "section2_1", results_dir=tmp_path)
+    results, _ = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert results["adam"][list(missing)].isna().sum().to_dict() == {"a": 4, "b": 4, "c": 8}
+
+
+# What is not given is what the frames' attrs tell.
+
+
+def test_what_is_given_goes_before_the_attrs_of_frames(tmp_path):
+    frame = frame_of("adam")
+    kanbench.save_run(
+        {"adam": frame}, "section2_1", epochs=3, device=None, provenance={"seed": 2}, results_dir=tmp_path
+    )
+    _, meta = kanbench.load_run("section2_1", results_dir=tmp_path)
+    assert (meta["epochs"], meta["device"], meta["provenance"]) == (3, None, {"seed": 2})
+    assert meta["lbfgs_threshold_time"] == 6.0
+
+
+def test_the_attrs_of_frames_are_checked(tmp_path):
+    frames = {m: frame_of(m) for m in ("adam", "lm")}
+    frames["lm"].attrs["epochs"] = 3
+    with pytest.raises(InputError, match=r"epochs: found 2, 3; allowed: a whole number, at least 1, the same for all"):
+        kanbench.save_run(frames, "section2_1", results_dir=tmp_path)
+    frames["lm"].attrs |= {"epochs": 2, "device": 5}
+    with pytest.raises(InputError, match=r"results\.lm\.attrs\.device: found 5; allowed: text"):
+        kanbench.save_run(frames, "section2_1", results_dir=tmp_path)
+    frames["lm"].attrs = {}
+    with pytest.raises(InputError, match="epochs: found 2, None; allowed"):
+        kanbench.save_run(frames, "section2_1", results_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["section2_1", "section2_2", "section2_3"])
+def test_what_is_loaded_and_saved_elsewhere_has_no_faults(tiny_results, tmp_path, section):
+    results, meta, models = kanbench.load_run(section, results_dir=tiny_results, load_models=True)
+    checkpoints = kanbench.load_checkpoint_metadata(section, results_dir=tiny_results)
+    for model_type, per_dataset in models.items():
+        for index, per_name in per_dataset.items():
+            for name, model in per_name.items():
+                checkpoints[model_type][index][name]["model"] = model
+    attrs = {name: frame.attrs for name, frame in results.items()}
+    few = {"timestamp": meta["timestamp"], "section": section}
+    for number, given in enumerate((few, meta)):
+        copy = tmp_path / str(number)
+        kanbench.save_run(results, checkpoints=checkpoints, results_dir=copy, **given)
+        saved, saved_meta = kanbench.load_run(section, results_dir=copy)
+        assert saved_meta == meta
+        assert {name: frame.attrs for name, frame in saved.items()} == attrs
+        assert verify(kanbench.find_run(section, results_dir=copy)).faults == []
 
 
 def test_numbers_of_numpy_become_pythons(tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from kanbench.derive import DERIVABLE
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.files import one_at_a_time
 from kanbench.naming import (
     CHECKPOINTS,
-    FRAME_FORMATS,
     RESULTS,
     SECTIONS,
     Run,
@@ -24,12 +24,16 @@ from kanbench.naming import (
     new_timestamp,
     without_variant,
 )
-from kanbench.storage.attrs import essential
-from kanbench.storage.frames import write_frame
-from kanbench.storage.metadata import Metadata, write_metadata
+from kanbench.reading import TRUST
+from kanbench.storage.attrs import OF_FRAMES, agreed, essential
+from kanbench.storage.frames import read_frame, write_frame
+from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.runs import files_by_run
 from kanbench.storage.staging import staged
-from kanbench.storage.values import epochs_of
+from kanbench.storage.values import epochs_of, same, same_frame
+from kanbench.stored_names import MAX_DATASETS
+
+PLAIN = "allowed: numbers and text"
 
 
 def save_run(
@@ -54,7 +58,7 @@ def save_run(
         `section2_1`, `section2_2` or `section2_3`, or a variant of one, as `section2_1_highd_3d_shallow`.
     checkpoints : dict, optional
         `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN under the key `model` is written
-        as a checkpoint of pykan's, everything else goes into the metadata file.
+        as a checkpoint of pykan's, everything else goes into the metadata file. `dataset_idx` is a whole number.
     models : dict, optional
         Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without metadata.
     timestamp : str, optional
@@ -65,39 +69,55 @@ def save_run(
         Whether a run that is there already may be replaced, as a whole.
     **metadata
         What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is refused
-        with a warning.
+        with a warning. What is not given here is taken from the attrs of every frame, as `load_run` returned it:
+        `save_run(results, section)` keeps them all, and so does `save_run(results, **meta)`. Of a provenance that says
+        the same as a frame's own, but less, the frame's own is kept.
 
     Returns
     -------
     timestamp : str
+
+    Raises
+    ------
+    InputError
+        Something cannot be saved, or not so that `load_run` reads it. What was there before is still there.
     """
-    attrs = _attrs(section, metadata)
-    if not results:
+    _check_section(section)
+    given = _given(section, metadata)
+    if not isinstance(results_dir, (str, PathLike)):
+        raise InputError(f"save_run: results_dir: found {_found(results_dir)}; allowed: a folder")
+    if not _dict(results, "results", "{name: DataFrame}"):
         raise InputError("save_run: found no frames; allowed: at least one")
-    timestamp = timestamp or new_timestamp()
-    if not is_timestamp(timestamp):
-        raise InputError(f"timestamp: found {timestamp!r}; allowed: a date and time as YYYYMMDD_HHMMSS")
-    run = Run(section, timestamp, attrs.get("epochs"), str(results_dir))
+    timestamp = new_timestamp() if timestamp is None else timestamp
+    if not isinstance(timestamp, str) or not is_timestamp(timestamp):
+        raise InputError(f"timestamp: found {_found(timestamp)}; allowed: a date and time as YYYYMMDD_HHMMSS")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
-    _check_names(section, results, [*(checkpoints or {}), *(models or {})])
-    checkpoint_metadata, weights = _separated(checkpoints or {})
-    weights += [(m, i, "final", model) for m, per_dataset in (models or {}).items() for i, model in per_dataset.items()]
-    for model_type, dataset_idx, _, model in weights:
-        if model.cache_data is None:
-            raise InputError(f"{model_type}, dataset {dataset_idx}: no cache_data; evaluate the model once first")
+    _check_names(section, "frame", results)
+    attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
+    run = Run(section, timestamp, _epochs(section, attrs), str(results_dir))
+    checkpoint_metadata, weights = _separated(section, {} if checkpoints is None else checkpoints)
+    for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
+        _check_model(where, model)
+        if (key := (model_type, dataset_idx, "final")) in weights:
+            raise InputError(f"save_run: {where}: checkpoints has a final model of it, too; allowed: one")
+        weights[key] = model
 
     def write(new: Run) -> None:
         for name, frame in results.items():
             saved = frame.copy()
             model_type = name if name in run.kind.model_types else run.kind.model_types[0]
-            saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs}
-            for suffix in FRAME_FORMATS:
-                write_frame(saved, new.frame(name, suffix))
-        for model_type, dataset_idx, name, model in weights:
-            _write_model(new.checkpoint(model_type, dataset_idx, name), model)
+            saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs[name]}
+            for path in new.frame_files(name):
+                write_frame(saved, path)
+            for path in new.frame_files(name):
+                if not same_frame(read_frame(path), saved):
+                    raise InputError(f"{path}: does not come back as it was; {PLAIN}")
+        for key, model in weights.items():
+            _write_model(new.checkpoint(*key), model)
         if checkpoints is not None:
             write_metadata(checkpoint_metadata, new.checkpoint_metadata())
+            read_metadata(new.checkpoint_metadata())
 
     with one_at_a_time(run.folder):
         _replace(run, write, overwrite)
@@ -110,7 +130,10 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
         raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
     every = files_by_run(run.results)
     with staged(run) as new:
-        write(new)
+        try:
+            write(new)
+        except InputError as error:  # of what was read back: it is not for the reader to trust it
+            raise InputError(str(error).replace(TRUST, PLAIN)) from error
         written = {path.name for path in Path(new.folder).iterdir()}
     of_others = {file.path for other, files in every.items() if other != run for file in files}
     for file in every.get(run, []):  # of the run that was there before
@@ -118,34 +141,87 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
             file.path.unlink()
 
 
-def _check_names(section: str, results: Iterable[str], trained: Iterable[str]) -> None:
-    known = SECTIONS[without_variant(section)]
-    for word, names, allowed in (
-        ("frame", results, known.frames),
-        ("model type", trained, known.model_types),
-    ):
-        for name in names:
-            if name not in allowed:
-                raise InputError(f"save_run: found {word} {name!r}; allowed in {section}: {', '.join(allowed)}")
-
-
-def _attrs(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    """The attrs that a section's frames share, None where nothing was given."""
-    known = without_variant(section)
+def _check_section(section: str) -> None:
+    known = without_variant(section) if isinstance(section, str) else None
     if known not in SECTIONS or (section != known and not is_variant(section.removeprefix(f"{known}_"))):
-        raise InputError(f"section: found {section!r}; allowed: {', '.join(SECTIONS)}, or a variant of one")
-    attrs: dict[str, Any] = dict.fromkeys(essential(section))
+        raise InputError(f"section: found {_found(section)}; allowed: {', '.join(SECTIONS)}, or a variant of one")
+
+
+def _check_names(section: str, word: str, names: Iterable[str]) -> None:
+    known = SECTIONS[without_variant(section)]
+    allowed = known.frames if word == "frame" else known.model_types
+    for name in names:
+        if name not in allowed:
+            raise InputError(f"save_run: found {word} {_found(name)}; allowed in {section}: {', '.join(allowed)}")
+
+
+def _dict(value: Any, where: str, allowed: str) -> dict:
+    if not isinstance(value, dict):
+        raise InputError(f"save_run: {where}: found {_found(value)}; allowed: {allowed}")
+    return value
+
+
+def _found(value: Any) -> str:
+    """What was found, in a few words."""
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return one_line(repr(value))[:100] if plain else type(value).__name__
+
+
+def _given(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The attrs that the caller gives for all frames."""
+    given = {}
     for key, value in metadata.items():
         if key in DERIVABLE:
             warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}", UserWarning, stacklevel=3)
-        elif key in attrs:
-            attrs[key] = _plain(value, key)
-        else:
-            raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {', '.join(attrs)}")
-    epochs = attrs.get("epochs", 1)
-    if not isinstance(epochs, int) or epochs_of(epochs) is None:
-        raise InputError(f"save_run: epochs: found {epochs!r}; allowed: a whole number, at least 1")
+        elif key in essential(section):
+            given[key] = _checked(key, value, key)
+        elif key not in OF_FRAMES:  # which load_run's meta have, where all frames are of one
+            allowed = ", ".join(essential(section))
+            raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {allowed}")
+    return given
+
+
+def _attrs(section: str, name: str, frame: pd.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
+    """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"save_run: results.{name}: found {_found(frame)}; allowed: a DataFrame")
+    attrs = {}
+    for key in essential(section):
+        own, wanted = frame.attrs.get(key), given.get(key)
+        part = isinstance(own, dict) and isinstance(wanted, dict) and same(agreed([wanted, own]), wanted)
+        attrs[key] = _checked(key, own, f"results.{name}.attrs.{key}") if key not in given or part else wanted
     return attrs
+
+
+def _epochs(section: str, attrs: dict[str, dict[str, Any]]) -> int | None:
+    """The epochs of all frames, whose names have them; None where names have none."""
+    if "epochs" not in essential(section):
+        return None
+    found = {of_frame["epochs"] for of_frame in attrs.values()}
+    if None in found or len(found) > 1:
+        found = ", ".join(sorted(map(str, found)))
+        raise InputError(f"save_run: epochs: found {found}; allowed: {ALLOWED['epochs'][1]}, the same for all frames")
+    return found.pop()
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
+    "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "a whole number, at least 1"),
+    "device": (lambda v: isinstance(v, str), "text"),
+    "lbfgs_threshold_time": (_is_time, "seconds"),
+    "baseline_threshold_time": (_is_time, "seconds"),
+    "provenance": (lambda v: isinstance(v, dict), "a dict"),
+}
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    value = _plain(value, where)
+    if value is not None and key in ALLOWED and not ALLOWED[key][0](value):
+        raise InputError(f"save_run: {where}: found {_found(value)}; allowed: {ALLOWED[key][1]}")
+    return value
 
 
 def _plain(value: Any, key: str) -> Any:
@@ -161,23 +237,47 @@ def _plain(value: Any, key: str) -> Any:
     raise InputError(f"save_run: {key}: found {type(value).__name__}; allowed: numbers, text, lists and dicts of them")
 
 
-def _separated(checkpoints: dict[str, dict[int, dict[str, dict[str, Any]]]]) -> tuple[Metadata, list[tuple]]:
-    """The metrics, and the models as (model type, dataset, checkpoint, model)."""
+def _separated(section: str, checkpoints: dict) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
+    """The metrics, and the models by (model type, dataset, checkpoint)."""
     metadata: Metadata = {}
-    models = []
-    for model_type, per_dataset in checkpoints.items():
-        for dataset_idx, per_name in per_dataset.items():
-            for name, content in per_name.items():
-                if name not in CHECKPOINTS:
-                    raise InputError(f"save_run: found checkpoint {name!r}; allowed: {', '.join(CHECKPOINTS)}")
-                metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
-                metadata.setdefault(model_type, {}).setdefault(int(dataset_idx), {})[name] = metrics
-                if content.get("model") is not None:
-                    models.append((model_type, int(dataset_idx), name, content["model"]))
+    models = {}
+    for where, model_type, dataset_idx, per_name in _by_dataset(section, "checkpoints", checkpoints):
+        for name, content in _dict(per_name, where, "{checkpoint: {metric: value}}").items():
+            if name not in CHECKPOINTS:
+                raise InputError(f"save_run: found checkpoint {_found(name)}; allowed: {', '.join(CHECKPOINTS)}")
+            _dict(content, f"{where}.{name}", "{metric: value}, with the KAN as 'model'")
+            metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
+            metadata.setdefault(model_type, {}).setdefault(dataset_idx, {})[name] = metrics
+            if content.get("model") is not None:
+                models[model_type, dataset_idx, name] = content["model"]
+                _check_model(f"{where}.{name}.model", content["model"])
     return metadata, models
 
 
+def _by_dataset(section: str, argument: str, content: dict) -> Iterator[tuple[str, str, int, Any]]:
+    """What `checkpoints` or `models` has for every model type and dataset, with where that is."""
+    _check_names(section, "model type", _dict(content, argument, "{model_type: {dataset_idx: …}}"))
+    for model_type, per_dataset in content.items():
+        where = f"{argument}.{model_type}"
+        for index, of_dataset in _dict(per_dataset, where, "{dataset_idx: …}").items():
+            whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+            if not whole or not 0 <= index < MAX_DATASETS:
+                raise InputError(f"save_run: {where}: found dataset {_found(index)}; allowed: 0 to {MAX_DATASETS - 1}")
+            yield f"{where}.{index}", model_type, int(index), of_dataset
+
+
+def _check_model(where: str, model: Any) -> None:
+    from kan import KAN  # takes seconds to import, as torch does
+
+    if not isinstance(model, KAN):
+        raise InputError(f"save_run: {where}: found {_found(model)}; allowed: a KAN")
+    if model.cache_data is None:
+        raise InputError(f"save_run: {where}: no cache_data; evaluate the model once first")
+
+
 def _write_model(base: str, model: Any) -> None:
-    from kanbench.storage.checkpoints import write_checkpoint  # torch and pykan take seconds to import
+    from kanbench.models import load_checkpoint
+    from kanbench.storage.checkpoints import write_checkpoint
 
     write_checkpoint(model, base, model.cache_data)
+    load_checkpoint(base)

@@ -35,7 +35,9 @@ def _same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    return one is other or bool(one == other) or (_is_missing(one) and _is_missing(other))
+    if one is other or _is_missing(one) or _is_missing(other):  # pandas's NA is neither equal to anything nor different
+        return one is other or (_is_missing(one) and _is_missing(other))
+    return bool(one == other)
 
 
 def _is_missing(value: Any) -> bool:
