@@ -15,6 +15,7 @@ from kanbench.errors import InputError
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
 from kanbench.storage.frames import read_frame
+from kanbench.storage.migration import migrate
 from kanbench.stored_names import parse_stored
 
 STAMP = "20251024_143022"
@@ -315,6 +316,17 @@ def test_a_json_file_of_another_run_is_not_taken(tmp_path):
     assert kanbench.load_run("section2_1", STAMP, epochs=2, results_dir=tmp_path)[1] == META
     other = kanbench.load_run("section2_1", STAMP, epochs=3, results_dir=tmp_path)[1]
     assert other == {**META, "epochs": 3, "device": "cuda", "lbfgs_threshold_time": None}
+
+
+@pytest.mark.parametrize("stem", [f"{STEM}_e2", STEM])
+def test_a_json_file_with_other_epochs_in_its_name_is_not_taken(stem, tmp_path):
+    write(tmp_path, stem)
+    other = tmp_path / f"{STEM}_e5_meta.json"
+    other.write_text(json.dumps({"device": "cuda", "lbfgs_threshold_time": 99.0}))
+    _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
+    assert meta == {**META, "device": None, "lbfgs_threshold_time": None}
+    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    assert other.exists()
 
 
 def test_a_json_file_alone_is_no_run(tmp_path):

@@ -33,7 +33,7 @@ def files_by_run(results_dir: str | Path = RESULTS) -> dict[Run, list[StoredFile
     for run in [run for run, files in by_run.items() if not has_frames(files)]:
         beside = [r for r in by_run if dataclasses.replace(r, epochs=run.epochs) == run and r != run]
         if all(file.kind == "meta" for file in by_run[run]):
-            owners = beside
+            owners = beside if run.epochs is None else []
         else:
             owners = [other for other in beside if has_frames(by_run[other])]
             if run.epochs is not None or len(owners) != 1:
