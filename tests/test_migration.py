@@ -175,10 +175,21 @@ def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_p
     assert migrate(run) == []
     assert migrate(run, delete_json=True) == [f"delete {tmp_path / f'{STEM}_meta.json'}"]
     assert contents(tmp_path) == {name: part for name, part in before.items() if not name.endswith("_meta.json")}
+    assert migrate(run) == migrate(run, delete_json=True) == []  # the copies tell more than what is left of the old run
     new = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
     Path(new.checkpoint_metadata()).write_bytes(pickle.dumps({"adam": {0: {"final": {"epoch": 5}}}}))
     with pytest.raises(InputError, match="in the way"):
         migrate(run)
+
+
+def test_a_copy_whose_attrs_contradict_the_old_frame_is_in_the_way(tmp_path):
+    write(tmp_path, STEM, ("adam",), {"device": "cpu"})
+    write(tmp_path, f"{STEM}_e2", ("adam",), {**META, "device": "cuda"}, ("pkl", "parquet"))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"_e2_adam\.pkl: is in the way"):
+        migrate(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path)))
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("epochs", ["../../x", "..", -1, 0, True, [1], 2.5, {"a": 1}, "9" * 50])

@@ -76,11 +76,11 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
 
 def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame], trusted: bool) -> dict:
     """How to write every file that is not there in the present format, by its name."""
-    plans = {}
+    plans, own = {}, [file.path for file in files]
     for name, frame in results.items():
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
-            if not lexists(path) or not _has_attrs_and_data(path, frame, trusted):
+            if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, trusted):
                 plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
     for file in files:
         if file.kind == "metadata":
@@ -97,13 +97,18 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
     return plans
 
 
-def _has_attrs_and_data(path: Path, frame: pd.DataFrame, trusted: bool) -> bool:
-    """Whether the attrs in a file are the frame's. Its data must be, or writing the frame there would lose them."""
+def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
+    """Whether the attrs in a file are the frame's. Its data must be, or writing the frame there would lose them.
+
+    A copy that was made before (which is not the run's `own`) may tell more: the metadata in JSON may be gone since.
+    """
     there = read_frame(path, trusted)
-    same_attrs, there.attrs = same(there.attrs, frame.attrs), frame.attrs
+    attrs, there.attrs = there.attrs, frame.attrs
     if not same_frame(there, frame):
         raise InputError(f"{path}: is in the way, with other data; allowed: a folder without it")
-    return same_attrs
+    if own:
+        return same(attrs, frame.attrs)
+    return all(key in attrs and (value is None or same(attrs[key], value)) for key, value in frame.attrs.items())
 
 
 def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
