@@ -183,6 +183,33 @@ def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_p
         migrate(run)
 
 
+def test_who_waits_for_another_process_finds_its_work_done(tmp_path, monkeypatch):
+    old_run(tmp_path)
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+
+    def after_another(folder):
+        monkeypatch.undo()
+        assert migrate(run, delete_json=True) != []
+        return migration.one_at_a_time(folder)
+
+    monkeypatch.setattr(migration, "one_at_a_time", after_another)
+    assert migrate(run, delete_json=True) == []
+
+
+def test_a_json_file_that_another_process_deletes_first(tmp_path, monkeypatch):
+    """As may be where the file system has no locks."""
+    old_run(tmp_path)
+    staged = migration.staged
+
+    def after_another(run):
+        (tmp_path / f"{STEM}_meta.json").unlink()
+        return staged(run)
+
+    monkeypatch.setattr(migration, "staged", after_another)
+    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
+
+
 def test_a_copy_whose_attrs_contradict_the_old_frame_is_in_the_way(tmp_path):
     write(tmp_path, STEM, ("adam",), {"device": "cpu"})
     write(tmp_path, f"{STEM}_e2", ("adam",), {**META, "device": "cuda"}, ("pkl", "parquet"))

@@ -50,28 +50,29 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     InputError
         A file cannot be read or written, is in the way, or does not come back as it was.
     """
-    files = files_by_run(run.results)[run]
-    results, meta = load_files(run, files, trusted)
-    if meta.get("epochs") is None and without_variant(run.section) not in EPOCHLESS:
-        raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
-    target = dataclasses.replace(run, epochs=meta.get("epochs"))
-    plans = _plans(target, files, results, trusted)
-    _check_not_in_the_way(target, plans, files)
-    json = [file.path for file in files if file.kind == "meta"]
-    if delete_json:
-        _check_read(run, files, json)
-        _check_not_shared(run, json)
-    done = [f"write {Path(target.folder) / name}" for name in plans]
-    done += [f"delete {path}" for path in json if delete_json]
-    if dry_run or not done:
+    with one_at_a_time(run.folder):  # whoever waited finds what the other has done
+        files = files_by_run(run.results)[run]
+        results, meta = load_files(run, files, trusted)
+        if meta.get("epochs") is None and without_variant(run.section) not in EPOCHLESS:
+            raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
+        target = dataclasses.replace(run, epochs=meta.get("epochs"))
+        plans = _plans(target, files, results, trusted)
+        _check_not_in_the_way(target, plans, files)
+        json = [file.path for file in files if file.kind == "meta"]
+        if delete_json:
+            _check_read(run, files, json)
+            _check_not_shared(run, json)
+        done = [f"write {Path(target.folder) / name}" for name in plans]
+        done += [f"delete {path}" for path in json if delete_json]
+        if dry_run or not done:
+            return done
+        with staged(target) as new:
+            for name, plan in plans.items():
+                plan(Path(new.folder) / name)
+        if delete_json:
+            for path in json:
+                path.unlink(missing_ok=True)  # where nobody waits, another may have deleted it
         return done
-    with one_at_a_time(target.folder), staged(target) as new:
-        for name, plan in plans.items():
-            plan(Path(new.folder) / name)
-    if delete_json:
-        for path in json:
-            path.unlink()
-    return done
 
 
 def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame], trusted: bool) -> dict:
