@@ -205,6 +205,47 @@ def test_checkpoints_without_a_name_are_the_final_models(tmp_path):
     assert torch.equal(models["mlp"][10]["final"]["weight"], x)
 
 
+@pytest.mark.parametrize(
+    ("section", "model_type", "named", "other"),
+    [
+        ("section2_1", "adam", "adam_0_final", "adam_0"),
+        ("section1_1", "kan_pruning", "kan_pruning_0_at_threshold", "pruned_0_at_threshold"),
+    ],
+)
+def test_of_two_checkpoints_with_one_name_the_named_one_is_loaded_and_none_migrated(
+    section, model_type, named, other, tmp_path
+):
+    stem, x = f"{section}_{STAMP}", torch.rand(5, 2, dtype=torch.float64)
+    write(tmp_path, stem, (model_type,))
+    model = build_model([2, 2, 1], 3)
+    save_checkpoint(model, str(tmp_path / f"{stem}_{named}"), x)
+    save_checkpoint(build_model([2, 3, 1], 3), str(tmp_path / f"{stem}_{other}"), x)
+    with pytest.warns(UserWarning, match=f"{other}_state: {stem}_{named}_state differs, and is taken") as caught:
+        models = kanbench.load_run(section, results_dir=tmp_path, load_models=True)[2]
+    assert caught[0].filename == __file__
+    assert all(torch.equal(loaded(x), model(x)) for loaded in models[model_type][0].values())
+
+    for gone in ((), (f"{named}_config.yml", f"{named}_state", f"{other}_cache_data")):  # whole ones, then parts
+        for name in gone:
+            (tmp_path / f"{stem}_{name}").unlink()
+        before = {path.name for path in tmp_path.iterdir()}
+        with pytest.raises(InputError, match=rf"_e2_{named}: found {stem}_\w+ and {stem}_\w+, which differ; allowed"):
+            migrate(kanbench.find_run(section, results_dir=tmp_path))
+        assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_and_its_copy_with_the_present_name_are_one(tmp_path):
+    """What migration leaves where names have epochs."""
+    write(tmp_path, f"{STEM}_e2", attrs=META, formats=("pkl", "parquet"))
+    save_checkpoint(build_model([2, 2, 1], 3), str(tmp_path / f"{STEM}_e2_adam_0"), torch.zeros(3, 2))
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    assert len(migrate(run)) == 3
+    assert list(kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)[2]["adam"][0]) == ["final"]
+    (tmp_path / f"{STEM}_e2_adam_0_final_state").unlink()
+    assert migrate(run) == [f"write {tmp_path / f'{STEM}_e2_adam_0_final_state'}"]
+    assert migrate(run) == []
+
+
 def test_sections_with_longer_names_and_model_types_with_underscores(tmp_path):
     long = "section2_2_highd_3d_shallow"
     types = ("baseline", "adaptive_only", "adaptive_regular")

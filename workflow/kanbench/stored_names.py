@@ -80,6 +80,12 @@ class StoredFile:
     dataset_idx: int | None = None
     checkpoint: str | None = None
 
+    @property
+    def base(self) -> Path:
+        """Of a checkpoint, what `KAN.loadckpt` takes; of weights, the path without its ending."""
+        ending = f".{WEIGHTS}" if self.kind == "weights" else f"_{self.suffix}"
+        return self.path.with_name(self.path.name.removesuffix(ending))
+
     def stat(self) -> os.stat_result:
         """Of the file; of a link that leads to none, the link's own."""
         return self.path.stat() if self.path.exists() else self.path.lstat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import defaultdict
 from os.path import lexists
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
         target = dataclasses.replace(run, epochs=meta.get("epochs"))
         plans = _plans(target, files, results, trusted)
         _check_not_in_the_way(target, plans, files)
+        _check_one_of_each(target, files)
         json = [file.path for file in files if file.kind == "meta"]
         if delete_json:
             _check_read(run, files, json)
@@ -91,11 +93,15 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
             if not lexists(path) or b"numpy" in read_bytes(path):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
-            base = target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
+            base = _new_base(target, file)
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
             if path != file.path and (not lexists(path) or read_bytes(path) != read_bytes(file.path)):
                 plans[path.name] = lambda new, old=file.path: _copy(old, new)
     return plans
+
+
+def _new_base(target: Run, file: StoredFile) -> str:
+    return target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
 
 
 def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
@@ -119,6 +125,18 @@ def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> 
         path = Path(target.folder) / name
         if lexists(path) and name not in own:
             raise InputError(f"{path}: is in the way; allowed: a folder without it")
+
+
+def _check_one_of_each(target: Run, files: list[StoredFile]) -> None:
+    """Of checkpoints that would get one name, one must have all that the others have: parts of two make none."""
+    found: dict[tuple, dict[Path, set]] = defaultdict(lambda: defaultdict(set))
+    for file in files:
+        if file.kind in ("checkpoint", "weights"):
+            found[file.kind, _new_base(target, file)][file.base].add((file.suffix, read_bytes(file.path)))
+    for (_, base), parts in found.items():
+        if set.union(*parts.values()) not in parts.values():
+            names = " and ".join(old.name for old in parts)
+            raise InputError(f"{base}: found {names}, which differ; allowed: one of them")
 
 
 def _check_read(run: Run, files: list[StoredFile], json: list[Path]) -> None:

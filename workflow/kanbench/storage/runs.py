@@ -11,7 +11,7 @@ from typing import Any
 from kanbench.derive import Frames
 from kanbench.errors import InputError
 from kanbench.naming import EPOCHLESS, FRAME_FORMATS, RESULTS, Run, without_variant
-from kanbench.reading import clear_errors, read_json, read_tensors
+from kanbench.reading import clear_errors, read_bytes, read_json, read_tensors
 from kanbench.storage.attrs import complete
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
@@ -236,15 +236,22 @@ def metadata_file(run: Run, files: list[StoredFile]) -> Path | None:
 def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
     from kanbench.models import load_checkpoint
 
-    chosen = {}
-    for file in sorted(files, key=lambda file: file.run == run):  # of several, the run's own is the last
-        if file.kind == "weights" or (file.kind == "checkpoint" and file.suffix == "state"):
-            chosen[file.name, file.dataset_idx, file.checkpoint or "final"] = file.path
+    def rank(file: StoredFile) -> tuple[bool, bool]:
+        """Of several with one name, the run's own is taken, and that whose name is of the present format."""
+        present = file.run.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
+        return file.run == run, file.base == Path(present)
+
+    chosen: dict[tuple, StoredFile] = {}
+    there = [f for f in files if f.kind == "weights" or (f.kind == "checkpoint" and f.suffix == "state")]
+    for file in sorted(there, key=rank):
+        key = file.name, file.dataset_idx, file.checkpoint or "final"
+        if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
+            warnings.warn(f"{chosen[key].path}: {file.path.name} differs, and is taken", UserWarning, stacklevel=3)
+        chosen[key] = file
     models: Models = defaultdict(lambda: defaultdict(dict))
-    for (model_type, dataset_idx, name), path in sorted(chosen.items()):
-        base = path.with_name(path.name.removesuffix("_state"))
+    for (model_type, dataset_idx, name), file in sorted(chosen.items(), key=lambda item: item[0]):
         models[model_type][dataset_idx][name] = (
-            read_tensors(path, trusted) if path == base else load_checkpoint(base, trusted=trusted)
+            read_tensors(file.path, trusted) if file.kind == "weights" else load_checkpoint(file.base, trusted=trusted)
         )
     return {model_type: dict(models[model_type]) for model_type in in_order(models, run.section)}
 
