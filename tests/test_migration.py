@@ -399,6 +399,27 @@ def test_a_copy_in_parquet_with_other_data_is_not_written_over(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_attrs_that_only_the_copy_in_parquet_has_are_not_lost(tmp_path):
+    write(tmp_path, f"{STEM}_e2", ("adam",))
+    write(tmp_path, f"{STEM}_e2", ("adam",), META, ("parquet",))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"_e2_adam\.parquet: device, lbfgs_threshold_time in its attrs only"):
+        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    assert contents(tmp_path) == before
+
+
+def test_of_two_formats_with_other_data_none_is_migrated(tmp_path):
+    plain_frame("adam").to_pickle(tmp_path / f"{STEM}_adam.pkl")
+    plain_frame("adam").to_parquet(tmp_path / f"{STEM}_adam.parquet")
+    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    assert len(migrate(run, dry_run=True)) == 2
+    plain_frame("adam").assign(test_loss=7.0).to_parquet(tmp_path / f"{STEM}_adam.parquet")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=rf"{STEM}_adam\.parquet: other data than in the pickle of this frame"):
+        migrate(run)
+    assert contents(tmp_path) == before
+
+
 def test_a_run_of_merging_that_was_migrated_stands_for_one_named_with_epochs(tmp_path):
     frame = pd.DataFrame({"dataset_idx": [0], "dataset_name": ["a"], "merged_dense_mse": [0.5]})
     frame.to_pickle(tmp_path / f"section2_3_{STAMP}_e10_summary.pkl")

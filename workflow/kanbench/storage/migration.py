@@ -49,7 +49,8 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     Raises
     ------
     InputError
-        A file cannot be read or written, is in the way, or does not come back as it was.
+        A file cannot be read or written, is in the way, or does not come back as it was; or two files of one frame or
+        one checkpoint differ.
     """
     with one_at_a_time(run.folder):  # whoever waited finds what the other has done
         files = files_by_run(run.results)[run]
@@ -86,7 +87,9 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
             if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, trusted):
                 plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
     for file in files:
-        if file.kind == "metadata":
+        if file.kind == "frame":
+            _check_same_data(file, results[file.name], trusted)
+        elif file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
             if lexists(path) and not same(read_metadata(path, trusted), metadata):
                 raise InputError(f"{path}: is in the way, with other metrics; allowed: a folder without it")
@@ -114,8 +117,18 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
     if not same_frame(there, frame):
         raise InputError(f"{path}: is in the way, with other data; allowed: a folder without it")
     if own:
+        if lost := [key for key, value in frame.attrs.items() if value is None and attrs.get(key) is not None]:
+            raise InputError(f"{path}: {', '.join(lost)} in its attrs only; allowed: the same attrs in both files")
         return same(attrs, frame.attrs)
     return all(key in attrs and (value is None or same(attrs[key], value)) for key, value in frame.attrs.items())
+
+
+def _check_same_data(file: StoredFile, frame: pd.DataFrame, trusted: bool) -> None:
+    """Of the two formats of a frame one was read: the other must not be lost."""
+    there = read_frame(file.path, trusted)
+    there.attrs = frame.attrs
+    if not same_frame(there, frame):
+        raise InputError(f"{file.path}: other data than in the pickle of this frame; allowed: one of the two files")
 
 
 def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:

@@ -198,8 +198,9 @@ def load_run(
     Warns
     -----
     UserWarning
-        What is stored contradicts the data, a file's name or another file; says which is right. Or a later run has no
-        frames.
+        What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same name; says
+        which is right. Or a later run has no frames. Of a frame in both formats the pickle is read; `verify` and
+        `migrate` compare the two.
     """
     run = find_run(section, timestamp, epochs, results_dir)
     files = files_by_run(results_dir)[run]
