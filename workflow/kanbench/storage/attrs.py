@@ -118,8 +118,10 @@ def _same(stored: Any, derived: Any) -> bool:
 
 
 def _rank(value: Any) -> tuple:
-    """To sort numbers and text together."""
-    return isinstance(value, str), value
+    """To sort anything together: numbers, text, and the rest by how Python shows it."""
+    if isinstance(value, (int, float)):
+        return 0, value
+    return (1, value) if isinstance(value, str) else (2, repr(value))
 
 
 def _epochs(frames: Frames) -> int | None:
