@@ -3,6 +3,7 @@
 import json
 import pickle
 import warnings
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,10 @@ def test_what_cannot_be_compared_with_the_data_is_left_out_quietly(tmp_path):
         ("num_params", 300, 999),
         ("num_params", [120, 300], [120, 999]),
         ("grids", 5, 7),
+        ("grids", [5, 3], [3, 5, None]),
+        ("grids", (3, 5), [3, [5]]),
+        ("grids", [3.0, 5], [{"a": 1}, {"b": 2}]),
+        ("grids", [3, 5], [True, None, "x", 5]),
         ("num_datasets", 2, 3),
         ("dataset_names", "sin", "cos"),
         ("optimizers", "adam", "lm"),
@@ -325,6 +330,25 @@ def test_what_can_be_derived_is_compared_with_the_data(key, right, wrong, beside
         said = [str(warning.message) for warning in caught]
         assert len(said) == (stored is wrong)
         assert all(f"{key} is stored as {wrong!r}, but the data have" in text for text in said)
+
+
+def test_dicts_of_collections_come_out_as_plain_ones(tmp_path):
+    rows = {"epoch": 4, "dense_mse": 0.5}
+    made = OrderedDict(lm=defaultdict(dict, {0: {"final": OrderedDict(rows)}}))
+    made["adam"] = defaultdict(None, {1: defaultdict(float, {"final": defaultdict(OrderedDict, rows)})})
+    for protocol in range(6):
+        write(tmp_path, STEM)
+        (tmp_path / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(made, protocol))
+        metadata = kanbench.load_checkpoint_metadata("section2_1", results_dir=tmp_path)
+        assert repr(metadata) == repr({"lm": {0: {"final": rows}}, "adam": {1: {"final": rows}}})
+        frame = plain_frame("adam")
+        frame.attrs = {"provenance": OrderedDict(seed=1)}
+        frame.to_pickle(tmp_path / f"{STEM}_adam.pkl", protocol=protocol)
+        assert repr(read_frame(tmp_path / f"{STEM}_adam.pkl").attrs["provenance"]) == "{'seed': 1}"
+    for refused, word in ((defaultdict(print), "print"), ({"lm": int}, "type"), ({"lm": Counter("a")}, "Counter")):
+        (tmp_path / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(refused))
+        with pytest.raises(InputError, match=f"refused: .*{word}"):
+            kanbench.load_checkpoint_metadata("section2_1", results_dir=tmp_path)
 
 
 def test_frames_without_rows(tmp_path):

@@ -13,6 +13,7 @@ import contextlib
 import pickletools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from kanbench.errors import InputError, one_line
@@ -49,6 +50,12 @@ EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 GETS = ("GET", "BINGET", "LONG_BINGET")
+TYPES = ("dict", "list", "tuple", "set", "int", "float", "str")
+DICTS = {  # they come out as plain ones; what a defaultdict would call for keys that are not there is never called
+    "collections.OrderedDict": "dict",
+    "collections.defaultdict": "dict",
+    **{f"{module}.{name}": "type" for module in ("builtins", "__builtin__") for name in TYPES},
+}
 KEYS = (str, int, float, bool, bytes, type(None))
 
 
@@ -93,7 +100,7 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     ----------
     data : bytes
     admitted : mapping
-        From `module.name` to what the reader calls it.
+        From `module.name` to what the reader calls it; `DICTS` beside them.
 
     Raises
     ------
@@ -102,7 +109,7 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     ValueError, LookupError, TypeError
         It is damaged.
     """
-    machine = _Machine(admitted)
+    machine = _Machine({**DICTS, **admitted})
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > MAX_OPCODES:
             raise RefusedError(f"more than {MAX_OPCODES} opcodes")
@@ -231,7 +238,8 @@ class _Machine:
         function, args = self._last(2)
         if not isinstance(function, Named) or type(args) is not tuple:
             raise RefusedError(f"a call of {_word(function)} with {_word(args)}")
-        self.stack[-2:] = [Made(function.kind, args)]
+        plain = function.kind == "dict" and len(args) <= 1 and all(isinstance(arg, (Named, NoneType)) for arg in args)
+        self.stack[-2:] = [{} if plain else Made(function.kind, args)]
 
     _newobj = _reduce
 
