@@ -124,6 +124,7 @@ def test_verify_on_the_command_line(tiny_results, tmp_path, capsys):
     shutil.copy(run.checkpoint_metadata(), interrupted.checkpoint_metadata())
     assert cli.main(["verify", "section2_1", "--results-dir", str(tmp_path)]) == 1
     assert f"{interrupted.frame('adam')}: missing\n" in capsys.readouterr().out
+    (tmp_path / "none").mkdir()
     assert "no run of section2_1, section2_2" in refused(capsys, "verify", "--results-dir", tmp_path / "none")
 
 

@@ -534,8 +534,11 @@ def test_runs_are_found_by_their_epochs(tmp_path):
     assert found(epochs=12) == "20260104_000000"
     with pytest.raises(InputError, match=r"no run section2_1_\*_e11"):
         found(epochs=11)
-    with pytest.raises(InputError, match="epochs: found 'many'; allowed: a whole number, 'most' or 'fewest'"):
-        found(epochs="many")
+    for wrong in ("many", 0, True):
+        with pytest.raises(
+            InputError, match=f"epochs: found {wrong!r}; allowed: a whole number from 1 on, 'most' or 'fewest'"
+        ):
+            found(epochs=wrong)
 
 
 def test_a_run_without_frames_is_passed_over(tmp_path):

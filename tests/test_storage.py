@@ -19,6 +19,7 @@ import torch
 from kan import KAN
 
 import kanbench
+from kanbench import cli
 from kanbench.analysis import iso_compute, moments
 from kanbench.config import ROOT
 from kanbench.errors import InputError
@@ -734,8 +735,10 @@ def test_what_the_snakefile_imports_is_light():
         (["train", f"section2_1_{STAMP}_e3_adam_0", "--config", "none.yaml"], "kanbench: none.yaml: cannot be read"),
         (
             ["summary", "section2_1", "--results-dir", "nowhere"],
-            "kanbench: nowhere: no run section2_1_*_e*; there: none",
+            "kanbench: nowhere: no such folder",
         ),
+        (["migrate", "--results-dir", "nowhere"], "kanbench: nowhere: no such folder"),
+        (["verify", "--results-dir", "nowhere"], "kanbench: nowhere: no such folder"),
         (["metadata", "out.pkl", "--trainings", "none.json"], "kanbench: none.json: cannot be read"),
         (["sweep", "adam", "optimizers.adam.rate", "1"], "kanbench: config: unknown key 'optimizers.adam.rate'"),
     ],
@@ -745,6 +748,13 @@ def test_wrong_input_on_the_command_line_is_one_line(arguments, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("epochs", ["ten", "0", "-1", "1.5", ""])
+def test_epochs_on_the_command_line(epochs, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["verify", f"--epochs={epochs}"])
+    assert f"--epochs: found {epochs!r}; allowed: a whole number from 1 on, most or fewest" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def add_run(command: argparse.ArgumentParser) -> None:
 
 
 def _epochs(text: str) -> int | str:
-    return text if text in ("most", "fewest") else int(text)
+    if text in ("most", "fewest"):
+        return text
+    if not re.fullmatch(naming.EPOCHS, text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 on, most or fewest")
+    return int(text)
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -26,8 +26,6 @@ SHOWN = 100  # characters of a value
 
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
     """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written."""
-    if not Path(results_dir).is_dir():
-        raise InputError(f"{results_dir}: no such folder")
     rows = []
     for run, files in files_by_run(results_dir).items():
         if section not in (None, run.section):

@@ -155,7 +155,14 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     """The files of runs in a folder and in the sections' folders below it, by path; none of other seeds.
 
     Links to files that are gone are among them, so that whoever reads one hears of it.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or it cannot be read.
     """
+    if not Path(results).is_dir():
+        raise InputError(f"{results}: no such folder")
     folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]
     return [file for folder in folders for file in _stored_in(folder, results) if file.run.seed is None]
 

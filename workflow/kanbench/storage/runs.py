@@ -133,8 +133,8 @@ def find_run(
 
 
 def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
-    if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or isinstance(epochs, bool)):
-        raise InputError(f"epochs: found {epochs!r}; allowed: a whole number, 'most' or 'fewest'")
+    if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or epochs_of(epochs) is None):
+        raise InputError(f"epochs: found {epochs!r}; allowed: a whole number from 1 on, 'most' or 'fewest'")
     counts = {run: run.epochs if run.epochs is not None else _stored_epochs(run) for run in runs}
     known = {count for count in counts.values() if count is not None}
     if not isinstance(epochs, int) and known:
