@@ -273,7 +273,7 @@ def test_a_frame_that_parquet_cannot_hold_is_one_line(tmp_path):
     frame.attrs = {"device": "cpu", "epochs": 2}
     frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match="parquet cannot hold this"):
+    with pytest.raises(InputError, match=f"^{tmp_path / STEM}_e2_adam.parquet: parquet cannot hold this"):
         migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
     assert contents(tmp_path) == before
 
