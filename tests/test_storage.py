@@ -390,6 +390,21 @@ def test_a_results_folder_that_cannot_be_written(tmp_path):
         kanbench.save_run({"adam": frame_of("adam")}, "section2_1", epochs=2, results_dir=tmp_path / "results")
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    (home := tmp_path / "home").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    for folder in ("~/x", Path("~/x")):
+        arguments = {"epochs": 2, "timestamp": STAMP, "results_dir": folder, "overwrite": True}
+        kanbench.save_run({"adam": frame_of("adam")}, "section2_1", **arguments)
+        assert kanbench.list_runs(results_dir=folder) == [Run("section2_1", STAMP, 2, str(home / "x"))]
+        assert list(kanbench.load_run("section2_1", results_dir=folder)[0]) == ["adam"]
+    assert list(elsewhere.iterdir()) == []
+    with pytest.raises(InputError, match="~nobody-of-this-name/x: no such folder"):
+        kanbench.load_run("section2_1", results_dir="~nobody-of-this-name/x")
+
+
 def test_runs_are_found(tmp_path):
     for timestamp, epochs in [("20260102_000000", 2), ("20260101_000000", 2), ("20260102_000000", 3)]:
         kanbench.save_run(

@@ -161,6 +161,7 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     InputError
         There is no such folder, or it cannot be read.
     """
+    results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
     if not Path(results).is_dir():
         raise InputError(f"{results}: no such folder")
     folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
@@ -95,7 +96,8 @@ def save_run(
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
     _check_names(section, "frame", results)
     attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
-    run = Run(section, timestamp, _epochs(section, attrs), str(results_dir))
+    results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as pandas does, and whoever looks for the run
+    run = Run(section, timestamp, _epochs(section, attrs), results_dir)
     checkpoint_metadata, weights = _separated(section, {} if checkpoints is None else checkpoints)
     for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
         _check_model(where, model)
