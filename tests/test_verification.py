@@ -4,6 +4,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -258,6 +259,26 @@ def an_index_is_enormous(copy):
     copy.frame(lambda frame: frame.assign(dataset_idx=2**28))
 
 
+def numbers_of_numpys_are_in_the_metadata(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(test_loss=np.float64(0.5)))
+
+
+def datasets_of_text_are_in_the_metadata(copy):
+    def change(metadata):
+        metadata["lm"] = {str(index): checkpoints for index, checkpoints in metadata["lm"].items()}
+
+    copy.metadata(change)
+
+
+def the_state_is_in_single_precision(copy):
+    copy.state(lambda state: state.update({k: v.float() for k, v in state.items() if v.is_floating_point()}))
+
+
+def the_inputs_are_in_single_precision(copy):
+    path = f"{copy.run.checkpoint('lm', 1, 'final')}_cache_data"
+    torch.save(torch.load(path, weights_only=True).float(), path)
+
+
 FAULTS = {  # what is planted → what is said of which file
     a_file_is_missing: r"lm_0_final_cache_data: missing",
     a_frame_is_missing: r"lm\.parquet: missing",
@@ -273,6 +294,10 @@ FAULTS = {  # what is planted → what is said of which file
     the_last_epoch_is_missing: r"metadata\.pkl: adam, dataset 0, final: epoch 4, but the frame ends with 3",
     an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
     time_goes_back: r"adam\.pkl: dataset 0: time falls",
+    numbers_of_numpys_are_in_the_metadata: r"metadata\.pkl: found numbers of numpy's; allowed: builtin types",
+    datasets_of_text_are_in_the_metadata: r"metadata\.pkl: lm: found datasets '0', '1'; allowed: 0, 1",
+    the_state_is_in_single_precision: r"lm_1_final_state: found torch\.float32; allowed: torch\.float64",
+    the_inputs_are_in_single_precision: r"lm_1_final_cache_data: found torch\.float32; allowed: torch\.float64",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
     a_column_of_text: r"adam\.pkl: epoch: found string; allowed: numbers",
     a_column_without_values: r"adam\.pkl: train_loss: found no values; allowed: float64",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from kanbench.derive import Frames
 from kanbench.naming import CHECKPOINTS, Run
+from kanbench.reading import read_bytes
 from kanbench.storage.metadata import METRICS, Metadata
 from kanbench.verification.findings import Findings
 
@@ -24,8 +24,8 @@ def check_metadata(
         if model_type not in section.model_types:
             findings.fault(path, f"found model type {model_type!r}; allowed: {', '.join(section.model_types)}")
         elif set(metadata.get(model_type, {})) != set(datasets):
-            there = ", ".join(map(str, metadata.get(model_type, {}))) or "none"
-            findings.fault(path, f"{model_type}: found datasets {there}; allowed: {', '.join(map(str, datasets))}")
+            there = ", ".join(map(repr, metadata.get(model_type, {}))) or "none"
+            findings.fault(path, f"{model_type}: found datasets {there}; allowed: {', '.join(map(repr, datasets))}")
     count = 0
     for model_type, per_dataset in metadata.items():
         for index, checkpoints in per_dataset.items():
@@ -35,9 +35,11 @@ def check_metadata(
                 count += 1
                 _check_row(path, f"{model_type}, dataset {index}, {name}", row, section.label, model_type, findings)
             _check_against_frame(run, model_type, index, checkpoints, frames, findings)
-    size = Path(path).stat().st_size
-    if size > MAX_BYTES * (count + 1):
-        findings.fault(path, f"found {size} bytes for {count} checkpoints; allowed: {MAX_BYTES} for each")
+    content = read_bytes(path)
+    if len(content) > MAX_BYTES * (count + 1):
+        findings.fault(path, f"found {len(content)} bytes for {count} checkpoints; allowed: {MAX_BYTES} for each")
+    if b"numpy" in content:  # read_metadata makes Python's of them
+        findings.fault(path, "found numbers of numpy's; allowed: builtin types, which load without it")
     _check_threshold_time(run, metadata, frames, findings)
 
 

@@ -75,6 +75,12 @@ def _check_losses(base, model, row, name, settings, findings) -> None:
     if not isinstance(model.cache_data, Tensor) or model.cache_data.shape[1:] != (problem.dim,):
         findings.fault(f"{base}_cache_data", f"allowed: the training inputs, of {problem.dim} columns")
         return
+    wanted = model.cache_data.dtype if settings is None else getattr(torch, settings["dtype"])
+    types = {"cache_data": model.cache_data.dtype, "state": model.act_fun[0].coef.dtype}
+    if other := {file: dtype for file, dtype in types.items() if dtype != wanted}:
+        for file, dtype in other.items():
+            findings.fault(f"{base}_{file}", f"found {dtype}; allowed: {wanted}, which the model was trained in")
+        return
     inputs = {"train_loss": model.cache_data}
     if settings is not None:
         data = make_dataset(problem, **settings["data"], dtype=model.cache_data.dtype)
