@@ -368,9 +368,65 @@ def the_summary_says_another_loss(copy):
     copy.frame(lambda frame: frame.assign(merged_dense_mse=frame["merged_dense_mse"] * 0.9), "summary")
 
 
+def a_summary_of_one_dataset(copy):
+    copy.frame(lambda frame: frame.iloc[:1], "summary")
+
+
+def a_dataset_is_in_the_summary_twice(copy):
+    copy.frame(lambda frame: frame.iloc[[0, 1, 1]].reset_index(drop=True), "summary")
+
+
+def a_history_of_no_dataset(copy):
+    copy.frame(lambda frame: frame.assign(dataset_idx=frame["dataset_idx"] + 1), "grid_history")
+
+
+def the_summary_says_another_threshold(copy):
+    copy.frame(lambda frame: frame.assign(merged_threshold_dense_mse=0.5), "summary")
+
+
+def an_experts_loss_is_another(copy):
+    copy.frame(lambda frame: frame.assign(dense_mse=1.0), "experts")
+
+
+def a_selected_experts_loss_is_another(copy):
+    copy.frame(lambda frame: frame.assign(dense_mse=1.0), "selected_experts")
+
+
+def the_others_are_selected(copy):
+    """In both frames, so that they agree."""
+    experts = pd.read_pickle(copy.run.frame("experts"))
+    others = experts[~experts["selected"]].sort_values(["dataset_idx", "valid_loss"], ignore_index=True)
+    copy.frame(lambda frame: frame.assign(**others.drop(columns="selected")), "selected_experts")
+    copy.frame(lambda frame: frame.assign(selected=~frame["selected"]), "experts")
+
+
+def all_experts_are_first(copy):
+    copy.frame(lambda frame: frame.assign(rank=1), "selected_experts")
+
+
+def the_best_expert_is_last(copy):
+    copy.frame(
+        lambda frame: frame.assign(rank=3 - frame["rank"]).sort_values(["dataset_idx", "rank"]), "selected_experts"
+    )
+
+
+def no_expert_has_weight(copy):
+    copy.frame(lambda frame: frame.assign(weight=0.0), "selected_experts")
+
+
 FAULTS_OF_MERGING = {
     experts_are_missing: r"experts\.pkl: dataset 0: n_experts is 3, in the attrs 4",
     another_expert_is_selected: r"selected_experts\.pkl: not the experts that are selected in the frame of all",
+    a_summary_of_one_dataset: r"summary\.pkl: found datasets 0; allowed: 0, 1",
+    a_dataset_is_in_the_summary_twice: r"summary\.pkl: found datasets 0, 1, 1; allowed: 0, 1",
+    a_history_of_no_dataset: r"grid_history\.pkl: found datasets 1, 2; allowed: 0, 1",
+    an_experts_loss_is_another: r"selected_experts\.pkl: dense_mse differ from those in the frame of all experts",
+    a_selected_experts_loss_is_another: r"selected_experts\.pkl: dense_mse differ from those in the frame of all",
+    the_others_are_selected: r"\d_experts\.pkl: dataset 0: selected: not those that valid_loss and",
+    all_experts_are_first: r"selected_experts\.pkl: dataset 1: rank: not 1 to 2, in the order of valid_loss",
+    the_best_expert_is_last: r"selected_experts\.pkl: dataset 0: rank: not 1 to 2, in the order of valid_loss",
+    no_expert_has_weight: r"selected_experts\.pkl: dataset 0: weight: found 0 for all",
+    the_summary_says_another_threshold: r"merged_threshold_dense_mse is not that of the at_threshold checkpoint",
     the_summary_says_another_loss: r"summary\.pkl: dataset 0: merged_dense_mse is not that of the final checkpoint",
 }
 
@@ -383,6 +439,25 @@ def test_a_planted_fault_in_a_run_of_merging_is_found(plant, tiny_results, tmp_p
     plant(Copy(run))
     faults = verify(run).faults
     assert any(pd.Series([fault]).str.contains(FAULTS_OF_MERGING[plant], regex=True).item() for fault in faults), faults
+
+
+def test_the_summary_says_what_the_other_frames_say(tiny_results, tmp_path):
+    shutil.copytree(tiny_results / "sec3_results", tmp_path / "sec3_results")
+    run = Run("section2_3", STAMP, None, str(tmp_path))
+    of_merged = [f"merged_{key}" for key in ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "time")]
+    of_experts = ["n_experts_trained", "n_experts_selected", "best_expert_dense_mse", "chosen_expert_dense_mse"]
+    columns = [*of_experts, "experts_n_evals", "experts_time", *of_merged]
+    Copy(run).frame(lambda frame: frame.assign(**{name: 2 * frame[name] for name in columns}), "summary")
+    faults = " ".join(verify(run).faults)
+    assert [name for name in columns if f"summary.pkl: dataset 1: {name} is " not in faults] == []
+
+
+def test_a_merged_model_may_have_no_history(tiny_results, tmp_path):
+    """That of a training which ended in its first epoch."""
+    shutil.copytree(tiny_results / "sec3_results", tmp_path / "sec3_results")
+    run = Run("section2_3", STAMP, None, str(tmp_path))
+    Copy(run).frame(lambda frame: frame[frame["dataset_idx"] == 0], "grid_history")
+    assert all("checkpoint_metadata.pkl: merge_kan, dataset 1" in fault for fault in verify(run).faults)
 
 
 def test_runs_of_earlier_formats_are_to_be_migrated_first(tmp_path):

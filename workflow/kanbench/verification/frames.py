@@ -13,6 +13,7 @@ from kanbench.storage.attrs import essential
 from kanbench.storage.frames import COLUMNS, MORE_COLUMNS
 from kanbench.storage.merge_frames import EXPERT_COLUMNS
 from kanbench.verification.findings import Findings
+from kanbench.verification.merging import check_merging
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
 DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | {"dataset_name": "object", "selected": "bool"}
@@ -121,29 +122,4 @@ def check_frames_of_run(run: Run, frames: Frames, findings: Findings) -> None:
                 findings.fault(
                     run.frame(name), f"its attrs say {key} {frame.attrs.get(key)!r}, those of {other} {value!r}"
                 )
-    if "experts" in frames:
-        _check_experts(run, frames, findings)
-
-
-def _check_experts(run: Run, frames: Frames, findings: Findings) -> None:
-    experts = frames["experts"]
-    if not {"dataset_idx", "selected", "seed"} <= set(experts.columns):
-        return
-    attrs = experts.attrs
-    for index, group in experts.groupby("dataset_idx"):
-        found = {
-            "n_experts": len(group),
-            "n_selected": int(group["selected"].sum()),
-            "n_seeds": group["seed"].nunique(),
-        }
-        for key, value in found.items():
-            if attrs.get(key) != value:
-                findings.fault(
-                    run.frame("experts"), f"dataset {index}: {key} is {value}, in the attrs {attrs.get(key)}"
-                )
-    chosen = frames.get("selected_experts")
-    keys = ["dataset_idx", "depth", "k", "seed"]
-    if chosen is not None and set(keys) <= set(chosen.columns) & set(experts.columns):
-        selected = set(experts.loc[experts["selected"], keys].itertuples(index=False, name=None))
-        if set(chosen[keys].itertuples(index=False, name=None)) != selected:
-            findings.fault(run.frame("selected_experts"), "not the experts that are selected in the frame of all")
+    check_merging(run, frames, findings)

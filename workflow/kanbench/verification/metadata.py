@@ -13,6 +13,7 @@ from kanbench.verification.findings import Findings
 
 MAX_BYTES = 1024  # of a checkpoint; about 150 are needed
 FROM_FRAMES = ("time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
+OF_SUMMARY = {"at_threshold": "merged_threshold_dense_mse", "final": "merged_dense_mse"}  # the dense MSE
 
 
 def check_metadata(
@@ -77,12 +78,13 @@ def _check_against_frame(
             for key in FROM_FRAMES:
                 if row.get(key) != history.at[epoch, key]:
                     findings.fault(path, f"{where}: {key} is {row.get(key)!r}, in the frame {history.at[epoch, key]}")
-    if "summary" in frames and "merged_dense_mse" in frames["summary"] and "final" in checkpoints:
-        summary = frames["summary"].set_index("dataset_idx")["merged_dense_mse"]
-        if index in summary.index and summary[index] != checkpoints["final"].get("dense_mse"):
-            findings.fault(
-                run.frame("summary"), f"dataset {index}: merged_dense_mse is not that of the final checkpoint"
-            )
+    if "summary" in frames:
+        rows = frames["summary"][frames["summary"]["dataset_idx"] == index]
+        for checkpoint, column in OF_SUMMARY.items():
+            there = column in rows and checkpoint in checkpoints
+            if there and (rows[column] != checkpoints[checkpoint].get("dense_mse")).any():
+                what = f"dataset {index}: {column} is not that of the {checkpoint} checkpoint"
+                findings.fault(run.frame("summary"), what)
 
 
 def _check_threshold_time(run: Run, metadata: Metadata, frames: Frames, findings: Findings) -> None:
