@@ -259,6 +259,43 @@ def an_index_is_enormous(copy):
     copy.frame(lambda frame: frame.assign(dataset_idx=2**28))
 
 
+def a_column_is_too_much(copy):
+    copy.frame(lambda frame: frame.assign(grids=5))
+
+
+def a_loss_is_negative(copy):
+    copy.frame(lambda frame: frame.assign(train_loss=frame["train_loss"].where(frame["epoch"] != 1, -5.0)))
+
+
+def no_evaluations(copy):
+    copy.frame(lambda frame: frame.assign(n_evals=0))
+
+
+def evaluations_below_zero(copy):
+    copy.frame(lambda frame: frame.assign(n_evals=frame["n_evals"] - 100))
+
+
+def an_epoch_without_evaluations(copy):
+    copy.frame(lambda frame: frame.assign(n_evals=frame["n_evals"].where(frame["epoch"] != 2, frame["n_evals"].min())))
+
+
+def no_time_passes(copy):
+    copy.frame(lambda frame: frame.assign(time=0.0, total_time=0.0, time_per_epoch=0.0))
+
+
+def a_grid_gets_coarser(copy):
+    copy.frame(lambda frame: frame.assign(grid_size=frame["grid_size"].to_numpy()[::-1]))
+
+
+def datasets_in_another_order(copy):
+    copy.frame(lambda frame: frame.sort_values("dataset_idx", ascending=False, kind="stable", ignore_index=True))
+
+
+def the_threshold_time_of_another_section(copy):
+    for name in copy.run.kind.frames:
+        copy.attrs(lambda attrs: attrs.update(baseline_threshold_time=3.0), name)
+
+
 def numbers_of_numpys_are_in_the_metadata(copy):
     copy.metadata(lambda metadata: metadata["lm"][1]["final"].update(test_loss=np.float64(0.5)))
 
@@ -293,7 +330,16 @@ FAULTS = {  # what is planted → what is said of which file
     an_epoch_is_missing: r"adam\.pkl: dataset 0: the epochs are not 1 to 3",
     the_last_epoch_is_missing: r"metadata\.pkl: adam, dataset 0, final: epoch 4, but the frame ends with 3",
     an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
-    time_goes_back: r"adam\.pkl: dataset 0: time falls",
+    time_goes_back: r"adam\.pkl: dataset 0: time does not rise from 0 with every epoch",
+    a_column_is_too_much: r"adam\.pkl: found columns grids; allowed: dataset_idx, .*, optimizer",
+    a_loss_is_negative: r"adam\.pkl: train_loss: found less than 0; allowed: mean squares",
+    no_evaluations: r"adam\.pkl: dataset 0: n_evals does not rise from 0 with every epoch",
+    evaluations_below_zero: r"adam\.pkl: dataset 1: n_evals does not rise from 0 with every epoch",
+    an_epoch_without_evaluations: r"adam\.pkl: dataset 1: n_evals does not rise from 0 with every epoch",
+    no_time_passes: r"adam\.pkl: dataset 1: time does not rise from 0 with every epoch",
+    a_grid_gets_coarser: r"adam\.pkl: dataset 0: grid_size falls",
+    datasets_in_another_order: r"adam\.pkl: the datasets are not in the order of dataset_idx",
+    the_threshold_time_of_another_section: r"lm\.pkl: baseline_threshold_time: found 3\.0; allowed: None",
     numbers_of_numpys_are_in_the_metadata: r"metadata\.pkl: found numbers of numpy's; allowed: builtin types",
     datasets_of_text_are_in_the_metadata: r"metadata\.pkl: lm: found datasets '0', '1'; allowed: 0, 1",
     the_state_is_in_single_precision: r"lm_1_final_state: found torch\.float32; allowed: torch\.float64",
@@ -380,6 +426,14 @@ def a_history_of_no_dataset(copy):
     copy.frame(lambda frame: frame.assign(dataset_idx=frame["dataset_idx"] + 1), "grid_history")
 
 
+def a_number_as_text(copy):
+    copy.frame(lambda frame: frame.assign(control_num_params=frame["control_num_params"].astype(str)), "summary")
+
+
+def a_negative_loss_in_the_summary(copy):
+    copy.frame(lambda frame: frame.assign(control_dense_mse=-1.0), "summary")
+
+
 def the_summary_says_another_threshold(copy):
     copy.frame(lambda frame: frame.assign(merged_threshold_dense_mse=0.5), "summary")
 
@@ -420,6 +474,8 @@ FAULTS_OF_MERGING = {
     a_summary_of_one_dataset: r"summary\.pkl: found datasets 0; allowed: 0, 1",
     a_dataset_is_in_the_summary_twice: r"summary\.pkl: found datasets 0, 1, 1; allowed: 0, 1",
     a_history_of_no_dataset: r"grid_history\.pkl: found datasets 1, 2; allowed: 0, 1",
+    a_number_as_text: r"summary\.pkl: control_num_params: found object; allowed: numbers",
+    a_negative_loss_in_the_summary: r"summary\.pkl: control_dense_mse: found less than 0; allowed: mean squares",
     an_experts_loss_is_another: r"selected_experts\.pkl: dense_mse differ from those in the frame of all experts",
     a_selected_experts_loss_is_another: r"selected_experts\.pkl: dense_mse differ from those in the frame of all",
     the_others_are_selected: r"\d_experts\.pkl: dataset 0: selected: not those that valid_loss and",

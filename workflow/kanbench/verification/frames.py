@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames
-from kanbench.naming import Run, without_variant
+from kanbench.naming import SECTIONS, Run, without_variant
 from kanbench.storage.attrs import essential
 from kanbench.storage.frames import COLUMNS, MORE_COLUMNS
 from kanbench.storage.merge_frames import EXPERT_COLUMNS
@@ -16,7 +16,9 @@ from kanbench.verification.findings import Findings
 from kanbench.verification.merging import check_merging
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
-DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | {"dataset_name": "object", "selected": "bool"}
+TEXT = ("dataset_name", "dependencies", "optimizer", "approach")
+DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | dict.fromkeys(TEXT, "object") | {"selected": "bool"}
+THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values()} - {None}
 OF_EXPERTS = ("dataset_idx", "dataset_name", *EXPERT_COLUMNS)
 MERGE_COLUMNS = {
     "summary": ("dataset_idx", "dataset_name", "n_experts_trained", "n_experts_selected", "merged_dense_mse"),
@@ -35,15 +37,24 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
     if missing:
         findings.fault(path, f"no columns {', '.join(missing)}")
         return False
-    others = [column for column in frame if frame[column].dtype != DTYPES.get(column, frame[column].dtype)]
+    more = [column for column in frame if column not in columns]
+    if more and name != "summary":  # which says more than others need
+        findings.fault(path, f"found columns {', '.join(more)}; allowed: {', '.join(columns)}")
+        frame = frame[list(columns)]
+    others = [column for column in frame if not _has_dtype(frame[column].dtype, DTYPES.get(column))]
     for column in others:
         found = frame[column].dtype if frame[column].notna().any() else "no values"
-        findings.fault(path, f"{column}: found {found}; allowed: {DTYPES[column]}")
+        findings.fault(path, f"{column}: found {found}; allowed: {DTYPES.get(column, 'numbers')}")
     if others:
         return False
     numbers = frame.select_dtypes("number")
     if not np.isfinite(numbers.to_numpy(dtype=float)).all():
         findings.fault(path, "found numbers that are not finite")
+    losses = numbers.filter(regex="_(loss|mse)$")
+    if negative := losses.columns[(losses < 0).any()].tolist():
+        findings.fault(path, f"{', '.join(negative)}: found less than 0; allowed: mean squares")
+    if not frame["dataset_idx"].is_monotonic_increasing:
+        findings.fault(path, "the datasets are not in the order of dataset_idx")
     for index, names in frame.groupby("dataset_idx")["dataset_name"].unique().items():
         if len(names) > 1:
             findings.fault(path, f"dataset {index} has the names {', '.join(map(str, names))}")
@@ -53,6 +64,13 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
         if len(frame) and set(frame[section.label]) != {model_type}:
             findings.fault(path, f"{section.label}: found {', '.join(map(str, frame[section.label].unique()))}")
     return True
+
+
+def _has_dtype(found: Any, allowed: str | None) -> bool:
+    """Whether it is the one of a column; where none is known, any of numbers is."""
+    if allowed is not None:
+        return found == allowed
+    return pd.api.types.is_numeric_dtype(found) and not pd.api.types.is_bool_dtype(found)
 
 
 def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings) -> None:
@@ -74,6 +92,9 @@ def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings)
         findings.fault(path, f"device: found {attrs['device']!r}; allowed: cpu, cuda")
     if section.threshold_time is not None and not _is_time(attrs.get(section.threshold_time, 0.0)):
         findings.fault(path, f"{section.threshold_time}: found {attrs[section.threshold_time]!r}; allowed: seconds")
+    for key in sorted(THRESHOLD_TIMES & set(required) - {section.threshold_time}):
+        if attrs.get(key) is not None:
+            findings.fault(path, f"{key}: found {attrs[key]!r}; allowed: None: no model type of this section has it")
     provenance = attrs.get("provenance")
     if provenance is None:
         findings.note(f"{path}: no provenance, so that the settings of its trainings are not known")
@@ -86,15 +107,17 @@ def _is_time(value: Any) -> bool:
 
 
 def _check_history(path: str, frame: pd.DataFrame, epochs: int | None, findings: Findings) -> None:
-    """Rows of every training: one per epoch, from 1; grids and times that do not fall."""
+    """Rows of every training: one per epoch, from 1; grids that do not fall; each epoch takes time and evaluations."""
     for index, rows in frame.groupby("dataset_idx"):
         where = f"dataset {index}"
         if rows["epoch"].tolist() != list(range(1, len(rows) + 1)):
             findings.fault(path, f"{where}: the epochs are not 1 to {len(rows)}, each once and in order")
             continue
-        for column in ("grid_size", "time", "n_evals"):
-            if not rows[column].is_monotonic_increasing:
-                findings.fault(path, f"{where}: {column} falls from one epoch to the next")
+        if not rows["grid_size"].is_monotonic_increasing:
+            findings.fault(path, f"{where}: grid_size falls from one epoch to the next")
+        for column in ("time", "n_evals"):
+            if not (np.diff(rows[column], prepend=0) > 0).all():
+                findings.fault(path, f"{where}: {column} does not rise from 0 with every epoch")
         stages = rows.groupby("grid_size", sort=False)
         if isinstance(epochs, int) and stages.size().max() > epochs:
             findings.fault(path, f"{where}: {stages.size().max()} epochs on one grid; allowed: {epochs}")
