@@ -234,14 +234,6 @@ INDEX = reduce(
 )
 
 
-def manager(*blocks, columns=INDEX, index=INDEX):
-    return reduce(
-        "pandas.core.internals.managers.BlockManager",
-        b"(" + b"".join(blocks) + b"t",
-        b"]" + columns + b"a" + index + b"a",
-    )
-
-
 def block(values=ARRAY, bounds=(0, 1, 1)):
     placement = reduce("builtins.slice", *map(value, bounds))
     return reduce("pandas._libs.internals._unpickle_block", values, placement, value(2))
@@ -256,18 +248,33 @@ def array(buffer, shape, dtype=DTYPE, order="C"):
     return reduce("numpy._core.numeric._frombuffer", value(buffer), dtype, value(shape), value(order))
 
 
-def string(offsets, letters, valid=None, length=1, alias="large_string"):
+def string(offsets, letters, valid=None, length=1, alias="large_string", start=0):
     def buffer(content):
         return b"N" if content is None else reduce("pyarrow.lib.py_buffer", value(content))
 
     inner = (
         b"("
         + reduce("pyarrow.lib.type_for_alias", value(alias))
-        + b"".join(map(value, (length, 0, 0)))
+        + b"".join(map(value, (length, 0, start)))
         + b"](" + buffer(valid) + buffer(offsets) + buffer(letters) + b"e]Nt"
     )  # fmt: skip
     restored = reduce("pyarrow.lib._restore_array", inner)
     return named("pandas.arrays", "ArrowStringArray") + b")\x81}" + text("_pa_array") + restored + b"sb"
+
+
+NAMES = reduce(
+    "pandas.core.indexes.base._new_Index",
+    named("pandas", "Index"),
+    b"}(" + text("data") + string(struct.pack("<qq", 0, 2), "ü".encode()) + text("name") + b"Nu",
+)
+
+
+def manager(*blocks, columns=NAMES, index=INDEX):
+    return reduce(
+        "pandas.core.internals.managers.BlockManager",
+        b"(" + b"".join(blocks) + b"t",
+        b"]" + columns + b"a" + index + b"a",
+    )
 
 
 def nested(depth):
@@ -303,10 +310,13 @@ CRAFTED = {
         manager(block(array(bytearray(8), (1, 1), reduce("numpy.dtype", value("(9,)f8,O"), value(False)))))
     ),
     "an index of 2 ** 60 rows": frame(
-        manager(block(), index=rangeindex(name=None, start=0, stop=1 << 60, step=1))
+        manager(block(), index=rangeindex(start=0, stop=1 << 60, step=1))
     ),
-    "2 ** 60 columns": frame(manager(block(), columns=rangeindex(name=None, start=0, stop=1 << 60, step=1))),
-    "an index of step 0": frame(manager(block(), index=rangeindex(name=None, start=0, stop=1, step=0))),
+    "2 ** 60 columns": frame(manager(block(), columns=rangeindex(start=0, stop=1 << 60, step=1))),
+    "an index of step 0": frame(manager(block(), index=rangeindex(start=0, stop=1, step=0))),
+    "one number for all of 10 ** 7 rows": frame(
+        manager(block(array(bytearray(8), ())), index=rangeindex(start=0, stop=10**7, step=1))
+    ),
     "more rows of values than columns": frame(manager(block(array(bytearray(16), (2, 1))))),
     "no columns": frame(manager(block(bounds=(1, 2, 1)))),
     "no manager": frame(b"N"),
@@ -320,6 +330,12 @@ CRAFTED = {
     "text before its letters": frame(manager(block(string(struct.pack("<qq", -99, 1), b"a")))),
     "text without offsets": frame(manager(block(string(b"", b"a")))),
     "text of 2 ** 60 rows": frame(manager(block(string(struct.pack("<qq", 0, 1), b"a", length=1 << 60)))),
+    "text of no rows that begins late": frame(
+        manager(block(string(b"", b"", length=0, start=9_999_999)), index=rangeindex(start=0, stop=0, step=1))
+    ),
+    "an array of more dimensions than are ever used": frame(  # the product of 10 ** 5 lengths takes minutes
+        manager(block()), attrs=b"}" + text("a") + array(bytearray(8), (1,) * 33) + b"s"
+    ),
     "text of another type": frame(manager(block(string(struct.pack("<qq", 0, 1), b"a", alias="timestamp[s]")))),
     "text that is not utf-8": frame(manager(block(string(struct.pack("<qq", 0, 1), b"\xff")))),
     "bytes of 2 ** 40": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"a.",
@@ -367,11 +383,7 @@ def test_crafted_arguments_are_refused(case, tmp_path):
 
 def test_the_crafted_parts_are_a_frame_when_nothing_is_wrong(tmp_path):
     path = tmp_path / "file.pkl"
-    path.write_bytes(frame(manager(block(), columns=reduce(
-        "pandas.core.indexes.base._new_Index",
-        named("pandas", "Index"),
-        b"}(" + text("data") + string(struct.pack("<qq", 0, 2), "ü".encode()) + text("name") + b"Nu",
-    )), attrs=value({"a": 1})))  # fmt: skip
+    path.write_bytes(frame(manager(block()), attrs=value({"a": 1})))
     read = read_frame(path)
     assert read.attrs == {"a": 1}
     pd.testing.assert_frame_equal(read, portable(pd.DataFrame({"ü": [0.0]})), check_column_type=False)

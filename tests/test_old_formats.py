@@ -498,6 +498,7 @@ KINDS = {
     "one column": FRAME[["epoch"]],
     "whole numbers with gaps": FRAME.assign(n=pd.array([1, None] * 4, dtype="Int64")),
     "numbers with gaps": FRAME.assign(n=pd.array([1, None] * 4, dtype="Float64")),
+    "the types of convert_dtypes": FRAME.convert_dtypes(),
     "truth with gaps": FRAME.assign(n=pd.array([True, None] * 4, dtype="boolean")),
     "put together": pd.concat([FRAME, FRAME], ignore_index=True),
     "columns dropped and added": FRAME.drop(columns="flag").assign(z=1, y=2.0),
@@ -510,7 +511,8 @@ def test_frames_are_read_as_pandas_reads_them(kind, tmp_path):
     for protocol in range(6):
         KINDS[kind].to_pickle(path, protocol=protocol)
         plain = pd.read_pickle(path)
-        plain = plain.astype({name: object for name, dtype in plain.dtypes.items() if dtype == "str"})
+        text = {name: object for name, dtype in plain.dtypes.items() if isinstance(dtype, pd.StringDtype)}
+        plain = plain.astype(text)
         pd.testing.assert_frame_equal(
             read_frame(path), plain, check_exact=True, check_column_type=False, check_index_type=False
         )

@@ -17,6 +17,7 @@ from kanbench.storage.pickles import Made, Named, RefusedError, read_pickle
 
 MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1_000
+MAX_DIMENSIONS = 32  # of an array: numpy 1's limit
 DTYPE = re.compile(r"(b1|[iuf][1248]|c8|c16|O8?|U\d{1,6})")
 
 _NUMPY = {
@@ -40,8 +41,12 @@ _PANDAS = {
     "StringDtype": ("core.arrays.string_", "text dtype"),
     "CategoricalDtype": ("core.dtypes.dtypes", "categories"),
     "Categorical": ("core.arrays.categorical", "categorical"),
-    "Int64Dtype": ("core.arrays.integer", "dtype of masked"),
-    "Float64Dtype": ("core.arrays.floating", "dtype of masked"),
+    **{
+        f"{sign}Int{bits}Dtype": ("core.arrays.integer", "dtype of masked")
+        for sign in ("", "U")
+        for bits in (8, 16, 32, 64)
+    },
+    **{f"Float{bits}Dtype": ("core.arrays.floating", "dtype of masked") for bits in (32, 64)},
     "BooleanDtype": ("core.arrays.boolean", "dtype of masked"),
 }
 _PANDAS_ARRAYS = {
@@ -170,7 +175,8 @@ class _Builder:
         raise RefusedError(f"a {getattr(note, 'kind', type(note).__name__)} where an array belongs")
 
     def _filled(self, shape: tuple, dtype: np.dtype, raw: Any, order: str) -> np.ndarray:
-        if any(type(length) is not int or not 0 <= length <= MAX_ROWS for length in shape):
+        whole = all(type(length) is int and 0 <= length <= MAX_ROWS for length in shape)
+        if len(shape) > MAX_DIMENSIONS or not whole:
             raise RefusedError(f"an array of shape {str(shape)[:100]}")
         if dtype.kind != "O":
             flat = np.frombuffer(self._bytes(raw) or bytearray(), dtype) if math.prod(shape) else np.empty(0, dtype)
@@ -220,6 +226,9 @@ class _Builder:
             positions = self._placement(placement, len(columns))
             rows = self._values(values)
             rows = rows if isinstance(rows, np.ndarray) and rows.ndim == 2 else [rows]
+            wrong = [row.shape for row in rows if row.shape != index.shape]  # pandas spreads one value over all rows
+            if wrong:
+                raise RefusedError(f"a column of shape {wrong[0]} for {len(index)} rows")
             arrays.update(zip(positions, rows, strict=True))
         return columns, index, arrays
 
@@ -233,8 +242,8 @@ class _Builder:
         match note:
             case Made(kind="placement", args=(inner,)):
                 return self._placement(inner, count)
-            case Made(kind="slice", args=bounds) if all(b is None or type(b) is int for b in bounds):
-                return list(range(count))[slice(*bounds)]
+            case Made(kind="slice", args=bounds):
+                return list(range(count))[slice(*map(self.plain, bounds))]  # numpy's numbers, from pandas 3.1
         return [int(position) for position in self._array(note)]
 
     def _index(self, note: Any) -> pd.Index:
@@ -300,6 +309,7 @@ class _Builder:
         dtype = "<i4" if kind.args in (("string",), ("utf8",)) else "<i8"
         if not 0 <= start <= start + length <= MAX_ROWS:
             raise RefusedError(f"text of length {length}")
+        self.charge(start + length)
         ends = np.frombuffer(self._buffer(offsets), dtype) if length else np.zeros(1, dtype)
         present = np.ones(start + length, bool)
         if valid is not None:
