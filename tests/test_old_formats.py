@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import kanbench
+from kanbench.derive import threshold_summary
 from kanbench.errors import InputError
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
@@ -512,10 +513,25 @@ def test_frames_are_read_as_pandas_reads_them(kind, tmp_path):
         KINDS[kind].to_pickle(path, protocol=protocol)
         plain = pd.read_pickle(path)
         text = {name: object for name, dtype in plain.dtypes.items() if isinstance(dtype, pd.StringDtype)}
-        plain = plain.astype(text)
+        floats = {name: "float64" for name, dtype in plain.dtypes.items() if str(dtype) in ("Float32", "Float64")}
+        plain = plain.astype(text | floats)
         pd.testing.assert_frame_equal(
             read_frame(path), plain, check_exact=True, check_column_type=False, check_index_type=False
         )
+
+
+@pytest.mark.parametrize("kind", ["Float64", "Int64", object])
+@pytest.mark.parametrize("suffix", ["pkl", "parquet"])
+def test_losses_that_are_missing_are_nan(kind, suffix, tmp_path):
+    frame = plain_frame("adam").assign(test_loss=[8, 4, 5, 6, 4, 2, 3, 5]).astype({"test_loss": kind})
+    frame.loc[[2, 7], "test_loss"] = pd.NA if suffix == "pkl" else None
+    path = tmp_path / f"frame.{suffix}"
+    frame.to_pickle(path) if suffix == "pkl" else frame.to_parquet(path)
+    read = read_frame(path)
+    assert read["test_loss"].dtype == "float64"
+    assert np.isnan(read["test_loss"]).tolist() == [index in (2, 7) for index in range(8)]
+    summary = threshold_summary({"adam": read})
+    assert summary["test_loss"].to_list() == [4.0, 2.0]
 
 
 # --- finding ---

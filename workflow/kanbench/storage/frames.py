@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
+from pandas.api.extensions import ExtensionDtype
 
 from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
@@ -18,6 +22,8 @@ from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pick
 from kanbench.storage.pickles import refusals
 from kanbench.storage.values import builtin
 from kanbench.stored_names import MAX_DATASETS
+
+MAX_NESTED = 1 << 30  # bytes of memory in which a file with lists is read: 1 GiB
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -165,7 +171,18 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     frame = _read_parquet(path) if str(path).endswith(".parquet") else _read_pickled(path, trusted)
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
         _check_columns(path, frame)
-        return portable(frame)
+        return portable(_with_nan(frame))
+
+
+def _with_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with nan for the losses and times that are missing: pandas's NA can be neither compared nor drawn."""
+    floats = [
+        name
+        for name, dtype in frame.dtypes.items()
+        if (dtype.kind == "f" or COLUMNS.get(name) == "float64")
+        and (dtype.kind == "O" or isinstance(dtype, ExtensionDtype))
+    ]
+    return frame.assign(**{name: frame[name].to_numpy("float64", na_value=float("nan")) for name in floats})
 
 
 def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
@@ -203,18 +220,41 @@ def _read_parquet(path: str | Path) -> pd.DataFrame:
     with clear_errors(path):
         about = read_metadata(path)  # a few bytes can stand for any number of rows
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        size = max(size, 8 * about.num_rows * about.num_columns)  # what it is read into
+        # the schema's columns, not those of a row group: where these are damaged, pyarrow ends the whole process
+        columns = [about.schema.column(i) for i in range(about.num_columns)]
+        size = max(size, about.num_rows * sum(max(8, column.length) for column in columns))  # what it is read into
         if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
             raise InputError(
                 f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "
                 f"{MAX_COLUMNS}, {MAX_FILE}"
             )
-        # the schema's columns, not those of a row group: where these are damaged, pyarrow ends the whole process
-        columns = [about.schema.column(i) for i in range(about.num_columns)]
+        if any(column.max_repetition_level or column.path != column.name for column in columns):
+            _check_nested(path)
         text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         if text and (size := _size_of_text(path, text)) > MAX_FILE:
             raise InputError(f"{path}: found {size} bytes of text; allowed: {MAX_FILE}")
         return pd.read_parquet(path)
+
+
+def _check_nested(path: str | Path) -> None:
+    """Refuse lists and mappings that take too much memory.
+
+    A few bytes of parquet can stand for any number of values in one row, and only reading them tells how many. So
+    another process does that first, whose memory has a limit.
+    """
+    program = (
+        "import resource, sys, pandas, pyarrow.parquet; "
+        f"resource.setrlimit(resource.RLIMIT_AS, ({MAX_NESTED}, {MAX_NESTED})); "
+        "pandas.read_parquet(sys.argv[1], use_threads=False)"
+    )
+    command = [sys.executable, "-P", "-c", program, path]  # -P: nothing of the working folder is imported
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each takes memory
+    tried = subprocess.run(command, env=os.environ | one_thread, capture_output=True, check=False)
+    if tried.returncode != 0:
+        reason = one_line(tried.stderr.decode(errors="replace").strip().rpartition("\n")[2])[:200]
+        raise InputError(
+            f"{path}: lists or mappings that cannot be read in {MAX_NESTED >> 20} MiB of memory ({reason})"
+        )
 
 
 def _size_of_text(path: str | Path, columns: list[str]) -> int:
