@@ -498,6 +498,12 @@ def test_a_file_that_is_not_there(tmp_path):
         refused(read, tmp_path / name)
 
 
+@pytest.mark.parametrize("name", READ)
+def test_a_pipe_is_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    assert "not a regular file" in refused(READ[name], tmp_path / name)
+
+
 def test_parquet_of_endless_rows_is_refused(tmp_path):
     path = tmp_path / "frame.parquet"
     pd.DataFrame({"a": np.zeros(10_000_001, np.int8)}).to_parquet(path)
@@ -614,6 +620,9 @@ HOSTILE_TENSORS = {
     },
     "a compressed state": rewritten(STATE, compression=zipfile.ZIP_DEFLATED),
     "the format before torch 1.6": legacy({"weight": torch.zeros(3)}),
+    "a list that is called": rewritten(STATE, b"\x80\x02]N\x85R."),
+    "a class that torch knows": rewritten(STATE, b"\x80\x02ctorch.distributed.tensor\nDTensor\n."),
+    "an opcode that torch does not know": rewritten(STATE, b"\x80\x02I1\n."),
     "a plain pickle": pickle.dumps({"weight": [1.0]}),
     "a plain pickle with a call": b"\x80\x02" + CALLS["GLOBAL and REDUCE"] + b".",
     "a whole model": tensors(torch.nn.Linear(2, 2)),
@@ -627,7 +636,19 @@ HOSTILE_TENSORS = {
 def test_hostile_tensors_are_refused(case, tmp_path):
     path = tmp_path / "state.pth"
     path.write_bytes(HOSTILE_TENSORS[case])
-    refused(read_tensors, path)
+    assert "Re-running" not in refused(read_tensors, path)  # torch's advice
+
+
+def test_archives_whose_parts_share_their_bytes_are_refused(tmp_path):
+    """Each is read as if the bytes were there again."""
+    path = tmp_path / "state.pth"
+    torch.save({"weight": torch.zeros(1000)}, path)
+    (name,) = [part for part in zipfile.ZipFile(path).namelist() if part.endswith("data/0")]
+    assert read_tensors(path)["weight"].shape == (1000,)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist += [archive.getinfo(name)] * 9
+        archive.writestr("more", b"")
+    assert "its parts are larger together than it is" in refused(read_tensors, path)
 
 
 def test_torchs_own_loader_runs_the_code_in_these(tmp_path):
@@ -649,7 +670,7 @@ CONFIGURATIONS = {  # text of the file, or what to change in it
     "text": "hello",
     "nothing": "",
     "not utf-8": b"\xff\xfe\xff",
-    "huge": "# " + "x" * (1 << 22),
+    "huge": {"more": ["x" * 900] * 1200},
     "references to a long list": "a: &a [" + "1, " * 5000 + "1]\nwidth: [" + "*a, " * 5000 + "*a]",
     "keys merged from keys": "a0: &a0 {k: 1}\n"
     + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ import yaml
 
 from kanbench.errors import InputError, one_line
 
-MAX_TEXT = 1 << 22  # bytes of JSON or YAML: 4 MiB
+MAX_TEXT = 1 << 22  # bytes of JSON: 4 MiB
+MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, of which a model of a hundred by a hundred edges takes 80 KB; 10 s at most
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
 MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
 MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
 TRUST = "with trusted=True, which may run code of the file's author, other files are read"
+TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
 
 
 @contextlib.contextmanager
@@ -33,6 +36,8 @@ def clear_errors(path: str | Path) -> Iterator[None]:
     InputError
     """
     try:
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # a pipe would be waited for
+            raise InputError(f"{path}: cannot be read (not a regular file)")
         yield
     except InputError:
         raise
@@ -61,7 +66,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file; tags that build objects are refused."""
-    content = read_bytes(path, MAX_TEXT)
+    content = read_bytes(path, MAX_YAML)
     with clear_errors(path):
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
@@ -118,7 +123,8 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
         except Exception as error:
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
             if named is None:
-                raise
+                reason = re.split(TORCHS_ADVICE, str(error).rpartition("WeightsUnpickler error: ")[2])[0]
+                raise ValueError(reason or type(error).__name__) from None
             raise InputError(f"{path}: refused: it names {named[1]}; {TRUST}") from None
         _check_tensors(path, content)
     return content
@@ -134,6 +140,8 @@ def _check_archive(path: str | Path) -> None:
         with parts:
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
                 raise InputError(f"{path}: refused: it is compressed, which torch.save does not do; {TRUST}")
+            if sum(part.file_size for part in parts.infolist()) > Path(path).stat().st_size:
+                raise InputError(f"{path}: refused: its parts are larger together than it is; {TRUST}")
             if parts.testzip() is not None:
                 raise InputError(f"{path}: damaged: a part of it has another checksum than it should")
 
