@@ -1,8 +1,11 @@
 """`list`, `inspect` and `verify` on the command line: what they say about runs and files."""
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +48,37 @@ def test_runs_are_listed_as_a_table(tmp_path, capsys):
     assert said(capsys, "list", "--results-dir", tmp_path / "empty") == f"{tmp_path / 'empty'}: no runs\n"
     assert "none: no such folder" in refused(capsys, "list", "--results-dir", tmp_path / "none")
     assert "section: found 'section9'" in refused(capsys, "list", "section9", "--results-dir", tmp_path)
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"nu\xff"), "\33[31mred"], ids=["no text", "a command to a terminal"])
+def test_folders_of_any_name_are_listed(name, tmp_path, capsys):
+    folder = tmp_path / name
+    write(folder / "sec1_results", f"{STEM}_e2")
+    shown = tmp_path / name.replace("\udcff", "?").replace("\33", "?")
+    for command in (["list", "--results-dir", folder], ["inspect", folder]):
+        assert f"{shown}/sec1_results\n" in said(capsys, *command)
+        (folder / "empty").mkdir(exist_ok=True)
+        assert said(capsys, *command[:-1], folder / "empty") == f"{shown}/empty: no runs\n"
+
+
+def test_names_that_are_no_text_are_written_as_they_are(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/nu\xff"
+    write(Path(os.fsdecode(folder)) / "sec1_results", f"{STEM}_e2")
+    command = [sys.executable, "-m", "kanbench", "verify", "--results-dir", folder]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as in most places
+    done = subprocess.run(command, env=strict, capture_output=True, check=False)
+    assert folder + b"/sec1_results/" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(b"kanbench: verify: found ")
+
+
+def test_tensors_beside_other_things_are_explained(tmp_path, capsys):
+    shared = [1.0]
+    for _ in range(20):  # 2 ** 20 numbers when written out
+        shared = [shared, shared]
+    torch.save({"shared": shared, "epoch": 3, "name": "kan", "weight": torch.zeros(2)}, tmp_path / "model.pth")
+    *_, first, epoch, name, weight = said(capsys, "inspect", tmp_path / "model.pth").splitlines()
+    assert (first, epoch, name) == ("  shared: list", "  epoch: 3", '  name: "kan"')
+    assert weight == "  weight: (2,) torch.float32"
 
 
 def test_a_frame_is_explained(tmp_path, capsys):

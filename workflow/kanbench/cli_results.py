@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kanbench import naming
 from kanbench.config import DEFAULT_CONFIG, load_config
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -72,7 +72,7 @@ def _list(arguments: argparse.Namespace) -> None:
     if arguments.section is not None:
         section_of(arguments.section)
     table = runs_table(arguments.results_dir, arguments.section)
-    print(f"{arguments.results_dir}: no runs" if table.empty else table.to_string(index=False))
+    print(one_line(f"{arguments.results_dir}: no runs") if table.empty else table.to_string(index=False))
 
 
 def _figures(arguments: argparse.Namespace) -> None:

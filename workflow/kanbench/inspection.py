@@ -43,7 +43,7 @@ def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFr
                 "more_seeds": ", ".join(str(replicate.seed) for replicate in stored_replicates(run)),
                 "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
                 "written": pd.Timestamp(max(size.st_mtime for size in sizes), unit="s").strftime("%Y-%m-%d %H:%M UTC"),
-                "folder": run.folder,
+                "folder": one_line(run.folder),
             }
         )
     return pd.DataFrame(rows)
@@ -65,7 +65,8 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
 def _explained(path: Path, trusted: bool) -> str:
     if path.is_dir():
         table = runs_table(path)
-        return f"{path}: no runs" if table.empty else f"{path}: {len(table)} runs\n{table.to_string(index=False)}"
+        found = one_line(f"{path}: {'no' if table.empty else len(table)} runs")
+        return found if table.empty else f"{found}\n{table.to_string(index=False)}"
     if os.path.lexists(path):  # a link to nothing cannot be read, and that is said
         return "\n".join(map(_shown, _of_file(path, trusted)))
     if os.path.lexists(state := path.with_name(f"{path.name}_state")):  # what KAN.loadckpt is given
@@ -194,8 +195,11 @@ def _of_config(path: Path) -> Iterator[str]:
 
 def _of_tensors(content: Any) -> Iterator[str]:
     for name, value in content.items() if isinstance(content, dict) else [("", content)]:
-        shape = getattr(value, "shape", None)
-        yield f"  {name}: " + (f"{tuple(shape)} {value.dtype}" if shape is not None else _short(value))
+        if (shape := getattr(value, "shape", None)) is not None:
+            said = f"{tuple(shape)} {value.dtype}"
+        else:  # of a list of lists that share their parts all may be more than can ever be written
+            said = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
+        yield f"  {name}: {said}"
 
 
 def _of_run(run: Run, files: list[StoredFile], trusted: bool) -> Iterator[str]:

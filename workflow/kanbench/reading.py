@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -36,7 +35,8 @@ def clear_errors(path: str | Path) -> Iterator[None]:
     InputError
     """
     try:
-        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # a pipe would be waited for
+        file = Path(path)
+        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
             raise InputError(f"{path}: cannot be read (not a regular file)")
         yield
     except InputError:
