@@ -689,6 +689,11 @@ CONFIGURATIONS = {  # text of the file, or what to change in it
     "a huge order": {"k": 1_000_000},
     "an order that is true": {"k": True},
     "products by text": {"mult_arity": "2"},
+    "products of nothing": {"width": [[2, 0], [2, 0], [1, 1_000_000_000]], "mult_arity": 0},
+    "products of nothing, by product": {
+        "width": [[2, 0], [2, 0], [1, 1_000_000_000]],
+        "mult_arity": [[], [], []],
+    },
     "another residual function": {"base_fun_name": "__import__('os').mkdir('canary')"},
     "flags that are text": {"sp_trainable": "yes"},
     "a range of one number": {"grid_range": [1]},
@@ -713,6 +718,37 @@ def test_hostile_configurations_are_refused(case, tmp_path, checkpoint):
         load_checkpoint(base)
     assert "\n" not in str(error.value)
     assert str(base) in str(error.value)
+
+
+def test_the_order_is_checked_before_a_model_is_built(tmp_path, checkpoint):
+    """Of coefficients that fit: extending the grid takes the square of the order."""
+    config = {**yaml.safe_load(checkpoint["config.yml"]), "grid": 1, "k": 1000}
+    (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
+    assert "k: found 1000; allowed: a whole number up to 100" in refused(
+        read_model_config, tmp_path / "model_config.yml"
+    )
+
+
+def test_a_layer_without_outputs_takes_no_memory(tmp_path, checkpoint):
+    """Its coefficients are of any shape, and none."""
+    config = yaml.safe_load(checkpoint["config.yml"]) | {"width": [[1_000_000_000, 0], [0, 0]]}
+    config["symbolic.funs_name.0"] = []
+    (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
+    torch.save({"act_fun.0.coef": torch.zeros(1_000_000_000, 0, 6)}, tmp_path / "model_state")
+    with pytest.raises(InputError, match=r"model_state: found knots of shapes \[\]; allowed: \[\(1000000000, 10\)\]"):
+        load_checkpoint(tmp_path / "model")
+
+
+def test_what_pykan_cannot_build_is_one_line(tmp_path, checkpoint, monkeypatch):
+    for name, content in checkpoint.items():
+        (tmp_path / f"model_{name}").write_bytes(content)
+
+    def cannot(*_, **__):
+        raise RuntimeError("no memory\nis left")
+
+    monkeypatch.setattr("kanbench.models.KAN", cannot)
+    with pytest.raises(InputError, match=r"model_config\.yml: cannot be read \(no memory is left\)"):
+        load_checkpoint(tmp_path / "model")
 
 
 @pytest.mark.parametrize("part", ["config.yml", "state", "cache_data"])

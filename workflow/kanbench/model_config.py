@@ -10,6 +10,7 @@ from typing import Any
 from kanbench.errors import InputError
 from kanbench.reading import read_yaml
 
+MAX_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
 INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
 Config = dict[str, Any]
 
@@ -21,6 +22,14 @@ def _whole(value: Any) -> bool:
 def _lists(value: Any, depth: int, of: Callable[[Any], bool] = _whole) -> bool:
     """Whether a value is lists in lists, `depth` deep, of something."""
     return of(value) if depth == 0 else type(value) is list and all(_lists(item, depth - 1, of) for item in value)
+
+
+def _order(value: Any) -> bool:
+    return _whole(value) and value <= MAX_ORDER
+
+
+def _arity(value: Any) -> bool:
+    return _whole(value) and value > 0
 
 
 def _flag(value: Any) -> bool:
@@ -37,8 +46,8 @@ REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "[nodes, products] of every layer",
     ),
     "grid": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
-    "k": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
-    "mult_arity": (lambda v: _whole(v) or _lists(v, 2), "a whole number, or lists of them"),
+    "k": (lambda v: _order(v) or _lists(v, 1, _order), f"a whole number up to {MAX_ORDER}, or one for every layer"),
+    "mult_arity": (lambda v: _arity(v) or _lists(v, 2, _arity), "a whole number from 1 on, or lists of them"),
     "base_fun_name": (lambda v: v in ("silu", "identity", "zero"), "silu, identity or zero"),
     "affine_trainable": (_flag, "true or false"),
     "sp_trainable": (_flag, "true or false"),
@@ -64,8 +73,9 @@ def read_model_config(path: str | Path) -> Config:
     for key in ("grid", "k"):
         if type(config[key]) is list and len(config[key]) != layers:
             raise _wrong(path, config, key, "one number for every layer")
-    if type(config["mult_arity"]) is list and len(config["mult_arity"]) != layers + 1:
-        raise _wrong(path, config, "mult_arity", "one list for every layer")
+    arity, products = config["mult_arity"], [count for _, count in config["width"]]
+    if type(arity) is list and [len(row) for row in arity] != products:
+        raise _wrong(path, config, "mult_arity", "for every layer one list, with a number for every product")
     for layer, (inputs, outputs, _) in enumerate(coef_shapes(config)):
         _check_table(path, config, f"symbolic.funs_name.{layer}", outputs, inputs)
     if INTERVALS in config:
@@ -87,6 +97,12 @@ def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
         grid, k = (value[layer] if type(value) is list else value for value in (config["grid"], config["k"]))
         shapes.append((sum(width[layer]), nodes + factors, grid + k))
     return shapes
+
+
+def grid_shapes(config: Config) -> list[tuple[int, int]]:
+    """The shape of every layer's knots: inputs, grid intervals + 1 + the order on either side."""
+    k = config["k"] if type(config["k"]) is list else [config["k"]] * (len(config["width"]) - 1)
+    return [(inputs, coef + order + 1) for (inputs, _, coef), order in zip(coef_shapes(config), k, strict=True)]
 
 
 def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:

@@ -27,7 +27,7 @@ from kan.utils import SYMBOLIC_LIB
 from torch import Tensor
 
 from kanbench.errors import InputError
-from kanbench.model_config import INTERVALS, coef_shapes, read_model_config
+from kanbench.model_config import INTERVALS, coef_shapes, grid_shapes, read_model_config
 from kanbench.reading import clear_errors, read_tensors
 
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
@@ -259,7 +259,8 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
     passed_on = ("mult_arity", "affine_trainable", "grid_eps", "grid_range", "sp_trainable", "sb_trainable")
     more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"]}
     dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
-    model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
+    with clear_errors(f"{base}_config.yml"):
+        model = _construct(_no_fit, config["width"], config["grid"], config["k"], 0, dtype, "cpu", **more)
     with clear_errors(f"{base}_state"):
         model.load_state_dict(state)
     for index, layer in enumerate(model.symbolic_fun):
@@ -280,13 +281,17 @@ def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
     """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{base}_state: found no tensors by name; allowed: the state of a model")
-    coef = [value for name, value in state.items() if name.endswith(".coef")]
-    shapes = [tuple(value.shape) for value in coef]
-    if shapes != coef_shapes(config) or not all(value.is_floating_point() for value in coef):
-        raise InputError(
-            f"{base}_state: found coefficients of shapes {str(shapes)[:99]}; allowed: {str(coef_shapes(config))[:99]}, "
-            "as the configuration beside it says"
-        )
+    for end, name, allowed in (
+        (".coef", "coefficients", coef_shapes(config)),
+        (".grid", "knots", grid_shapes(config)),  # of a layer without outputs, they are what takes memory
+    ):
+        tensors = [value for key, value in state.items() if key.endswith(end)]
+        shapes = [tuple(value.shape) for value in tensors]
+        if shapes != allowed or not all(value.is_floating_point() for value in tensors):
+            raise InputError(
+                f"{base}_state: found {name} of shapes {str(shapes)[:99]}; allowed: {str(allowed)[:99]}, as the "
+                "configuration beside it says"
+            )
 
 
 def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
