@@ -51,6 +51,15 @@ def test_the_frames_of_a_run_together():
         derive.DERIVABLE["depths"][1](run)
 
 
+@pytest.mark.parametrize(
+    "derive_it",
+    [derive.total_epochs, derive.final_grid, derive.epochs_per_grid, derive.threshold_rows, derive.num_datasets],
+)
+def test_a_column_that_is_not_there_is_one_line(derive_it):
+    with pytest.raises(InputError, match=r"no frame with the columns? 'dataset_idx'"):
+        derive_it(frame().drop(columns="dataset_idx"))
+
+
 def test_rows_in_any_order_give_the_same():
     mixed = frame().sample(frac=1, random_state=1)
     assert derive.final_grid(mixed) == {0: 20, 1: 5}

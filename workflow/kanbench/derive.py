@@ -18,7 +18,7 @@ def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
     parts = frames.values() if isinstance(frames, dict) else [frames]
     parts = [frame[list(columns)] for frame in parts if set(columns) <= set(frame.columns)]
     if not parts:
-        raise InputError(f"no frame with the column {columns[-1]!r}")
+        raise InputError(f"no frame with the column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}")
     plain = [part.copy() for part in parts]
     for part in plain:
         part.attrs = {}  # concat compares attrs, and those of model types differ
@@ -46,18 +46,20 @@ def num_datasets(frames: pd.DataFrame | Frames) -> int:
 
 def total_epochs(frame: pd.DataFrame) -> dict[int, int]:
     """The last epoch of every dataset, counted through all grids."""
-    return _by_dataset(frame.groupby("dataset_idx")["epoch"].max())
+    return _by_dataset(_column(frame, "dataset_idx", "epoch").groupby("dataset_idx")["epoch"].max())
 
 
 def final_grid(frame: pd.DataFrame) -> dict[int, int]:
     """The grid that every dataset's training ended with; none of a model without a grid."""
-    return _by_dataset(frame.sort_values("epoch", kind="stable").groupby("dataset_idx")["grid_size"].last().dropna())
+    rows = _column(frame, "dataset_idx", "epoch", "grid_size").sort_values("epoch", kind="stable")
+    return _by_dataset(rows.groupby("dataset_idx")["grid_size"].last().dropna())
 
 
 def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
     """The epochs of a grid: the most that any training has on any, because some may have ended early."""
     frames = frames if isinstance(frames, dict) else {"": frames}
-    stages = [f.groupby(["dataset_idx", "grid_size"], dropna=False) for f in frames.values() if len(f)]
+    parts = [_column(frame, "dataset_idx", "grid_size", "epoch") for frame in frames.values() if len(frame)]
+    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]
     counts = [stage["epoch"].nunique() for stage in stages]  # a model without a grid has one stage
     if not counts:
         raise InputError("no frame with rows")
@@ -76,10 +78,9 @@ def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int =
     Raises
     ------
     InputError
-        There is no column `test_loss`.
+        There is no column `test_loss`, `epoch` or `dataset_idx`.
     """
-    if "test_loss" not in frame:
-        raise InputError("no column 'test_loss'; allowed: frames that have one")
+    _column(frame, "dataset_idx", "epoch", "test_loss")
     rows = []
     for dataset_idx, training in frame.groupby("dataset_idx"):
         threshold, best = Threshold(patience, tolerance), None
