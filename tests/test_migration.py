@@ -262,8 +262,10 @@ def test_what_old_runs_have_comes_back(tmp_path):
     metadata = {"adam": {0: {"final": {"epoch": 4, "test_loss": float("nan")}}}}
     (tmp_path / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(metadata))
     run = kanbench.find_run("section2_1", results_dir=tmp_path)
-    assert len(migrate(run)) == 3
-    assert migrate(run) == []
+    with pytest.raises(InputError, match=r"refused: lists or mappings in parts\."):
+        migrate(run)
+    assert len(migrate(run, trusted=True)) == 3
+    assert migrate(run, trusted=True) == []
     _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
     assert np.isnan(meta["lbfgs_threshold_time"])
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -16,14 +13,12 @@ from pandas.api.extensions import ExtensionDtype
 from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
 from kanbench.naming import SECTIONS, Section, without_variant
-from kanbench.reading import MAX_FILE, clear_errors, read_bytes
+from kanbench.reading import MAX_FILE, TRUST, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.storage.pickles import refusals
 from kanbench.storage.values import builtin
 from kanbench.stored_names import MAX_DATASETS
-
-MAX_NESTED = 1 << 30  # bytes of memory in which a file with lists is read: 1 GiB
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -168,7 +163,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
         The file is not a frame, is damaged, or contains what a frame does not need; or a column that trainings have
         holds something else than theirs.
     """
-    frame = _read_parquet(path) if str(path).endswith(".parquet") else _read_pickled(path, trusted)
+    frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
         _check_columns(path, frame)
         return portable(_with_nan(frame))
@@ -214,7 +209,7 @@ def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
         return frame_of_pickle(content)
 
 
-def _read_parquet(path: str | Path) -> pd.DataFrame:
+def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
     from pyarrow.parquet import read_metadata
 
     with clear_errors(path):
@@ -228,33 +223,13 @@ def _read_parquet(path: str | Path) -> pd.DataFrame:
                 f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "
                 f"{MAX_COLUMNS}, {MAX_FILE}"
             )
-        if any(column.max_repetition_level or column.path != column.name for column in columns):
-            _check_nested(path)
+        nested = [column.path for column in columns if column.max_repetition_level or column.path != column.name]
+        if nested and not trusted:  # a few bytes can stand for any number of values in a row
+            raise InputError(f"{path}: refused: lists or mappings in {nested[0]}; {TRUST}")
         text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         if text and (size := _size_of_text(path, text)) > MAX_FILE:
             raise InputError(f"{path}: found {size} bytes of text; allowed: {MAX_FILE}")
         return pd.read_parquet(path)
-
-
-def _check_nested(path: str | Path) -> None:
-    """Refuse lists and mappings that take too much memory.
-
-    A few bytes of parquet can stand for any number of values in one row, and only reading them tells how many. So
-    another process does that first, whose memory has a limit.
-    """
-    program = (
-        "import resource, sys, pandas, pyarrow.parquet; "
-        f"resource.setrlimit(resource.RLIMIT_AS, ({MAX_NESTED}, {MAX_NESTED})); "
-        "pandas.read_parquet(sys.argv[1], use_threads=False)"
-    )
-    command = [sys.executable, "-P", "-c", program, path]  # -P: nothing of the working folder is imported
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each takes memory
-    tried = subprocess.run(command, env=os.environ | one_thread, capture_output=True, check=False)
-    if tried.returncode != 0:
-        reason = one_line(tried.stderr.decode(errors="replace").strip().rpartition("\n")[2])[:200]
-        raise InputError(
-            f"{path}: lists or mappings that cannot be read in {MAX_NESTED >> 20} MiB of memory ({reason})"
-        )
 
 
 def _size_of_text(path: str | Path, columns: list[str]) -> int:
