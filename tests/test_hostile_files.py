@@ -618,6 +618,7 @@ HOSTILE_TENSORS = {
     "the format before torch 1.6": legacy({"weight": torch.zeros(3)}),
     "a list that is called": rewritten(STATE, b"\x80\x02]N\x85R."),
     "a class that torch knows": rewritten(STATE, b"\x80\x02ctorch.distributed.tensor\nDTensor\n."),
+    "a list of a type of torch's": rewritten(STATE, b"\x80\x02]ctorch\nSize\na."),
     "an opcode that torch does not know": rewritten(STATE, b"\x80\x02I1\n."),
     "a plain pickle": pickle.dumps({"weight": [1.0]}),
     "a plain pickle with a call": b"\x80\x02" + CALLS["GLOBAL and REDUCE"] + b".",

@@ -539,7 +539,7 @@ def refused(results_dir, frame, checkpoints=None):
         (lambda f: f.convert_dtypes(dtype_backend="pyarrow"), "adam.pkl: refused: it names pandas.arrays.ArrowExt"),
         (
             lambda f: f.assign(u=[{"a": 1}, {"b": 1}] * 4),
-            "adam.parquet: does not come back as it was; allowed: numbers",
+            "adam.parquet: refused: lists or mappings in u.",
         ),
     ],
 )

@@ -147,12 +147,27 @@ def _check_archive(path: str | Path) -> None:
 
 
 def _check_tensors(path: str | Path, content: Any) -> None:
-    """Refuse tensors that claim more elements than the file has: strides of 0, sparse ones, ones without data."""
+    """Refuse what is neither builtin nor a tensor (torch's own classes, where they have been imported).
+
+    And tensors that claim more elements than the file has: strides of 0, sparse ones, ones without data.
+    """
     import torch
 
-    for value in content.values() if isinstance(content, dict) else [content]:
-        if not isinstance(value, torch.Tensor):
+    plain = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+    left, seen = [content], set()
+    while left:
+        value = left.pop()
+        if id(value) in seen:  # few lists can hold each other very often
             continue
-        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-        if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise InputError(f"{path}: refused: a tensor of shape {tuple(value.shape)} without its values; {TRUST}")
+        seen.add(id(value))
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            left += value
+        elif isinstance(value, torch.Tensor):
+            whole = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+            if not whole or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise InputError(f"{path}: refused: a tensor of shape {tuple(value.shape)} without its values; {TRUST}")
+        elif not isinstance(value, plain):
+            name = value.__name__ if isinstance(value, type) else type(value).__name__
+            raise InputError(f"{path}: refused: found {name}; allowed: tensors, numbers and text; {TRUST}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_EPOCHS = 10**9
 
@@ -41,6 +43,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _is_missing(value: Any) -> bool:
+    import pandas as pd  # not for trainings, which write checkpoints
+
     return value is None or (not isinstance(value, (list, dict)) and bool(pd.isna(value)))
 
 
