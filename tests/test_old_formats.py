@@ -16,7 +16,7 @@ from kanbench.derive import threshold_summary
 from kanbench.errors import InputError
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
-from kanbench.storage.frames import read_frame
+from kanbench.storage.frames import COLUMNS, read_frame
 from kanbench.storage.migration import migrate
 from kanbench.stored_names import parse_stored
 
@@ -514,7 +514,8 @@ def test_frames_are_read_as_pandas_reads_them(kind, tmp_path):
         plain = pd.read_pickle(path)
         text = {name: object for name, dtype in plain.dtypes.items() if isinstance(dtype, pd.StringDtype)}
         floats = {name: "float64" for name, dtype in plain.dtypes.items() if str(dtype) in ("Float32", "Float64")}
-        plain = plain.astype(text | floats)
+        trained = {name: dtype for name, dtype in COLUMNS.items() if name in plain and dtype != "str"}
+        plain = plain.astype(text | floats | trained)
         pd.testing.assert_frame_equal(
             read_frame(path), plain, check_exact=True, check_column_type=False, check_index_type=False
         )
@@ -532,6 +533,19 @@ def test_losses_that_are_missing_are_nan(kind, suffix, tmp_path):
     assert np.isnan(read["test_loss"]).tolist() == [index in (2, 7) for index in range(8)]
     summary = threshold_summary({"adam": read})
     assert summary["test_loss"].to_list() == [4.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", ["Int64", object])
+def test_numbers_of_trainings_are_numpys(kind, tmp_path):
+    columns = ["dataset_idx", "epoch", "grid_size", "num_params", "total_time"]
+    frame = plain_frame("adam").astype(dict.fromkeys(columns[:-1], kind))
+    frame.loc[0, "grid_size"] = None  # as of a model without a grid
+    frame.to_pickle(tmp_path / "frame.pkl")
+    read = read_frame(tmp_path / "frame.pkl")[columns]
+    assert [str(dtype) for dtype in read.dtypes] == ["int64", "int64", "float64", "int64", "float64"]
+    plain = plain_frame("adam")[columns]
+    plain.loc[0, "grid_size"] = np.nan
+    pd.testing.assert_frame_equal(read, plain, check_column_type=False)
 
 
 # --- finding ---

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from pandas.api.extensions import ExtensionDtype
 
 from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
@@ -166,18 +166,20 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
         _check_columns(path, frame)
-        return portable(_with_nan(frame))
+        return portable(_plain_numbers(frame))
 
 
-def _with_nan(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with nan for the losses and times that are missing: pandas's NA can be neither compared nor drawn."""
-    floats = [
-        name
-        for name, dtype in frame.dtypes.items()
-        if (dtype.kind == "f" or COLUMNS.get(name) == "float64")
-        and (dtype.kind == "O" or isinstance(dtype, ExtensionDtype))
-    ]
-    return frame.assign(**{name: frame[name].to_numpy("float64", na_value=float("nan")) for name in floats})
+def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of trainings, and all floats, in numpy's types: pandas's NA can be neither compared nor drawn."""
+    plain = {}
+    for name, values in frame.items():
+        wanted = COLUMNS.get(name) or ("float64" if values.dtype.kind == "f" else "str")
+        if wanted == "str" or (isinstance(values.dtype, np.dtype) and values.dtype.kind != "O"):
+            continue
+        plain[name] = values.to_numpy("float64", na_value=np.nan)
+        if wanted == "int64" and (plain[name] % 1 == 0).all():
+            plain[name] = values.to_numpy("int64")
+    return frame.assign(**plain)
 
 
 def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
