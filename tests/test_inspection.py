@@ -71,6 +71,16 @@ def test_names_that_are_no_text_are_written_as_they_are(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(b"kanbench: verify: found ")
 
 
+def test_output_that_is_closed_or_encoded_as_the_user_says(tmp_path):
+    (folder := tmp_path / "nü").mkdir()
+    command = [sys.executable, "-m", "kanbench", "list", "--results-dir", folder]
+    env = os.environ | {"PYTHONIOENCODING": "ascii:replace"}
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{tmp_path}/n?: no runs\n".encode(), b"")
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
 def test_tensors_beside_other_things_are_explained(tmp_path, capsys):
     shared = [1.0]
     for _ in range(20):  # 2 ** 20 numbers when written out
