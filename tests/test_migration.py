@@ -80,6 +80,15 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(tmp_path):
     assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[1] == META
 
 
+def test_checkpoints_that_nothing_is_compared_with_are_not_read(tmp_path, monkeypatch):
+    """All at once they may not fit into the memory."""
+    old_run(tmp_path / "sec1_results")
+    read = []
+    monkeypatch.setattr(migration, "read_bytes", lambda path: read.append(path) or Path(path).read_bytes())
+    assert len(migrate(kanbench.find_run("section2_1", results_dir=tmp_path), dry_run=True)) > 12
+    assert read == []
+
+
 def test_frames_that_have_their_names_get_their_attrs(tmp_path):
     write(tmp_path, f"{STEM}_e2", ("adam",))
     (tmp_path / f"{STEM}_e2_meta.json").write_text(json.dumps({"device": "cuda", "lbfgs_threshold_time": 45.2}))
