@@ -64,8 +64,8 @@ def assert_near(value, expected, tolerance):
 def assert_same(reference, engine, x):
     """All that engines compute, at θ moved a little.
 
-    Within `TOLERANCE`; where a model amplifies rounding errors by more than that, within twice what a change of θ in
-    its last digits changes of pykan's own results.
+    Within `TOLERANCE`; where a model amplifies rounding errors by more than that, within twice what one of three
+    changes of θ in its last digits changes of pykan's own results.
     """
     theta = reference.parameters()
     assert torch.equal(engine.parameters(), theta)

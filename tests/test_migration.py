@@ -16,7 +16,7 @@ from kanbench.errors import InputError
 from kanbench.inspection import inspect
 from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
-from kanbench.storage import migration
+from kanbench.storage import frames, migration
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.migration import migrate
 
@@ -134,9 +134,9 @@ def test_what_does_not_come_back_as_it_was_changes_nothing(tmp_path, monkeypatch
     def lossy(frame, path):
         write_frame(frame.head(1), path)
 
-    write_frame = migration.write_frame
-    monkeypatch.setattr(migration, "write_frame", lossy)
-    with pytest.raises(InputError, match=r"adam\.pkl: does not come back as it was; nothing was changed"):
+    write_frame = frames.write_frame
+    monkeypatch.setattr(frames, "write_frame", lossy)
+    with pytest.raises(InputError, match=r"adam\.pkl: does not come back as it was; allowed: numbers"):
         migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
     assert contents(tmp_path) == before
 

@@ -295,6 +295,8 @@ def test_derivable_metadata_is_refused(tmp_path):
     assert not {"grids", "num_datasets", "dataset_names"} & meta.keys()
     with pytest.raises(InputError, match="unknown metadata 'colour'"):
         kanbench.save_run({}, "section2_1", epochs=1, colour=1, results_dir=tmp_path)
+    with pytest.raises(InputError, match=r"baseline_threshold_time: found 3\.0; allowed in section2_1: None"):
+        kanbench.save_run({}, "section2_1", epochs=1, baseline_threshold_time=3.0, results_dir=tmp_path)
 
 
 def test_models_is_deprecated_and_works(tmp_path):
@@ -371,8 +373,9 @@ def test_a_disk_that_is_full_in_the_middle_leaves_the_run_as_it_was(tmp_path, mo
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([2**70] * 8, "adam.parquet: parquet cannot hold this"),
+        ([2**70] * 8, "adam.pkl: refused: a number of 71 bits; allowed: numbers and text"),
         ([lambda: 0] * 8, "adam.pkl: pickle cannot hold this"),
+        (["a", 1] * 4, "adam.parquet: parquet cannot hold this"),
     ],
 )
 def test_values_that_no_file_can_hold_are_one_line_that_names_the_file(tmp_path, values, message):
@@ -593,12 +596,14 @@ def test_metrics_that_would_not_be_read_are_not_saved(tmp_path):
 )
 def test_a_model_with_numbers_of_numpy_in_its_configuration_is_read_by_pykan(tmp_path, settings):
     model, x = pykans_model(**settings), torch.rand(5, 2)
+    before = {key: getattr(model, key) for key in settings}
     checkpoints = {"adam": {0: {"final": {"epoch": 4, "model": model}}}}
     kanbench.save_run(
         {"adam": frame_of("adam")}, "section2_1", checkpoints=checkpoints, timestamp=STAMP, results_dir=tmp_path
     )
     loaded = KAN.loadckpt(Run("section2_1", STAMP, 2, str(tmp_path)).checkpoint("adam", 0, "final"))
     assert torch.equal(loaded(x), model(x))
+    assert all(getattr(model, key) is value for key, value in before.items())  # the caller's model stays as it is
 
 
 def test_missing_values_of_pandas_are_saved(tmp_path):

@@ -140,7 +140,7 @@ class Pykan:
         pass
 
     def refine(self, model: KAN, grid: int, x: Tensor) -> KAN:
-        model = copy.deepcopy(model).to("cpu")
+        model = _on_cpu(model)
         model.cache_data = x.cpu()  # pykan fits the refined splines on these samples,
         model.save_act = True  # and needs the activations
         with global_random_state_kept(), default_dtype(x.dtype), contextlib.redirect_stdout(io.StringIO()):
@@ -149,12 +149,17 @@ class Pykan:
     def update(self, model: KAN, epoch: int, x: Tensor) -> bool:
         if not self.update_every or epoch % self.update_every or epoch >= self.STOP_UPDATES:
             return False
-        updated = copy.deepcopy(model).to("cpu")
+        updated = _on_cpu(model)
         updated.update_grid(x.cpu())
         for layer, changed in zip(model.act_fun, updated.act_fun, strict=True):
             layer.grid.data.copy_(changed.grid)
             layer.coef.data.copy_(changed.coef)
         return True
+
+
+def _on_cpu(model: KAN) -> KAN:
+    """The model if it is there, or else a copy."""
+    return model if torch.device(model.device).type == "cpu" else copy.deepcopy(model).to("cpu")
 
 
 POLICIES = {"preserve": Preserve, "pykan": Pykan, "importance": ByImportance}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,11 +21,22 @@ MEBIBYTE = 1 << 20
 def write_checkpoint(model: KAN, base: str | Path, inputs: torch.Tensor) -> None:
     """Write the three files of a checkpoint, whole or not at all; see `kanbench.models.save_checkpoint`."""
     base = Path(base)
-    for key in REQUIRED:  # numpy's numbers and tuples, which YAML writes as objects that pykan refuses to read
-        setattr(model, key, builtin(getattr(model, key)))
-    with whole_files(base.parent, about=base) as folder:
+    with _builtin_attributes(model), whole_files(base.parent, about=base) as folder:
         try:
             save_checkpoint(model, str(folder / base.name), inputs)
         except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
             (folder / base.name).write_bytes(bytes(MEBIBYTE))  # which this does
             raise InputError(f"{base}: cannot be written ({' '.join(str(error).split())})") from error
+
+
+@contextlib.contextmanager
+def _builtin_attributes(model: KAN) -> Iterator[None]:
+    """Inside, a model's configuration has no numbers of numpy's and no tuples, which YAML writes as objects."""
+    kept = {key: getattr(model, key) for key in REQUIRED}
+    try:
+        for key, value in kept.items():
+            setattr(model, key, builtin(value))
+        yield
+    finally:
+        for key, value in kept.items():
+            setattr(model, key, value)

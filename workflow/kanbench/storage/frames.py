@@ -17,7 +17,7 @@ from kanbench.reading import MAX_FILE, TRUST, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.storage.pickles import refusals
-from kanbench.storage.values import builtin
+from kanbench.storage.values import builtin, same_frame
 from kanbench.stored_names import MAX_DATASETS
 
 COLUMNS = {
@@ -146,6 +146,19 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
         except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
             reason = one_line(error)[:200]
             raise InputError(f"{path}: {kind} cannot hold this ({reason}); allowed: numbers and text") from error
+
+
+def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = False) -> None:
+    """Write a frame, and read it again.
+
+    Raises
+    ------
+    InputError
+        It cannot be written, or read, or does not come back as it was.
+    """
+    write_frame(frame, path)
+    if not same_frame(read_frame(path, trusted), frame):
+        raise InputError(f"{path}: does not come back as it was; allowed: numbers and text")
 
 
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from kanbench.errors import InputError
 from kanbench.files import one_at_a_time
 from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run, without_variant
 from kanbench.reading import read_bytes
-from kanbench.storage.frames import read_frame, write_frame
+from kanbench.storage.frames import read_frame, write_and_compare
 from kanbench.storage.metadata import read_metadata, write_metadata
 from kanbench.storage.runs import files_by_run, load_files, metadata_file
 from kanbench.storage.staging import staged
@@ -85,7 +85,7 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
             if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, trusted):
-                plans[path.name] = lambda new, frame=frame: _write_frame(frame, new, trusted)
+                plans[path.name] = lambda new, frame=frame: write_and_compare(frame, new, trusted)
     for file in files:
         if file.kind == "frame":
             _check_same_data(file, results[file.name], trusted)
@@ -170,19 +170,13 @@ def _check_not_shared(run: Run, json: list[Path]) -> None:
             raise InputError(f"{shared[0]}: {other.name} has it too; allowed: to migrate both, and then delete it")
 
 
-def _write_frame(frame: pd.DataFrame, path: Path, trusted: bool) -> None:
-    write_frame(frame, path)
-    if not same_frame(read_frame(path, trusted), frame):
-        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
-
-
 def _write_metadata(metadata: dict, path: Path) -> None:
     write_metadata(metadata, path)
     if not same(read_metadata(path), metadata):
-        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
+        raise InputError(f"{path}: does not come back as it was; nothing was changed")
 
 
 def _copy(old: Path, path: Path) -> None:
     shutil.copyfile(old, path)
     if read_bytes(path) != read_bytes(old):
-        raise InputError(f"{path.name}: does not come back as it was; nothing was changed")
+        raise InputError(f"{path}: does not come back as it was; nothing was changed")

@@ -30,8 +30,11 @@ def files_by_run(results_dir: str | Path = RESULTS) -> dict[Run, list[StoredFile
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
     for file in stored_files(results_dir):
         by_run[file.run].append(file)
+    same_time: dict[Run, list[Run]] = defaultdict(list)
+    for run in by_run:
+        same_time[dataclasses.replace(run, epochs=None)].append(run)
     for run in [run for run, files in by_run.items() if not has_frames(files)]:
-        beside = [r for r in by_run if dataclasses.replace(r, epochs=run.epochs) == run and r != run]
+        beside = [r for r in same_time[dataclasses.replace(run, epochs=None)] if r != run and r in by_run]
         if all(file.kind == "meta" for file in by_run[run]):
             owners = beside if run.epochs is None else []
         else:
@@ -56,6 +59,11 @@ def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> 
     """The runs in `results_dir` that have at least one file, by section, time and epochs.
 
     Looked for in the sections' folders below `results_dir` (`sec1_results` and so on) and in `results_dir` itself.
+
+    Raises
+    ------
+    InputError
+        There is no such section or folder.
     """
     if section is not None:
         section_of(section)

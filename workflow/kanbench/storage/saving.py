@@ -27,11 +27,11 @@ from kanbench.naming import (
 )
 from kanbench.reading import TRUST
 from kanbench.storage.attrs import OF_FRAMES, agreed, essential
-from kanbench.storage.frames import read_frame, write_frame
+from kanbench.storage.frames import write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.runs import files_by_run
 from kanbench.storage.staging import staged
-from kanbench.storage.values import epochs_of, same, same_frame
+from kanbench.storage.values import epochs_of, same
 from kanbench.stored_names import MAX_DATASETS
 
 PLAIN = "allowed: numbers and text"
@@ -111,10 +111,7 @@ def save_run(
             model_type = name if name in run.kind.model_types else run.kind.model_types[0]
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs[name]}
             for path in new.frame_files(name):
-                write_frame(saved, path)
-            for path in new.frame_files(name):
-                if not same_frame(read_frame(path), saved):
-                    raise InputError(f"{path}: does not come back as it was; {PLAIN}")
+                write_and_compare(saved, path)
         for key, model in weights.items():
             _write_model(new.checkpoint(*key), model)
         if checkpoints is not None:
@@ -177,6 +174,9 @@ def _given(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
             warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}", UserWarning, stacklevel=3)
         elif key in essential(section):
             given[key] = _checked(key, value, key)
+            other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time
+            if other and value is not None:
+                raise InputError(f"save_run: {key}: found {_found(value)}; allowed in {section}: None")
         elif key not in OF_FRAMES:  # which load_run's meta have, where all frames are of one
             allowed = ", ".join(essential(section))
             raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {allowed}")
