@@ -341,7 +341,7 @@ FAULTS = {  # what is planted → what is said of which file
     the_inputs_are_in_single_precision: r"lm_1_final_cache_data: found torch\.float32; allowed: torch\.float64",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
     a_column_of_text: r"adam\.pkl: epoch: found string; allowed: numbers",
-    a_column_without_values: r"adam\.pkl: train_loss: found no values; allowed: float64",
+    a_column_without_values: r"adam\.pkl: train_loss: found numbers that are not finite",
     a_column_of_another_type: r"adam\.pkl: epoch: found float64; allowed: int64",
     a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
     another_model_types_rows: r"adam\.pkl: optimizer: found lm",

@@ -43,13 +43,12 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) ->
         frame = frame[list(columns)]
     others = [column for column in frame if not _has_dtype(frame[column].dtype, DTYPES.get(column))]
     for column in others:
-        found = frame[column].dtype if frame[column].notna().any() else "no values"
-        findings.fault(path, f"{column}: found {found}; allowed: {DTYPES.get(column, 'numbers')}")
+        findings.fault(path, f"{column}: found {frame[column].dtype}; allowed: {DTYPES.get(column, 'numbers')}")
     if others:
         return False
     numbers = frame.select_dtypes("number")
-    if not np.isfinite(numbers.to_numpy(dtype=float)).all():
-        findings.fault(path, "found numbers that are not finite")
+    if infinite := numbers.columns[~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=0)].tolist():
+        findings.fault(path, f"{', '.join(infinite)}: found numbers that are not finite")
     losses = numbers.filter(regex="_(loss|mse)$")
     if negative := losses.columns[(losses < 0).any()].tolist():
         findings.fault(path, f"{', '.join(negative)}: found less than 0; allowed: mean squares")
