@@ -125,19 +125,26 @@ def find_run(
     if later := [run.name for run in passed_over if run.timestamp > fitting[-1].timestamp]:
         taken = f"{section}_{fitting[-1].timestamp}, the latest with frames, is taken"
         warnings.warn(f"{', '.join(later)}: no frames; {taken}", UserWarning, stacklevel=3)
-    same_time = [run for run in fitting if run.timestamp == fitting[-1].timestamp]
-    named = without_variant(section) not in EPOCHLESS  # whether names of the present format have epochs
-    present = [r for r in same_time if (r.epochs is not None) == named and has_frames(files[r])]
-    same_time = present or same_time
-    if len(same_time) > 1 and timestamp is None:
-        return max(same_time, key=lambda run: max(file.stat().st_mtime_ns for file in files[run]))
-    if len({run.epochs for run in same_time}) > 1:
-        counts = ", ".join(str(run.epochs) for run in same_time)
-        raise InputError(f"{section}_{same_time[0].timestamp}: several runs; allowed: epochs one of {counts}")
-    if len(same_time) > 1:
-        folders = ", ".join(run.folder for run in same_time)
-        raise InputError(f"{same_time[0].name}: found in several folders; allowed: results_dir one of {folders}")
-    return same_time[0]
+    return _of_the_latest(fitting, files, any_of_them=timestamp is None)
+
+
+def _of_the_latest(runs: list[Run], files: dict[Run, list[StoredFile]], any_of_them: bool) -> Run:
+    """The one with the latest timestamp; of several that of the present format, or else, if any will do, the newest.
+
+    In the present format, names have epochs, but for Section 2.3.
+    """
+    latest = [run for run in runs if run.timestamp == runs[-1].timestamp]
+    named = without_variant(latest[0].section) not in EPOCHLESS
+    latest = [run for run in latest if (run.epochs is not None) == named and has_frames(files[run])] or latest
+    if len(latest) > 1 and any_of_them:
+        return max(latest, key=lambda run: max(file.stat().st_mtime_ns for file in files[run]))
+    if len({run.epochs for run in latest}) > 1:
+        counts = ", ".join(str(run.epochs) for run in latest)
+        raise InputError(f"{latest[0].section}_{latest[0].timestamp}: several runs; allowed: epochs one of {counts}")
+    if len(latest) > 1:
+        folders = ", ".join(run.folder for run in latest)
+        raise InputError(f"{latest[0].name}: found in several folders; allowed: results_dir one of {folders}")
+    return latest[0]
 
 
 def _with_epochs(runs: list[Run], epochs: int | str) -> list[Run]:
