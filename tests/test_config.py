@@ -67,6 +67,7 @@ WRONG = {
     "a seed twice": ({"seeds": [1, 2, 1]}, "seeds: found [1, 2, 1]; allowed: a list of at least one seed, every one"),
     "a negative seed": ({"seeds": [1, -2]}, "seeds.1: found -2; allowed: a whole number from 0 to 4294967295"),
     "the key of one seed": ({"seed": 7}, "seed: found 7; allowed: seeds, a list: write seeds: [7]"),
+    "the key of one seed, with a list": ({"seed": [7]}, "seed: found [7]; allowed: seeds, a list: write seeds: [7]"),
     "experts of two seeds": (
         {"seeds": [1, 2], "experts": {"seeds": [1, 1001]}},
         "experts.seeds: found [1, 1001]; allowed with 2 seeds: numbers that are no multiple of 1000 apart",

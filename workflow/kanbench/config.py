@@ -78,7 +78,8 @@ def check(config: Config) -> Config:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
     if "seed" in config:  # the key of earlier versions, for which there is no hint in the schema
         found = config["seed"]
-        raise InputError(f"config: seed: found {found!r}; allowed: seeds, a list: write seeds: [{found}]")
+        seeds = found if isinstance(found, list) else [found]
+        raise InputError(f"config: seed: found {found!r}; allowed: seeds, a list: write seeds: {seeds}")
     _check_schema(config)
     _check_finite(config)
     _check_values(config)
