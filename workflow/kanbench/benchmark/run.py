@@ -198,7 +198,7 @@ class Benchmark:
         """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
         found: dict[Case, Result] = {}
         for case in growing:
-            if reason := self._too_long(found, case):
+            if reason := _too_long(found, case):
                 return self._leave_out(found, side, operation, case, reason)
             try:
                 found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
@@ -207,14 +207,6 @@ class Benchmark:
                 return self._leave_out(found, side, operation, case, reason)
             log.info("%s, %s, n = %d: %.0f MiB", NAMES[operation], SIDES[side], case.n, found[case]["peak"])
         return found
-
-    def _too_long(self, found: dict[Case, Result], case: Case) -> str | None:
-        """Why a case need not be tried, after the smaller ones: time grows in proportion."""
-        if found:
-            smaller, result = list(found.items())[-1]
-            if (expected := result["seconds"] * case.n / smaller.n) > TOO_LONG:
-                return f"would take about {expected:.0f} s"
-        return None
 
     def _leave_out(self, found: dict, side: str, operation: str, case: Case, reason: str) -> dict[Case, Result]:
         note = f"{NAMES[operation]}, {SIDES[side]}: not run from {case.n:,} samples on, which {reason}."
@@ -229,6 +221,15 @@ class Benchmark:
         result["ratio"] = result["original"]["seconds"] / result["ours"]["seconds"]
         log.info("%s, %s: %.1f times as fast", result["dataset"], optimizer, result["ratio"])
         return result
+
+
+def _too_long(found: dict[Case, Result], case: Case) -> str | None:
+    """Why a case need not be tried, after the smaller ones: time grows in proportion."""
+    if found:
+        smaller, result = list(found.items())[-1]
+        if (expected := result["seconds"] * case.n / smaller.n) > TOO_LONG:
+            return f"would take about {expected:.0f} s"
+    return None
 
 
 def _roofline(comparison: Result, peaks: dict[str, float]) -> Result:

@@ -13,7 +13,7 @@ from kanbench.reading import clear_errors
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.runs import files_by_run
-from kanbench.stored_names import MAX_DATASETS, model_types_there, parse_stored
+from kanbench.stored_names import MAX_DATASETS, StoredFile, model_types_there, parse_stored
 from kanbench.verification.findings import Findings
 from kanbench.verification.frames import check_frame, check_frames_of_run
 from kanbench.verification.metadata import check_metadata
@@ -54,9 +54,10 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     if Path(run.checkpoint_metadata()).exists():
         with findings.faults_of_reading():
             metadata = read_metadata(run.checkpoint_metadata())
-    names = {*frames, *(metadata or {}), *(file.name for file in files_by_run(run.results).get(run, []))}
+    files = files_by_run(run.results).get(run, [])
+    names = {*frames, *(metadata or {}), *(file.name for file in files)}
     with clear_errors(f"{run.folder}/{run.name}"):
-        model_types, datasets = model_types_there(run, names), _datasets(run, frames, metadata)
+        model_types, datasets = model_types_there(run, names), _datasets(run, frames, metadata, files)
     for path in run.deliverables(len(datasets), model_types):
         if not Path(path).exists():
             findings.fault(path, "missing")
@@ -119,11 +120,10 @@ def _read_frames(run: Run, findings: Findings) -> dict:
     return frames
 
 
-def _datasets(run: Run, frames: dict, metadata: dict | None) -> list[int]:
+def _datasets(run: Run, frames: dict, metadata: dict | None, files: list[StoredFile]) -> list[int]:
     """The indices up to the largest that the frames and the metadata name, or, without these, the checkpoints."""
     found = {int(i) for frame in frames.values() if "dataset_idx" in frame for i in frame["dataset_idx"].unique()}
     found |= {i for per_dataset in (metadata or {}).values() for i in per_dataset if isinstance(i, int)}
-    files = files_by_run(run.results).get(run, [])
     found = found or {file.dataset_idx for file in files if file.dataset_idx is not None}
     if not all(0 <= index < MAX_DATASETS for index in found):
         raise InputError(f"{run.name}: found dataset {max(found)}; allowed: 0 to {MAX_DATASETS - 1}")
