@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pipelines import snakemake
 
 from kanbench import cli
 from kanbench.config import experts, load_config, merge
@@ -38,8 +39,6 @@ def make_trainer(config):
 @pytest.fixture(scope="session")
 def smoke_folder(tmp_path_factory):
     """The folder of a finished run of the smoke configuration on this machine; leave it as it is."""
-    from test_workflow import snakemake
-
     folder = tmp_path_factory.mktemp("smoke")
     result = snakemake(folder)
     assert result.returncode == 0, result.stderr

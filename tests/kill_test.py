@@ -100,7 +100,7 @@ class Pipeline:
 
     def resumed(self):
         """How many trainings went on where they had been interrupted."""
-        return sum("goes on after epoch" in path.read_text() for path in files(self.folder / "results" / "logs"))
+        return sum("resuming after epoch" in path.read_text() for path in files(self.folder / "results" / "logs"))
 
     def results(self):
         """The content of every result, times aside, by its path below the folder; logs and benchmarks are left out."""

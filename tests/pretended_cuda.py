@@ -51,9 +51,6 @@ class OnCuda(torch.Tensor):
     def __repr__(self) -> str:
         return f"OnCuda({self.values!r})"
 
-    def __reduce_ex__(self, protocol: int) -> Any:
-        return self.values.__reduce_ex__(protocol)
-
     @property
     def data(self) -> torch.Tensor:
         return self.detach()
@@ -132,13 +129,6 @@ def dispatch(func: Callable, args: tuple, kwargs: dict) -> Any:
 @contextlib.contextmanager
 def pretended_cuda() -> Iterator[mock.Mock]:
     """Inside, torch has a CUDA device. Gives the mock of `torch.cuda.synchronize`."""
-    load = torch.load
-
-    def load_to(file: Any, map_location: Any = None, **more: Any) -> Any:
-        loaded = load(file, map_location="cpu", **more)
-        to_cuda = map_location is not None and torch.device(map_location).type == "cuda"
-        return tree_map(lambda value: OnCuda(value) if to_cuda and isinstance(value, torch.Tensor) else value, loaded)
-
     torch.__future__.set_swap_module_params_on_conversion(True)
     torch._C._set_only_lift_cpu_tensors(True)  # as FakeTensorMode does: `torch.tensor` shall ask the mode for a copy
     try:
@@ -148,7 +138,6 @@ def pretended_cuda() -> Iterator[mock.Mock]:
             mock.patch("torch.cuda._lazy_init"),
             mock.patch("kanbench.engine.local_torch.Recorded", lambda function, vector: function),
             mock.patch("torch.cuda.synchronize") as synchronize,
-            mock.patch("torch.load", load_to),
             Moves(),
             Mode(),
         ):

@@ -139,7 +139,7 @@ def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
     """One exceeds its memory, one is cancelled; both succeed at the second attempt, which asks for twice as much."""
     run = Run("section2_1", STAMP, 1)
     greedy, cancelled = run.handover(run.training("adam", 0)), f"{run.checkpoint('lm', 0, 'final')}_state"
-    memory = "train_section2_1:mem_mb=(250 if wildcards.model_type == 'adam' else 1000) * attempt ** 2"
+    memory = "train_section2_1:mem_mb=(150 if wildcards.model_type == 'adam' else 1000) * attempt ** 2"
     with Submission(tmp_path, "slurm", *QUICK, "--set-resources", memory, targets=[greedy, cancelled]) as submission:
         [job] = submission.wait_for(lambda: [job for job in running(tmp_path) if "lm" in job["Comment"]])
         command("scancel", job["JobId"])
@@ -149,7 +149,7 @@ def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
     assert [job["JobState"] for job in attempts["adam"]] == ["FAILED", "COMPLETED"]
     assert [job["JobState"] for job in attempts["lm"]] == ["CANCELLED", "COMPLETED"]
     assert [job["TimeLimit"] for job in attempts["lm"]] == ["00:10:00", "00:20:00"]
-    assert [job["MinMemoryNode"] for job in attempts["adam"]] == ["250M", "1000M"]
+    assert [job["MinMemoryNode"] for job in attempts["adam"]] == ["150M", "600M"]
     assert not any("TresPerJob" in job for job in jobs(tmp_path))  # with `device: auto` none asks for a GPU
 
 

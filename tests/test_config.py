@@ -1,10 +1,11 @@
 """The configuration: one default, one source, one clear line for what is wrong."""
 
 import re
-from pathlib import Path
+import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from kanbench.config import ROOT, check, experts, load_config, merge
 from kanbench.errors import InputError
@@ -222,8 +223,8 @@ def test_the_conda_environment_has_the_versions_of_the_constraints():
     constraints = pins((ROOT / "envs" / "constraints.txt").read_text().splitlines())
     conda = yaml.safe_load((ROOT / "envs" / "kanbench.yaml").read_text())["dependencies"][-1]["pip"]
     assert pins(conda).items() <= constraints.items()
-    declared = re.findall(
-        r'^    "([a-z0-9-]+)(?:[>=]+[\d.]+)?",$', Path(ROOT, "pyproject.toml").read_text(), flags=re.M
-    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {requirement.name: requirement for requirement in map(Requirement, project["dependencies"])}
     assert len(declared) > 10
-    assert set(declared) == set(pins(conda))
+    assert declared.keys() == pins(conda).keys()
+    assert all(version in declared[name].specifier for name, version in pins(conda).items())

@@ -5,13 +5,15 @@ import pickle
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from conftest import STAMP, TINY
 from kan import KAN
-from pretended_cuda import OnCuda, pretended_cuda
+from models_at_random import assert_near, random_model, results, sample
+from pretended_cuda import pretended_cuda
 
 from kanbench import cli
 from kanbench.benchmark import run
@@ -21,11 +23,12 @@ from kanbench.benchmark.memory import MIB, TooLarge, run_apart
 from kanbench.benchmark.report import NAMES, as_text
 from kanbench.benchmark.run import Benchmark, Plan
 from kanbench.config import load_config, merge
-from kanbench.models import build_model, default_dtype, global_random_state_kept, predict
+from kanbench.engine import make_engine
 from kanbench.naming import SECTIONS, Run
+from kanbench.network.pykan import default_dtype, global_random_state_kept
+from kanbench.resume import ResumeState
 from kanbench.settings import training_settings
 from kanbench.training import Trainer
-from kanbench.unfinished import Unfinished
 from kanbench.verification import verify
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -69,7 +72,35 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses():
                 mixed()
 
 
-# --- trainings ---
+# --- engines and trainings ---
+
+
+@pytest.mark.parametrize("name", ["torch", "reference"])
+@pytest.mark.parametrize("n", [30, 300], ids=["dual", "primal"])
+def test_engines_are_those_of_the_cpu(cuda, name, n):
+    """What goes in and comes out is numpy's; what is linearized stays on the device."""
+    network = random_model([3, 2], 3, 6, seed=5)
+    x, y = sample(network, n, seed=1)
+    theta = network.parameters()
+
+    def evaluations(device):
+        engine = make_engine(name, network, x, y, device=device)
+        linearization = engine.linearize(theta)
+        r = linearization.residuals
+        gram = linearization.dual_gram() if n < len(theta) else linearization.normal_matrix()
+        solve = linearization.cholesky(gram, 0.1)
+        offset = linearization.vjp(solve(r)) if n < len(theta) else solve(linearization.vjp(r))
+        vectors = offset, linearization.jvp(offset), linearization.residuals_at(offset)
+        assert {vector.device.type for vector in (r, gram, *vectors)} == {device}
+        assert engine.linearize(theta).cholesky(gram * 0, -1.0) is None
+        return [*results(engine, theta, x), linearization.moved(offset), *(vector.cpu().numpy() for vector in vectors)]
+
+    expected = evaluations("cpu")
+    with cuda():
+        found = evaluations("cuda")
+    for value, other in zip(found, expected, strict=True):
+        assert isinstance(value, np.ndarray)
+        assert_near(value, other, 1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -91,8 +122,7 @@ def test_trainings_are_those_of_the_cpu(cuda, section, model_type, dtype):
         training = there.train(1)
         assert training.device == "cuda"
         assert training.engine == "torch"
-        assert all(value.is_cuda for value in there.model.state_dict().values())
-        assert all(value.is_cuda for value in training.final.snapshot.state.values())
+        assert there.engine.targets.is_cuda
     tolerance = {"float64": 1e-8, "float32": 1e-3}[dtype]
     for row, expected in zip(training.history, on_cpu.history, strict=True):
         assert row["num_params"] == expected["num_params"]
@@ -135,7 +165,7 @@ def test_the_clock_waits_for_the_device():
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["adam", "lbfgs", "lm"])
 def test_an_interrupted_training_goes_on(cuda, model_type, tmp_path, monkeypatch):
-    place = Unfinished(tmp_path)
+    place = ResumeState(tmp_path)
     monkeypatch.setattr(place, "due", lambda stage_ends: True)
     with cuda():
         whole = trainer("section2_1", model_type).train(2)
@@ -151,19 +181,17 @@ def test_an_interrupted_training_goes_on(cuda, model_type, tmp_path, monkeypatch
         assert [row["epoch"] for row in reported] == [3, 4]
         for row, expected in zip(again.history, whole.history, strict=True):
             assert {**row, "time": 0} == {**expected, "time": 0}
-        for name, value in again.final.snapshot.state.items():
-            assert value.is_cuda
-            assert torch.equal(value.cpu(), whole.final.snapshot.state[name].cpu())
+        assert again.final.network.digest() == whole.final.network.digest()
 
 
 def test_the_state_of_another_device_is_not_used(tmp_path, caplog):
-    place = Unfinished(tmp_path)
+    place = ResumeState(tmp_path)
     with pretended_cuda():
         begun = trainer("section2_1", "lbfgs")
         begun.train(1)
-        place.keep(begun._key(2), begun._state(begun._begin()))
+        place.save(begun._key(2), begun._state(begun._begin()))
     there = trainer("section2_1", "lbfgs", device="cpu", engine="torch")
-    assert place.find(there._key(2), "cpu") is None
+    assert place.load(there._key(2)) is None
     assert "of a training with another device, " in caplog.text
 
 
@@ -172,13 +200,10 @@ def test_the_state_of_another_device_is_not_used(tmp_path, caplog):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
-def test_runs_are_read_without_cuda(cuda, section, tmp_path, monkeypatch):
+def test_runs_are_read_without_cuda(cuda, section, tmp_path):
     results, config = tmp_path / "results", tmp_path / "config.yaml"
     over = {**TINY, "device": "cuda", "datasets": ["poisson_2d_poly"], "optimizers": ON_CUDA["optimizers"]}
     config.write_text(yaml.safe_dump(over))
-    # A checkpoint with tensors of a GPU could not be read; the states of unfinished trainings may have some.
-    monkeypatch.setattr(Unfinished, "due", lambda self, stage_ends: False)
-    in_checkpoints = mock.patch.object(OnCuda, "__reduce_ex__", side_effect=AssertionError("a tensor of the GPU's"))
 
     def command(*arguments):
         assert cli.main([str(argument) for argument in arguments]) == 0
@@ -187,7 +212,7 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path, monkeypatch):
         command(subcommand, training, *arguments, "--config", config, "--results-dir", results)
 
     made = Run(section, STAMP, None if section == "section2_3" else 2, str(results))
-    with cuda(), in_checkpoints:
+    with cuda():
         if section == "section2_3":
             experts = [made.expert(0, depth, 3, seed) for depth in (1, 2) for seed in (1, 2)]
             for expert in experts:
@@ -233,15 +258,6 @@ def test_random_states_of_gpus_are_kept_only_where_they_are_used(monkeypatch):
         assert list(fork.call_args.args[0]) == [0, 1, 2]
 
 
-def test_a_model_moves_as_a_whole(cuda):
-    model = build_model([2, 3, 1], 5)
-    x = torch.rand(20, 2, dtype=torch.float64)
-    expected = predict(model, x)
-    with cuda():
-        model.to("cuda")
-        assert torch.allclose(predict(model, x.to("cuda")).cpu(), expected, rtol=1e-12)
-
-
 # --- the benchmark ---
 
 
@@ -254,7 +270,7 @@ def test_both_sides_of_the_benchmark_run_there(cuda, operation, config):
         benchmark = Benchmark(Plan(0.01, 4096), config, ours, with_lm=True, device="cuda")
         case = Case((2, 2, 1), 3, n=40)
         sides = {"ours": Kanbench(case, **ours, device="cuda"), "pykan": Pykan(case, "cuda")}
-        assert all(side.new_inputs.is_cuda for side in sides.values())
+        assert sides["ours"].engine.targets.is_cuda and sides["pykan"].new_inputs.is_cuda
         if pretended and operation == "lm_step":
             del sides["pykan"]  # autograd's own zeros, which torch-levenberg-marquardt meets, are not pretended
         result = benchmark._compare(operation, case, sides)

@@ -18,8 +18,8 @@ from kanbench.figures.names import Figure
 from kanbench.figures.network import network
 from kanbench.figures.source import load_source
 from kanbench.figures.style import LOOKS, style
-from kanbench.merging import merge
-from kanbench.models import build_model
+from kanbench.network.initialization import initialize
+from kanbench.network.merging import merge
 
 POLY, SIN = "poisson_2d_poly", "poisson_2d_sin"
 NAMES = {0: POLY, 1: SIN}
@@ -149,7 +149,7 @@ def test_slices_go_through_the_middle_and_through_the_peak(source, tiny_results)
 
 def intervals_of(model):
     """Of every node. pykan stores rows of one length: what is beyond a node's own domain is padding."""
-    rows = [getattr(layer, "intervals", (layer.num,) * layer.in_dim) for layer in model.act_fun]
+    rows = getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
     return [count for counts in rows for count in counts]
 
 
@@ -217,18 +217,18 @@ def test_the_merged_training_is_drawn(source):
 def test_nodes_of_a_merged_network_are_given_to_their_experts():
     """Depths 2, 1, 1 and 3 with two nodes each: known from how `merge` puts them together."""
     depths, domain = (2, 1, 1, 3), [(-1, 1), (-1, 1)]
-    models = [build_model([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
+    models = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
     merged = merge(models, [0.1, 0.2, 0.3, 0.4], domain)
-    graph = network([layer.mask.detach().numpy() for layer in merged.act_fun], len(depths))
+    graph = network([layer.mask for layer in merged.layers], len(depths))
     assert graph.width == [2, 4, 6, 8, 1]
     assert graph.depths() == [2, 1, 1, 3]
     assert [graph.groups[3, i] for i in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [graph.groups[1, i] for i in range(4)] == [-1, -1, 3, 3]  # inputs that are handed on, and the deepest
     from_inputs, to_output, handing_on = 2 * 2, 2, 2 + 2
     assert len(graph.edges) == sum(from_inputs + (depth - 1) * 4 + to_output for depth in depths) + handing_on
-    assert network([layer.mask.detach().numpy() for layer in merged.act_fun], 3).groups == {}  # 8 nodes, 3 experts
+    assert network([layer.mask for layer in merged.layers], 3).groups == {}  # 8 nodes, 3 experts
     crossed = merge(models, [0.1, 0.2, 0.3, 0.4], domain, "zero")
-    assert network([layer.mask.detach().numpy() for layer in crossed.act_fun], len(depths)).groups == {}
+    assert network([layer.mask for layer in crossed.layers], len(depths)).groups == {}
 
 
 def test_the_diagram_has_every_edge_and_a_colour_per_expert(source, tiny_results):

@@ -1,7 +1,11 @@
 """Figures as files: the same bytes, no text cut or on top of another, and what a run lacks is left out, and said."""
 
 import itertools
+import json
 import logging
+import os
+import subprocess
+import sys
 from math import pi
 
 import numpy as np
@@ -22,9 +26,11 @@ from kanbench.figures.make import draw, make_figures
 from kanbench.figures.names import Figure, check_figure, figures_of, is_figure
 from kanbench.figures.source import LeftOutError, Source, load_source
 from kanbench.figures.style import LOOKS, arrange, log_scale, looks, new_figure, number, plain, power, save, style
-from kanbench.merging import merge
-from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import SECTIONS, Run
+from kanbench.network.checkpoints import write_checkpoint
+from kanbench.network.initialization import initialize
+from kanbench.network.merging import merge
+from kanbench.network.pykan import save_checkpoint, to_pykan
 
 TINY_DATASETS = ["poisson_2d_poly", "poisson_2d_sin"]
 ALIKE = ("loss_evals", "surface_poisson_2d_poly", "slices_poisson_2d_poly")  # others are laid out in the same way
@@ -88,11 +94,12 @@ def visible_texts(canvas):
     return [text for text in found if text not in beyond]
 
 
-def test_a_diagram_of_eight_experts_fits_its_page(tiny_results):
+def test_a_diagram_of_eight_experts_fits_its_page(tiny_results, monkeypatch):
     given = load_source("section2_3", STAMP, results_dir=tiny_results)
     depths, domain = [3, 2] * 4, [(-1, 1), (-1, 1)]
-    models = [build_model([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
-    vars(given)["models"] = {"merge_kan": {0: {"at_threshold": merge(models, [-0.00012] * 8, domain)}}}
+    experts = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
+    merged = merge(experts, [-0.00012] * 8, domain)
+    monkeypatch.setattr(given, "model", lambda model_type, dataset_idx: ("at_threshold", merged))
     selected = {"rank": range(1, 9), "depth": depths, "k": 3, "seed": range(11, 19), "weight": -0.00012}
     given.results["selected_experts"] = pd.DataFrame({"dataset_idx": 0, **selected})
     assert_texts_have_their_place(given, Figure("merge_diagram", "poisson_2d_poly"))
@@ -251,7 +258,7 @@ def five_inputs(monkeypatch, tmp_path):
     """The source of a run on a problem with five inputs, which is sin πx₁ + x₂ and does not depend on the others."""
 
     def target(x):
-        return (pi * x[:, [0]]).sin() + x[:, [1]]
+        return np.sin(pi * x[:, [0]]) + x[:, [1]]
 
     problem = problems.Problem("in_5d", target, ((-1, 1),) * 4 + ((0, 2),))
     monkeypatch.setitem(problems.PROBLEMS, "in_5d", problem)
@@ -260,13 +267,13 @@ def five_inputs(monkeypatch, tmp_path):
     folder.mkdir()
     run = Run("section2_1", STAMP, 2, str(tmp_path))
     frame.to_pickle(run.frame("lbfgs"))
-    model = build_model([5, 2, 1], 3)
-    save_checkpoint(model, run.checkpoint("lbfgs", 0, "at_threshold"), torch.zeros(2, 5))
-    return load_source("section2_1", STAMP, results_dir=tmp_path), model
+    network = initialize([5, 2, 1], 3)
+    write_checkpoint(network, run.checkpoint("lbfgs", 0, "at_threshold"), np.zeros((2, 5)))
+    return load_source("section2_1", STAMP, results_dir=tmp_path), network
 
 
 def test_many_inputs_have_slices_and_no_surface(five_inputs):
-    given, model = five_inputs
+    given, network = five_inputs
     names = [figure.name for figure in figures_of("section2_1", given.datasets.values())]
     assert "slices_in_5d" in names and "surface_in_5d" not in names
     with style():
@@ -279,7 +286,7 @@ def test_many_inputs_have_slices_and_no_surface(five_inputs):
     points = torch.zeros(401, 5, dtype=torch.float64)
     points[:, 4] = 1.0  # the middle of its own interval
     points[:, 0] = torch.from_numpy(x)
-    wanted = model(points).detach().numpy()[:, 0]
+    wanted = to_pykan(network)(points).detach().numpy()[:, 0]
     assert panels[0, 0].get_lines()[1].get_ydata() == pytest.approx(wanted, abs=1e-12)
     assert panels[0, 0].get_title() == "through the middle: x₂ = 0, x₃ = 0, …"
 
@@ -304,6 +311,19 @@ def test_weights_of_other_models_are_left_out(tmp_path):
     assert notes == ["no mlp: it has no checkpoint that pykan reads"]
 
 
+def test_models_that_are_no_sum_of_splines_are_left_out(five_inputs):
+    """Here one with a symbolic function. What would be drawn in its place is another state of the training."""
+    given, network = five_inputs
+    write_checkpoint(network, given.run.checkpoint("lbfgs", 0, "final"), np.zeros((2, 5)))
+    model, base = to_pykan(network), given.run.checkpoint("lbfgs", 0, "at_threshold")
+    model.fix_symbolic(0, 1, 0, "sin", fit_params_bool=False, verbose=False, log_history=False)
+    save_checkpoint(model, base, torch.zeros(2, 5))
+    notes = []
+    with pytest.raises(LeftOutError, match="no checkpoint fits it"):
+        fits(load_source("section2_1", STAMP, results_dir=given.run.results), "in_5d", notes.append)
+    assert len(notes) == 1 and notes[0].startswith(f"no lbfgs: {base}: found symbolic functions")
+
+
 def test_names_of_figures_are_checked():
     run = Run("section2_2", STAMP, 3)
     datasets = ["poisson_2d_sin"]
@@ -325,12 +345,34 @@ def test_a_look_is_for_every_model_type():
     assert {model_type for section in SECTIONS.values() for model_type in section.model_types} <= set(LOOKS)
 
 
-def test_a_source_needs_no_models_for_its_frames(tiny_results):
+def test_a_source_needs_no_models_for_its_frames(tiny_results, monkeypatch):
+    monkeypatch.setattr(Source, "model", None)
     given = load_source("section2_2", STAMP, results_dir=tiny_results)
     assert isinstance(given, Source)
     with style():
         for kind in ("comparison", "loss_epochs", "params", "grids"):
             draw(given, Figure(kind))
-    assert "models" not in vars(given)
     assert given.order == 3
     pd.testing.assert_frame_equal(given.results["baseline"], given.frames("baseline")[0])
+
+
+def test_results_are_shown_without_torch_and_pykan(tiny_results, tmp_path):
+    """In a process of its own; the figures of models are among what is drawn."""
+    output = [f"--output={tmp_path}"]
+    commands = [
+        ["figures", "section2_1", *output, "--only", "surface_poisson_2d_sin", "comparison"],
+        ["figures", "section2_3", *output, "--only", "merge_diagram_poisson_2d_sin"],
+        ["tables", "section2_2", *output],
+        ["summary"],
+        ["report", "section2_2", f"--output={tmp_path / 'report.html'}"],
+    ]
+    program = (
+        "import json, sys\nfrom kanbench import cli\n"
+        f"done = [cli.main([*command, '--results-dir={tiny_results}']) for command in {commands}]\n"
+        "print(json.dumps([done, [name for name in ('torch', 'kan') if name in sys.modules]]))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    shown = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout.splitlines()[-1]) == [[0] * len(commands), []]
+    drawn = {path.stem for path in tmp_path.glob("*.png")}
+    assert drawn == {"surface_poisson_2d_sin", "comparison", "merge_diagram_poisson_2d_sin"}

@@ -173,15 +173,18 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_that_says_so(tmp_path):
         import resource
         import torch
         from kanbench.errors import InputError
-        from kanbench.models import build_model
+        from kanbench.network.initialization import initialize
+        from kanbench.network.pykan import to_pykan
         from kanbench.storage.checkpoints import write_checkpoint
+        network, x = initialize([2, 5, 1], 5), torch.zeros(3, 2, dtype=torch.float64)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-        try:
-            write_checkpoint(build_model([2, 5, 1], 5), "model", torch.zeros(3, 2, dtype=torch.float64))
-        except InputError as error:
-            print(error)
+        for model, inputs in ((to_pykan(network), x), (network, x.numpy())):
+            try:
+                write_checkpoint(model, "model", inputs)
+            except InputError as error:
+                print(error)
     """
     process = start(code, tmp_path)
-    assert process.communicate()[0] == "model: cannot be written (File too large)\n"
+    assert process.communicate()[0] == "model: cannot be written (File too large)\n" * 2
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []

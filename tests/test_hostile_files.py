@@ -17,14 +17,17 @@ import torch
 import yaml
 
 from kanbench.errors import InputError
-from kanbench.model_config import read_model_config
-from kanbench.models import build_model, load_checkpoint, save_checkpoint
+from kanbench.io.torch_file import read_arrays
+from kanbench.io.untrusted.pickle_machine import RefusedError
+from kanbench.network.checkpoint_config import read_model_config
+from kanbench.network.checkpoints import read_checkpoint
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import load_checkpoint, save_checkpoint, to_pykan
 from kanbench.reading import read_json, read_tensors
 from kanbench.storage.frames import portable, read_frame
 from kanbench.storage.handover import read_handover
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.pickled_frames import frame_of_pickle
-from kanbench.storage.pickles import RefusedError
 
 CANARY = "canary"  # a folder that a hostile file would make, beside itself
 HERE = __name__
@@ -408,7 +411,7 @@ def tensors(content):
 
 
 def checkpoint_bytes(folder):
-    model = build_model([2, 2, 1], 3)
+    model = to_pykan(initialize([2, 2, 1], 3))
     save_checkpoint(model, str(folder / "model"), torch.zeros(2, 2, dtype=torch.float64))
     return {part: (folder / f"model_{part}").read_bytes() for part in ("config.yml", "state", "cache_data")}
 
@@ -424,13 +427,16 @@ WHOLE = {
     "metadata.pkl": pickle.dumps(METADATA),
     "meta.json": json.dumps(FRAME.attrs).encode(),
     "state.pth": tensors({"weight": torch.zeros(3, 3)}),
+    "arrays.pth": tensors({"weight": torch.ones(3, 3)}),
 }
+SAME_FORMAT = ({"frame.pkl", "metadata.pkl"}, {"state.pth", "arrays.pth"})
 READ = {
     "frame.pkl": read_frame,
     "frame.parquet": read_frame,
     "metadata.pkl": read_metadata,
     "meta.json": read_json,
     "state.pth": read_tensors,
+    "arrays.pth": read_arrays,
 }
 CUTS = 12
 DAMAGED = {
@@ -445,7 +451,7 @@ DAMAGED = {
         f"{name} with the contents of {other}": (name, WHOLE[other])
         for name in WHOLE
         for other in WHOLE
-        if name != other and {name, other} != {"frame.pkl", "metadata.pkl"}
+        if name != other and {name, other} not in SAME_FORMAT
     },
     "meta.json that is a list": ("meta.json", b"[1, 2]"),
     "meta.json that is a number": ("meta.json", b"7"),
@@ -634,6 +640,7 @@ def test_hostile_tensors_are_refused(case, tmp_path):
     path = tmp_path / "state.pth"
     path.write_bytes(HOSTILE_TENSORS[case])
     assert "Re-running" not in refused(read_tensors, path)  # torch's advice
+    refused(read_arrays, path)
 
 
 def test_archives_whose_parts_share_their_bytes_are_refused(tmp_path):
@@ -645,7 +652,8 @@ def test_archives_whose_parts_share_their_bytes_are_refused(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.filelist += [archive.getinfo(name)] * 9
         archive.writestr("more", b"")
-    assert "its parts are larger together than it is" in refused(read_tensors, path)
+    for read in (read_tensors, read_arrays):
+        assert "its parts are larger together than it is" in refused(read, path)
 
 
 def test_torchs_own_loader_runs_the_code_in_these(tmp_path):
@@ -704,15 +712,20 @@ CONFIGURATIONS = {  # text of the file, or what to change in it
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CONFIGURATIONS)
-def test_hostile_configurations_are_refused(case, tmp_path, checkpoint):
+@pytest.mark.parametrize(
+    ("case", "load"),
+    [(case, load_checkpoint) for case in CONFIGURATIONS]
+    # functions that are switched off have no meaning to it
+    + [(case, read_checkpoint) for case in CONFIGURATIONS if case != "an unknown symbolic function"],
+)
+def test_hostile_configurations_are_refused(case, load, tmp_path, checkpoint):
     base, change = tmp_path / "model", CONFIGURATIONS[case]
     if isinstance(change, dict):
         change = yaml.safe_dump({**yaml.safe_load(checkpoint["config.yml"]), **change})
     for part, content in {**checkpoint, "config.yml": change}.items():
         (tmp_path / f"model_{part}").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as error:
-        load_checkpoint(base)
+        load(base)
     assert "\n" not in str(error.value)
     assert str(base) in str(error.value)
 
@@ -743,20 +756,24 @@ def test_what_pykan_cannot_build_is_one_line(tmp_path, checkpoint, monkeypatch):
     def cannot(*_, **__):
         raise RuntimeError("no memory\nis left")
 
-    monkeypatch.setattr("kanbench.models.KAN", cannot)
+    monkeypatch.setattr("kanbench.network.pykan.KAN", cannot)
     with pytest.raises(InputError, match=r"model_config\.yml: cannot be read \(no memory is left\)"):
         load_checkpoint(tmp_path / "model")
 
 
-@pytest.mark.parametrize("part", ["config.yml", "state", "cache_data"])
-def test_damaged_checkpoints_end_in_one_line(part, tmp_path, checkpoint):
+@pytest.mark.parametrize(
+    ("part", "load"),
+    [(part, load_checkpoint) for part in ("config.yml", "state", "cache_data")]
+    + [(part, read_checkpoint) for part in ("config.yml", "state")],
+)
+def test_damaged_checkpoints_end_in_one_line(part, load, tmp_path, checkpoint):
     for name, content in checkpoint.items():
         (tmp_path / f"model_{name}").write_bytes(content)
     whole = checkpoint[part]
     for size in (0, 1, len(whole) // 3, len(whole) // 2):
         (tmp_path / f"model_{part}").write_bytes(whole[:size])
         with pytest.raises(InputError, match=f"model_{part.removesuffix('.yml')}"):
-            load_checkpoint(tmp_path / "model")
+            load(tmp_path / "model")
 
 
 STATES = {
@@ -770,13 +787,14 @@ STATES = {
 }
 
 
+@pytest.mark.parametrize("load", [load_checkpoint, read_checkpoint])
 @pytest.mark.parametrize("case", STATES)
-def test_states_of_something_else_are_refused(case, tmp_path, checkpoint):
+def test_states_of_something_else_are_refused(case, load, tmp_path, checkpoint):
     for name, content in checkpoint.items():
         (tmp_path / f"model_{name}").write_bytes(content)
     torch.save(STATES[case], tmp_path / "model_state")
     with pytest.raises(InputError, match="model_state: ") as error:
-        load_checkpoint(tmp_path / "model")
+        load(tmp_path / "model")
     assert "\n" not in str(error.value)
 
 

@@ -16,8 +16,9 @@ from test_old_formats import STAMP, STEM, json_beside, plain_frame, present, wri
 import kanbench
 from kanbench import cli
 from kanbench.errors import InputError
-from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.verification import verify
 
 
@@ -109,7 +110,7 @@ def test_a_frame_is_explained(tmp_path, capsys):
 
 def test_a_run_of_an_earlier_format_is_explained(tmp_path, capsys):
     json_beside(tmp_path)
-    save_checkpoint(build_model([2, 2, 1], 3), str(tmp_path / f"{STEM}_adam_0_final"), torch.zeros(1, 2))
+    save_checkpoint(to_pykan(initialize([2, 2, 1], 3)), str(tmp_path / f"{STEM}_adam_0_final"), torch.zeros(1, 2))
     text = said(capsys, "inspect", tmp_path / STEM)
     assert "format: an earlier one (migrate turns it into the present one)" in text
     assert "meta: lbfgs_threshold_time = 45.2" in text
@@ -123,7 +124,7 @@ def test_a_run_of_an_earlier_format_is_explained(tmp_path, capsys):
 
 def test_other_files_are_explained(tmp_path, capsys):
     base = tmp_path / f"{STEM}_e2_adam_0_final"
-    save_checkpoint(build_model([2, 3, 1], 5), str(base), torch.zeros(4, 2))
+    save_checkpoint(to_pykan(initialize([2, 3, 1], 5)), str(base), torch.zeros(4, 2))
     text = said(capsys, "inspect", f"{base}_state")
     assert "KAN: width [2, 3, 1], grid 5, k 3, 9 edges, device cpu" in text
     assert "act_fun.0.coef: (2, 3, 8) torch.float64" in text
@@ -246,7 +247,7 @@ def test_links_that_lead_nowhere_are_files_that_cannot_be_read(target, tmp_path,
 def test_links_that_lead_nowhere_are_named_whatever_they_stand_for(tmp_path, capsys):
     present(tmp_path)
     base = tmp_path / f"{STEM}_e2_adam_0_final"
-    save_checkpoint(build_model([2, 2, 1], 3), str(base), torch.zeros(1, 2))
+    save_checkpoint(to_pykan(initialize([2, 2, 1], 3)), str(base), torch.zeros(1, 2))
     for name in ("adam_0_final_state", "checkpoint_metadata.pkl", "meta.json"):
         link = tmp_path / f"{STEM}_e2_{name}"
         link.unlink(missing_ok=True)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from kanbench.knots import halve_intervals, insert_knot
+from kanbench.io.kernel_cache import cache
+from kanbench.network.knot_insertion import halve_intervals, insert_knot
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_code_is_kept():
+    cache.open()
 
 
 def random_splines(k, grid, seed):

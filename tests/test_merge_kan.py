@@ -1,12 +1,16 @@
 """Experts, their selection and weights, the merged model's training, and its control."""
 
+import dataclasses
+
+import numpy as np
 import pytest
-import torch
+from scipy.spatial.distance import cdist
 
 from kanbench.config import experts, merge
 from kanbench.experts import dependencies, train_expert
 from kanbench.merge_kan import control_width, ensemble_weights, train_control, train_merged
-from kanbench.models import build_model, count_parameters, intervals, predict
+from kanbench.network.evaluation import evaluate
+from kanbench.network.initialization import initialize
 from kanbench.selection import select_experts
 from kanbench.settings import control_settings, expert_settings, merge_settings
 from kanbench.training import make_data
@@ -39,12 +43,13 @@ def test_selection(pool, n_selected, selected):
 
 
 def test_dependencies():
-    model = build_model([3, 5, 1], 5)
-    x = torch.rand(100, 3, dtype=torch.float64) * 2 - 1
-    assert dependencies(model, x, 0.01) == "0,1,2"
-    model.act_fun[0].mask.data[1] = 0
-    assert dependencies(model, x, 0.01) == "0,2"
-    assert dependencies(model, x, 100.0) == ""
+    network, x = initialize([3, 5, 1], 5), np.random.default_rng(0).uniform(-1, 1, (100, 3))
+    assert dependencies(network, x, 0.01) == "0,1,2"
+    assert dependencies(network, x, 100.0) == ""
+    first, last = network.layers
+    mask = first.mask * [[1], [0], [1]]  # nothing leaves the second input
+    cut = dataclasses.replace(network, layers=(dataclasses.replace(first, mask=mask), last))
+    assert dependencies(cut, x, 0.01) == "0,2"
 
 
 @pytest.fixture(scope="module")
@@ -54,36 +59,32 @@ def small(config):
 
 @pytest.fixture(scope="module")
 def trained(small):
-    """All experts on one dataset: what is known of each, and the models."""
-    known, models = [], []
+    """All experts on one dataset: what is known of each, and the networks."""
+    known, networks = [], []
     for numbers in experts(small):
         training, expert = train_expert(expert_settings(small, 1, *numbers))
         known.append(expert)
-        models.append(training.final.snapshot)
-    return known, models
+        networks.append(training.final.network)
+    return known, networks
 
 
 def test_what_is_known_of_an_expert(small, trained):
-    known, models = trained
     data = make_data(merge_settings(small, 1))
-    assert [(e["depth"], e["k"], e["seed"]) for e in known] == [(1, 2, 1), (1, 3, 1), (2, 2, 1), (2, 3, 1)]
-    for expert, snapshot in zip(known, models, strict=True):
-        model = snapshot.restore()
-        assert expert["num_params"] == count_parameters(model)
+    assert [(e["depth"], e["k"], e["seed"]) for e in trained[0]] == [(1, 2, 1), (1, 3, 1), (2, 2, 1), (2, 3, 1)]
+    for expert, network in zip(*trained, strict=True):
+        assert expert["num_params"] == network.n_parameters
         assert expert["dependencies"] == "0,1"
         assert expert["steps"] == 15
         for sample in ("train", "test", "valid"):
             x, y = getattr(data, f"{sample}_input"), getattr(data, f"{sample}_label")
-            assert (predict(model, x) - y).square().mean().item() == pytest.approx(expert[f"{sample}_loss"], rel=1e-9)
+            assert np.square(evaluate(network, x) - y).mean() == pytest.approx(expert[f"{sample}_loss"], rel=1e-9)
 
 
 def test_the_validation_sample_is_neither_of_training_nor_of_test(small):
     data = make_data(merge_settings(small, 1))
     assert len(data.valid_input) == 120
-    others = torch.cat([data.train_input, data.test_input])
-    assert (torch.cdist(data.valid_input, others) > 0).all()
-    assert not torch.equal(data.valid_input[:100], data.test_input)
-    assert make_data(expert_settings(small, 1, 1, 2, 1)).valid_input.equal(data.valid_input)
+    assert (cdist(data.valid_input, np.vstack([data.train_input, data.test_input])) > 0).all()
+    assert np.array_equal(make_data(expert_settings(small, 1, 1, 2, 1)).valid_input, data.valid_input)
 
 
 def test_experts_end_when_they_stagnate(small):
@@ -95,28 +96,26 @@ def test_experts_end_when_they_stagnate(small):
 
 
 def test_least_squares_weights(small, trained):
-    data = make_data(merge_settings(small, 1))
-    models = [snapshot.restore() for snapshot in trained[1]]
-    outputs = torch.cat([predict(model, data.valid_input) for model in models], dim=1)
+    data, networks = make_data(merge_settings(small, 1)), trained[1]
+    outputs = np.hstack([evaluate(network, data.valid_input) for network in networks])
 
     def loss(weights):
-        return (outputs @ torch.tensor(weights, dtype=torch.float64)[:, None] - data.valid_label).square().mean()
+        return np.square(outputs @ np.array(weights)[:, None] - data.valid_label).mean()
 
-    weights = ensemble_weights(models, data, "least_squares")
-    wanted = torch.linalg.solve(outputs.T @ outputs, outputs.T @ data.valid_label).squeeze(1)
-    torch.testing.assert_close(torch.tensor(weights, dtype=torch.float64), wanted, rtol=1e-6, atol=1e-8)
-    mean = ensemble_weights(models, data, "mean")
+    weights = ensemble_weights(networks, data, "least_squares")
+    wanted = np.linalg.solve(outputs.T @ outputs, outputs.T @ data.valid_label)[:, 0]
+    np.testing.assert_allclose(weights, wanted, rtol=1e-6, atol=1e-8)
+    mean = ensemble_weights(networks, data, "mean")
     assert mean == [0.25] * 4
-    singles = [[float(i == j) for j in range(4)] for i in range(4)]
-    assert loss(weights) < min(loss(other) for other in [mean, *singles])
-    assert sum(ensemble_weights([models[0]] * 2, data, "least_squares")) == pytest.approx(  # any split will do
-        ensemble_weights([models[0]], data, "least_squares")[0]
+    assert loss(weights) < min(loss(other) for other in [mean, *np.eye(4)])
+    assert sum(ensemble_weights([networks[0]] * 2, data, "least_squares")) == pytest.approx(  # any split will do
+        ensemble_weights([networks[0]], data, "least_squares")[0]
     )
 
 
 def merged_with(small, trained, **over):
     settings = control_settings(merge(small, {"merge_kan": over}), 1)
-    return settings, *train_merged(settings, trained[0], lambda i: trained[1][i].restore())
+    return settings, *train_merged(settings, trained[0], lambda i: trained[1][i])
 
 
 def test_the_merged_model_begins_as_the_ensemble(small, trained):
@@ -129,9 +128,10 @@ def test_the_merged_model_begins_as_the_ensemble(small, trained):
     assert [row["epoch"] for row in training.history] == [1, 2, 3, 4, 5, 6]
     assert [row["grid_size"] for row in training.history] == [5] * 3 + [8] * 3
     assert training.final.row["train_loss"] < training.untrained.row["train_loss"]
-    model = training.final.snapshot.restore()
-    assert count_parameters(model) == training.final.row["num_params"]
-    assert all(count >= 8 for layer in model.act_fun for count in intervals(layer))
+    network = training.final.network
+    assert network.n_parameters == training.final.row["num_params"]
+    assert merging["width"] == network.width and merging["k"] == network.order
+    assert all(count >= 8 for counts in network.intervals for count in counts)
 
 
 def test_the_mean_as_weights(small, trained):
@@ -144,7 +144,7 @@ def test_merging_in_stages(small, trained):
     _, at_once, _ = merged_with(small, trained)
     _, training, merging = merged_with(small, trained, via=[2])
     assert len(merging["selected"]) == 3
-    assert training.final.snapshot.width[2:] == at_once.final.snapshot.width[2:]  # in front inputs are handed on
+    assert training.final.network.width[2:] == at_once.final.network.width[2:]  # in front inputs are handed on
     assert all(part["n_evals"] > 0 and part["time"] > 0 for part in merging["via"])
     assert [row["grid_size"] for row in training.history] == [5] * 3 + [8] * 3
     assert training.history[-1]["num_params"] > training.history[0]["num_params"]
@@ -154,8 +154,7 @@ def test_merging_in_stages(small, trained):
 def test_the_first_stage_has_the_grid_that_it_says(small, trained):
     _, training, merging = merged_with(small, trained, grids=[7])
     assert merging["initial_dense_mse"] == pytest.approx(merging["ensemble_dense_mse"], rel=1e-6)
-    model = training.final.snapshot.restore()
-    assert all(count >= 7 for layer in model.act_fun for count in intervals(layer))
+    assert all(count >= 7 for counts in training.final.network.intervals for count in counts)
 
 
 def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
@@ -163,7 +162,7 @@ def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
         settings, training, merging = merged_with(small, trained, control=control)
         merged = {**training.final.row, "width": merging["width"], "k": merging["k"], "via": merging["via"]}
         alone = train_control(settings, merged, trained[0])
-        width, row = alone.final.snapshot.width, alone.final.row
+        width, row = alone.final.network.width, alone.final.row
         assert len(width) == len(merging["width"])
         assert row["grid_size"] == merged["grid_size"]
         assert row["num_params"] == pytest.approx(merged["num_params"], rel=0.15)
@@ -192,6 +191,6 @@ def test_control_width(depth):
     hidden = width[1]
 
     def distance(hidden):
-        return abs(count_parameters(build_model([2, *[hidden] * depth, 1], 20)) - 5000)
+        return abs(initialize([2, *[hidden] * depth, 1], 20).n_parameters - 5000)
 
     assert distance(hidden) <= min(distance(hidden - 1), distance(hidden + 1))

@@ -1,54 +1,55 @@
-"""A merged model is the weighted sum of its experts."""
+"""A merged network is the weighted sum of its experts."""
 
+import dataclasses
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from kan import KAN
 from scipy.interpolate import BSpline
+from scipy.linalg import block_diag
 
 from kanbench.engine import make_engine
-from kanbench.engine.torch_layers import layer_inputs
 from kanbench.errors import InputError
-from kanbench.grids import live_rows, refine_nodes
-from kanbench.merging import merge
-from kanbench.models import (
-    build_model,
-    count_parameters,
-    default_dtype,
-    global_random_state_kept,
-    predict,
-    save_checkpoint,
-    trainable_parameters,
-)
+from kanbench.network.checkpoints import write_checkpoint
+from kanbench.network.evaluation import activations, base_function, evaluate
+from kanbench.network.initialization import initialize
+from kanbench.network.merging import merge
+from kanbench.network.pykan import default_dtype, global_random_state_kept, to_pykan
+from kanbench.network.refinement import PykanRefit, refine
 
 DOMAIN = ((-1, 1), (-1, 1))
-X = torch.rand(10_000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+X = np.random.default_rng(0).uniform(-1, 1, (10_000, 2))
 WEIGHTS = [0.7, -0.3, 1.1, 0.4, -2.0, 0.6, 0.2, 0.9]
 
 
-def expert(width=(2, 5, 5, 1), k=3, seed=0, grid=5, dtype=torch.float64):
-    """A model that is no longer as pykan initialises it."""
-    model = build_model(width, grid, k, seed=seed, dtype=dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.3 * torch.randn(parameter.shape, dtype=dtype, generator=generator))
-    return model
+def expert(width=(2, 5, 5, 1), k=3, seed=0, grid=5, dtype=np.float64):
+    """A network that is no longer as pykan initialises it."""
+    network, random = initialize(width, grid, k, seed, dtype), np.random.default_rng(seed)
+    theta = network.parameters()
+    changed = network.with_parameters(theta + 0.3 * random.normal(size=theta.shape).astype(dtype))
+    return dataclasses.replace(changed, output_bias=random.normal(size=1).astype(dtype))
 
 
-def without_input(model, i):
-    model.act_fun[0].mask.data[i] = 0
-    return model
+def with_first_layer(network, **changes):
+    first, *others = network.layers
+    return dataclasses.replace(network, layers=(dataclasses.replace(first, **changes), *others))
 
 
-def with_its_own_grid(model, seed):
-    """Knots that no other model has."""
-    model.update_grid(X[500 * seed : 500 * (seed + 1)])
-    return model
+def without_input(network, i):
+    mask = network.layers[0].mask.copy()
+    mask[i] = 0
+    return with_first_layer(network, mask=mask)
 
 
-def dense_in_places(model):
-    sizes = [[5 + 3 * i for i in range(layer.in_dim)] for layer in model.act_fun]
-    return refine_nodes(model, sizes, X[:500])
+def with_its_own_grid(network, seed):
+    """Knots that no other network has."""
+    return PykanRefit(update_every=1).update(network, X[500 * seed : 500 * (seed + 1)])
+
+
+def dense_in_places(network):
+    return refine(network, [[5 + 3 * i for i in range(layer.inputs)] for layer in network.layers], X[:500])
 
 
 DEEP = (2, 5, 5, 5, 1)
@@ -75,119 +76,127 @@ MIXED = {
 }
 
 
-def relative_rms(model, models, weights, x=X):
-    wanted = sum(weight * predict(m, x) for weight, m in zip(weights, models, strict=True))
-    return ((predict(model, x) - wanted).square().mean() / wanted.square().mean()).sqrt().item()
+def relative_rms(merged, networks, weights, x=X):
+    wanted = sum(weight * evaluate(network, x) for weight, network in zip(weights, networks, strict=True))
+    return np.sqrt(np.square(evaluate(merged, x) - wanted).mean() / np.square(wanted).mean())
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_output_is_the_weighted_sum(group):
-    models = GROUPS[group]
-    merged = merge(models, WEIGHTS[: len(models)], DOMAIN)
-    assert relative_rms(merged, models, WEIGHTS[: len(models)]) < 1e-12
+    experts = GROUPS[group]
+    merged = merge(experts, WEIGHTS[: len(experts)], DOMAIN)
+    assert relative_rms(merged, experts, WEIGHTS[: len(experts)]) < 1e-12
 
 
 @pytest.mark.parametrize("group", MIXED)
 def test_orders_are_mixed_nearly_exactly(group):
-    models = MIXED[group]
-    merged = merge(models, WEIGHTS[: len(models)], DOMAIN)
-    assert merged.k == max(model.k for model in models)
-    assert relative_rms(merged, models, WEIGHTS[: len(models)]) < 1e-7
+    experts = MIXED[group]
+    merged = merge(experts, WEIGHTS[: len(experts)], DOMAIN)
+    assert merged.order == max(network.order for network in experts)
+    assert relative_rms(merged, experts, WEIGHTS[: len(experts)]) < 1e-7
 
 
 @pytest.mark.parametrize(("orders", "limit"), [((3, 3), 1e-6), ((2, 3), 1e-4)], ids=str)
 def test_float32(orders, limit):
-    models = [expert(k=k, seed=k + s, dtype=torch.float32) for s, k in enumerate(orders)]
-    merged = merge(models, WEIGHTS[:2], DOMAIN)
-    assert relative_rms(merged, models, WEIGHTS[:2], X.float()) < limit
+    experts = [expert(k=k, seed=k + s, dtype=np.float32) for s, k in enumerate(orders)]
+    merged = merge(experts, WEIGHTS[:2], DOMAIN)
+    assert merged.dtype == merged.output_bias.dtype == np.float32
+    assert relative_rms(merged, experts, WEIGHTS[:2], X.astype(np.float32)) < limit
 
 
 def test_a_lower_order_is_the_same_piecewise_polynomial():
     """Against scipy: a quadratic spline, and what it becomes beside a cubic one."""
     quadratic = expert((1, 1, 1), k=2, seed=1)
     merged = merge([quadratic, expert((1, 1, 1), k=3, seed=2)], [1.0, 0.0], [(-1, 1)])
-    layer, x = quadratic.act_fun[0], torch.linspace(-1, 1, 999, dtype=torch.float64)[:, None]
-    t, c = live_rows(layer)[0]
-    spline = torch.from_numpy(BSpline(t, c[0], 2)(x.numpy()))
-    wanted = layer.scale_sp * spline + layer.scale_base * torch.nn.functional.silu(x)
-    hidden, *_ = merged.act_fun[0](x)
-    torch.testing.assert_close(hidden[:, [0]], wanted, rtol=1e-8, atol=1e-8)
+    layer, x = quadratic.layers[0], np.linspace(-1, 1, 999)[:, None]
+    spline = BSpline(layer.knots[0], layer.coef[0][0], 2)(x)
+    wanted = layer.scale_sp * spline + layer.scale_base * base_function("silu", x)
+    np.testing.assert_allclose(activations(merged, x)[1][:, [0]], wanted, rtol=1e-8, atol=1e-8)
 
 
-def test_a_model_without_hidden_nodes_is_refused():
+def test_a_network_without_hidden_nodes_is_refused():
     with pytest.raises(InputError, match=r"merge: found a model without hidden nodes"):
         merge([expert((2, 1)), expert()], [1.0, 1.0], DOMAIN)
 
 
 def test_only_the_experts_edges_are_trained():
-    models = GROUPS["alike"]
-    merged = merge(models, WEIGHTS[:4], DOMAIN)
-    assert [nodes for nodes, _ in merged.width] == [2, 20, 20, 1]
-    assert count_parameters(merged) == sum(count_parameters(model) for model in models)
-    engine = make_engine("reference", merged, X[:100], X[:100, [0]])
-    engine.set_parameters(engine.parameters() + 0.01)
-    between = torch.block_diag(*[torch.ones(5, 5)] * 4) == 0
-    assert torch.equal(merged.act_fun[1].mask == 0, between)
-    assert (merged.act_fun[1].coef[between] == 0).all()
+    experts = GROUPS["alike"]
+    merged = merge(experts, WEIGHTS[:4], DOMAIN)
+    assert merged.width == [2, 20, 20, 1]
+    assert merged.n_parameters == sum(network.n_parameters for network in experts)
+    between = block_diag(*[np.ones((5, 5))] * 4) == 0
+    layer = merged.with_parameters(merged.parameters() + 0.01).layers[1]
+    np.testing.assert_array_equal(layer.mask == 0, between)
+    assert (np.stack(layer.coef)[between] == 0).all()
 
 
-def test_shared_inputs_are_handed_on_once():
+def test_every_node_keeps_its_own_grid():
+    """Rows are not padded to the longest."""
+    experts = GROUPS["density"]
+    merged = merge(experts, WEIGHTS[:3], DOMAIN)
+    assert sorted(merged.intervals[-1]) == sorted(itertools.chain(*(network.intervals[-1] for network in experts)))
+    hidden = experts[0].layers[-1]
+    kept = {t.tobytes(): c for t, c in zip(merged.layers[-1].knots, merged.layers[-1].coef, strict=True)}
+    for t, c in zip(hidden.knots, hidden.coef, strict=True):
+        if len(t) > 5 + 1 + 6:  # others have this grid too
+            np.testing.assert_allclose(kept[t.tobytes()], c, rtol=1e-12, atol=1e-12)
+
+
+def test_shared_inputs_are_passed_on_once():
     merged = merge(GROUPS["depths"], WEIGHTS[:4], DOMAIN)
-    assert [nodes for nodes, _ in merged.width] == [2, 10 + 2, 20, 20, 1]
-    models = [without_input(expert(seed=5), 0), expert(DEEP, seed=6)]
-    assert [nodes for nodes, _ in merge(models, [1.0, 1.0], DOMAIN).width] == [2, 5 + 1, 10, 10, 1]
+    assert merged.width == [2, 10 + 2, 20, 20, 1]
+    experts = [without_input(expert(seed=5), 0), expert(DEEP, seed=6)]
+    assert merge(experts, [1.0, 1.0], DOMAIN).width == [2, 5 + 1, 10, 10, 1]
 
 
 def test_cross_edges_begin_at_zero_and_can_be_trained():
-    models = GROUPS["depths"]
-    absent, zero = (merge(models, WEIGHTS[:4], DOMAIN, cross_edges) for cross_edges in ("absent", "zero"))
-    torch.testing.assert_close(predict(zero, X), predict(absent, X), rtol=1e-12, atol=1e-12)
-    assert all((layer.mask == 1).all() for layer in zero.act_fun)
-    assert count_parameters(zero) > 3 * count_parameters(absent)
+    experts = GROUPS["depths"]
+    absent, zero = (merge(experts, WEIGHTS[:4], DOMAIN, cross_edges) for cross_edges in ("absent", "zero"))
+    np.testing.assert_allclose(evaluate(zero, X), evaluate(absent, X), rtol=1e-12, atol=1e-12)
+    assert all((layer.mask == 1).all() for layer in zero.layers)
+    assert zero.n_parameters > 3 * absent.n_parameters
     engine = make_engine("reference", zero, X[:100], X[:100, [0]])
-    _, gradient = engine.loss_and_gradient(engine.parameters())
-    assert (gradient != 0).sum() > count_parameters(absent)
+    _, gradient = engine.loss_and_gradient(zero.parameters())
+    assert (gradient != 0).sum() > absent.n_parameters
 
 
-def test_merged_models_are_merged_again():
-    models = GROUPS["grids and depths"]
-    pairs = [merge(models[i : i + 2], WEIGHTS[i : i + 2], DOMAIN) for i in range(0, 8, 2)]
+def test_merged_networks_are_merged_again():
+    experts = GROUPS["grids and depths"]
+    pairs = [merge(experts[i : i + 2], WEIGHTS[i : i + 2], DOMAIN) for i in range(0, 8, 2)]
     merged = merge(pairs, [0.5, 2.0, -1.0, 1.0], DOMAIN)
     factors = [w * f for w, f in zip(WEIGHTS, [0.5, 0.5, 2, 2, -1, -1, 1, 1], strict=True)]
-    assert relative_rms(merged, models, factors) < 1e-12
+    assert relative_rms(merged, experts, factors) < 1e-12
 
 
-def test_refinement_keeps_a_merged_model():
+def test_refinement_keeps_a_merged_network():
     merged = merge(MIXED["orders and depths"], WEIGHTS, DOMAIN)
-    before = predict(merged, X)
-    refine_nodes(merged, [[25] * layer.in_dim for layer in merged.act_fun], X[:1000])
-    torch.testing.assert_close(predict(merged, X), before, rtol=1e-9, atol=1e-9)
+    refined = refine(merged, [[25] * layer.inputs for layer in merged.layers], X[:1000])
+    np.testing.assert_allclose(evaluate(refined, X), evaluate(merged, X), rtol=1e-9, atol=1e-9)
 
 
 def test_refined_rows_of_lower_order_cover_the_activations():
     """The outermost knots of such a row are very near each other, and no measure for where the next ones go."""
     experts = [with_large_activations(expert(k=k, seed=k)) for k in (2, 3)]
     merged = merge(experts, WEIGHTS[:2], DOMAIN)
-    refine_nodes(merged, [[50] * layer.in_dim for layer in merged.act_fun], X[:1000])
+    merged = refine(merged, [[50] * layer.inputs for layer in merged.layers], X[:1000])
     assert relative_rms(merged, experts, WEIGHTS[:2]) < 1e-7
-    hidden = layer_inputs(merged, X[:1000])[1]
-    assert hidden.abs().max() > 4
-    for (t, _), activations in zip(live_rows(merged.act_fun[1]), hidden.T, strict=True):
-        assert t[3] <= activations.min()
-        assert activations.max() <= t[-4]
+    hidden = activations(merged, X[:1000])[1]
+    assert np.abs(hidden).max() > 4
+    for t, values in zip(merged.layers[1].knots, hidden.T, strict=True):
+        assert t[3] <= values.min()
+        assert values.max() <= t[-4]
 
 
-def with_large_activations(model):
-    with torch.no_grad():
-        model.act_fun[0].scale_base.mul_(6)
-    return model
+def with_large_activations(network):
+    return with_first_layer(network, scale_base=6 * network.layers[0].scale_base)
 
 
-def test_pykan_reads_a_merged_model(tmp_path):
-    models = MIXED["orders and depths"]
-    merged = merge(models, WEIGHTS, DOMAIN)
-    save_checkpoint(merged, str(tmp_path / "merged"), X[:10])
+def test_pykan_reads_a_merged_network(tmp_path):
+    merged = merge(MIXED["orders and depths"], WEIGHTS, DOMAIN)
+    write_checkpoint(merged, str(tmp_path / "merged"), X[:10])
     with global_random_state_kept(), default_dtype(torch.float64):
         loaded = KAN.loadckpt(str(tmp_path / "merged"))
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in merged.state_dict().items())
-    torch.testing.assert_close(loaded(X[:500]), merged(X[:500]), rtol=1e-12, atol=1e-12)
+    model, x = to_pykan(merged), torch.from_numpy(X[:500])
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(loaded(x).detach().numpy(), evaluate(merged, X[:500]), rtol=1e-12, atol=1e-12)

@@ -14,8 +14,9 @@ import kanbench
 from kanbench import cli
 from kanbench.errors import InputError
 from kanbench.inspection import inspect
-from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.storage import frames, migration
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.migration import migrate
@@ -30,7 +31,7 @@ def old_run(folder):
     json_beside(folder)
     for model_type in ("adam", "lbfgs"):
         for name in ("at_threshold", "final"):
-            model = build_model([2, 2, 1], 3)
+            model = to_pykan(initialize([2, 2, 1], 3))
             save_checkpoint(
                 model, str(folder / f"{STEM}_{model_type}_0_{name}"), torch.zeros(3, 2, dtype=torch.float64)
             )
@@ -108,7 +109,7 @@ def test_a_run_of_section_1(tmp_path):
     stem = f"section1_1_{STAMP}"
     write(tmp_path, stem, ("mlp", "kan_pruning"), {"epochs": 2, "device": "cpu", "kan_threshold_time": 12.5})
     torch.save({"weight": torch.ones(2)}, tmp_path / f"{stem}_mlp_0.pth")
-    save_checkpoint(build_model([2, 1, 1], 3), str(tmp_path / f"{stem}_pruned_0"), torch.zeros(1, 2))
+    save_checkpoint(to_pykan(initialize([2, 1, 1], 3)), str(tmp_path / f"{stem}_pruned_0"), torch.zeros(1, 2))
     migrate(kanbench.find_run("section1_1", results_dir=tmp_path))
     _, meta, models = kanbench.load_run("section1_1", STAMP, epochs=2, results_dir=tmp_path, load_models=True)
     assert meta == SECTION_1
@@ -363,7 +364,7 @@ def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_the
 def test_of_checkpoints_with_and_without_epochs_in_their_names_the_former_are_loaded(tmp_path):
     frames_with_epochs_and_others_without(tmp_path)
     run = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
-    save_checkpoint(build_model([2, 7, 1], 3), run.checkpoint("adam", 0, "final"), torch.zeros(3, 2))
+    save_checkpoint(to_pykan(initialize([2, 7, 1], 3)), run.checkpoint("adam", 0, "final"), torch.zeros(3, 2))
     own = {"adam": {0: {"final": {"epoch": 9}}}}
     Path(run.checkpoint_metadata()).write_bytes(pickle.dumps(own))
     before = contents(tmp_path)

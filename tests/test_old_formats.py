@@ -14,8 +14,9 @@ import torch
 import kanbench
 from kanbench.derive import threshold_summary
 from kanbench.errors import InputError
-from kanbench.models import build_model, save_checkpoint
 from kanbench.naming import Run
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.storage.frames import COLUMNS, read_frame
 from kanbench.storage.migration import migrate
 from kanbench.stored_names import parse_stored
@@ -166,7 +167,7 @@ def test_a_run_of_section_1(stem, tmp_path):
     types = ("siren", "kan_pruning", "mlp", "kan")
     write(folder, stem, types, {key: SECTION_1[key] for key in SECTION_1 if key != "provenance"}, label="activation")
     weights = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).state_dict()
-    model, x = build_model([2, 2, 1], 3), torch.rand(5, 2, dtype=torch.float64)
+    model, x = to_pykan(initialize([2, 2, 1], 3)), torch.rand(5, 2, dtype=torch.float64)
     for name in ("at_kan_threshold_time", "final"):
         for model_type in ("mlp", "siren"):
             torch.save(weights, folder / f"{stem}_{model_type}_0_{name}.pth")
@@ -193,7 +194,7 @@ def test_a_run_of_section_1(stem, tmp_path):
 
 
 def test_checkpoints_without_a_name_are_the_final_models(tmp_path):
-    model, x = build_model([2, 2, 1], 3), torch.rand(5, 2, dtype=torch.float64)
+    model, x = to_pykan(initialize([2, 2, 1], 3)), torch.rand(5, 2, dtype=torch.float64)
     stem = f"section1_2_{STAMP}"
     write(tmp_path, stem, ("kan", "kan_pruning", "mlp"))
     save_checkpoint(model, str(tmp_path / f"{stem}_kan_3"), x)
@@ -219,9 +220,9 @@ def test_of_two_checkpoints_with_one_name_the_named_one_is_loaded_and_none_migra
 ):
     stem, x = f"{section}_{STAMP}", torch.rand(5, 2, dtype=torch.float64)
     write(tmp_path, stem, (model_type,))
-    model = build_model([2, 2, 1], 3)
+    model = to_pykan(initialize([2, 2, 1], 3))
     save_checkpoint(model, str(tmp_path / f"{stem}_{named}"), x)
-    save_checkpoint(build_model([2, 3, 1], 3), str(tmp_path / f"{stem}_{other}"), x)
+    save_checkpoint(to_pykan(initialize([2, 3, 1], 3)), str(tmp_path / f"{stem}_{other}"), x)
     with pytest.warns(UserWarning, match=f"{other}_state: {stem}_{named}_state differs, and is taken") as caught:
         models = kanbench.load_run(section, results_dir=tmp_path, load_models=True)[2]
     assert caught[0].filename == __file__
@@ -239,7 +240,7 @@ def test_of_two_checkpoints_with_one_name_the_named_one_is_loaded_and_none_migra
 def test_a_checkpoint_and_its_copy_with_the_present_name_are_one(tmp_path):
     """What migration leaves where names have epochs."""
     write(tmp_path, f"{STEM}_e2", attrs=META, formats=("pkl", "parquet"))
-    save_checkpoint(build_model([2, 2, 1], 3), str(tmp_path / f"{STEM}_e2_adam_0"), torch.zeros(3, 2))
+    save_checkpoint(to_pykan(initialize([2, 2, 1], 3)), str(tmp_path / f"{STEM}_e2_adam_0"), torch.zeros(3, 2))
     run = kanbench.find_run("section2_1", results_dir=tmp_path)
     assert len(migrate(run)) == 3
     assert list(kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)[2]["adam"][0]) == ["final"]
@@ -253,7 +254,7 @@ def test_sections_with_longer_names_and_model_types_with_underscores(tmp_path):
     types = ("baseline", "adaptive_only", "adaptive_regular")
     write(tmp_path / "sec_shallow_results", f"{long}_{STAMP}_e2", types, {"device": "cuda"}, label="approach")
     write(tmp_path / "sec2_results", f"section2_2_{STAMP}_e2", types[:1], {"device": "cpu"}, label="approach")
-    model = build_model([2, 2, 1], 3)
+    model = to_pykan(initialize([2, 2, 1], 3))
     base = tmp_path / "sec_shallow_results" / f"{long}_{STAMP}_e2_adaptive_only_0_at_threshold"
     save_checkpoint(model, str(base), torch.zeros(2, 2, dtype=torch.float64))
     results, meta, models = kanbench.load_run(long, results_dir=tmp_path, load_models=True)

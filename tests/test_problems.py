@@ -1,5 +1,6 @@
-"""The targets against the Laplacians of the solutions they come from."""
+"""The targets against the Laplacians of the solutions they come from, which torch differentiates."""
 
+import numpy as np
 import pytest
 import torch
 from torch import pi
@@ -20,38 +21,45 @@ PRODUCTS = {  # the same in any number of dimensions: u at one point
 }
 
 
+def points_of_the_box(n, d):
+    return np.random.default_rng(0).uniform(-1, 1, (n, d))
+
+
+def laplacian(u, points):
+    """Of a function of one point, at every point; shape (n, 1)."""
+    return np.array([[torch.func.hessian(u)(point).trace().item()] for point in torch.from_numpy(points)])
+
+
 @pytest.mark.parametrize("name", SOLUTIONS)
 def test_target_is_the_laplacian_of_a_known_solution(name):
     u, sign = SOLUTIONS[name]
-    points = torch.rand(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-    def value(point):
-        return u(point[0], point[1])
-
-    laplacian = torch.stack([torch.func.hessian(value)(point).trace() for point in points])
-    target = PROBLEMS[name].target(points)
-    assert target.shape == (200, 1)
-    torch.testing.assert_close(target.squeeze(1), sign * laplacian, rtol=1e-12, atol=1e-11)
+    points = points_of_the_box(200, 2)
+    expected = sign * laplacian(lambda point: u(point[0], point[1]), points)
+    np.testing.assert_allclose(PROBLEMS[name].target(points), expected, rtol=1e-12, atol=1e-11, strict=True)
 
 
 @pytest.mark.parametrize("d", DIMENSIONS)
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_target_is_the_laplacian_in_any_dimension(name, d):
     u, sign = PRODUCTS[name]
-    points = torch.rand(5, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    points = points_of_the_box(5, d)
     points[4, 1] = 0.0  # where factors vanish
-    laplacian = torch.stack([torch.func.hessian(u)(point).trace() for point in points])
-    target = PROBLEMS[f"poisson_{d}d_{name}"].target(points)
-    assert target.shape == (5, 1)
-    scale = laplacian.abs().max().item()
-    torch.testing.assert_close(target.squeeze(1), sign * laplacian, rtol=1e-12, atol=1e-12 * scale)
+    expected, target = sign * laplacian(u, points), PROBLEMS[f"poisson_{d}d_{name}"].target(points)
+    np.testing.assert_allclose(target, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max(), strict=True)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_the_targets_of_the_square_are_those_of_two_dimensions(name):
-    points = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    general = PROBLEMS[f"poisson_3d_{name}"].target
-    torch.testing.assert_close(general(points), PROBLEMS[f"poisson_2d_{name}"].target(points), rtol=1e-12, atol=1e-11)
+    points = points_of_the_box(50, 2)
+    general, square = (PROBLEMS[f"poisson_{d}d_{name}"].target(points) for d in (3, 2))
+    np.testing.assert_allclose(general, square, rtol=1e-12, atol=1e-11, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_targets_are_in_the_precision_of_the_inputs(name, dtype):
+    target = PROBLEMS[name].target(points_of_the_box(7, PROBLEMS[name].dim).astype(dtype))
+    assert target.shape == (7, 1) and target.dtype == dtype
 
 
 def test_names_and_domains():

@@ -132,13 +132,13 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
         raise InputError(f"{path}: cannot be written (No space left on device)")
 
     with monkeypatch.context() as patched:
-        patched.setattr("kanbench.unfinished.EVERY", 0.0)
-        patched.setattr("kanbench.cli_training.write_handover", full_disk)
+        patched.setattr("kanbench.resume.EVERY", 0.0)
+        patched.setattr("kanbench.jobs.training.write_handover", full_disk)
         assert cli.main(arguments) == 1
     assert [path.name for path in Path(run.unfinished(training)).iterdir()] == ["training.state"]
     caplog.set_level("INFO")
     assert cli.main(arguments) == 0
-    assert "goes on after epoch 3" in caplog.text  # the fourth ends a stage, for which EVERY does not count
+    assert "resuming after epoch 3" in caplog.text  # the fourth ends a stage, for which EVERY does not count
     assert not Path(run.unfinished(training)).exists()
     assert len(json.loads(Path(run.handover(training)).read_text())["history"]) == 4
 

@@ -2,7 +2,7 @@
 
 import pytest
 from kill_test import SHOWING_TIMES, Pipeline, compare
-from test_workflow import STAMP, assert_one_line, contents, planned, snakemake
+from pipelines import STAMP, assert_one_line, contents, planned, snakemake
 
 from kanbench.naming import Run
 from kanbench.replicates import load_replicates

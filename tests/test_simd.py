@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from kanbench.engine.inputs import sigmoid
 from kanbench.engine.simd import LANES, gather, load, powers, select, store, total, wide
-from kanbench.engine.structures import compiled
+from kanbench.io.kernel_cache import compiled
 
 
 @compiled

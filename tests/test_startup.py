@@ -1,122 +1,120 @@
-"""Trainings start without what pykan imports for plots and formulas, and pykan is whole all the same."""
+"""What the process of a training imports: on a CPU neither torch nor pykan, nor what only results are read with."""
 
-import gc
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from conftest import STAMP, TINY
+from pretended_cuda import pretended_cuda
 
-from kanbench.config import load_config
-from kanbench.settings import canonical_json, expert_settings
-from kanbench.startup import DEFERRED, quick_imports
+from kanbench import cli
+from kanbench.config import ROOT, experts, load_config, merge
+from kanbench.naming import Run
+from kanbench.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 
-NAMES = """
+NOT_NEEDED = ("torch", "kan", "pandas", "pyarrow", "matplotlib", "sklearn", "sympy", "snakemake", "tqdm")
+NOT_NEEDED += ("scipy.linalg", "scipy.stats", "scipy.sparse", "scipy.special")
+CONFIG = merge(load_config(), TINY)
+RUN, MERGING = Run("section2_1", STAMP, 2), Run("section2_3", STAMP)
+
+PROGRAM = """
 import json, sys
-def described(value):
-    return str(type(value)), str(getattr(value, "__module__", "")), str(getattr(value, "__name__", ""))
-modules = {name: vars(module) for name, module in sys.modules.items() if name.split(".")[0] == "kan"}
-print(json.dumps({name: {key: described(value) for key, value in names.items() if not key.startswith("__")}
-                  for name, names in modules.items()}))
-"""
-LIGHT = "from kanbench.startup import import_pykan, restore_pykan; import_pykan()\n"
-MODEL = """
-import torch
-from kan import KAN
-model = KAN(width=[2, 2, 1], grid=3, k=3, seed=1)
-x = torch.rand(50, 2)
-model.get_act(x)
+from kanbench import cli
+{before}
+for arguments in json.load(sys.stdin):
+    assert cli.main(arguments) == 0
+    print(arguments[1], *sorted(set({modules}) & set(sys.modules)))
 """
 
 
-def run(program, tmp_path):
-    """The last line that a program prints in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MPLBACKEND": "Agg"}
+def imported(folder, commands, before=""):
+    """What a process that runs these commands in a folder has imported of what is not needed, after each of them."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    program = PROGRAM.format(before=before, modules=NOT_NEEDED)
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        input=json.dumps(commands),
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+    return dict((line + " ").split(" ", 1) for line in done.stdout.splitlines())
 
 
-def test_pykan_restored_has_the_names_of_pykan_imported(tmp_path):
-    restored = json.loads(run(LIGHT + "restore_pykan()" + NAMES, tmp_path))
-    assert len(restored["kan.MultKAN"]) > 900  # sympy's among them
-    assert restored == json.loads(run("import kan" + NAMES, tmp_path))
+def train(model_type, section="section2_1", **over):
+    settings = training_settings(merge(CONFIG, over), section, model_type, 0)
+    return ["train", Run(section, STAMP, 2).training(model_type, 0), "--settings", canonical_json(settings)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("first_use", "expected"),
-    [
-        ("model.plot(folder='figures'); import os; print(len(os.listdir('figures')) > 0)", "True"),
-        (
-            "model.auto_symbolic(lib=['x'], verbose=0); import sympy\n"
-            "print(isinstance(model.symbolic_formula()[0][0], sympy.Expr))",
-            "True",
-        ),
-        (
-            "data = {'train_input': x, 'train_label': x[:, :1], 'test_input': x, 'test_label': x[:, :1]}\n"
-            "losses = model.fit(data, steps=2)['train_loss']; model.attribute(); model = model.prune()\n"
-            "model.fix_symbolic(0, 0, 0, 'sin', verbose=False)\n"
-            "print(len(losses), model.symbolic_fun[0].funs_name[0][0])",
-            "2 sin",
-        ),
-        (
-            "import kan; print(kan.pd.DataFrame([1]).shape, kan.utils.LinearRegression.__name__)",
-            "(1, 1) LinearRegression",
-        ),
-    ],
+def merging():
+    """Two experts, their merged model and its control."""
+    numbers = experts(CONFIG)[:2]
+    names = [MERGING.expert(0, *each) for each in numbers]
+    records, (merged, control) = (
+        [MERGING.handover(name) for name in names],
+        map(MERGING.training, ("merge_kan", "control"), (0, 0)),
+    )
+    for name, each in zip(names, numbers, strict=True):
+        yield ["train", name, "--settings", canonical_json(expert_settings(CONFIG, 0, *each))]
+    settings = canonical_json(merge_settings(CONFIG, 0))
+    yield ["merge", merged, "--experts", *records, "--settings", settings]
+    settings = canonical_json(control_settings(CONFIG, 0))
+    yield ["control", control, "--merged", MERGING.handover(merged), "--experts", *records, "--settings", settings]
+
+
+NO_DRIVER, DRIVER = (
+    f"import kanbench.devices; kanbench.devices.has_gpu_driver = lambda: {there}" for there in (False, True)
 )
-def test_pykan_does_all_that_it_does(first_use, expected, tmp_path):
-    assert run(LIGHT + MODEL + first_use, tmp_path) == expected
 
 
-@pytest.mark.slow
-def test_other_modules_import_the_real_things(tmp_path):
-    program = f"""
-import sys
-before = set(sys.modules)
-print(*(set({DEFERRED}) & before))
-import sklearn.linear_model, matplotlib.pyplot as plt, sympy, pandas as pd
-from sympy import Symbol
-from sklearn.linear_model import LinearRegression
-plt.close(plt.figure())
-assert LinearRegression is sklearn.linear_model.LinearRegression
-assert sympy.diff(Symbol("x") ** 2) == 2 * Symbol("x")
-assert pd.DataFrame([1]).shape == (1, 1)
-assert not [m for m in sys.modules.values() if type(m).__name__ == "Deferred"]
-print(type(sys.modules["kan.utils"].sympy).__name__)
-"""
-    assert run(LIGHT + program, tmp_path) == "Deferred"  # nothing of pykan's has been used
+def test_trainings_on_a_cpu_import_nothing_that_they_do_not_need(tmp_path):
+    """All kinds, with all optimizers, and with the device that is the default, where there is no GPU."""
+    commands = [train("adam"), train("lbfgs"), train("lm"), train("lm", dtype="float32", data={"train_num": 2000})]
+    commands += [train(model_type, "section2_2") for model_type in ("adaptive_only", "adaptive_regular", "baseline")]
+    commands += merging()
+    assert CONFIG["device"] == CONFIG["engine"] == "auto"
+    found = imported(tmp_path, commands, NO_DRIVER)
+    assert found == {command[1]: "" for command in commands}
+    assert {path.stem for path in (tmp_path / "results" / "trainings").glob("*.json")} == found.keys()
 
 
-@pytest.mark.slow
-def test_pykan_that_was_imported_before_stays_as_it_is(tmp_path):
-    program = "import kan; before = {m: dict(vars(sys.modules[m])) for m in ('kan', 'kan.MultKAN', 'kan.utils')}\n"
-    check = "print(all(vars(sys.modules[m]) == names for m, names in before.items()))"
-    assert run("import sys\n" + program + LIGHT + check, tmp_path) == "True"
+@pytest.mark.parametrize(
+    ("over", "before", "expected"),
+    [
+        ({"device": "cpu"}, DRIVER, set()),  # it is not looked for
+        ({"engine": "torch"}, NO_DRIVER, {"torch"}),
+        pytest.param({"engine": "reference"}, NO_DRIVER, {"torch", "kan"}, marks=pytest.mark.slow),
+        pytest.param({"grids": {"policy": "pykan"}}, NO_DRIVER, {"torch", "kan"}, marks=pytest.mark.slow),
+        ({"device": "auto"}, DRIVER, {"torch"}),  # only torch knows whether it can use the GPU
+    ],
+    ids=["cpu", "torch", "reference", "pykan's grids", "a driver"],
+)
+def test_trainings_import_torch_and_pykan_where_they_need_them(tmp_path, over, before, expected):
+    command = train("adam", **over)
+    found = set(imported(tmp_path, [command], before)[command[1]].split())
+    assert found & {"torch", "kan"} == expected
+    assert found == expected or "kan" in expected or not found & {"pandas", "matplotlib", "sklearn", "scipy.stats"}
 
 
-def test_a_training_imports_nothing_of_it(tmp_path):
-    settings = expert_settings(load_config(), 0, 2, 3, 1) | {"epochs": 1}
-    settings["optimizer"] = {"name": "lm", "damping": 1.0e-3, "attempts": 2, "geodesic_acceleration": False}
-    command = ["train", "section2_3_20260101_000000_expert_0_d2_k3_s1", "--settings", canonical_json(settings)]
-    program = f"""
-import sys
-from kanbench.cli import main
-assert main({command}) == 0
-print(*sorted(set({DEFERRED}) & set(sys.modules)), "and no more")
-"""
-    assert run(program, tmp_path) == "and no more"
+def test_a_training_on_cuda_runs_in_torch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = train("adam", device="cuda")
+    with pretended_cuda():
+        assert cli.main(command) == 0
+    record = json.loads((tmp_path / RUN.handover(command[1])).read_text())
+    assert record["device"] == "cuda"
+    assert record["provenance"]["engine"] == "torch"
 
 
-def test_the_garbage_collector_works_after_an_import_that_failed():
-    frozen = gc.get_freeze_count()
-    with pytest.raises(ImportError), quick_imports():
-        assert not gc.isenabled()
-        raise ImportError
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > frozen
-    gc.unfreeze()
+def test_the_command_line_imports_little():
+    """Help, and what is wrong with the arguments, come without numba too."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    program = f"import sys, kanbench.cli; print(*sorted({{*{NOT_NEEDED}, 'numba', 'scipy'}} & set(sys.modules)))"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

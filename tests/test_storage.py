@@ -24,8 +24,9 @@ from kanbench.analysis import iso_compute, moments
 from kanbench.config import ROOT
 from kanbench.errors import InputError
 from kanbench.files import whole_file
-from kanbench.models import build_model
 from kanbench.naming import Run, parse
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import to_pykan
 from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.frames import build_frame, read_frame, write_frame
 from kanbench.storage.handover import read_handover, write_handover
@@ -216,22 +217,26 @@ def test_a_file_that_cannot_be_written(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    model, x = build_model([2, 2, 1], 3), torch.zeros(3, 2, dtype=torch.float64)
+    network, x = initialize([2, 2, 1], 3), torch.zeros(3, 2, dtype=torch.float64)
 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(InputError, match="No space left"):
-        write_checkpoint(model, tmp_path / "model", x)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("kanbench.network.checkpoints.write_arrays", full_disk)
+    for model, inputs in ((to_pykan(network), x), (network, x.numpy())):
+        with pytest.raises(InputError, match="No space left"):
+            write_checkpoint(model, tmp_path / "model", inputs)
+        assert list(tmp_path.iterdir()) == []
 
 
 # --- save_run and load_run ---
 
 
 def checkpoints_with_models():
-    models = {name: build_model([2, 2, 1], 3, seed=seed) for seed, name in enumerate(("at_threshold", "final"))}
+    models = {
+        name: to_pykan(initialize([2, 2, 1], 3, seed=seed)) for seed, name in enumerate(("at_threshold", "final"))
+    }
     x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for model in models.values():
         model(x)
@@ -452,7 +457,7 @@ def test_runs_are_found(tmp_path):
         ({"checkpoints": {"adam": {0: {"best": {}}}}}, "found checkpoint 'best'"),
         ({"checkpoints": {"adam": {0: {"final": 7}}}}, "checkpoints.adam.0.final: found 7; allowed: {metric: value}"),
         ({"checkpoints": {"adam": {0: {"final": {"model": {}}}}}}, "final.model: found dict; allowed: a KAN"),
-        ({"checkpoints": {"adam": {0: {"final": {"model": build_model([2, 1, 1], 3)}}}}}, "no cache_data"),
+        ({"checkpoints": {"adam": {0: {"final": {"model": to_pykan(initialize([2, 1, 1], 3))}}}}}, "no cache_data"),
         *(
             (
                 {"checkpoints": {"adam": {index: {"final": {}}}}},

@@ -29,7 +29,7 @@ VARIANCES = {SIN: math.pi**4, POLY: 2 * (4 / 3 + 4 * (1 / 5 - 1 / 9)), "poisson_
 def test_variances_of_targets(name):
     # the sample is of 10,000 Sobol points, whose error for such functions is far below 1e-3
     assert target_scale(name).variance == pytest.approx(VARIANCES[name], rel=1e-3)
-    dense = make_dataset(PROBLEMS[name], 1, 1, 10_000, 0).dense_label.numpy()
+    dense = make_dataset(PROBLEMS[name], 1, 1, 10_000, 0).dense_label
     assert target_scale(name).variance == pytest.approx(np.var(dense), rel=1e-12)
 
 

@@ -12,8 +12,9 @@ import kanbench
 from kanbench import cli
 from kanbench.analysis import iso_compute
 from kanbench.config import ROOT, load_config, merge
-from kanbench.models import build_model, predict
 from kanbench.naming import SECTIONS, Run
+from kanbench.network.initialization import initialize
+from kanbench.network.pykan import predict, to_pykan
 from kanbench.verification import verify
 from kanbench.verification.models import _agree, terms
 
@@ -91,7 +92,7 @@ def test_they_agree(variants):
 
 def test_losses_of_models_whose_terms_cancel():
     """Two edges that cancel: what is left is rounding of their terms, and no fault; a larger difference is one."""
-    model = build_model([1, 2, 1], 5)
+    model = to_pykan(initialize([1, 2, 1], 5))
     first, last = model.act_fun
     with torch.no_grad():
         for part in (first.coef, first.scale_base, first.scale_sp):

@@ -1,7 +1,7 @@
 """Snakemake with the configurations of variants: what is planned and refused, and small runs of two of them."""
 
 import pytest
-from test_workflow import SMOKE, STAMP, assert_one_line, contents, planned, snakemake
+from pipelines import SMOKE, STAMP, assert_one_line, contents, planned, snakemake
 
 import kanbench
 from kanbench.config import ROOT

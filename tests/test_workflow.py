@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -12,46 +11,13 @@ import pytest
 import torch
 import yaml
 from kill_test import Pipeline, compare, kill_and_continue
+from pipelines import SMOKE, STAMP, assert_one_line, contents, planned, run, snakemake
 
 from kanbench.config import DEFAULT_CONFIG, ROOT
 from kanbench.figures.names import figures_of
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run
 
 pytestmark = pytest.mark.slow
-
-BIN = Path(sys.executable).parent
-SMOKE = ROOT / "config" / "smoke.yaml"
-STAMP = "20260101_000000"
-
-
-def run(command, folder, timeout=600):
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def snakemake(folder, *arguments, cores=2, smoke=True):
-    configfile = ["--configfile", SMOKE] if smoke else []
-    return run(["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments], folder)
-
-
-def planned(result):
-    """The jobs of a dry run, by rule."""
-    assert result.returncode == 0, result.stderr
-    table = (result.stdout + result.stderr).split("Job stats:")[1].split("total")[0].splitlines()[3:]
-    return {rule: int(count) for rule, count in (line.split() for line in table if line.strip())}
-
-
-def contents(folder):
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if ".snakemake" not in path.parts)
 
 
 @pytest.fixture(scope="module")
@@ -496,18 +462,6 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
 )
 def test_a_wrong_target_is_one_line(tmp_path, target, message):
     assert_one_line(snakemake(tmp_path, "--", target, smoke=False), message, tmp_path)
-
-
-def assert_one_line(result, message, folder):
-    assert result.returncode != 0
-    lines = (result.stdout + result.stderr).splitlines()
-    ours = [line for line in lines if line.startswith("kanbench: ")]
-    assert len(ours) == 1
-    assert message in ours[0]
-    assert "Traceback" not in "".join(lines)
-    if "device: found 'cuda'" not in message:  # known when the jobs would start, after Snakemake has spoken
-        assert [line for line in lines if not line.startswith("Config file")] == ours
-    assert contents(folder) == []
 
 
 def test_a_damaged_pin_is_one_line(tmp_path):

@@ -17,7 +17,6 @@ from kanbench.config import DEFAULT_CONFIG, load_config
 from kanbench.errors import InputError
 from kanbench.files import whole_file
 from kanbench.report import command as report_command
-from kanbench.startup import start_torch
 from kanbench.storage.handover import read_handover
 from kanbench.tables import command as tables_command
 
@@ -130,7 +129,6 @@ def _metadata(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    start_torch()
     from kanbench.sweep import sweep, table
 
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
@@ -143,9 +141,11 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 
 def _compile(arguments: argparse.Namespace) -> None:
-    start_torch()
-    from kanbench.engine.ahead import compile_all
+    from kanbench.engine.compiled import DTYPES, compile_all
+    from kanbench.optimizers.lbfgs import compile_for
 
     start = time.perf_counter()
     compile_all()
+    for dtype in DTYPES:
+        compile_for(dtype)
     log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)

@@ -76,9 +76,6 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    from kanbench.startup import start_torch
-
-    start_torch()
     from kanbench.figures.make import make_figures
     from kanbench.figures.source import load_source
 

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from kanbench import naming
-from kanbench.config import DEFAULT_CONFIG, load_config
+from kanbench.config import DEFAULT_CONFIG
 from kanbench.errors import InputError
-from kanbench.files import check_writable, one_at_a_time
-from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
-from kanbench.startup import start_torch
-from kanbench.storage.handover import handover, read_handover, write_handover
-from kanbench.targets import check_variant
+from kanbench.files import check_writable
 
 if TYPE_CHECKING:
-    from kan import KAN
-
-    from kanbench.record import Training
-    from kanbench.unfinished import Unfinished
+    from kanbench.jobs.training import Job
 
 TRAINED = (*naming.SECTIONS["section2_1"].model_types, *naming.SECTIONS["section2_2"].model_types)
-
-log = logging.getLogger("kanbench")
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -68,78 +54,31 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from kanbench.jobs.training import expert_job, training_job
+
     name = _parse(arguments, *TRAINED, naming.EXPERT)
-    if name.expert is not None:
-        _train_expert(arguments, name)
-        return
-    which = name.run.section, name.model_type, name.dataset_idx
-    settings = _settings(arguments, name, lambda config, seed: training_settings(config, *which, seed))
-    from kanbench.target_scale import target_scale
-    from kanbench.training import Trainer
-
-    scale = target_scale(settings["problem"], settings["data"]["dense_num"], settings["data"]["seed"])
-    if scale.is_degenerate:
-        log.warning("%s is degenerate: %s", settings["problem"], scale.in_words())
-    with _progress(name.run.epochs * len(settings["grids"]["sizes"])) as report:
-        trainer = Trainer(settings, threads=arguments.threads)
-        training = trainer.train(name.run.epochs, report, _unfinished(arguments, name))
-    _write(arguments, name, settings, training, name.run.checkpoints(name.model_type, name.dataset_idx))
-
-
-def _train_expert(arguments: argparse.Namespace, name: naming.FileName) -> None:
-    settings = _settings(arguments, name, lambda config, _: expert_settings(config, name.dataset_idx, *name.expert))
-    from kanbench.experts import train_expert
-
-    with _progress(settings["epochs"]) as report:
-        training, expert = train_expert(settings, report, arguments.threads, _unfinished(arguments, name))
-    checkpoint = {"final": name.run.handover_checkpoint(arguments.name)}
-    _write(arguments, name, settings, training, checkpoint, expert=expert)
+    _run(training_job if name.expert is None else expert_job, name, arguments)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    name = _parse(arguments, "merge_kan")
-    experts = _read_experts(arguments, name)
-    settings = _settings(arguments, name, lambda config, seed: merge_settings(config, name.dataset_idx, seed))
-    from kanbench.merge_kan import train_merged
-    from kanbench.models import load_checkpoint
+    from kanbench.jobs.training import merge_job
 
-    def load(position: int) -> KAN:
-        base = arguments.experts[position].with_suffix("")
-        try:
-            return load_checkpoint(base)
-        except InputError as error:
-            raise InputError(f"{error}; train this expert again") from error
-
-    with _progress(settings["epochs"] * len(settings["grids"]["sizes"])) as report:
-        unfinished = _unfinished(arguments, name)
-        training, merging = train_merged(settings, experts, load, report, arguments.threads, unfinished)
-    _write(
-        arguments, name, settings, training, name.run.checkpoints(name.model_type, name.dataset_idx), merging=merging
-    )
+    _run(merge_job, _parse(arguments, "merge_kan"), arguments, arguments.experts)
 
 
 def _control(arguments: argparse.Namespace) -> None:
-    name = _parse(arguments, naming.CONTROL)
-    experts = _read_experts(arguments, name)
-    merged = read_handover(arguments.merged)
-    if "merging" not in merged or merged["dataset_idx"] != name.dataset_idx:
-        raise InputError(f"{arguments.merged}: allowed: the merged model of dataset {name.dataset_idx}")
-    settings = _settings(arguments, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
-    from kanbench.merge_kan import train_control
+    from kanbench.jobs.training import control_job
 
-    outcome = merged["checkpoints"]["final"] | {key: merged["merging"][key] for key in ("width", "k", "via")}
-    with _progress(None) as report:
-        unfinished = _unfinished(arguments, name)
-        training = train_control(settings, outcome, experts, report, arguments.threads, unfinished)
-    _write(arguments, name, settings, training, {}, width=training.final.snapshot.width)
+    _run(control_job, _parse(arguments, naming.CONTROL), arguments, arguments.merged, arguments.experts)
 
 
-def _read_experts(arguments: argparse.Namespace, name: naming.FileName) -> list[dict]:
-    experts = [read_handover(path) for path in arguments.experts]
-    for path, expert in zip(arguments.experts, experts, strict=True):
-        if "expert" not in expert or expert["dataset_idx"] != name.dataset_idx:
-            raise InputError(f"{path}: allowed: experts of dataset {name.dataset_idx}")
-    return [expert["expert"] for expert in experts]
+def _run(job: Callable[..., Job], name: naming.FileName, arguments: argparse.Namespace, *inputs: object) -> None:
+    from kanbench.engine.lapack import extension
+    from kanbench.jobs.training import Source, run_job
+
+    extension("cython_blas", "scipy.linalg.cython_blas")  # which numba imports, and with it all of scipy.linalg
+    source = Source(arguments.settings, arguments.config)
+    run_job(job(arguments.name, name, source, *inputs), arguments.threads)
 
 
 def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
@@ -155,74 +94,3 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
         )
     check_writable(Path(run.handover(arguments.name)).parent)  # rather than find out after hours
     return dataclasses.replace(name, run=run)
-
-
-def _settings(
-    arguments: argparse.Namespace, name: naming.FileName, of_config: Callable[[dict, int | None], dict]
-) -> dict:
-    """The settings that were given, or what `of_config` says for a configuration and the seed in the name."""
-    settings, seed = arguments.settings, name.run.seed
-    if settings is None:
-        config = load_config(arguments.config)
-        check_variant(arguments.name, name.run, config["variant"])
-        settings = of_config(config, seed)
-    elif seed not in (None, settings["seed"]):
-        raise InputError(f"{arguments.name}: found settings with seed {settings['seed']}; allowed: with seed {seed}")
-    log.info("%s: %s", arguments.name, json.dumps(settings, sort_keys=True))
-    start_torch()
-    return settings
-
-
-def _unfinished(arguments: argparse.Namespace, name: naming.FileName) -> Unfinished:
-    from kanbench.unfinished import Unfinished
-
-    return Unfinished(name.run.unfinished(arguments.name))
-
-
-def _write(
-    arguments: argparse.Namespace,
-    name: naming.FileName,
-    settings: dict,
-    training: Training,
-    checkpoints: dict[str, str],
-    **more: object,
-) -> None:
-    """Write the checkpoints, `{which: base}`, and then the hand-over, which says that the training is done.
-
-    Where the same training runs twice at once, the files are those of one of them.
-    """
-    from kanbench.storage.checkpoints import write_checkpoint
-    from kanbench.training import make_data
-
-    if training.stopped:
-        log.warning("%s: ended early: %s", arguments.name, training.stopped)
-    inputs, path = make_data(settings).train_input, name.run.handover(arguments.name)
-    with one_at_a_time(Path(path).parent):
-        for which, base in checkpoints.items():
-            checkpoint = getattr(training, which)
-            write_checkpoint(checkpoint.snapshot.restore(), base, inputs)
-            log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-        write_handover(handover(name, settings, training, **more), path)
-    _unfinished(arguments, name).remove()
-
-
-@contextlib.contextmanager
-def _progress(epochs: int | None) -> Iterator[Callable[[dict], None]]:
-    """A function that shows a row of the history: in a bar on a terminal, as a line in a log."""
-    with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
-
-        def report(row: dict) -> None:
-            bar.set_postfix_str(f"grid {row['grid_size']}  {_losses(row)}", refresh=False)
-            bar.update(row["epoch"] - bar.n)
-            if bar.disable:
-                log.info("epoch %d/%s  %s", row["epoch"], epochs or "?", _in_words(row))
-
-        yield report
-
-
-def _in_words(row: dict) -> str:
-    return f"grid {row['grid_size']}  {_losses(row)}  {row['time']:.2f} s"
-
-
-def _losses(row: dict) -> str:
-    return "  ".join(f"{name} {row[name]:.3e}" for name in ("train_loss", "test_loss", "dense_mse"))

@@ -6,7 +6,6 @@ Defaults stand in `config/config.yaml` and nowhere else. This module imports not
 from __future__ import annotations
 
 import copy
-import ctypes
 import difflib
 import itertools
 import math
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kanbench.devices import has_gpu_driver
 from kanbench.errors import InputError
 from kanbench.naming import MAX_SEED, is_timestamp, is_variant
 from kanbench.problems import PROBLEMS
@@ -222,11 +222,6 @@ def _expert_seeds(config: Config) -> dict[int, list[int]]:
 
 
 def check_device(device: str) -> None:
-    """Say early that a machine has no CUDA; whether torch can use it is known when a training starts."""
-    if device == "cuda":
-        try:
-            ctypes.CDLL("libcuda.so.1")
-        except OSError:
-            raise InputError(
-                "config: device: found 'cuda', but this machine has no CUDA driver; allowed here: auto, cpu"
-            ) from None
+    """Say early that a machine has no GPU; whether torch can use it is known when a training starts."""
+    if device == "cuda" and not has_gpu_driver():
+        raise InputError("config: device: found 'cuda', but this machine has no CUDA driver; allowed here: auto, cpu")

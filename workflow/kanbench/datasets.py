@@ -1,27 +1,28 @@
-"""Train, test, dense and validation samples of a problem. The generators are their own: no global state is touched."""
+"""Train, test, dense and validation samples of a problem, as pykan and torch draw them; no global state is touched."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from kanbench.problems import Problem
+from kanbench.problems import Array, Problem
+from kanbench.torch_random import TorchGenerator, sobol
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Inputs of shape (n, d) and targets of shape (n, 1) of the samples."""
 
-    train_input: Tensor
-    train_label: Tensor
-    test_input: Tensor
-    test_label: Tensor
-    dense_input: Tensor
-    dense_label: Tensor
-    valid_input: Tensor
-    valid_label: Tensor
+    train_input: Array
+    train_label: Array
+    test_input: Array
+    test_label: Array
+    dense_input: Array
+    dense_label: Array
+    valid_input: Array
+    valid_label: Array
 
 
 def make_dataset(
@@ -30,8 +31,7 @@ def make_dataset(
     test_num: int,
     dense_num: int,
     seed: int,
-    dtype: torch.dtype = torch.float64,
-    device: str | torch.device = "cpu",
+    dtype: Any = np.float64,
     valid_num: int = 0,
 ) -> Dataset:
     """Sample `problem`.
@@ -43,24 +43,22 @@ def make_dataset(
     """
     train_input, test_input, valid_input = _uniform_inputs(problem, train_num, test_num, valid_num, seed)
     inputs = (train_input, test_input, _dense_inputs(problem, dense_num, seed), valid_input)
-    samples = [x.to(dtype) for x in inputs]
-    pairs = [tensor.to(device) for x in samples for tensor in (x, problem.target(x))]
-    return Dataset(*pairs)
+    samples = [x.astype(dtype) for x in inputs]
+    return Dataset(*(array for x in samples for array in (x, problem.target(x))))
 
 
-def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: int, seed: int) -> list[Tensor]:
+def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: int, seed: int) -> list[Array]:
     """The draws of `kan.utils.create_dataset`, for each variable first the train, then the test inputs; then others."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = TorchGenerator(seed)
 
-    def draw(num: int, low: float, high: float) -> Tensor:
-        return torch.rand(num, generator=generator, dtype=torch.float32) * (high - low) + low
+    def draw(num: int, low: float, high: float) -> Array:
+        return generator.rand(num) * np.float32(high - low) + np.float32(low)
 
     columns = [(draw(train_num, *interval), draw(test_num, *interval)) for interval in problem.domain]
     valid = [draw(valid_num, *interval) for interval in problem.domain]
-    return [torch.stack(sample, dim=1) for sample in (*zip(*columns, strict=True), valid)]
+    return [np.stack(sample, axis=1) for sample in (*zip(*columns, strict=True), valid)]
 
 
-def _dense_inputs(problem: Problem, num: int, seed: int) -> Tensor:
-    sobol = torch.quasirandom.SobolEngine(problem.dim, scramble=True, seed=seed)
-    low, high = torch.tensor(problem.domain, dtype=torch.float64).T
-    return low + (high - low) * sobol.draw(num, dtype=torch.float64)
+def _dense_inputs(problem: Problem, num: int, seed: int) -> Array:
+    low, high = np.array(problem.domain, float).T
+    return low + (high - low) * sobol(num, problem.dim, seed)

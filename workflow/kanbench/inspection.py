@@ -12,8 +12,8 @@ import pandas as pd
 
 from kanbench.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
 from kanbench.errors import InputError, one_line
-from kanbench.model_config import coef_shapes, read_model_config
 from kanbench.naming import CHECKPOINT_FILES, SECTIONS, Run, without_variant
+from kanbench.network.checkpoint_config import coef_shapes, read_model_config
 from kanbench.reading import clear_errors, read_json, read_tensors
 from kanbench.storage.attrs import essential
 from kanbench.storage.frames import read_frame

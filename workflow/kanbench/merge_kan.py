@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from kan import KAN
+import numpy as np
 
 from kanbench.datasets import Dataset
-from kanbench.merging import merge
-from kanbench.models import predict
+from kanbench.network.evaluation import evaluate
+from kanbench.network.merging import merge
+from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS
 from kanbench.record import Report, Training
+from kanbench.resume import ResumeState
 from kanbench.selection import select_experts
-from kanbench.training import Trainer, make_data, resolve_device
-from kanbench.unfinished import Unfinished
+from kanbench.training import Trainer, make_data
 
 Settings = dict[str, Any]
 Expert = dict[str, Any]
@@ -28,10 +28,11 @@ Expert = dict[str, Any]
 def train_merged(
     settings: Settings,
     experts: Sequence[Expert],
-    load: Callable[[int], KAN],
+    load: Callable[[int], SplineNetwork],
+    data: Dataset | None = None,
     report: Report = lambda row: None,
     threads: int = 1,
-    unfinished: Unfinished | None = None,
+    resume: ResumeState | None = None,
 ) -> tuple[Training, dict[str, Any]]:
     """Select, merge and train.
 
@@ -42,9 +43,9 @@ def train_merged(
     experts : sequence of dict
         What `train_expert` says about each.
     load : callable
-        The model of the expert at a position.
-    unfinished : Unfinished, optional
-        See `kanbench.training.Trainer.train`; the trainings that come before have parts of it.
+        The network of the expert at a position.
+    data, report, threads, resume
+        See `kanbench.training.Trainer`, and its `train`; the trainings that come before have parts of `resume`.
 
     Returns
     -------
@@ -53,65 +54,72 @@ def train_merged(
         The selected experts and what was measured before the training.
     """
     selected = select_experts(experts, settings["merge"]["n_selected"])
-    models = [load(position).to(resolve_device(settings["device"])) for position in selected]
-    data = make_data(settings)
-    weights = ensemble_weights(models, data, settings["merge"]["weights"])
-    ensemble = sum(weight * predict(model, data.dense_input) for weight, model in zip(weights, models, strict=True))
+    networks = [load(position) for position in selected]
+    data = make_data(settings) if data is None else data
+    weights = ensemble_weights(networks, data, settings["merge"]["weights"])
+    ensemble = _outputs(networks, data.dense_input) @ weights
 
     via, final_weights = [], weights
     for count in settings["merge"]["via"]:
-        parts = [unfinished and unfinished.part(f"via_{count}_{first}") for first in range(count)]
-        trained = [_trained(settings, models[i::count], data, threads, part) for i, part in enumerate(parts)]
-        models = [part.at_threshold.snapshot.restore() for part in trained]
+        parts = [resume and resume.part(f"via_{count}_{first}") for first in range(count)]
+        trained = [_trained(settings, networks[i::count], data, threads, part) for i, part in enumerate(parts)]
+        networks = [part.at_threshold.network for part in trained]
         via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
-        final_weights = ensemble_weights(models, data, settings["merge"]["weights"])
-    trainer = Trainer(settings, _merged(settings, models, final_weights), threads)
-    training = trainer.train(settings["epochs"], report, unfinished)
+        final_weights = ensemble_weights(networks, data, settings["merge"]["weights"])
+    trainer = Trainer(settings, data, _merged(settings, networks, final_weights), threads)
+    training = trainer.train(settings["epochs"], report, resume)
     return training, {
         "selected": [
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
             for position, weight in zip(selected, weights, strict=True)
         ],
-        "ensemble_dense_mse": (ensemble - data.dense_label).square().mean().item(),
+        "ensemble_dense_mse": float(np.square(ensemble - data.dense_label[:, 0]).mean()),
         "initial_dense_mse": training.untrained.row["dense_mse"],
         "initial_num_params": training.untrained.row["num_params"],
         "via": via,
-        "width": training.final.snapshot.width,
-        "k": training.final.snapshot.k,
+        "width": training.final.network.width,
+        "k": training.final.network.order,
     }
 
 
 def _trained(
-    settings: Settings, models: Sequence[KAN], data: Dataset, threads: int, unfinished: Unfinished | None
+    settings: Settings, networks: Sequence[SplineNetwork], data: Dataset, threads: int, resume: ResumeState | None
 ) -> Training:
-    """One model for a group of models, where merging goes in stages: trained on the first grid only."""
+    """One network for a group of networks, where merging goes in stages: trained on the first grid only."""
     grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
-    weights = ensemble_weights(models, data, settings["merge"]["weights"])
-    trainer = Trainer({**settings, "grids": grids}, _merged(settings, models, weights), threads)
-    return trainer.train(settings["epochs"], unfinished=unfinished)
+    weights = ensemble_weights(networks, data, settings["merge"]["weights"])
+    trainer = Trainer({**settings, "grids": grids}, data, _merged(settings, networks, weights), threads)
+    return trainer.train(settings["epochs"], resume=resume)
 
 
-def _merged(settings: Settings, models: Sequence[KAN], weights: Sequence[float]) -> KAN:
-    return merge(models, weights, PROBLEMS[settings["problem"]].domain, settings["merge"]["cross_edges"])
+def _merged(settings: Settings, networks: Sequence[SplineNetwork], weights: Sequence[float]) -> SplineNetwork:
+    return merge(networks, weights, PROBLEMS[settings["problem"]].domain, settings["merge"]["cross_edges"])
 
 
-def ensemble_weights(models: Sequence[KAN], data: Dataset, how: str) -> list[float]:
-    """The weight of every model: the same (`mean`), or those that fit the validation sample best (`least_squares`)."""
+def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
+    """Of every network, shape (n, networks)."""
+    return np.hstack([evaluate(network, x) for network in networks])
+
+
+def ensemble_weights(networks: Sequence[SplineNetwork], data: Dataset, how: str) -> list[float]:
+    """The weight of every network: the same (`mean`), or those that fit the validation sample best (`least_squares`).
+
+    The least squares are those of smallest norm, for experts that are almost the same.
+    """
     if how == "mean":
-        return [1 / len(models)] * len(models)
-    outputs = torch.cat([predict(model, data.valid_input) for model in models], dim=1).double().cpu()
-    # gelsd takes care of experts that are almost the same
-    solution = torch.linalg.lstsq(outputs, data.valid_label.double().cpu(), driver="gelsd").solution
-    return solution.squeeze(1).tolist()
+        return [1 / len(networks)] * len(networks)
+    outputs, label = _outputs(networks, data.valid_input), data.valid_label[:, 0].astype(float)
+    return np.linalg.lstsq(outputs, label, rcond=None)[0].tolist()
 
 
 def train_control(
     settings: Settings,
     merged: dict[str, Any],
     experts: Sequence[Expert],
+    data: Dataset | None = None,
     report: Report = lambda row: None,
     threads: int = 1,
-    unfinished: Unfinished | None = None,
+    resume: ResumeState | None = None,
 ) -> Training:
     """Train one model from scratch that had as much as the merged one.
 
@@ -126,8 +134,8 @@ def train_control(
     merged : dict
         `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and its `width`,
         `k` and `via`.
-    unfinished : Unfinished, optional
-        See `kanbench.training.Trainer.train`.
+    data, report, threads, resume
+        See `kanbench.training.Trainer`, and its `train`.
     """
     grids = {**settings["grids"], "sizes": [size for size in settings["grids"]["sizes"] if size <= merged["grid_size"]]}
     inputs, *hidden, outputs = merged["width"]
@@ -136,8 +144,8 @@ def train_control(
     earlier = [*merged["via"], *(experts if settings["control"] == "all" else [])]
     work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
     epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
-    trainer = Trainer({**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids}, threads=threads)
-    return trainer.train(max(1, round(epochs / len(grids["sizes"]))), report, unfinished)
+    settings = {**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids}
+    return Trainer(settings, data, threads=threads).train(max(1, round(epochs / len(grids["sizes"]))), report, resume)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:

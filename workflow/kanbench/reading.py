@@ -116,7 +116,7 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     if trusted:
         with clear_errors(path):
             return torch.load(path, map_location="cpu", weights_only=False)
-    _check_archive(path)
+    check_archive(path)
     with clear_errors(path):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -130,7 +130,7 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     return content
 
 
-def _check_archive(path: str | Path) -> None:
+def check_archive(path: str | Path) -> None:
     """An archive whose parts are not compressed cannot hold more than its size; torch does not look at checksums."""
     with clear_errors(path):
         try:

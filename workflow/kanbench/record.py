@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from kanbench.models import Snapshot
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.resume import Stateful
 
 CHECKPOINTS = ("untrained", "at_threshold", "final")
 
@@ -19,18 +18,18 @@ Report = Callable[[Row], None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model by value, and the row of the history that belongs to it."""
+    """A network, and the row of the history that belongs to it."""
 
     row: Row
-    snapshot: Snapshot
+    network: SplineNetwork
 
-    def plain(self) -> dict[str, Any]:
-        """In builtin types and tensors."""
-        return {"row": self.row, "snapshot": vars(self.snapshot)}
+    def to_dict(self) -> dict[str, Any]:
+        """In builtin types and arrays."""
+        return {"row": self.row, "network": self.network.to_dict()}
 
     @classmethod
-    def of_plain(cls, row: Row, snapshot: dict[str, Any]) -> Checkpoint:
-        return cls(row, Snapshot(**snapshot))
+    def from_dict(cls, content: dict[str, Any]) -> Checkpoint:
+        return cls(content["row"], SplineNetwork.from_dict(content["network"]))
 
 
 @dataclass
@@ -64,23 +63,36 @@ class Training:
     stages: list[dict[str, Any]] = field(default_factory=list)
     stopped: str | None = None
 
+    def state(self) -> dict[str, Any]:
+        """What `resumed` makes this of."""
+        checkpoints = {name: getattr(self, name).to_dict() for name in CHECKPOINTS}
+        return {"checkpoints": checkpoints, "history": self.history, "stages": self.stages, "stopped": self.stopped}
 
-class Stopwatch:
+    @classmethod
+    def resumed(cls, device: str, engine: str, state: dict[str, Any]) -> Training:
+        checkpoints = {name: Checkpoint.from_dict(content) for name, content in state["checkpoints"].items()}
+        rest = {name: state[name] for name in ("history", "stages", "stopped")}
+        return cls(device, engine, **checkpoints, **rest)
+
+
+class Stopwatch(Stateful):
     """Adds up the seconds spent inside its `with` blocks."""
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.seconds = 0.0
+        self.seconds = self.started = 0.0
 
     def __enter__(self) -> None:
-        self._start = now(self.device)
+        self.started = now(self.device)
 
     def __exit__(self, *exception: object) -> None:
-        self.seconds += now(self.device) - self._start
+        self.seconds += now(self.device) - self.started
 
 
 def now(device: str = "cpu") -> float:
     """Seconds on a clock, after all that the device has been asked to do is done."""
     if device == "cuda":
+        import torch
+
         torch.cuda.synchronize()
     return time.perf_counter()

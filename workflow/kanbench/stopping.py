@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
+from kanbench.resume import Stateful
+
 
 class StopRule(Protocol):
     def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
         """Take the next row of the history; return why the training ends with it, or None."""
 
+    def state(self) -> dict[str, Any]:
+        """What the next decisions depend on."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on as the rule would whose state this is."""
+
 
 @dataclass
-class Stagnation:
+class Stagnation(Stateful):
     """Ends when the training loss has not fallen by `tolerance`, relatively, within `epochs` epochs."""
 
     epochs: int
@@ -31,7 +39,7 @@ class Stagnation:
 
 
 @dataclass
-class WorseningStages:
+class WorseningStages(Stateful):
     """Ends when the test loss at the end of a stage is above that of the stage before, `stages` times in a row."""
 
     stages: int

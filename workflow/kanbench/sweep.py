@@ -62,7 +62,7 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         for dataset_idx, dataset in enumerate(changed["datasets"]):
             trainer = Trainer(training_settings(changed, section, model_type, dataset_idx))
             training = trainer.train(changed["epochs"])
-            variance = trainer.dataset.test_label.var().item()
+            variance = float(trainer.dataset.test_label.var(ddof=1))
             at_threshold, final = training.at_threshold.row, training.final.row
             rows.append(
                 {

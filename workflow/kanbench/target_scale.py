@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import numpy as np
+
 from kanbench.datasets import make_dataset
-from kanbench.problems import PROBLEMS
+from kanbench.problems import PROBLEMS, Array
 
 # At every second point a constant is right to a hundredth of the largest deviation: in a plot the target would be a
 # line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the square, 0.18 and 0.09 for the products of
@@ -56,6 +58,14 @@ class TargetScale:
         )
 
 
+def scale_of(target: Array) -> TargetScale:
+    """The scale of the targets of a sample, an array of any shape."""
+    mean = target.mean()
+    deviation = np.sort(np.abs(target - mean), axis=None)
+    median = deviation[(len(deviation) - 1) // 2]
+    return TargetScale(float(np.square(deviation).mean()), float(median), float(deviation[-1]), float(mean))
+
+
 @functools.cache
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
     """The scale of a problem's target on the dense sample, in float64.
@@ -67,8 +77,4 @@ def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> Target
     dense_num, seed : int
         `data.dense_num` and `data.seed` of the configuration; by default the default configuration's.
     """
-    target = make_dataset(PROBLEMS[problem], 0, 0, dense_num, seed).dense_label
-    deviation = (target - target.mean()).abs()
-    return TargetScale(
-        deviation.square().mean().item(), deviation.median().item(), deviation.max().item(), target.mean().item()
-    )
+    return scale_of(make_dataset(PROBLEMS[problem], 0, 0, dense_num, seed).dense_label)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+from kanbench.resume import Stateful
+
 
 @dataclass
-class Threshold:
+class Threshold(Stateful):
     """Finds the interpolation threshold while a training runs.
 
     Overfitting sets in with `patience` consecutive epochs whose test loss is above best × (1 + `tolerance`); a loss

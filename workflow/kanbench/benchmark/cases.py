@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict, dataclass
 
-import torch
-from kan import KAN
-from torch import Tensor
+import numpy as np
 
-from kanbench.models import Snapshot, build_model
-from kanbench.problems import PROBLEMS
+from kanbench.network.initialization import initialize
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems import PROBLEMS, Array
+from kanbench.torch_random import TorchGenerator
 
 TARGET = PROBLEMS["poisson_2d_sin"].target  # of the first two inputs, however many there are
 
@@ -25,25 +25,18 @@ class Case:
     dtype: str = "float64"
     k: int = 3
 
-    def model(self, device: str = "cpu") -> KAN:
-        """The same model with every call, and a new one."""
-        return _initial(self.width, self.grid, self.k, self.dtype).restore().to(device)
+    @functools.cached_property
+    def network(self) -> SplineNetwork:
+        return initialize(self.width, self.grid, self.k, dtype=self.dtype)
 
-    def sample(self, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    def sample(self, seed: int = 0) -> tuple[Array, Array]:
         """Inputs of shape (n, d) and targets of shape (n, 1)."""
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.rand(self.n, self.width[0], generator=generator, dtype=torch.float32) * 2 - 1
-        x = x.to(getattr(torch, self.dtype))
-        return x.to(device), TARGET(x[:, :2]).to(device)
+        x = TorchGenerator(seed).rand(self.n, self.width[0]) * np.float32(2) - np.float32(1)
+        x = x.astype(self.dtype)
+        return x, TARGET(x[:, :2])
 
     def asdict(self) -> dict[str, object]:
         return asdict(self) | {"width": list(self.width)}
-
-
-@functools.cache
-def _initial(width: tuple[int, ...], grid: int, k: int, dtype: str) -> Snapshot:
-    """Built once: pykan's fit does not fully determine the first splines, which differ from call to call at G = 100."""
-    return Snapshot.of(build_model(width, grid, k, dtype=getattr(torch, dtype)))
 
 
 DTYPES = ("float64", "float32")

@@ -1,19 +1,22 @@
 """The two sides of a comparison: each can evaluate loss and gradient, predict, and take steps of Levenberg-Marquardt.
 
-Both are made from one case, and so have equal models and samples.
+Both are made from one case, and so have the same network and samples.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from kan import KAN
 from torch import Tensor
 
 from kanbench.benchmark.cases import Case
 from kanbench.engine import make_engine
-from kanbench.models import Snapshot
+from kanbench.network.pykan import to_pykan
 from kanbench.optimizers import make_optimizer
+from kanbench.problems import Array
 from kanbench.record import now
 
 # Of LM, before it begins anew from the first model: an epoch is a step, and a stage of a training has ten. The first
@@ -27,16 +30,16 @@ class Kanbench:
 
     def __init__(self, case: Case, engine: str, lm: dict[str, Any], device: str = "cpu") -> None:
         self.lm, self.device = lm, device
-        self.engine = make_engine(engine, case.model(device), *case.sample(device=device))
-        self.theta = self.engine.parameters()
-        self.new_inputs, _ = case.sample(1, device)
+        self.engine = make_engine(engine, case.network, *case.sample(), device=device)
+        self.theta = case.network.parameters()
+        self.new_inputs, _ = case.sample(1)
 
-    def loss_and_gradient(self) -> tuple[float, Tensor]:
+    def loss_and_gradient(self) -> tuple[float, Array]:
         return self.engine.loss_and_gradient(self.theta)
 
-    def predict(self) -> Tensor:
+    def predict(self) -> Array:
         """For other inputs than those of the sample, whose bases may be known."""
-        return self.engine.predict(self.new_inputs)
+        return self.engine.predict(self.theta, self.new_inputs)
 
     def lm_steps(self) -> KanbenchSteps:
         return KanbenchSteps(self)
@@ -51,16 +54,13 @@ class KanbenchSteps:
         self.accepted: list[bool] = []
 
     def __call__(self) -> float:
-        engine = self.side.engine
         if len(self.accepted) % STEPS == 0:
-            engine.set_parameters(self.side.theta)
-            self.optimizer = make_optimizer("lm", **self.side.lm)
-            self.optimizer.restart(engine)
-        before = engine.parameters()
+            self.theta, self.optimizer = self.side.theta, make_optimizer("lm", **self.side.lm)
+        before = self.theta
         start = now(self.side.device)
-        self.optimizer.step()
+        self.theta = self.optimizer.step(self.side.engine, before)
         self.seconds.append(now(self.side.device) - start)
-        self.accepted.append(not torch.equal(engine.parameters(), before))
+        self.accepted.append(not np.array_equal(self.theta, before))
         return self.seconds[-1]
 
 
@@ -71,11 +71,14 @@ class Pykan:
     """
 
     def __init__(self, case: Case, device: str = "cpu") -> None:
-        self.device, self.model = device, case.model(device)
-        self.model.speed()
-        self.start = Snapshot.of(self.model)
-        self.x, self.y = case.sample(device=device)
-        self.new_inputs, _ = case.sample(1, device)
+        self.case, self.device = case, device
+        self.model = self.new_model()
+        self.x, self.y = (torch.tensor(part, device=device) for part in case.sample())
+        self.new_inputs = torch.tensor(case.sample(1)[0], device=device)
+
+    def new_model(self) -> KAN:
+        """As training begins."""
+        return to_pykan(self.case.network).to(self.device).speed()
 
     def loss_and_gradient(self) -> Tensor:
         """The gradient is left in the parameters."""
@@ -102,7 +105,7 @@ class PykanSteps:
 
     def __call__(self) -> float:
         if len(self.accepted) % STEPS == 0:
-            self.module = lm_module(self.side.start.restore().speed())
+            self.module = lm_module(self.side.new_model())
         start = now(self.side.device)
         outputs, loss, _, _ = self.module.training_step(self.side.x, self.side.y)
         self.seconds.append(now(self.side.device) - start)

@@ -53,6 +53,7 @@ def run_apart(
     ------
     TooLarge
     """
+    _ = case.network  # goes with the case from here on: what making it takes is not the side's
     with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
         try:
             return pool.submit(_run, side, operation, case, limit_mib, ours, device).result()

@@ -39,8 +39,8 @@ from kanbench.benchmark.roofline import flops, roofline, traffic
 from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_a_row, in_turns, repeated, spread
 from kanbench.benchmark.trainings import train_original, train_ours
 from kanbench.config import Config
+from kanbench.devices import resolve_device, resolve_engine
 from kanbench.naming import SECTIONS
-from kanbench.training import resolve_device, resolve_engine
 
 GROWING_OPERATIONS = ("loss_and_gradient", "lm_step")
 TOO_LONG = 60.0  # seconds of one call, beyond which a size is left out

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kanbench.benchmark.contenders import lm_module
 from kanbench.config import Config
-from kanbench.models import default_dtype, global_random_state_kept
-from kanbench.problems import PROBLEMS
+from kanbench.network.pykan import default_dtype, global_random_state_kept
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.settings import training_settings
 from kanbench.training import Trainer
 
@@ -44,12 +44,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
     """
     problem = PROBLEMS[config["datasets"][dataset_idx]]
     with _pykan_undisturbed():
-        data = create_dataset(
-            problem.target,
-            n_var=problem.dim,
-            ranges=[list(interval) for interval in problem.domain],
-            **{key: config["data"][key] for key in ("train_num", "test_num", "seed")},
-        )
+        data = original_samples(problem, **{key: config["data"][key] for key in ("train_num", "test_num", "seed")})
         sizes = config["grids"]["sizes"]
         model = KAN(
             **config["model"] | {"width": list(config["model"]["width"])},
@@ -66,6 +61,18 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
             stage = _lm_stage if optimizer == "lm" else _fit_stage
             losses += stage(model, data, optimizer, config["epochs"], clock)
     return _outcome(clock.seconds, losses)
+
+
+def original_samples(problem: Problem, train_num: int, test_num: int, seed: int) -> dict[str, Tensor]:
+    """`train_input`, `train_label`, `test_input` and `test_label`, as pykan makes them."""
+    return create_dataset(
+        lambda x: torch.from_numpy(problem.target(x.numpy())),
+        n_var=problem.dim,
+        ranges=[list(interval) for interval in problem.domain],
+        train_num=train_num,
+        test_num=test_num,
+        seed=seed,
+    )
 
 
 def _fit_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, clock: Clock) -> list[float]:

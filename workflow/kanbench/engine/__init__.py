@@ -1,65 +1,82 @@
-"""The network as the optimizers see it: a function of one flat vector of live parameters."""
+"""The network as the optimizers see it: a function of one flat vector of parameters."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from kan import KAN
-    from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from kanbench.engine.checks import check_device
 from kanbench.engine.linearization import Linearization
+from kanbench.network.spline_network import SplineNetwork
+
+Array = NDArray[np.floating]
 
 
 class Engine(Protocol):
-    """Loss, gradient, residuals and Jacobian of a model on its training sample.
+    """Loss, gradient, residuals and Jacobian of a network on its training sample.
 
-    With n samples and P live parameters (those of `kanbench.models.live_entries`, in that order), θ is a vector of
-    shape (P,), the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is the mean squared error |r|²/n.
+    With n samples and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and in the
+    network's precision; the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is their mean square |r|²/n.
+
+    An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
+    with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
 
     Attributes
     ----------
-    y : Tensor of n elements
-        The targets.
+    network : SplineNetwork
+    y : array of shape (n,)
+        The targets less the network's output bias.
     n_evals : int
         Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
     """
 
-    y: Tensor
+    network: SplineNetwork
+    y: Array
     n_evals: int
 
-    def parameters(self) -> Tensor:
-        """A copy of θ."""
-
-    def set_parameters(self, theta: Tensor) -> None:
-        """Give the model the parameters θ."""
-
-    def residuals(self, theta: Tensor) -> Tensor:
-        """r(θ), shape (n,)."""
-
-    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         """The loss and its gradient, shape (P,)."""
 
-    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """r(θ), shape (n,), and ∂r/∂θ, shape (n, P)."""
+    def residuals(self, theta: Array) -> Array:
+        """r(θ), shape (n,)."""
 
-    def linearize(self, theta: Tensor) -> Linearization:
+    def linearize(self, theta: Array) -> Linearization:
         """The residuals around θ, r(θ) + J δ; counted as one evaluation."""
 
-    def grids_changed(self) -> None:
-        """Take note that the model's knots and coefficients were changed from outside."""
-
-    def predict(self, x: Tensor) -> Tensor:
-        """The model's output, shape (m, 1), for inputs of shape (m, d); not counted as an evaluation."""
+    def predict(self, theta: Array, x: Array) -> Array:
+        """The network's output, bias included, shape (m, 1), for inputs of shape (m, d); not counted."""
 
 
-def make_engine(name: str, model: KAN, x: Tensor, y: Tensor, threads: int = 1) -> Engine:
-    """The engine called `name` for a model and its training sample, x of shape (n, d) and y of shape (n, 1)."""
+def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int = 1, device: str = "cpu") -> Engine:
+    """The engine called `name` for a network and its training sample.
+
+    Parameters
+    ----------
+    name : str
+        `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
+    x, y : arrays of shapes (n, d) and (n, 1)
+    threads : int
+        That the compiled engine may use; torch has its own setting.
+    device : str
+        torch's name of the device that the others run on.
+
+    Raises
+    ------
+    InputError
+        The engine does not take such a network, or does not run on the device.
+    """
+    check_device(name, device)
+    # Imported where they are made: torch and pykan take seconds, numba a third of one.
     if name == "compiled":
-        from kanbench.engine.compiled import CompiledEngine  # imports numba
+        from kanbench.engine.compiled import CompiledEngine
 
-        return CompiledEngine(model, x, y, threads)
-    from kanbench.engine.local_torch import TorchEngine
+        return CompiledEngine(network, x, y, threads)
+    if name == "torch":
+        from kanbench.engine.local_torch import TorchEngine
+
+        return TorchEngine(network, x, y, device)
     from kanbench.engine.reference import ReferenceEngine
 
-    return {"reference": ReferenceEngine, "torch": TorchEngine}[name](model, x, y)
+    return ReferenceEngine(network, x, y, device)

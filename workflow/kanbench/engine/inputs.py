@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from kanbench.engine.simd import LANES, bits, gather, load, polynomial, select, store, wide
-from kanbench.engine.structures import BLOCK, Inputs, compiled
+from kanbench.engine.structures import BLOCK, Inputs
+from kanbench.io.kernel_cache import compiled
 
 SILU, IDENTITY, ZERO = range(3)
 BASE_FUNCTIONS = {"silu": SILU, "identity": IDENTITY, "zero": ZERO}

@@ -3,7 +3,7 @@
 On one piece, that is between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
 every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_rq e_(w+r), where
 w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
-(`kanbench.engine.tables`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much
+(`kanbench.network.splines`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much
 as a few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
 without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs only the powers
 of u.
@@ -24,7 +24,8 @@ import numpy as np
 
 from kanbench.engine.inputs import copy_column, evaluate_base, locate, new_inputs
 from kanbench.engine.simd import LANES, load, powers, store, total, wide
-from kanbench.engine.structures import BLOCK, Block, compiled
+from kanbench.engine.structures import BLOCK, Block
+from kanbench.io.kernel_cache import compiled
 
 VALUES, GRADIENT = range(2)
 
@@ -36,20 +37,20 @@ def fill_tables(parameters, net, tables):
     In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows. What of
     the tables belongs to no edge or to no piece must be zero before, and stays so.
     """
-    poison = 0.0
+    nan_if_nonfinite = 0.0
     for index in range(len(net.edges)):
         edge = net.edges[index]
         node = net.nodes[edge.node]
         scale, base = edge.mask * parameters[edge.sp_at], edge.mask * parameters[edge.base_at]
         tables.b[node.first_base + edge.lane] = base
-        poison += 0 * base
+        nan_if_nonfinite += 0 * base
         at = node.first_coef + edge.lane
         for c in range(edge.n_coef):
             value = scale * parameters[np.uintp(edge.coef_at + c)]
             tables.e[np.uintp(at + c * node.lanes)] = value
-            poison += 0 * value
+            nan_if_nonfinite += 0 * value
     fill_pieces(net, tables)
-    return poison
+    return nan_if_nonfinite
 
 
 @compiled
@@ -184,24 +185,25 @@ def new_block(net, like):
 
 
 @compiled
-def forward(start, m, x, net, tables, poison, first, block):
-    """Evaluate samples start to start + m; their outputs are the last of `block.values`.
+def forward(start, m, work, nan_if_nonfinite):
+    """Evaluate samples start to start + m; their outputs are the last of `work.block.values`.
 
-    What the first layer needs of its inputs is in `first`, for all samples, or, if there is nothing in it, is computed.
+    What the first layer needs of its inputs is in `work.first`, for all samples, or, if there is nothing in it, is
+    computed.
     """
-    n, n_inputs = x.shape
-    flat = x.reshape(-1)
+    net, block, (n, n_inputs) = work.layout, work.block, work.x.shape
+    flat = work.x.reshape(-1)
     for number in range(len(net.layers) - 1):
         layer, following = net.layers[number], net.layers[number + 1]
         outputs = block.values[following.at : following.at + m * following.stride]
-        outputs[:] = poison
+        outputs[:] = nan_if_nonfinite
         for index in range(layer.width):
             node_index = layer.first_node + index
             node, at = net.nodes[node_index], node_index * BLOCK
             if node.lanes == 0:
                 continue
-            if number == 0 and len(first.piece) > LANES:
-                add_edges(node, net, m, following.stride, first, index * n + start, tables, outputs)
+            if number == 0 and len(work.first.piece) > LANES:
+                add_edges(node, net, m, following.stride, work.first, index * n + start, work.tables, outputs)
                 continue
             x_at, stride = layer.at + index, layer.stride
             source = block.values
@@ -210,7 +212,7 @@ def forward(start, m, x, net, tables, poison, first, block):
             copy_column(source, x_at, stride, m, block.column)
             locate(block.column, m, node, net, block.inputs, at, number > 0)
             evaluate_base(block.column, m, net.base_kind, block.inputs, at, number > 0)
-            add_edges(node, net, m, following.stride, block.inputs, at, tables, outputs)
+            add_edges(node, net, m, following.stride, block.inputs, at, work.tables, outputs)
 
 
 @compiled
@@ -239,24 +241,22 @@ def pull_back(node, net, m, stride, inputs, at, delta, tables, delta_in, stride_
 
 
 @compiled
-def pull_layer_back(layer, net, m, stride, delta, tables, block):
+def pull_layer_back(layer, m, stride, delta, work):
     """Fill δ at the nodes of a layer, of m samples of a block, from δ at the outputs of the layer."""
     for index in range(layer.width):
-        node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
-        delta_in = block.delta[layer.at + index :]
-        pull_back(node, net, m, stride, block.inputs, at, delta, tables, delta_in, layer.stride)
+        node, at = work.layout.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
+        delta_in = work.block.delta[layer.at + index :]
+        pull_back(node, work.layout, m, stride, work.block.inputs, at, delta, work.tables, delta_in, layer.stride)
 
 
 @compiled
-def evaluate(task, start, stop, x, y, net, tables, poison, first, values, derivatives, block):
+def evaluate(task, start, stop, work, nan_if_nonfinite, values):
     """Evaluate the network at samples start to stop: f(x).
 
     Parameters
     ----------
     task : VALUES or GRADIENT
-        GRADIENT adds the derivatives of the mean of (f - y)² to `derivatives`.
-    x : array of shape (n, d)
-    y : array of shape (n,)
+        GRADIENT adds the derivatives of the mean of (f - y)² to `work.derivatives`.
     values : array of shape (n,)
         Filled for VALUES.
 
@@ -265,12 +265,12 @@ def evaluate(task, start, stop, x, y, net, tables, poison, first, values, deriva
     float
         For GRADIENT, the sum of (f - y)².
     """
-    loss, n = 0.0, len(x)
+    net, block, y, loss, n = work.layout, work.block, work.y, 0.0, len(work.x)
     n_layers = len(net.layers) - 1
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
-        forward(block_start, m, x, net, tables, poison, first, block)
+        forward(block_start, m, work, nan_if_nonfinite)
         if task == VALUES:
             for sample in range(m):
                 values[block_start + sample] = block.values[output + sample]
@@ -284,24 +284,24 @@ def evaluate(task, start, stop, x, y, net, tables, poison, first, values, deriva
             delta = block.delta[following.at :]
             for index in range(layer.first_node, layer.first_node + layer.width):
                 node = net.nodes[index]
-                if number == 0 and len(first.piece) > LANES:
+                if number == 0 and len(work.first.piece) > LANES:
                     at = index * n + block_start
-                    add_derivatives(node, net, m, following.stride, first, at, delta, derivatives)
+                    add_derivatives(node, net, m, following.stride, work.first, at, delta, work.derivatives)
                 else:
                     at = index * BLOCK
-                    add_derivatives(node, net, m, following.stride, block.inputs, at, delta, derivatives)
+                    add_derivatives(node, net, m, following.stride, block.inputs, at, delta, work.derivatives)
             if number > 0:
-                pull_layer_back(layer, net, m, following.stride, delta, tables, block)
+                pull_layer_back(layer, m, following.stride, delta, work)
     return loss
 
 
 @compiled
-def loss_and_gradient(parameters, x, y, net, tables, first, derivatives, gradient, block):
+def loss_and_gradient(parameters, work, gradient):
     """Fill the gradient; return the loss. For samples that are one chunk."""
-    poison = fill_tables(parameters, net, tables)
-    for part in derivatives:
+    nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
+    for part in work.derivatives:
         part[:] = 0
-    loss = evaluate(GRADIENT, 0, len(y), x, y, net, tables, poison, first, y, derivatives, block)
-    add_pieces(net, derivatives)
-    chain_rule(parameters, net, derivatives, gradient)
-    return loss / len(y)
+    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
+    add_pieces(work.layout, work.derivatives)
+    chain_rule(parameters, work.layout, work.derivatives, gradient)
+    return loss / len(work.y)

@@ -2,92 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import reduce
-from operator import add
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+# In float64: numpy arrays, or tensors on the engine's device; for one linearization, all are of one kind.
+Vector = Any
+Matrix = Any
 
 
 class Linearization(Protocol):
-    """With n samples and P live parameters.
+    """With n samples and P parameters.
 
     Attributes
     ----------
-    residuals : Tensor of shape (n,)
+    residuals : vector of shape (n,)
+        r(θ).
     shape : tuple of int
         (n, P), of the Jacobian J.
     """
 
-    residuals: Tensor
+    residuals: Vector
     shape: tuple[int, int]
 
-    def push(self, step: Tensor) -> Tensor:
+    def jvp(self, step: Vector) -> Vector:
         """J δ, shape (n,), for δ of shape (P,)."""
 
-    def pull(self, weights: Tensor) -> Tensor:
+    def vjp(self, weights: Vector) -> Vector:
         """Jᵀ v, shape (P,), for v of shape (n,)."""
 
-    def normal_matrix(self) -> Tensor:
+    def jacobian(self) -> Matrix:
+        """J, shape (n, P)."""
+
+    def normal_matrix(self) -> Matrix:
         """JᵀJ, shape (P, P); only its lower triangle counts."""
 
-    def kernel_matrix(self) -> Tensor:
-        """JJᵀ, shape (n, n); only its lower triangle counts."""
+    def dual_gram(self) -> Matrix:
+        """The dual Gram matrix JJᵀ, shape (n, n); only its lower triangle counts."""
 
+    def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
+        """The function that solves (M + shift I) x = b, for M symmetric; None where that is not definite.
 
-Rows = Iterable[tuple[slice, Tensor]]
+        Of M only the lower triangle counts, and it is overwritten.
+        """
 
+    def residuals_at(self, offset: Vector) -> Vector:
+        """r(θ + offset), shape (n,), for an offset of shape (P,); counted as one evaluation."""
 
-class StreamedLinearization:
-    """See `Linearization`: with a Jacobian that every product computes anew, a part of the samples at a time.
-
-    Parameters
-    ----------
-    residuals : Tensor of shape (n,)
-    n_parameters : int
-    parts : callable
-        Gives successive samples, and their rows of J.
-    """
-
-    def __init__(self, residuals: Tensor, n_parameters: int, parts: Callable[[], Rows]) -> None:
-        self.residuals, self.shape, self.parts = residuals.double(), (len(residuals), n_parameters), parts
-
-    def push(self, step: Tensor) -> Tensor:
-        return torch.cat([rows.double() @ step for _, rows in self.parts()])
-
-    def pull(self, weights: Tensor) -> Tensor:
-        return reduce(add, (rows.double().T @ weights[samples] for samples, rows in self.parts()))
-
-    def normal_matrix(self) -> Tensor:
-        return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
-
-    def kernel_matrix(self) -> Tensor:
-        """For more parameters than samples: with all of J at once."""
-        return product_with_own_transpose(torch.cat([rows.double() for _, rows in self.parts()]))
-
-
-class DenseLinearization(StreamedLinearization):
-    """See `Linearization`: with a Jacobian that is there as a whole.
-
-    Parameters
-    ----------
-    residuals : Tensor of shape (n,)
-    jacobian : Tensor of shape (n, P)
-    """
-
-    def __init__(self, residuals: Tensor, jacobian: Tensor) -> None:
-        self.jacobian = jacobian.double()
-        super().__init__(residuals, jacobian.shape[1], lambda: [(slice(None), self.jacobian)])
-
-
-def product_with_own_transpose(a: Tensor) -> Tensor:
-    """The lower triangle of A Aᵀ, in float64; on a CPU by scipy's BLAS, which takes half the time of torch's."""
-    if a.device.type != "cpu":
-        return a @ a.T
-    from scipy.linalg.blas import dsyrk  # scipy takes a third of a second to import
-
-    contiguous = a.is_contiguous()
-    upper = dsyrk(1.0, a.numpy().T if contiguous else a.numpy(), trans=contiguous)
-    return torch.from_numpy(upper.T)
+    def moved(self, offset: Vector) -> NDArray[np.floating]:
+        """θ + offset, shape (P,), as a numpy array in the precision of θ."""

@@ -1,11 +1,11 @@
-"""The same evaluation as the compiled engine's, in torch operations on whole batches, for CUDA and CPU.
+"""A network and its derivatives in torch operations on whole batches, for CUDA and CPU.
 
 A sample meets only k + 1 of the G + k basis functions of a spline. `kanbench.engine.torch_layers` has the mathematics;
-here samples are divided into chunks, and the parameters of all layers are lined up as θ.
+here samples are divided into chunks, and θ is put in the places of the layers' parameters.
 
 On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (ten microseconds each and more),
 not of what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are
-written out, and an evaluation waits for the device once, when the loss becomes a number. Loss and gradient of [2, 5, 1]
+written out, and an evaluation waits for the device once, for its result. Loss and gradient of [2, 5, 1]
 are some 80 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
 forward with autograd is 189. For small samples they are recorded and launched as one.
 
@@ -18,15 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
-from kan import KAN
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kanbench.engine.checks import base_function, check_model
-from kanbench.engine.linearization import DenseLinearization, StreamedLinearization
+from kanbench.engine.checks import check_network
 from kanbench.engine.recorded import Recorded
 from kanbench.engine.torch_layers import BASE_FUNCTIONS, Features, Grid, Layer
-from kanbench.models import live_entries, trainable_parameters
+from kanbench.engine.torch_linearization import DenseLinearization, StreamedLinearization, to_numpy, to_tensor
+from kanbench.network.spline_network import PARTS, SplineNetwork
+
+Array = NDArray[np.floating]
 
 CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
 RECORDED = 2**25  # numbers of intermediates up to which they may stay allocated, and launches are what takes the time
@@ -34,76 +37,83 @@ KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kep
 
 
 class TorchEngine:
-    """See `Engine`. For models of sums of splines; float64 or float32.
+    """See `Engine`. On the CPU or CUDA, in the network's precision."""
 
-    Changes of the model's knots from outside, and of where it keeps its parameters, are seen after `grids_changed`.
-    """
-
-    def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
-        check_model("torch", tuple(CHUNK), model, y)
-        self.base = BASE_FUNCTIONS[base_function("torch", model)]
-        self.model, self.x, self.y = model, x, y.detach()[:, 0]
-        self.n_evals = 0
-        self.grids_changed()
-
-    def grids_changed(self) -> None:
-        self.grids = [Grid(layer, self.base) for layer in self.model.act_fun]
-        self._link_parameters()
+    def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
+        check_network("torch", network)
+        self.network, self.device, self.n_evals = network, torch.device(device), 0
+        self.dtype = getattr(torch, str(network.dtype))
+        self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
+        self.targets = self._tensor(self.y)
+        self.grids = [Grid(layer, BASE_FUNCTIONS[network.base], self.device) for layer in network.layers]
+        self._lay_out_parameters()
         self._set_chunks()
-        first = [self._first_features(self.x[samples]) for samples in _split(len(self.x), self.chunk)]
+        x = self._tensor(x)
+        first = [self._first_features(x[samples]) for samples in _split(len(x), self.chunk)]
         self.first = Features(*map(torch.cat, zip(*first, strict=True)))
         self.recorded: dict[str, Recorded] = {}
+
+    def _tensor(self, array: Array) -> Tensor:
+        return to_tensor(array, self.dtype, self.device)
 
     def _set_chunks(self) -> None:
         """How many samples are evaluated at once, and the most for which that is recorded, without and with J."""
         plain, jacobian = 0, 0
-        for layer, grid in zip(self.model.act_fun, self.grids, strict=True):
-            features, choices = layer.in_dim * (grid.order + 2), layer.in_dim * grid.n_pieces
-            plain += features * (2 * layer.out_dim + 3) + (choices if self.y.is_cuda else 0)
-            jacobian += 2 * layer.in_dim * layer.out_dim * (layer.coef.shape[2] + 2)
-        size = CHUNK[self.y.device.type]
+        for layer, grid in zip(self.network.layers, self.grids, strict=True):
+            features, choices = layer.inputs * (grid.order + 2), layer.inputs * grid.n_spans
+            plain += features * (2 * layer.outputs + 3) + (choices if self.targets.is_cuda else 0)
+            jacobian += 2 * layer.inputs * layer.outputs * (grid.n_coef + 2)
+        size = CHUNK[self.device.type]
         self.chunk, self.jacobian_chunk = max(1, size // plain), max(1, size // jacobian)
-        most = RECORDED if self.y.is_cuda else 0
+        most = RECORDED if self.targets.is_cuda else 0
         self.most_recorded, self.most_recorded_with_jacobian = most // plain, most // jacobian
 
-    def _link_parameters(self) -> None:
-        """Note where the model keeps θ."""
-        live, trained = live_entries(self.model), trainable_parameters(self.model)
-        self.links, at = {}, 0
-        for name, entries in live.items():
-            parameter = trained[name]
-            if not parameter.is_contiguous():  # pykan makes others
-                parameter.data = parameter.data.contiguous()
-            index = entries.flatten().nonzero().squeeze(1)
-            part = slice(at, at := at + len(index))
-            self.links[name] = parameter.detach().view(-1), part, None if len(index) == entries.numel() else index
+    def _lay_out_parameters(self) -> None:
+        """Allocate the parameters of every layer, padded, and note where in them and in θ those of θ are."""
+        self.parameters, self.links, at = [], {}, 0
+        for number, (layer, grid) in enumerate(zip(self.network.layers, self.grids, strict=True)):
+            intervals = grid.n_coef - grid.order
+            values = layer.padded(intervals)[1], layer.scale_base, layer.scale_sp
+            parts = dict(zip(PARTS, map(self._tensor, values), strict=True))
+            self.parameters.append(parts)
+            for name, live in layer.padded_live(intervals).items():
+                if name not in self.network.fixed:
+                    index = np.flatnonzero(live)
+                    of_theta = slice(at, at := at + len(index))
+                    index = None if len(index) == live.size else to_tensor(index, torch.int64, self.device)
+                    self.links[number, name] = parts[name].view(-1), of_theta, index
 
-    def parameters(self) -> Tensor:
-        return self._line_up({name: values for name, (values, _, _) in self.links.items()})
+    def _line_up(self, layers: list[dict[str, Tensor]], start_dim: int = 0) -> Tensor:
+        """A new vector of what belongs to θ, in its order, of derivatives by the layers' parameters.
 
-    def _line_up(self, parts: dict[str, Tensor]) -> Tensor:
-        """A new vector of what belongs to θ, in its order, along the last dimension, which is that of `parts` too."""
-        live = ((parts[name], index) for name, (_, _, index) in self.links.items())
-        return torch.cat([part if index is None else part.index_select(-1, index) for part, index in live], -1)
+        Along the last dimension; what comes before `start_dim` stays as it is.
+        """
+        parts = [
+            (layers[number][name].flatten(start_dim=start_dim), index)
+            for (number, name), (_, _, index) in self.links.items()
+        ]
+        return torch.cat([part if index is None else part.index_select(-1, index) for part, index in parts], -1)
 
-    def set_parameters(self, theta: Tensor) -> None:
-        theta = theta.detach()
-        for values, part, index in self.links.values():
+    def _place(self, theta: Tensor) -> list[Layer]:
+        """The layers with parameters θ, until other ones are placed."""
+        for values, of_theta, index in self.links.values():
             if index is None:
-                values.copy_(theta[part])
+                values.copy_(theta[of_theta])
             else:
-                values.index_copy_(0, index, theta[part])
+                values.index_copy_(0, index, theta[of_theta])
+        return [Layer(grid, **parts) for grid, parts in zip(self.grids, self.parameters, strict=True)]
 
-    def residuals(self, theta: Tensor) -> Tensor:
+    def residuals(self, theta: Array) -> Array:
+        return to_numpy(self._residuals_at(self._tensor(theta)))
+
+    def _residuals_at(self, theta: Tensor) -> Tensor:
         (residuals,) = self._evaluate(self._residuals, theta, self.most_recorded)
         return residuals
 
-    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
-        loss, gradient = self._evaluate(self._loss_and_gradient, theta, self.most_recorded)
-        return loss.item() / len(self.y), gradient
-
-    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        return self._evaluate(self._residuals_and_jacobian, theta, self.most_recorded_with_jacobian)
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        (both,) = self._evaluate(self._loss_and_gradient, self._tensor(theta), self.most_recorded)
+        both = to_numpy(both)  # waits for the device, once
+        return float(both[0]) / len(self.y), both[1:].astype(self.network.dtype)
 
     def _evaluate(
         self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor, most_recorded: int
@@ -116,41 +126,41 @@ class TorchEngine:
         return self.recorded[name](theta)
 
     def _residuals(self, theta: Tensor) -> tuple[Tensor]:
-        self.set_parameters(theta)
-        layers = self._layers()
+        layers = self._place(theta)
         outputs = [Pass(layers, self.first.of(samples)).outputs for samples in _split(len(self.y), self.chunk)]
-        return (torch.cat(outputs) - self.y,)
+        return (torch.cat(outputs) - self.targets,)
 
-    def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient with the sum of squares, not their mean."""
-        self.set_parameters(theta)
-        layers = self._layers()
+    def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor]:
+        """The sum of squares, not their mean, and the gradient of their mean, in float64."""
+        layers = self._place(theta)
         loss, sums = 0.0, [0.0] * len(layers)  # over chunks in float64
         for samples in _split(len(self.y), self.chunk):
             forward = Pass(layers, self.first.of(samples))
-            residuals = forward.outputs - self.y[samples]
+            residuals = forward.outputs - self.targets[samples]
             loss += residuals.double().square().sum()
             for number, features, delta in forward.backward(residuals * (2 / len(self.y))):
                 sums[number] += layers[number].derivatives(features, delta).double()
         parts = [layer.gradient(total.to(theta.dtype)) for layer, total in zip(layers, sums, strict=True)]
-        return loss, self._line_up(_by_name(parts, 0))
+        return (torch.cat([loss[None], self._line_up(parts).double()]),)
 
-    def linearize(self, theta: Tensor) -> StreamedLinearization:
+    def linearize(self, theta: Array) -> StreamedLinearization:
+        theta = self._tensor(theta)
         n, n_parameters = len(self.y), len(theta)
-        if n <= n_parameters or n * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.y.device.type]:
-            return DenseLinearization(*self.residuals_and_jacobian(theta))
-        residuals, layers = self.residuals(theta), [layer.kept() for layer in self._layers()]
+        if n <= n_parameters or n * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.device.type]:
+            function = self._residuals_and_jacobian
+            residuals, jacobian = self._evaluate(function, theta, self.most_recorded_with_jacobian)
+            return DenseLinearization(theta, residuals, self._residuals_at, jacobian)
+        residuals, layers = self._residuals_at(theta), [layer.kept() for layer in self._place(theta)]
         return StreamedLinearization(
-            residuals, n_parameters, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
+            theta, residuals, self._residuals_at, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
         )
 
     def _residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        self.set_parameters(theta)
         outputs, jacobian = [], theta.new_empty(len(self.y), len(theta))
-        for samples, part_of_outputs, rows in self._rows(self._layers()):
+        for samples, part_of_outputs, rows in self._rows(self._place(theta)):
             outputs.append(part_of_outputs)
             jacobian[samples] = rows
-        return torch.cat(outputs) - self.y, jacobian
+        return torch.cat(outputs) - self.targets, jacobian
 
     def _rows(self, layers: list[Layer]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Samples, their outputs, and their rows of the Jacobian."""
@@ -159,19 +169,16 @@ class TorchEngine:
             parts = [{} for _ in layers]
             for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
                 parts[number] = layers[number].jacobian(features, delta)
-            yield samples, forward.outputs, self._line_up(_by_name(parts, 1))
+            yield samples, forward.outputs, self._line_up(parts, start_dim=1)
 
-    def predict(self, x: Tensor) -> Tensor:
-        layers = self._layers()
+    def predict(self, theta: Array, x: Array) -> Array:
+        layers, x = self._place(self._tensor(theta)), self._tensor(x)
         outputs = [Pass(layers, self._first_features(x[samples])).outputs for samples in _split(len(x), self.chunk)]
-        return torch.cat(outputs)[:, None]
-
-    def _layers(self) -> list[Layer]:
-        return [Layer(layer, grid) for layer, grid in zip(self.model.act_fun, self.grids, strict=True)]
+        return to_numpy(torch.cat(outputs))[:, None] + self.network.output_bias
 
     def _first_features(self, x: Tensor) -> Features:
-        """Of inputs of the model, shape (m, d)."""
-        features, _ = self.grids[0].features(x.detach()[:, self.model.input_id.long()])
+        """Of inputs of the network, shape (m, d)."""
+        features, _ = self.grids[0].features(x)
         return features
 
 
@@ -211,12 +218,3 @@ class Pass:
 
 def _split(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _by_name(layers: list[dict[str, Tensor]], start_dim: int) -> dict[str, Tensor]:
-    """Derivatives by the layers' parameters, flattened from a dimension on, by the parameters' names in the model."""
-    return {
-        f"act_fun.{number}.{part}": value.flatten(start_dim=start_dim)
-        for number, parts in enumerate(layers)
-        for part, value in parts.items()
-    }

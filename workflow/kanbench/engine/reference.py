@@ -2,72 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+import numpy as np
 import torch
-from kan import KAN
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
-from torch.nn.utils import vector_to_parameters
 
-from kanbench.engine.linearization import DenseLinearization
-from kanbench.models import live_entries, predict, trainable_parameters
+from kanbench.engine.torch_linearization import DenseLinearization, to_numpy, to_tensor
+from kanbench.network.pykan import predict, to_pykan
+from kanbench.network.spline_network import SplineNetwork
+
+Array = NDArray[np.floating]
 
 JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
 
 
 class ReferenceEngine:
-    """See `Engine`. The model is evaluated, and changed, in place."""
+    """See `Engine`. On any of torch's devices, in the network's precision."""
 
-    def __init__(self, model: KAN, x: Tensor, y: Tensor) -> None:
-        self.model, self.x, self.y = model, x, y
-        self.live = _flat(live_entries(model).values())
-        self.n_evals = 0
+    def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
+        self.network, self.device, self.n_evals = network, torch.device(device), 0
+        self.dtype = getattr(torch, str(network.dtype))
+        self.model = to_pykan(network).to(self.device)
+        self.x, self.targets = self._tensor(x), self._tensor(y)
+        self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
+        parameters = dict(self.model.named_parameters())
+        self.trained: dict[str, Tensor] = {}  # in the order of θ
+        self.live: dict[str, Tensor] = {}  # which of their entries are in θ
+        for number, layer in enumerate(network.layers):
+            n_coef = parameters[f"act_fun.{number}.coef"].shape[2]
+            for part, live in layer.padded_live(n_coef - layer.order).items():
+                if part not in network.fixed:
+                    name = f"act_fun.{number}.{part}"
+                    self.trained[name] = parameters[name]
+                    self.live[name] = to_tensor(live, torch.bool, self.device)
+        self.sizes = [int(live.sum()) for live in self.live.values()]
 
-    def parameters(self) -> Tensor:
-        return _flat(trainable_parameters(self.model).values()).detach()[self.live]
+    def _tensor(self, array: Array) -> Tensor:
+        return to_tensor(array, self.dtype, self.device)
 
-    def set_parameters(self, theta: Tensor) -> None:
-        parameters = trainable_parameters(self.model).values()
-        with torch.no_grad():
-            every = _flat(parameters)
-            every[self.live] = theta.detach()
-            vector_to_parameters(every, parameters)
+    @torch.no_grad()
+    def _place(self, theta: Tensor) -> None:
+        """Give pykan's model the parameters θ."""
+        for (name, parameter), values in zip(self.trained.items(), theta.split(self.sizes), strict=True):
+            parameter[self.live[name]] = values
 
-    def residuals(self, theta: Tensor) -> Tensor:
+    def residuals(self, theta: Array) -> Array:
+        return to_numpy(self._residuals(self._tensor(theta)))
+
+    def _residuals(self, theta: Tensor) -> Tensor:
         self.n_evals += 1
-        self.set_parameters(theta)
-        return (self.predict(self.x) - self.y).squeeze(1)
+        self._place(theta)
+        return (predict(self.model, self.x) - self.targets).squeeze(1)
 
-    def loss_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self.n_evals += 1
-        self.set_parameters(theta)
-        loss = (self.model(self.x) - self.y).square().mean()
-        gradient = torch.autograd.grad(loss, list(trainable_parameters(self.model).values()))
-        return loss.item(), _flat(gradient)[self.live]
+        self._place(self._tensor(theta))
+        loss = (self.model(self.x) - self.targets).square().mean()
+        gradient = torch.autograd.grad(loss, list(self.trained.values()))
+        parts = [part[live] for part, live in zip(gradient, self.live.values(), strict=True)]
+        return loss.item(), to_numpy(torch.cat(parts))
 
-    def residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        self.n_evals += 1
-        self.set_parameters(theta)
-        parameters = {name: p.detach() for name, p in trainable_parameters(self.model).items()}
+    def linearize(self, theta: Array) -> DenseLinearization:
+        theta = self._tensor(theta)
+        residuals = self._residuals(theta)
 
         def output(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
             return functional_call(self.model, parameters, (sample[None],)).squeeze()
 
+        parameters = {name: parameter.detach() for name, parameter in self.trained.items()}
         rows = vmap(grad(output), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)(parameters, self.x)
-        jacobian = torch.cat([rows[name].flatten(start_dim=1) for name in parameters], dim=1)
-        return (self.predict(self.x) - self.y).squeeze(1), jacobian[:, self.live]
+        jacobian = torch.cat([rows[name][:, live] for name, live in self.live.items()], dim=1)
+        return DenseLinearization(theta, residuals, self._residuals, jacobian)
 
-    def linearize(self, theta: Tensor) -> DenseLinearization:
-        return DenseLinearization(*self.residuals_and_jacobian(theta))
-
-    def grids_changed(self) -> None:
-        pass
-
-    def predict(self, x: Tensor) -> Tensor:
-        return predict(self.model, x)
-
-
-def _flat(parts: Iterable[Tensor]) -> Tensor:
-    """A new vector of all elements (torch's `parameters_to_vector` wants contiguous tensors; pykan makes others)."""
-    return torch.cat([part.flatten() for part in parts])
+    def predict(self, theta: Array, x: Array) -> Array:
+        self._place(self._tensor(theta))
+        return to_numpy(predict(self.model, self._tensor(x)))

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine.kernels import forward, new_block, pull_layer_back
+from kanbench.engine.kernels import forward, pull_layer_back
 from kanbench.engine.simd import LANES, load, store, total, wide
-from kanbench.engine.structures import BLOCK, Integers, compiled
+from kanbench.engine.structures import BLOCK, Floats, Integers, Layout
+from kanbench.io.kernel_cache import compiled
 
 
 class Places(NamedTuple):
@@ -35,11 +36,14 @@ class Places(NamedTuple):
     n_scale: int
     of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
     scale_of: Integers  # (coefficients,): which of all scales belongs to a coefficient
+    masks: Floats  # float64, the factors of edges, laid out as `Tables.b`
+    layout: Layout
 
 
 @compiled
-def fill_factors(parameters, net, places, coef, factor):
+def fill_factors(parameters, places, coef, factor):
     """Fill what L is made of: every coefficient, and the scale_sp of its edge, laid out; zeros in gaps."""
+    net = places.layout
     for index in range(len(net.edges)):
         edge = net.edges[index]
         for c in range(edge.n_coef):
@@ -49,12 +53,14 @@ def fill_factors(parameters, net, places, coef, factor):
 
 
 @compiled
-def fill_places(net, places):
-    """Fill `places.of_parameter` and `places.scale_of`."""
+def fill_places(places):
+    """Fill `places.of_parameter`, `places.scale_of` and `places.masks`."""
+    net = places.layout
     of, first_base = places.of_parameter, places.first[len(net.nodes)]
     for index in range(len(net.edges)):
         edge = net.edges[index]
         scale = places.scale[edge.node] + edge.lane
+        places.masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
         for c in range(edge.n_coef):
             at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
             places.scale_of[at] = scale
@@ -67,15 +73,7 @@ def fill_places(net, places):
 
 
 @compiled
-def fill_masks(net, masks):
-    """Fill the factors of edges, laid out as `Tables.b`."""
-    for index in range(len(net.edges)):
-        edge = net.edges[index]
-        masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
-
-
-@compiled
-def fill_rows(start, stop, x, net, tables, poison, first, masks, places, values, rows, windows):
+def fill_rows(start, stop, work, nan_if_nonfinite, places, values, rows, windows):
     """Fill the rows of R of samples start to stop, and the windows of their nodes; -1 where no basis function is.
 
     Fills values[start:stop] with f(x) besides.
@@ -86,11 +84,12 @@ def fill_rows(start, stop, x, net, tables, poison, first, masks, places, values,
     windows : array of shape (stop - start, nodes + 1), zeros
         The last one is of the run of all scale_base, which is always there.
     """
-    block, n, n_layers = new_block(net, x[0, 0]), len(x), len(net.layers) - 1
+    net, block, first, n = work.layout, work.block, work.first, len(work.x)
+    n_layers = len(net.layers) - 1
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
         m, before = min(BLOCK, stop - block_start), block_start - start
-        forward(block_start, m, x, net, tables, poison, first, block)
+        forward(block_start, m, work, nan_if_nonfinite)
         values[block_start : block_start + m] = block.values[output : output + m]
         block.delta[output : output + m] = 1
         rows[before : before + m] = 0
@@ -102,17 +101,18 @@ def fill_rows(start, stop, x, net, tables, poison, first, masks, places, values,
             for index in range(layer.first_node, layer.first_node + layer.width):
                 at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
                 stride = following.stride
-                fill_runs(index, m, stride, inputs, at, delta, net, masks, places, rows[before:], windows[before:])
+                fill_runs(index, m, stride, inputs, at, delta, places, rows[before:], windows[before:])
             if number > 0:
-                pull_layer_back(layer, net, m, following.stride, delta, tables, block)
+                pull_layer_back(layer, m, following.stride, delta, work)
 
 
 @compiled
-def fill_runs(index, m, stride, inputs, at, delta, net, masks, places, rows, windows):
+def fill_runs(index, m, stride, inputs, at, delta, places, rows, windows):
     """Fill what a node contributes to m rows, and its windows.
 
     What is stored reaches beyond the span, with zeros; later numbers of the row overwrite them, or they are in gaps.
     """
+    net = places.layout
     w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
     lanes, first_target, first_base, span = node.lanes, node.first_target, node.first_base, places.span[index]
     piece_before, run = node.first_piece - 1, places.run[index]
@@ -122,18 +122,18 @@ def fill_runs(index, m, stride, inputs, at, delta, net, masks, places, rows, win
         piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
         windows[sample, index] = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
         if lanes == 1:
-            weight = np.float64(delta[np.uintp(target)]) * masks[first_base]
+            weight = np.float64(delta[np.uintp(target)]) * places.masks[first_base]
             flat[np.uintp(row + base_run)] = weight * base
             for r in range(w if piece else 0):
                 flat[np.uintp(row + run + r)] = weight * basis(piece_before + piece, r, u, net)
             continue
         for lane in range(0, lanes, LANES):
-            weights = wide(load(delta, target + lane)) * load(masks, first_base + lane)
+            weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
             store(weights * base, flat, row + base_run + lane)
         for r in range(w if piece else 0):
             value = basis(piece_before + piece, r, u, net)
             for lane in range(0, lanes, LANES):
-                weights = wide(load(delta, target + lane)) * load(masks, first_base + lane)
+                weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
                 store(weights * value, flat, row + run + r * span + lane)
 
 
@@ -147,8 +147,9 @@ def basis(piece, r, u, net):
 
 
 @compiled
-def run_of(number, window, net, places):
+def run_of(number, window, places):
     """Of a run, where it begins in a row, where in θ, laid out, and its length; 0 where the node has no window."""
+    net = places.layout
     n_nodes, at = len(net.nodes), places.run[number]
     if number == n_nodes:
         return at, places.first[n_nodes], places.n_scale
@@ -157,13 +158,13 @@ def run_of(number, window, net, places):
 
 
 @compiled
-def push(rows, windows, net, places, direction, products):
+def jvp(rows, windows, places, direction, products):
     """Fill `products` with R u for some rows of R; `direction` is u, laid out, with room for LANES more."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
         total_of_runs = load(direction, 0) * 0.0
         for number in range(windows.shape[1]):
-            at, where, length = run_of(number, windows[sample, number], net, places)
+            at, where, length = run_of(number, windows[sample, number], places)
             for i in range(0, length, LANES):
                 part = load(flat, sample * rows.shape[1] + at + i) * load(direction, where + i)
                 total_of_runs = total_of_runs + part
@@ -171,36 +172,37 @@ def push(rows, windows, net, places, direction, products):
 
 
 @compiled
-def pull(rows, windows, net, places, weights, products):
+def vjp(rows, windows, places, weights, products):
     """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
         weight = weights[sample]
         for number in range(windows.shape[1]):
-            at, where, length = run_of(number, windows[sample, number], net, places)
+            at, where, length = run_of(number, windows[sample, number], places)
             for i in range(0, length, LANES):
                 part = load(flat, sample * rows.shape[1] + at + i) * weight
                 store(load(products, where + i) + part, products, where + i)
 
 
 @compiled
-def fill_whole_rows(rows, windows, net, places, whole):
+def fill_whole_rows(rows, windows, places, whole):
     """Fill rows of R, shape (samples, coefficients and scale_base, laid out), zeros before."""
     for sample in range(len(rows)):
         for number in range(windows.shape[1]):
-            at, where, length = run_of(number, windows[sample, number], net, places)
+            at, where, length = run_of(number, windows[sample, number], places)
             for i in range(length):
                 whole[sample, np.uintp(where + i)] = rows[sample, np.uintp(at + i)]
 
 
 @compiled
-def fill_jacobian_rows(rows, windows, net, places, coef, factor, jacobian_rows):
+def fill_jacobian_rows(rows, windows, places, coef, factor, jacobian_rows):
     """Fill rows of J from those of R: runs alike, and a run of all scale_sp, zeros before, after the others."""
+    net = places.layout
     n_nodes, first_sp = len(net.nodes), rows.shape[1]
     for sample in range(len(rows)):
         jacobian_rows[sample, places.run[n_nodes] : first_sp] = rows[sample, places.run[n_nodes] :]
         for number in range(n_nodes):
-            at, where, length = run_of(number, windows[sample, number], net, places)
+            at, where, length = run_of(number, windows[sample, number], places)
             for i in range(length):
                 value, c = rows[sample, np.uintp(at + i)], np.uintp(where + i)
                 jacobian_rows[sample, np.uintp(at + i)] = value * factor[c]
@@ -208,7 +210,7 @@ def fill_jacobian_rows(rows, windows, net, places, coef, factor, jacobian_rows):
 
 
 @compiled
-def add_products(first_run, last_run, rows, windows, net, places, matrix):
+def add_products(first_run, last_run, rows, windows, places, matrix):
     """Add to RᵀR, laid out, what some rows of R contribute by some runs with themselves and with the runs before them.
 
     A row of `matrix` has room for LANES more, and the runs in a row have gaps of zeros up to a multiple of LANES.
@@ -217,7 +219,7 @@ def add_products(first_run, last_run, rows, windows, net, places, matrix):
     at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
     for sample in range(len(rows)):
         for run in range(last_run):
-            at[run], where[run], lengths[run] = run_of(run, windows[sample, run], net, places)
+            at[run], where[run], lengths[run] = run_of(run, windows[sample, run], places)
             at[run] += sample * rows.shape[1]
         for left in range(first_run, last_run):
             first, length, row = at[left], lengths[left], where[left] * n_columns
@@ -243,7 +245,7 @@ def pick(laid_out, factor, place, matrix):
 
 
 @compiled
-def add_overlaps(number, net, places, rows, windows, order, matrix):
+def add_overlaps(number, places, rows, windows, order, matrix):
     """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
 
     Parameters
@@ -252,6 +254,7 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
         The samples, sorted by the window of the node.
     matrix : array of shape (n, n)
     """
+    net = places.layout
     w, span, n = len(net.w), places.span[number], len(order)
     length, at = w * span, places.run[number]
     stride = length + w * LANES  # zeros behind a run, for vectors that reach beyond the overlap
@@ -277,8 +280,9 @@ def add_overlaps(number, net, places, rows, windows, order, matrix):
 
 
 @compiled
-def spread_runs(number, lowest, net, places, rows, windows, columns):
+def spread_runs(number, lowest, places, rows, windows, columns):
     """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
+    net = places.layout
     span, at = places.span[number], places.run[number]
     length = len(net.w) * span
     for sample in range(len(rows)):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsymm, dsyrk
-from torch import Tensor
 
+from kanbench.engine import lapack
 from kanbench.engine import rows as kernels
+from kanbench.engine.lapack import dsymm, dsyrk
 from kanbench.engine.rows import Places
 from kanbench.engine.simd import LANES
-from kanbench.engine.structures import BLOCK, Inputs, Network, Tables
+from kanbench.engine.structures import BLOCK, Layout, Workspace
 from kanbench.engine.threads import map_in_order
+
+if TYPE_CHECKING:
+    from kanbench.engine.compiled import CompiledEngine
 
 Array = NDArray[np.floating]
 Windows = NDArray[np.int64]
@@ -27,87 +30,94 @@ DENSE_BELOW = 2.0  # columns of R per number in a row
 
 
 class SparseLinearization:
-    """See `kanbench.engine.linearization.Linearization`.
+    """See `kanbench.engine.linearization.Linearization`; vectors are numpy's.
 
     Parameters
     ----------
+    engine : CompiledEngine
+    theta : array of shape (P,)
     parameters : array
         The vector of all parameters.
-    x : array of shape (n, d)
-    network, tables, poison, first
-        See `kanbench.engine.kernels`; the tables are those of the parameters.
+    work : Workspace
+        Its tables are those of the parameters, and stay.
+    nan_if_nonfinite : float
+        See `kanbench.engine.kernels.fill_tables`.
     places : Places
         As `find_places` returns them.
-    threads : int
 
     Attributes
     ----------
-    values : array of shape (n,) or None
-        f(x), where the rows are kept.
     whole : array of shape (n, columns of R) or None
         R, where its rows are not used.
     """
 
-    residuals: Tensor  # to be given
-
     def __init__(
         self,
+        engine: CompiledEngine,
+        theta: Array,
         parameters: Array,
-        x: Array,
-        network: Network,
-        tables: Tables,
-        poison: float,
-        first: Inputs,
+        work: Workspace,
+        nan_if_nonfinite: float,
         places: Places,
-        threads: int,
     ) -> None:
-        self.shape = len(x), len(places.of_parameter)
-        self.network, self.threads, self.places = network, threads, places
+        n = len(work.x)
+        self.shape = n, len(theta)
+        self.engine, self.theta, self.work, self.places = engine, np.array(theta, engine.dtype), work, places
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
         self.coef, self.factor = np.zeros(self.n_coef), np.ones(self.size + places.n_scale)
-        kernels.fill_factors(parameters, network, places, self.coef, self.factor)
-        masks, values = np.zeros(len(tables.b)), np.empty(len(x), tables.e.dtype)
-        kernels.fill_masks(network, masks)
-        self.arguments = x, network, tables, poison, first, masks, places, values
-        keep = len(x) * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > len(x)
-        self.kept = self._fill(0, len(x)) if keep else None
-        self.values = values if keep else None
+        kernels.fill_factors(parameters, places, self.coef, self.factor)
+        values = np.empty(n, engine.dtype)
+        self.arguments = work, nan_if_nonfinite, places, values
+        keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
+        self.kept = self._fill(0, n) if keep else None
+        if not keep:
+            values = engine._values(parameters, engine.work)
+        self.residuals = (values - engine.y).astype(float)
         # All of R, where it is little more than its rows, so that BLAS does better with it.
         self.whole = self._whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
 
-    def push(self, step: Tensor) -> Tensor:
+    def residuals_at(self, offset: Array) -> Array:
+        return self.engine.residuals(self.moved(offset)).astype(float)
+
+    def moved(self, offset: Array) -> Array:
+        return self.theta + offset.astype(self.theta.dtype)
+
+    def cholesky(self, matrix: Array, shift: float) -> Callable[[Array], Array] | None:
+        return lapack.cholesky(matrix, shift)
+
+    def jvp(self, step: Array) -> Array:
         laid_out, n_coef = np.zeros(self.size + self.places.n_scale + LANES), self.n_coef
-        laid_out[self.places.of_parameter] = step.numpy()
+        laid_out[self.places.of_parameter] = step
         laid_out[:n_coef] *= self.factor[:n_coef]
         laid_out[:n_coef] += self.coef * laid_out[self.size + self.places.scale_of]
         if self.whole is not None:
-            return torch.from_numpy(self.whole @ laid_out[: self.size])
+            return self.whole @ laid_out[: self.size]
         products = np.empty(self.shape[0])
         for start, rows, windows in self._parts():
-            kernels.push(rows, windows, self.network, self.places, laid_out, products[start : start + len(rows)])
-        return torch.from_numpy(products)
+            kernels.jvp(rows, windows, self.places, laid_out, products[start : start + len(rows)])
+        return products
 
-    def pull(self, weights: Tensor) -> Tensor:
-        v, laid_out, n_scale = weights.numpy(), np.zeros(self.size + self.places.n_scale + LANES), self.places.n_scale
+    def vjp(self, weights: Array) -> Array:
+        laid_out, n_scale = np.zeros(self.size + self.places.n_scale + LANES), self.places.n_scale
         if self.whole is not None:
-            np.matmul(v, self.whole, out=laid_out[: self.size])
+            np.matmul(weights, self.whole, out=laid_out[: self.size])
         else:
             for start, rows, windows in self._parts():
-                kernels.pull(rows, windows, self.network, self.places, v[start : start + len(rows)], laid_out)
+                kernels.vjp(rows, windows, self.places, weights[start : start + len(rows)], laid_out)
         by_coef, by_sp = laid_out[: self.n_coef], laid_out[self.size : self.size + n_scale]
         by_sp[:] = np.bincount(self.places.scale_of, self.coef * by_coef, n_scale)
         by_coef *= self.factor[: self.n_coef]
-        return torch.from_numpy(laid_out[self.places.of_parameter])
+        return laid_out[self.places.of_parameter]
 
-    def jacobian(self) -> Tensor:
+    def jacobian(self) -> Array:
         """J, shape (n, P)."""
         whole, by_sp = self._whole(), np.zeros((self.n_coef, self.places.n_scale))
         by_sp[np.arange(self.n_coef), self.places.scale_of] = self.coef
         whole = np.hstack([whole * self.factor[: self.size], whole[:, : self.n_coef] @ by_sp])
-        return torch.from_numpy(whole[:, self.places.of_parameter])
+        return whole[:, self.places.of_parameter]
 
-    def normal_matrix(self) -> Tensor:
+    def normal_matrix(self) -> Array:
         """With C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
         n_scale, size = self.places.n_scale, self.size
         laid_out = self._sparse_products() if self.whole is None else self._dense_products()
@@ -118,16 +128,16 @@ class SparseLinearization:
         laid_out[size : size + n_scale, size : size + n_scale] = by_sp.T @ c
         matrix = np.empty(self.shape[1:] * 2)
         kernels.pick(laid_out, self.factor, self.places.of_parameter, matrix)
-        return torch.from_numpy(matrix)
+        return matrix
 
     def _sparse_products(self) -> Array:
         """RᵀR in a larger matrix of zeros; only the lower triangle counts."""
-        n_runs = len(self.network.nodes) + 1
+        n_runs = len(self.work.layout.nodes) + 1
         laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
-        runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
+        runs = [(0, n_runs)] if self.engine.threads == 1 else [(run, run + 1) for run in range(n_runs)]
         for _, rows, windows in self._parts():
-            arguments = rows, windows, self.network, self.places, laid_out
-            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.threads)
+            arguments = rows, windows, self.places, laid_out
+            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.engine.threads)
         return laid_out
 
     def _dense_products(self) -> Array:
@@ -140,12 +150,12 @@ class SparseLinearization:
         """R, shape (n, coefficients and scale_base)."""
         whole = np.zeros((self.shape[0], self.size))
         for start, rows, windows in self._parts():
-            kernels.fill_whole_rows(rows, windows, self.network, self.places, whole[start : start + len(rows)])
+            kernels.fill_whole_rows(rows, windows, self.places, whole[start : start + len(rows)])
         return whole
 
-    def kernel_matrix(self) -> Tensor:
+    def dual_gram(self) -> Array:
         rows, windows = self._jacobian_rows()
-        matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.network.nodes)
+        matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.work.layout.nodes)
         shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
         for node in range(n_nodes):
             if (columns := self._columns(node, rows, windows)) is None:
@@ -154,7 +164,7 @@ class SparseLinearization:
                 shared.append(columns)
         matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
         kernels.add_transposed(matrix)
-        return torch.from_numpy(matrix)
+        return matrix
 
     def _jacobian_rows(self) -> tuple[Array, Windows]:
         """What is not zero of J, without columns for what is held fixed, and the windows."""
@@ -163,7 +173,7 @@ class SparseLinearization:
         trained[places.of_parameter] = 1
         coef = self.coef * trained[self.size + places.scale_of]
         jacobian_rows = np.zeros((len(rows), rows.shape[1] + places.n_scale))
-        arguments = rows, windows, self.network, places, coef, self.factor * trained, jacobian_rows
+        arguments = rows, windows, places, coef, self.factor * trained, jacobian_rows
         kernels.fill_jacobian_rows(*arguments)
         jacobian_rows[:, base_run : base_run + places.n_scale] *= trained[self.n_coef : self.size]
         return jacobian_rows, windows
@@ -171,11 +181,11 @@ class SparseLinearization:
     def add_overlaps(self, node: int, rows: Array, windows: Windows, matrix: Array) -> None:
         """Add to JJᵀ what the coefficients of a node contribute, where windows overlap; in either triangle."""
         order = np.argsort(windows[:, node], kind="stable")
-        kernels.add_overlaps(node, self.network, self.places, rows, windows, order, matrix)
+        kernels.add_overlaps(node, self.places, rows, windows, order, matrix)
 
     def _columns(self, node: int, rows: Array, windows: Windows) -> Array | None:
         """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
-        n, window, span = len(rows), len(self.network.w), self.places.span[node]
+        n, window, span = len(rows), len(self.work.layout.w), self.places.span[node]
         there = windows[:, node][windows[:, node] >= 0]
         if span == 0 or not len(there):
             return np.empty((n, 0))
@@ -186,12 +196,12 @@ class SparseLinearization:
         if pairs * (10 + span) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
             return None
         columns = np.zeros((n, n_columns))
-        kernels.spread_runs(node, lowest, self.network, self.places, rows, windows, columns)
+        kernels.spread_runs(node, lowest, self.places, rows, windows, columns)
         return columns
 
     def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
         rows = np.empty((stop - start, self.places.run[-1]))
-        windows = np.zeros((stop - start, len(self.network.nodes) + 1), np.int64)
+        windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
         kernels.fill_rows(start, stop, *self.arguments, rows, windows)
         return rows, windows
 
@@ -204,7 +214,7 @@ class SparseLinearization:
             yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
 
-def find_places(network: Network, n_trained: int) -> Places:
+def find_places(network: Layout, n_trained: int) -> Places:
     """Where the parts of a row are, and where they belong."""
     window, nodes, edges = len(network.w), network.nodes, network.edges
     span, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
@@ -224,6 +234,8 @@ def find_places(network: Network, n_trained: int) -> Places:
         n_scale=n_scale,
         of_parameter=np.zeros(n_trained, np.int64),
         scale_of=np.zeros(first[-1], np.int64),
+        masks=np.zeros(nodes["lanes"].sum()),
+        layout=network,
     )
-    kernels.fill_places(network, places)
+    kernels.fill_places(places)
     return places

@@ -1,26 +1,16 @@
-"""What the kernels of `kanbench.engine.compiled` work on, and how they are compiled; see `kanbench.engine.kernels`."""
+"""What the kernels of `kanbench.engine.compiled` work on; see `kanbench.engine.kernels`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from kanbench.engine.cache import KernelCache
-
-BLOCK = (
-    504  # samples: about the fastest of 64 to 1024; not 512, whose arrays would all begin in the same lines of cache
-)
+# Samples: about the fastest of 64 to 1024; not 512, whose arrays would all begin in the same lines of cache.
+BLOCK = 504
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
-
-SOURCES = ("inputs", "kernels", "rows", "simd", "structures", "tables")
-cache = KernelCache(Path(__file__).with_name(f"{module}.py") for module in SOURCES)
-# Divisions by zero are not errors, and not looked for; products are added without being rounded before.
-compiled = cache.keep(njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}))
 
 # A node that edges leave, numbered layer by layer.
 NODE = np.dtype(
@@ -61,8 +51,8 @@ EDGE = np.dtype(
 LAYER = np.dtype([("first_node", np.int64), ("width", np.int64), ("stride", np.int64), ("at", np.int64)], align=True)
 
 
-class Network(NamedTuple):
-    """A network without its parameters."""
+class Layout(NamedTuple):
+    """A network without its parameters, in arrays."""
 
     layers: NDArray  # (layers + 1,), of LAYER; `stride` and `at` are those of its values for a block of samples
     nodes: NDArray  # (nodes,), of NODE
@@ -102,3 +92,15 @@ class Block(NamedTuple):
     values: Floats  # at the inputs of all layers and at the output, a layer after another, a sample after another
     delta: Floats  # their δ, likewise
     column: Floats  # float64, (BLOCK,)
+
+
+class Workspace(NamedTuple):
+    """What an evaluation needs beside the parameters."""
+
+    layout: Layout
+    x: Floats  # (n, d): the inputs
+    y: Floats  # (n,): the targets; of no use for values alone
+    first: Inputs  # of the first layer, for all samples, or empty: then they are computed
+    tables: Tables  # the parameters
+    derivatives: Tables  # float64: sums over samples; see `kernels.add_derivatives`
+    block: Block

@@ -6,6 +6,7 @@ import pandas as pd
 
 from kanbench.analysis import moments
 from kanbench.figures.source import LeftOutError, Source, problem_of
+from kanbench.target_scale import target_scale
 
 LOSSES = {"train_loss": "training loss", "test_loss": "test loss", "dense_mse": "dense MSE"}
 
@@ -51,8 +52,6 @@ def scales(source: Source) -> tuple[dict[int, float], str]:
 
     The variance of the target; 1 for all where the target of one is not known.
     """
-    from kanbench.target_scale import target_scale  # imports torch
-
     try:
         variances = {i: target_scale(problem_of(name).name).variance for i, name in source.datasets.items()}
         return variances, "dense MSE / variance of the target"

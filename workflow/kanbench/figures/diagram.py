@@ -32,11 +32,12 @@ COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
 def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
     """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
     i, model_type = source.index(dataset), source.section.model_types[0]
-    checkpoint, model = source.model(model_type, i)
-    if model is None:
-        raise LeftOutError("no checkpoint of the merged model that pykan reads")
+    try:
+        checkpoint, model = source.model(model_type, i)
+    except LeftOutError as reason:
+        raise LeftOutError(f"no merged model: {reason}") from None
     selected = selected_experts(source, i)
-    graph = network([layer.mask.detach().numpy() for layer in model.act_fun], len(selected) or None)
+    graph = network([layer.mask for layer in model.layers], len(selected) or None)
     if not graph.groups:
         note("which expert a node came from cannot be told")
     names = group_names(source, i, graph, note)

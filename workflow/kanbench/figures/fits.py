@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from kanbench.datasets import make_dataset
 from kanbench.figures.source import LeftOutError, Note, Source, problem_of
-from kanbench.models import predict
+from kanbench.network.evaluation import evaluate
+from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Problem
 
 GRID_POINTS = 101
@@ -24,12 +24,11 @@ class Fit:
 
     model_type: str
     checkpoint: str
-    model: object
+    network: SplineNetwork
 
     def values(self, x: np.ndarray) -> np.ndarray:
-        """Its outputs, shape (n,), for inputs of shape (n, d)."""
-        dtype = self.model.act_fun[0].coef.dtype
-        return predict(self.model, torch.from_numpy(x).to(dtype)).double().numpy()[:, 0]
+        """Its outputs in float64, shape (n,), for inputs of shape (n, d)."""
+        return evaluate(self.network, x)[:, 0]
 
 
 def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
@@ -42,13 +41,15 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
     """
     problem, found = problem_of(dataset), []
     for model_type in source.model_types:
-        checkpoint, model = source.model(model_type, source.index(dataset))
-        if model is None:
-            note(f"no {model_type}: it has no checkpoint that pykan reads")
-        elif model.act_fun[0].in_dim != problem.dim:
-            note(f"no {model_type}: its model has {model.act_fun[0].in_dim} inputs, the problem {problem.dim}")
+        try:
+            checkpoint, network = source.model(model_type, source.index(dataset))
+        except LeftOutError as reason:
+            note(f"no {model_type}: {reason}")
+            continue
+        if network.width[0] != problem.dim:
+            note(f"no {model_type}: its model has {network.width[0]} inputs, the problem {problem.dim}")
         else:
-            found.append(Fit(model_type, checkpoint, model))
+            found.append(Fit(model_type, checkpoint, network))
     if not found:
         raise LeftOutError("no checkpoint fits it")
     return found
@@ -56,7 +57,7 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
 
 def truth(problem: Problem, x: np.ndarray) -> np.ndarray:
     """The target, shape (n,), at inputs of shape (n, d)."""
-    return problem.target(torch.from_numpy(x)).numpy()[:, 0]
+    return problem.target(x)[:, 0]
 
 
 def plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,8 +75,8 @@ def centres(problem: Problem) -> dict[str, np.ndarray]:
     middle = np.array([(low + high) / 2 for low, high in problem.domain])
     samples = make_dataset(problem, 1, 1, SEARCH_POINTS, seed=0)
     values = samples.dense_label[:, 0]
-    farthest = (values - values.mean()).abs().argmax()
-    return {"the middle": middle, "the peak": samples.dense_input[farthest].numpy()}
+    farthest = np.abs(values - values.mean()).argmax()
+    return {"the middle": middle, "the peak": samples.dense_input[farthest]}
 
 
 def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from kanbench.errors import InputError
 from kanbench.figures.comparison import comparison_figure
+from kanbench.figures.diagram import merge_diagram_figure
 from kanbench.figures.losses import losses_figure, merge_history_figure
 from kanbench.figures.merging import experts_figure, gain_figure
 from kanbench.figures.names import Figure, figures_of
@@ -39,11 +40,9 @@ def draw(source: Source, figure: Figure, note: Note = lambda text: None) -> Canv
     if kind.startswith("loss_"):
         return losses_figure(source, note, {"epochs": "epoch", "time": "time", "evals": "n_evals"}[kind[5:]])
     if kind == "merge_diagram":
-        from kanbench.figures.diagram import merge_diagram_figure
-
         return merge_diagram_figure(source, note, figure.dataset)
     if kind in ("surface", "slices"):
-        from kanbench.figures.surfaces import slices_figure, surface_figure
+        from kanbench.figures.surfaces import slices_figure, surface_figure  # numba takes a third of a second
 
         return (surface_figure if kind == "surface" else slices_figure)(source, note, figure.dataset)
     return PLAIN[kind](source, note)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from kanbench.figures.source import LeftOutError, Note, Source
 from kanbench.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
-from kanbench.model_config import INTERVALS, read_model_config
 from kanbench.naming import CHECKPOINTS
+from kanbench.network.checkpoint_config import INTERVALS, read_model_config
 from kanbench.storage.handover import read_handover
 
 COLOURS = "Blues"  # lightness falls evenly

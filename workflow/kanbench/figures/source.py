@@ -10,12 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.derive import Frames, threshold_rows
-from kanbench.model_config import read_model_config
 from kanbench.naming import CHECKPOINTS, RESULTS, Run
+from kanbench.network.checkpoint_config import read_model_config
+from kanbench.network.checkpoints import NoSumOfSplinesError, read_checkpoint
+from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS, Problem
 from kanbench.replicates import load_replicates
 from kanbench.storage.metadata import Metadata
-from kanbench.storage.runs import Models, files_by_run, find_run, load_checkpoint_metadata, load_run
+from kanbench.storage.runs import files_by_run, find_run, load_checkpoint_metadata, model_files
 from kanbench.stored_names import Section, StoredFile, section_of
 
 Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
@@ -100,21 +102,30 @@ class Source:
         return threshold_rows(frame) if "test_loss" in frame else frame.iloc[:0].set_index("dataset_idx")
 
     @cached_property
-    def models(self) -> Models:
-        """All models of the run; that takes a second or two."""
-        run = self.run
-        return load_run(run.section, run.timestamp, epochs=run.epochs, results_dir=run.results, load_models=True)[2]
+    def checkpoints(self) -> dict[tuple[str, int], dict[str, Path]]:
+        """`{checkpoint: base}` of the models in pykan's format, by model type and dataset."""
+        found: dict[tuple[str, int], dict[str, Path]] = {}
+        for (model_type, dataset_idx, checkpoint), file in model_files(self.run, self.files).items():
+            if file.kind == "checkpoint":
+                found.setdefault((model_type, dataset_idx), {})[checkpoint] = file.base
+        return found
 
-    def model(self, model_type: str, dataset_idx: int):
+    def model(self, model_type: str, dataset_idx: int) -> tuple[str, SplineNetwork]:
         """Which model is drawn, and the model: that at the threshold, or the final one where only that is there.
 
-        None and None where there is none of pykan's.
+        Raises
+        ------
+        LeftOutError
+            There is none in pykan's format, or it is no sum of splines.
         """
-        from kan import KAN
-
-        found = self.models.get(model_type, {}).get(dataset_idx, {})
-        kept = [(name, found[name]) for name in (*CHECKPOINTS, *found) if isinstance(found.get(name), KAN)]
-        return kept[0] if kept else (None, None)
+        found = self.checkpoints.get((model_type, dataset_idx), {})
+        checkpoint = next((name for name in (*CHECKPOINTS, *found) if name in found), None)
+        if checkpoint is None:
+            raise LeftOutError("it has no checkpoint that pykan reads")
+        try:
+            return checkpoint, read_checkpoint(found[checkpoint])
+        except NoSumOfSplinesError as error:
+            raise LeftOutError(str(error)) from error
 
     @cached_property
     def order(self) -> int | None:

@@ -1,36 +1,37 @@
-"""Optimizers: each takes one step on an engine at a time. The engine owns the parameters."""
+"""Optimizers: each takes one step at a time from parameters θ, for whatever an engine makes of them."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kanbench.engine import Engine
+from kanbench.optimizers.adam import Adam
+from kanbench.optimizers.lbfgs import LBFGS
+from kanbench.optimizers.levenberg_marquardt import LevenbergMarquardt
+
+Array = NDArray[np.floating]
 
 
 class Optimizer(Protocol):
-    def restart(self, engine: Engine) -> None:
-        """Begin with another engine, because the grid, and so the parameters, are others now."""
+    def restart(self) -> None:
+        """Begin with other parameters, because the grid is another now."""
 
-    def step(self) -> None:
-        """One epoch: change the engine's parameters."""
+    def step(self, engine: Engine, theta: Array) -> Array:
+        """One epoch: the parameters after θ, which stays as it is."""
 
     def state(self) -> dict[str, Any]:
-        """What the next steps depend on beside the engine and the settings: numbers and tensors, by value."""
+        """What the next steps depend on beside the parameters and the settings: numbers and arrays, by value."""
 
-    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
-        """Go on, with an engine of the same parameters, as the optimizer would have whose state this is."""
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on as the optimizer would have whose state this is."""
 
 
-# Imported when they are made: Levenberg-Marquardt needs scipy, which takes a third of a second.
-OPTIMIZERS = {
-    "adam": ("adam", "Adam"),
-    "lbfgs": ("lbfgs", "LBFGS"),
-    "lm": ("levenberg_marquardt", "LevenbergMarquardt"),
-}
+OPTIMIZERS = {"adam": Adam, "lbfgs": LBFGS, "lm": LevenbergMarquardt}
 
 
 def make_optimizer(name: str, **settings: float) -> Optimizer:
-    """The optimizer called `name`; call its `restart` before the first step."""
-    module, optimizer = OPTIMIZERS[name]
-    return getattr(import_module(f"{__name__}.{module}"), optimizer)(**settings)
+    """The optimizer called `name`, before its first step."""
+    return OPTIMIZERS[name](**settings)

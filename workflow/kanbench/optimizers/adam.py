@@ -1,16 +1,16 @@
-"""Adam (Kingma & Ba, arXiv:1412.6980) on the full batch, with the updates of torch's.
-
-torch.optim takes most of a second to import, which is longer than sixty steps and everything around them.
-"""
+"""Adam (Kingma & Ba, arXiv:1412.6980) on the full batch, with the updates of torch's."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from kanbench.engine import Engine
+
+Array = NDArray[np.floating]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the paper's, and torch's defaults
 
@@ -25,27 +25,24 @@ class Adam:
 
     def __init__(self, lr: float) -> None:
         self.lr = lr
+        self.restart()
 
-    def restart(self, engine: Engine) -> None:
-        self.engine, self.steps = engine, 0
-        self.mean = torch.zeros_like(engine.parameters())
-        self.square = torch.zeros_like(self.mean)
+    def restart(self) -> None:
+        self.steps = 0
+        self.mean: Array | float = 0.0
+        self.square: Array | float = 0.0
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "mean": self.mean.clone(), "square": self.square.clone()}
+        return {"steps": self.steps, "mean": self.mean, "square": self.square}
 
-    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
-        self.restart(engine)
-        self.steps = state["steps"]
-        self.mean.copy_(state["mean"])
-        self.square.copy_(state["square"])
+    def resume(self, state: dict[str, Any]) -> None:
+        self.steps, self.mean, self.square = state["steps"], state["mean"], state["square"]
 
-    def step(self) -> None:
+    def step(self, engine: Engine, theta: Array) -> Array:
         """One evaluation of the gradient, one update."""
-        theta = self.engine.parameters()
-        _, gradient = self.engine.loss_and_gradient(theta)
+        _, gradient = engine.loss_and_gradient(theta)
         self.steps += 1
-        self.mean.lerp_(gradient, 1 - BETA1)
-        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        scale = self.square.sqrt().div_(math.sqrt(1 - BETA2**self.steps)).add_(EPSILON)
-        self.engine.set_parameters(theta.addcdiv_(self.mean, scale, value=-self.lr / (1 - BETA1**self.steps)))
+        self.mean = self.mean + (1 - BETA1) * (gradient - self.mean)
+        self.square = BETA2 * self.square + (1 - BETA2) * gradient * gradient
+        scale = np.sqrt(self.square) / math.sqrt(1 - BETA2**self.steps) + EPSILON
+        return theta + -self.lr / (1 - BETA1**self.steps) * self.mean / scale

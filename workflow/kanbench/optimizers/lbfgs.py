@@ -1,20 +1,18 @@
-"""L-BFGS (Liu & Nocedal, 1989) with a strong Wolfe line search: the iterations of torch's, with less around them.
-
-torch's works on parameters that it gathers and scatters for every evaluation, and its two-loop recursion is forty small
-operations of torch; for a network of a few hundred parameters that takes longer than evaluating it.
-"""
+"""L-BFGS (Liu & Nocedal, 1989) with a strong Wolfe line search: the iterations of torch's, with less around them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from kanbench.engine import Engine
+from kanbench.io.kernel_cache import cache
 from kanbench.optimizers.line_search import Line, Point, strong_wolfe
 from kanbench.optimizers.two_loops import remember_and_apply
+
+Array = NDArray[np.floating]
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
 
@@ -35,48 +33,43 @@ class LBFGS:
 
     def __init__(self, lr: float, max_iter: int, max_eval: int, history_size: int) -> None:
         self.lr, self.max_iter, self.max_eval, self.history_size = lr, max_iter, max_eval, history_size
+        self.restart()
 
-    def restart(self, engine: Engine) -> None:
-        self.engine = engine
+    def restart(self) -> None:
         self.memory: Memory | None = None
-        self.change: Tensor | None = None  # of θ, in the last iteration
-        self.previous_gradient: Tensor | None = None
+        self.change: Array | None = None  # of θ, in the last iteration
+        self.previous_gradient: Array | None = None
 
     def state(self) -> dict[str, Any]:
-        return {
-            "change": _copy(self.change),
-            "previous_gradient": _copy(self.previous_gradient),
-            "memory": self.memory and self.memory.kept(),
-        }
+        memory = self.memory and self.memory.state()
+        return {"change": self.change, "previous_gradient": self.previous_gradient, "memory": memory}
 
-    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
-        self.engine = engine
-        self.change, self.previous_gradient = _copy(state["change"]), _copy(state["previous_gradient"])
-        self.memory = None
+    def resume(self, state: dict[str, Any]) -> None:
+        self.change, self.previous_gradient, self.memory = state["change"], state["previous_gradient"], None
         if state["memory"] is not None:
             self.memory = Memory(self.history_size, self.change)
             self.memory.resume(state["memory"])
 
-    def step(self) -> None:
+    def step(self, engine: Engine, theta: Array) -> Array:
         """Up to `max_iter` iterations."""
-        theta, before = self.engine.parameters(), self.engine.n_evals
-        loss, gradient = self.engine.loss_and_gradient(theta)
+        before = engine.n_evals
+        loss, gradient = engine.loss_and_gradient(theta)
         for _ in range(self.max_iter):
             direction = self._direction(gradient)
-            slope = torch.dot(gradient, direction).item()
+            slope = float(gradient @ direction)
             if not slope < -TOLERANCE:
                 break
-            t = self.lr if self.memory else min(1.0, 1 / gradient.abs().sum().item()) * self.lr
+            t = self.lr if self.memory else min(1.0, 1 / float(np.abs(gradient).sum())) * self.lr
             self.previous_gradient = gradient
-            found = strong_wolfe(Line(self.engine, theta, direction), Point(0.0, loss, slope, gradient), t)
+            found = strong_wolfe(Line(engine, theta, direction), Point(0.0, loss, slope, gradient), t)
             self.change = direction * found.t
             theta = theta + self.change
             progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
-            if self.engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
+            if engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
                 break
-        self.engine.set_parameters(theta)
+        return theta
 
-    def _direction(self, gradient: Tensor) -> Tensor:
+    def _direction(self, gradient: Array) -> Array:
         """Where the next line search goes."""
         if self.change is None:
             return -gradient
@@ -86,33 +79,32 @@ class LBFGS:
 
 
 class Memory:
-    """The last `size` pairs Δθ, Δgradient, in the place of the inverse Hessian.
+    """The last `size` pairs Δθ, Δgradient, in the place of the inverse Hessian."""
 
-    On the CPU, whatever the device: four hundred operations on vectors that short take a GPU milliseconds.
-    """
+    def __init__(self, size: int, like: Array) -> None:
+        compile_for(like.dtype)
+        pairs = np.zeros((2, size, len(like)), like.dtype)
+        self.arrays = *pairs, *np.zeros((2, size), like.dtype)
+        self.ring = 1.0, -1, 0  # scale, newest, count
 
-    def __init__(self, size: int, like: Tensor) -> None:
-        pairs = np.zeros((2, size, len(like)), like.cpu().numpy().dtype)
-        self.arrays = *pairs, *np.zeros((2, size), pairs.dtype)
-        self.state = 1.0, -1, 0  # scale, newest, count
-
-    def kept(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """The pairs by value, and what else there is to remember."""
-        *_, count = self.state
-        return {"pairs": [torch.from_numpy(array[:count].copy()) for array in self.arrays[:3]], "state": self.state}
+        *_, count = self.ring
+        return {"pairs": [array[:count].copy() for array in self.arrays[:3]], "ring": list(self.ring)}
 
-    def resume(self, kept: dict[str, Any]) -> None:
-        self.state = kept["state"]
-        for array, values in zip(self.arrays, kept["pairs"], strict=False):
-            array[: len(values)] = values.cpu().numpy()
+    def resume(self, state: dict[str, Any]) -> None:
+        self.ring = tuple(state["ring"])
+        for array, values in zip(self.arrays, state["pairs"], strict=False):
+            array[: len(values)] = values
 
-    def direction(self, gradient: Tensor, change: Tensor, difference: Tensor) -> Tensor:
+    def direction(self, gradient: Array, change: Array, difference: Array) -> Array:
         """Remember a pair; return -H gradient."""
-        result = gradient.to("cpu", copy=True)
-        vectors = (vector.cpu().numpy() for vector in (result, change, difference))
-        self.state = remember_and_apply(*vectors, *self.arrays, *self.state)
-        return result.to(gradient.device)
+        result = gradient.copy()
+        self.ring = remember_and_apply(result, change, difference, *self.arrays, *self.ring)
+        return result
 
 
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.clone()
+def compile_for(dtype: np.dtype) -> None:
+    """Compile the recursion for a precision, unless that has been done on this machine."""
+    zeros = np.zeros(1, dtype)
+    cache.once(f"lbfgs_{dtype}", lambda: Memory(1, zeros).direction(zeros, zeros, zeros))

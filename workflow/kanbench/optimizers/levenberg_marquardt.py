@@ -30,12 +30,21 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from scipy.linalg.lapack import dpotrf, dpotrs
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from kanbench.engine import Engine
-from kanbench.engine.linearization import Linearization
+from kanbench.engine.linearization import Linearization, Matrix, Vector
+
+Array = NDArray[np.floating]
+
+PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
+ROUNDING = 1000 * np.finfo(float).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
+
+
+def square(v: Vector) -> float:
+    """|v|²; for short vectors `norm` takes three times as long."""
+    return float(v @ v)
 
 
 class DampedModel:
@@ -54,72 +63,122 @@ class DampedModel:
     @property
     def scale(self) -> float:
         """The largest diagonal element of the Gram matrix, to measure λ by."""
-        return self.gram.diagonal().max().item()
+        return float(self.gram.diagonal().max())
 
-    def solve(self, damping: float) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
-        """The step δ for the residuals, shape (P,), and the function that finds δ for any v of shape (n,).
+    def solver(self, damping: float) -> Callable[[Vector], Vector] | None:
+        """The function that finds δ, shape (P,), for any v of shape (n,).
 
         None where rounding leaves the damped matrix indefinite.
         """
-        inverse = cholesky(self.gram, damping)  # overwrites it
+        inverse = self.linearization.cholesky(self.gram, damping)  # overwrites it
         if inverse is None:
             self.gram = self._gram()
             return None
-        pull = self.linearization.pull
+        vjp = self.linearization.vjp
+        return (lambda v: -inverse(vjp(v))) if self.primal else (lambda v: -vjp(inverse(v)))
 
-        def solve(v: Tensor) -> Tensor:
-            return -inverse(pull(v)) if self.primal else -pull(inverse(v))
-
-        return solve(self.linearization.residuals), solve
-
-    def _gram(self) -> Tensor:
-        return self.linearization.normal_matrix() if self.primal else self.linearization.kernel_matrix()
-
-
-def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
-    """The function that solves (M + shift I) x = b, for M symmetric, in float64; None where that is not definite.
-
-    Of M only the lower triangle counts, and it is overwritten. On a CPU by scipy's LAPACK, which takes four fifths of
-    the time of torch's.
-    """
-    matrix.diagonal().add_(shift)
-    if matrix.device.type != "cpu":
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        return None if info.item() else lambda b: torch.cholesky_solve(b[:, None], factor).squeeze(1)
-    # What is the lower triangle by rows is the upper one by columns, as LAPACK has it.
-    factor, info = dpotrf(matrix.numpy().T, lower=False, overwrite_a=True, clean=False)
-    return None if info else lambda b: torch.from_numpy(dpotrs(factor, b.numpy(), lower=False)[0])
-
-
-def square(v: Tensor) -> Tensor:
-    """|v|²; for short vectors `norm` takes three times as long."""
-    return torch.dot(v, v)
+    def _gram(self) -> Matrix:
+        return self.linearization.normal_matrix() if self.primal else self.linearization.dual_gram()
 
 
 class Path(NamedTuple):
-    """θ(s) = θ + s v + s²/2 a: the geodesic through θ in its second order, along which a step goes as far as it may.
+    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may.
 
     Attributes
     ----------
-    velocity, acceleration : Tensor of shape (P,)
+    velocity : vector of shape (P,)
+        δ.
+    acceleration : vector of shape (P,) or None
+        a; None for a straight line.
     slope, bend : float
-        Of what the linear model promises at s, |r|² - |r + s J v|² = -(s slope + s² bend).
-    excess : float
-        How many times as curved as allowed the residuals are along the path, up to s = 1.
+        Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
+    curvature_ratio : float
+        2 |a| / |δ| over the largest that is allowed.
     """
 
-    theta: Tensor
-    velocity: Tensor
-    acceleration: Tensor
+    velocity: Vector
+    acceleration: Vector | None
     slope: float
     bend: float
-    excess: float
+    curvature_ratio: float
 
-    def at(self, s: float) -> Tensor:
-        return self.theta + (s * self.velocity + s**2 / 2 * self.acceleration).to(self.theta.dtype)
+    def offset(self, s: float) -> Vector:
+        if self.acceleration is None:
+            return s * self.velocity
+        return s * self.velocity + s**2 / 2 * self.acceleration
 
     def predicted(self, s: float) -> float:
         return -(s * self.slope + s**2 * self.bend)
+
+
+class Descent:
+    """What a step is: the damped Gauss-Newton step, with geodesic acceleration or without."""
+
+    CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
+
+    def __init__(self, geodesic_acceleration: bool) -> None:
+        self.geodesic_acceleration = geodesic_acceleration
+
+    def path(self, linearization: Linearization, solve: Callable[[Vector], Vector]) -> Path:
+        r = linearization.residuals
+        velocity = solve(r)
+        change, acceleration, ratio = linearization.jvp(velocity), None, 0.0
+        if self.geodesic_acceleration:
+            probe = linearization.residuals_at(PROBE * velocity)
+            # ∂²r(θ + s δ)/∂s² at s = 0, by a difference from the tangent
+            acceleration = solve(2 / PROBE * ((probe - r) / PROBE - change))
+            if length := square(velocity):  # 0 where the gradient is
+                ratio = 2 * math.sqrt(square(acceleration) / length) / self.CURVATURE
+        return Path(velocity, acceleration, 2 * float(r @ change), square(change), ratio)
+
+
+class Accepted(NamedTuple):
+    """The point of a path where a step ends; without one, `offset` is None."""
+
+    offset: Vector | None
+    rejected: int  # points before it that were no better
+    gain_ratio: float  # reduction of |r|² over the predicted one, 0 at the limit of rounding
+
+
+class Backtracking:
+    """Which point of a path is accepted: the first with a lower loss, from where the curvature is allowed on."""
+
+    BACKTRACK = 0.25  # the next point that is tried
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+
+    def search(self, linearization: Linearization, path: Path, s: float) -> Accepted:
+        before = square(linearization.residuals)
+        for rejected in range(self.attempts):
+            offset, predicted = path.offset(s), path.predicted(s)
+            reduction = before - square(linearization.residuals_at(offset))
+            if reduction > 0:
+                return Accepted(offset, rejected, reduction / predicted if predicted > 0 else 0.0)
+            s *= self.BACKTRACK
+        return Accepted(None, self.attempts, 0.0)
+
+
+class Damping:
+    """How λ follows from what came of the steps. After a change of grid it goes on from where it was."""
+
+    MIN_GAIN_RATIO = 0.25  # for a smaller λ
+    LOWER, RAISE = 0.1, 3.0  # after such a step, and for every point that was no better
+    MAX_DAMPING_RAISE = 1000.0  # of the curvature ratio
+
+    def __init__(self, relative: float) -> None:
+        self.relative = relative
+        self.value: float | None = None
+
+    def start(self, scale: float) -> None:
+        """Begin at `relative` times `scale`, if this is the first step."""
+        if self.value is None:
+            self.value = self.relative * scale
+
+    def update(self, curvature_ratio: float, accepted: Accepted) -> None:
+        raised = math.sqrt(curvature_ratio) * self.RAISE**accepted.rejected
+        fair = accepted.offset is not None and accepted.gain_ratio > self.MIN_GAIN_RATIO
+        self.value *= self.LOWER if raised == 1 and fair else raised
 
 
 class LevenbergMarquardt:
@@ -135,79 +194,38 @@ class LevenbergMarquardt:
         Whether to correct steps for curvature, and to shorten those with too much of it.
     """
 
-    PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
-    CURVATURE = 0.75  # the largest 2 |acceleration| / |step| that is accepted (the same)
-    ROUNDING = 1000 * torch.finfo(torch.float64).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
-    FAIR = 0.25  # part of what the linear model promised that a step has to gain for a smaller λ
-    LOWER, RAISE = 0.1, 3.0  # λ, after such a step, and for every point that was no better
-    SHORTER = 0.25  # the next point that is tried
-    MOST = 1000.0  # by which λ is raised for curvature
-
     def __init__(self, damping: float, attempts: int, geodesic_acceleration: bool) -> None:
-        self.initial_damping = damping
-        self.attempts = attempts
-        self.geodesic_acceleration = geodesic_acceleration
-        self.damping: float | None = None
+        self.damping, self.attempts = Damping(damping), attempts
+        self.descent, self.acceptance = Descent(geodesic_acceleration), Backtracking(attempts)
 
-    def restart(self, engine: Engine) -> None:
-        self.engine = engine
-        self.rounding = self.ROUNDING * engine.y.double().norm().item()
+    def restart(self) -> None:
+        pass
 
     def state(self) -> dict[str, Any]:
-        return {"damping": self.damping}
+        return {"damping": self.damping.value}
 
-    def resume(self, engine: Engine, state: dict[str, Any]) -> None:
-        self.restart(engine)
-        self.damping = state["damping"]
+    def resume(self, state: dict[str, Any]) -> None:
+        self.damping.value = state["damping"]
 
-    def step(self) -> None:
+    def step(self, engine: Engine, theta: Array) -> Array:
         """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
-        theta = self.engine.parameters()
-        linearization = self.engine.linearize(theta)
-        if square(linearization.residuals) <= self.rounding**2:
-            return  # a trial could only find other rounding errors
-        model = DampedModel(linearization)
-        if self.damping is None:
-            self.damping = self.initial_damping * model.scale
-        path = self._path(theta, model)
-        if path is not None and self._follow(path, linearization.residuals):
-            return
-        self.engine.set_parameters(theta)
+        linearization = engine.linearize(theta)
+        if square(linearization.residuals) <= (ROUNDING * np.linalg.norm(engine.y.astype(float))) ** 2:
+            return theta  # a trial could only find other rounding errors
+        solve = self._solver(DampedModel(linearization))
+        if solve is None:
+            return theta
+        path = self.descent.path(linearization, solve)
+        ratio = min(max(1.0, path.curvature_ratio), Damping.MAX_DAMPING_RAISE)
+        accepted = self.acceptance.search(linearization, path, 1 / ratio)
+        self.damping.update(ratio, accepted)
+        return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
-    def _path(self, theta: Tensor, model: DampedModel) -> Path | None:
-        """The path with the present λ, or the next larger one with which the matrix is definite, if there is one."""
+    def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
+        """With the present λ, or the next larger one with which the matrix is definite, if there is one."""
+        self.damping.start(model.scale)
         for _ in range(self.attempts):
-            if (solution := model.solve(self.damping)) is not None:
-                break
-            self.damping *= self.RAISE
-        else:
-            return None
-        (velocity, solve), r = solution, model.linearization.residuals
-        change, acceleration, excess = model.linearization.push(velocity), torch.zeros_like(velocity), 0.0
-        if self.geodesic_acceleration:
-            acceleration = solve(self._second_derivative(theta, velocity, change, r))
-            excess = (2 * (square(acceleration) / square(velocity)).sqrt()).item() / self.CURVATURE
-        return Path(theta, velocity, acceleration, 2 * torch.dot(r, change).item(), square(change).item(), excess)
-
-    def _second_derivative(self, theta: Tensor, step: Tensor, change: Tensor, r: Tensor) -> Tensor:
-        """∂²r(θ + s δ)/∂s² at s = 0, shape (n,), by a difference from the tangent, `change` = J δ."""
-        probe = self.engine.residuals(theta + (self.PROBE * step).to(theta.dtype)).double()
-        return 2 / self.PROBE * ((probe - r) / self.PROBE - change)
-
-    def _follow(self, path: Path, r: Tensor) -> bool:
-        """Go to the first point of the path with a lower loss; whether there is one. Adapts λ."""
-        before = square(r)
-        excess = min(max(1.0, path.excess), self.MOST)
-        s, raised = 1 / excess, math.sqrt(excess)
-        for _ in range(self.attempts):
-            theta, predicted = path.at(s), path.predicted(s)
-            reduction = (before - square(self.engine.residuals(theta).double())).item()
-            if reduction > 0:
-                fair = predicted > 0 and reduction > self.FAIR * predicted  # predicted is 0 at the limit of rounding
-                self.damping *= self.LOWER if raised == 1 and fair else raised
-                self.engine.set_parameters(theta)
-                return True
-            s *= self.SHORTER
-            raised *= self.RAISE
-        self.damping *= raised
-        return False
+            if (solve := model.solver(self.damping.value)) is not None:
+                return solve
+            self.damping.value *= Damping.RAISE
+        return None

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from kanbench.engine import Engine
+
+Array = NDArray[np.floating]
 
 ARMIJO = 1e-4
 CURVATURE = 0.9
@@ -26,18 +28,18 @@ class Point(NamedTuple):
     t: float
     value: float
     slope: float
-    gradient: Tensor
+    gradient: Array
 
 
 class Line:
     """The loss along θ + t d."""
 
-    def __init__(self, engine: Engine, theta: Tensor, direction: Tensor) -> None:
+    def __init__(self, engine: Engine, theta: Array, direction: Array) -> None:
         self.engine, self.theta, self.direction = engine, theta, direction
 
     def at(self, t: float) -> Point:
-        loss, gradient = self.engine.loss_and_gradient(torch.add(self.theta, self.direction, alpha=t))
-        return Point(t, loss, torch.dot(gradient, self.direction).item(), gradient)
+        loss, gradient = self.engine.loss_and_gradient(self.theta + t * self.direction)
+        return Point(t, loss, float(gradient @ self.direction), gradient)
 
 
 def strong_wolfe(line: Line, start: Point, t: float) -> Point:
@@ -66,7 +68,7 @@ def strong_wolfe(line: Line, start: Point, t: float) -> Point:
 def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> Point:
     """Narrow a bracket until a point in it meets the conditions."""
     low, high = (left, right) if left.value <= right.value or math.isnan(right.value) else (right, left)
-    near_the_end, reach = False, line.direction.abs().max().item()
+    near_the_end, reach = False, float(np.abs(line.direction).max())
     for _ in range(trials, MAX_TRIALS):
         first, last = min(low.t, high.t), max(low.t, high.t)
         if (last - first) * reach < SMALLEST_BRACKET:
@@ -101,7 +103,7 @@ def _minimum_of_cubic(left: Point, right: Point, low: float, high: float) -> flo
     if left.t > right.t:
         left, right = right, left
     d1 = left.slope + right.slope - 3 * (left.value - right.value) / (left.t - right.t)
-    square = d1**2 - left.slope * right.slope
+    square = d1 * d1 - left.slope * right.slope  # d1**2 raises an error where this is inf
     if not square >= 0:
         return (low + high) / 2
     d2 = math.sqrt(square)

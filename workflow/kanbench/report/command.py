@@ -20,9 +20,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     from kanbench.files import whole_file
-    from kanbench.startup import start_torch
-
-    start_torch()  # for figures that have to be drawn
     from kanbench.report.page import page
 
     sections = arguments.sections or tuple(naming.SECTIONS)

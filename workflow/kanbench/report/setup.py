@@ -8,8 +8,8 @@ from datetime import datetime
 import pandas as pd
 
 from kanbench.figures.source import Source
-from kanbench.model_config import read_model_config
 from kanbench.naming import TIMESTAMP_FORMAT
+from kanbench.network.checkpoint_config import read_model_config
 from kanbench.problems import PROBLEMS
 from kanbench.tables.words import listed
 

@@ -12,11 +12,11 @@ import pandas as pd
 
 from kanbench.errors import InputError, one_line
 from kanbench.files import whole_file
+from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.naming import SECTIONS, Section, without_variant
 from kanbench.reading import MAX_FILE, TRUST, clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
-from kanbench.storage.pickles import refusals
 from kanbench.storage.values import builtin, same_frame
 from kanbench.stored_names import MAX_DATASETS
 

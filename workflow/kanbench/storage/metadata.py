@@ -9,11 +9,11 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.files import whole_file
+from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.naming import SECTIONS, without_variant
 from kanbench.reading import clear_errors, read_bytes
 from kanbench.storage.handover import Handover
 from kanbench.storage.pickled_frames import metadata_of_pickle
-from kanbench.storage.pickles import refusals
 
 MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")

@@ -1,4 +1,4 @@
-"""Build frames and metadata from the notes that `kanbench.storage.pickles` takes of a pickle.
+"""Build frames and metadata from the notes that `kanbench.io.untrusted.pickle_machine` takes of a pickle.
 
 The names are those that pandas 1 to 3 and numpy 1 and 2 write; the values are checked by the constructors that they
 are given to. Not admitted, because results do not have them: dates, intervals, several levels of an index.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kanbench.storage.pickles import Made, Named, RefusedError, read_pickle
+from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, read_pickle
 
 MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1_000

@@ -249,8 +249,14 @@ def metadata_file(run: Run, files: list[StoredFile]) -> Path | None:
     return None
 
 
-def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
-    from kanbench.models import load_checkpoint
+def model_files(run: Run, files: list[StoredFile]) -> dict[tuple[str, int, str], StoredFile]:
+    """The file of every model's state, by model type, dataset and checkpoint.
+
+    Warns
+    -----
+    UserWarning
+        There are several, which differ; says which is taken.
+    """
 
     def rank(file: StoredFile) -> tuple[bool, bool]:
         """Of several with one name, the run's own is taken, and that whose name is of the present format."""
@@ -262,10 +268,16 @@ def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
     for file in sorted(there, key=rank):
         key = file.name, file.dataset_idx, file.checkpoint or "final"
         if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
-            warnings.warn(f"{chosen[key].path}: {file.path.name} differs, and is taken", UserWarning, stacklevel=3)
+            warnings.warn(f"{chosen[key].path}: {file.path.name} differs, and is taken", UserWarning, stacklevel=4)
         chosen[key] = file
+    return dict(sorted(chosen.items(), key=lambda item: item[0]))
+
+
+def _load_models(run: Run, files: list[StoredFile], trusted: bool) -> Models:
+    from kanbench.network.pykan import load_checkpoint
+
     models: Models = defaultdict(lambda: defaultdict(dict))
-    for (model_type, dataset_idx, name), file in sorted(chosen.items(), key=lambda item: item[0]):
+    for (model_type, dataset_idx, name), file in model_files(run, files).items():
         models[model_type][dataset_idx][name] = (
             read_tensors(file.path, trusted) if file.kind == "weights" else load_checkpoint(file.base, trusted=trusted)
         )

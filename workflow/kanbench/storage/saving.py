@@ -278,7 +278,7 @@ def _check_model(where: str, model: Any) -> None:
 
 
 def _write_model(base: str, model: Any) -> None:
-    from kanbench.models import load_checkpoint
+    from kanbench.network.pykan import load_checkpoint
     from kanbench.storage.checkpoints import write_checkpoint
 
     write_checkpoint(model, base, model.cache_data)

@@ -1,7 +1,7 @@
 """Tables of a run, and statements about it: every winner is computed, with how large the difference is and how sure.
 
 `load_findings` reads a run, `findings` takes frames. They are imported when first used, because the command line
-imports this package, and must not import torch.
+imports this package, and has no need of pandas.
 """
 
 from __future__ import annotations

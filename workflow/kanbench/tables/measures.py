@@ -11,7 +11,9 @@ import pandas as pd
 from kanbench.analysis import MOMENTS, moments
 from kanbench.derive import Frames
 from kanbench.errors import InputError
+from kanbench.problems import PROBLEMS
 from kanbench.storage.metadata import Metadata
+from kanbench.target_scale import target_scale
 
 Replicates = dict[int | None, Frames]
 
@@ -120,9 +122,6 @@ def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: 
 
 def variances(datasets: dict[int, str]) -> dict[int, float | None]:
     """The variances of the targets of datasets: 0 for a constant target, None for a problem that is not known."""
-    from kanbench.problems import PROBLEMS
-    from kanbench.target_scale import target_scale  # imports torch
-
     scales = {i: target_scale(name) if name in PROBLEMS else None for i, name in datasets.items()}
     return {i: None if scale is None else 0.0 if scale.is_constant else scale.variance for i, scale in scales.items()}
 

@@ -12,6 +12,7 @@ from kanbench.stored_names import section_of
 from kanbench.tables.measures import Measures, Replicates
 from kanbench.tables.uncertainty import ENOUGH_SEEDS
 from kanbench.tables.words import listed
+from kanbench.target_scale import target_scale
 
 COLUMNS = {"dense_mse": "dense MSE", "test_loss": "test loss", "time": "time", "n_evals": "number of evaluations"}
 
@@ -50,8 +51,6 @@ def seeds_note(seeds: Iterable[int | None]) -> str:
 
 
 def targets_notes(datasets: dict[int, str], variances: dict[int, float | None]) -> list[str]:
-    from kanbench.target_scale import target_scale  # imports torch
-
     constant = [name for i, name in datasets.items() if variances[i] == 0]
     unknown = [name for i, name in datasets.items() if variances[i] is None]
     degenerate = [name for i, name in datasets.items() if variances[i] and target_scale(name).is_degenerate]

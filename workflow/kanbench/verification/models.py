@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from kan import KAN
 from torch import Tensor
@@ -15,8 +16,8 @@ from kanbench.config import Config
 from kanbench.datasets import make_dataset
 from kanbench.derive import Frames, threshold_rows
 from kanbench.errors import InputError
-from kanbench.models import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.naming import Run
+from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.problems import PROBLEMS
 from kanbench.settings import digest, merge_settings, training_settings
 from kanbench.storage.handover import VARYING, read_handover
@@ -81,14 +82,14 @@ def _check_losses(base, model, row, name, settings, findings) -> None:
         for file, dtype in other.items():
             findings.fault(f"{base}_{file}", f"found {dtype}; allowed: {wanted}, which the model was trained in")
         return
-    inputs = {"train_loss": model.cache_data}
+    inputs = {"train_loss": model.cache_data.detach().numpy()}
     if settings is not None:
-        data = make_dataset(problem, **settings["data"], dtype=model.cache_data.dtype)
+        data = make_dataset(problem, **settings["data"], dtype=settings["dtype"])
         inputs |= {"test_loss": data.test_input, "dense_mse": data.dense_input}
-        if not torch.equal(data.train_input, model.cache_data):
+        if not np.array_equal(data.train_input, inputs["train_loss"]):
             findings.fault(f"{base}_cache_data", "not the training inputs that its settings describe")
-    for metric, x in inputs.items():
-        target = problem.target(x)
+    for metric, samples in inputs.items():
+        x, target = torch.from_numpy(samples), torch.from_numpy(problem.target(samples))
         loss = (predict(model, x) - target).square().mean().item()
         if not _agree(loss, row.get(metric), target) and not _agree(loss, row.get(metric), terms(model, x)):
             findings.fault(f"{base}_state", f"{metric} is {loss!r}, recorded is {row.get(metric)!r}")

@@ -1,26 +1,29 @@
 """Trainings that are interrupted go on, and end as they would have ended."""
 
 import errno
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
-from kanbench import unfinished
+from kanbench import resume
 from kanbench.config import ROOT, merge
 from kanbench.experts import train_expert
 from kanbench.merge_kan import train_control, train_merged
 from kanbench.naming import Run
 from kanbench.record import CHECKPOINTS
+from kanbench.resume import ResumeState
 from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
 from kanbench.training import Trainer
-from kanbench.unfinished import Unfinished
 
 SMALL = {
     "data": {"train_num": 80, "test_num": 60, "dense_num": 100},
@@ -36,8 +39,8 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-class Mortal(Unfinished):
-    """Keeps a state after every epoch, as if it were always time to, and ends the process after so many."""
+class Mortal(ResumeState):
+    """Saves a state after every epoch, as if it were always time to, and ends the process after so many."""
 
     def __init__(self, folder, name="training", lives=None):
         super().__init__(folder, name)
@@ -49,24 +52,21 @@ class Mortal(Unfinished):
     def due(self, stage_ends):
         return True
 
-    def keep(self, key, state):
-        super().keep(key, state)
+    def save(self, key, state):
+        super().save(key, state)
         self.lives[0] -= 1
         if not self.lives[0]:
             raise Killed
 
 
 def content(training):
-    """All of a training but its times, with tensors as bytes."""
+    """All of a training but its times, with networks as digests."""
     checkpoints = [getattr(training, name) for name in CHECKPOINTS]
     rows = [*training.history, *(checkpoint.row for checkpoint in checkpoints)]
-    snapshots = [vars(checkpoint.snapshot) for checkpoint in checkpoints]
     return (
         [{key: value for key, value in row.items() if key != "time"} for row in rows],
-        [
-            {**snapshot, "state": {name: value.numpy().tobytes() for name, value in snapshot["state"].items()}}
-            for snapshot in snapshots
-        ],
+        [checkpoint.network.digest() for checkpoint in checkpoints],
+        training.stages,
         training.device,
         training.engine,
         training.stopped,
@@ -74,7 +74,7 @@ def content(training):
 
 
 def with_crashes(train, folder, every=1):
-    """What `train(unfinished)` returns after as many crashes as it takes, one after every so many kept states."""
+    """What `train(resume)` returns after as many crashes as it takes, one after every so many saved states."""
     for crashes in range(100):
         try:
             return train(Mortal(folder, lives=[every])), crashes
@@ -107,14 +107,14 @@ def test_a_training_that_crashes_after_every_epoch_ends_with_the_same_result(con
     model_type, over = TRAININGS[name]
     settings = settings_of(config, model_type, **over)
     undisturbed = Trainer(settings).train(EPOCHS)
-    resumed, crashes = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path)
+    resumed, crashes = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path)
     assert crashes == 3 * EPOCHS
     assert content(resumed) == content(undisturbed)
 
 
 def test_time_goes_on_counting(config, tmp_path):
     settings = settings_of(config)
-    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path, every=5)
+    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path, every=5)
     times = [row["time"] for row in resumed.history]
     assert times == sorted(times)
     assert times[0] > 0
@@ -132,7 +132,7 @@ def test_an_expert_that_crashes(config, tmp_path):
     training, expert = train_expert(settings)
     assert training.stopped is not None  # by a rule that has a memory
     assert len(training.history) > 3
-    (resumed, again), crashes = with_crashes(lambda place: train_expert(settings, unfinished=place), tmp_path)
+    (resumed, again), crashes = with_crashes(lambda place: train_expert(settings, resume=place), tmp_path)
     assert crashes > len(training.history)
     assert content(resumed) == content(training)
     assert {**again, "train_time": 0} == {**expert, "train_time": 0}
@@ -143,10 +143,10 @@ def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
     small = merge(merge(config, SMALL), {"merge_kan": {"via": via}})
     experts = [train_expert(expert_settings(small, 1, 1, k, 1)) for k in (2, 3)]
     told = [expert for _, expert in experts]
-    load = lambda i: experts[i][0].final.snapshot.restore()  # noqa: E731
+    load = lambda i: experts[i][0].final.network  # noqa: E731
     settings = merge_settings(small, 1)
     training, merging = train_merged(settings, told, load)
-    train = lambda place: train_merged(settings, told, load, unfinished=place)  # noqa: E731
+    train = lambda place: train_merged(settings, told, load, resume=place)  # noqa: E731
     (resumed, again), crashes = with_crashes(train, tmp_path / "merged")
     assert crashes == 2 * 3 + 2 * 3 * len(via)  # epochs of the merged model, and of the two that come before it
     assert content(resumed) == content(training)
@@ -158,7 +158,7 @@ def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
     for expert in told:  # without the experts' evaluations the control is shorter
         expert["n_evals"] = 0
     alone = train_control(settings, outcome, told)
-    resumed, crashes = with_crashes(lambda place: train_control(settings, outcome, told, unfinished=place), tmp_path)
+    resumed, crashes = with_crashes(lambda place: train_control(settings, outcome, told, resume=place), tmp_path)
     assert crashes == len(alone.history)
     assert content(resumed) == content(alone)
 
@@ -167,7 +167,7 @@ def test_pykans_grids_go_on_too(config, tmp_path):
     """Not to the last digit: pykan's fits differ from call to call."""
     settings = settings_of(config, "adam", grids={"policy": "pykan", "update_every": 2})
     undisturbed = Trainer(settings).train(EPOCHS)
-    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, unfinished=place), tmp_path)
+    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path)
     for ours, theirs in zip(resumed.history, undisturbed.history, strict=True):
         assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=1e-10)  # 1e-15 was measured
 
@@ -178,8 +178,8 @@ def test_pykans_grids_go_on_too(config, tmp_path):
 def interrupted(settings, folder, epochs=EPOCHS):
     """The place of a training that was interrupted after its fifth epoch."""
     with pytest.raises(Killed):
-        Trainer(settings).train(epochs, unfinished=Mortal(folder, lives=[5]))
-    return Unfinished(folder)
+        Trainer(settings).train(epochs, resume=Mortal(folder, lives=[5]))
+    return ResumeState(folder)
 
 
 def epochs_of(settings, place, epochs=EPOCHS):
@@ -189,51 +189,57 @@ def epochs_of(settings, place, epochs=EPOCHS):
     return reported
 
 
-def test_without_a_place_nothing_is_kept(config, tmp_path, monkeypatch):
+def test_without_a_place_nothing_is_saved(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Trainer(settings_of(config)).train(1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_state_is_kept_at_the_end_of_stages_and_when_it_is_time(config, tmp_path, monkeypatch):
-    def kept():
+def test_a_state_is_saved_at_the_end_of_stages_and_when_it_is_time(config, tmp_path, monkeypatch):
+    def saved():
         epochs = []
 
-        class Noting(Unfinished):
-            def keep(self, key, state):
+        class Noting(ResumeState):
+            def save(self, key, state):
                 epochs.append(state["epoch"])
-                super().keep(key, state)
+                super().save(key, state)
 
-        Trainer(settings_of(config)).train(EPOCHS, unfinished=Noting(tmp_path))
+        Trainer(settings_of(config)).train(EPOCHS, resume=Noting(tmp_path))
         (tmp_path / "training.state").unlink(missing_ok=True)
         return epochs
 
-    monkeypatch.setattr(unfinished, "EVERY", 1000.0)
-    monkeypatch.setattr(unfinished, "EVERY_STAGE", 1000.0)
-    assert kept() == []
-    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
-    assert kept() == [4, 8, 12]
-    monkeypatch.setattr(unfinished, "EVERY", 0.0)
-    assert kept() == list(range(1, 13))
+    monkeypatch.setattr(resume, "EVERY", 1000.0)
+    monkeypatch.setattr(resume, "EVERY_STAGE", 1000.0)
+    assert saved() == []
+    monkeypatch.setattr(resume, "EVERY_STAGE", 0.0)
+    assert saved() == [4, 8, 12]
+    monkeypatch.setattr(resume, "EVERY", 0.0)
+    assert saved() == list(range(1, 13))
 
 
 def test_a_finished_training_is_not_repeated(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished, "EVERY_STAGE", 0.0)
+    monkeypatch.setattr(resume, "EVERY_STAGE", 0.0)
     settings = settings_of(config)
-    first = Trainer(settings).train(EPOCHS, unfinished=Unfinished(tmp_path))
+    first = Trainer(settings).train(EPOCHS, resume=ResumeState(tmp_path))
     reported = []
-    again = Trainer(settings).train(EPOCHS, reported.append, Unfinished(tmp_path))
+    again = Trainer(settings).train(EPOCHS, reported.append, ResumeState(tmp_path))
     assert reported == []
     assert content(again) == content(first)
     assert again.history == first.history  # times too
 
 
+def other_version(monkeypatch, of):
+    monkeypatch.setattr("kanbench.training.version", lambda package: "9" if package == of else version(package))
+
+
 OTHERS = {
     "settings": lambda s, monkeypatch: s["optimizer"].update(attempts=7),
-    "model, settings": lambda s, monkeypatch: s.update(seed=2),
+    "network, settings": lambda s, monkeypatch: s.update(seed=2),
     "engine, settings": lambda s, monkeypatch: s.update(engine="reference"),
     "code": lambda s, monkeypatch: monkeypatch.setattr("kanbench.training.code_digest", lambda: "other"),
-    "torch": lambda s, monkeypatch: monkeypatch.setattr(torch, "__version__", "9"),
+    **{
+        name: lambda s, monkeypatch, name=name: other_version(monkeypatch, name) for name in ("numba", "numpy", "torch")
+    },
 }
 
 
@@ -252,6 +258,13 @@ def test_other_epochs_begin_anew(config, tmp_path, caplog):
     assert "of a training with another epochs" in caplog.text
 
 
+def test_keys_of_other_versions_are_named_too(tmp_path, caplog):
+    place = ResumeState(tmp_path)
+    place.save({"settings": "{}", "old": "1"}, {})
+    assert place.load({"settings": "{}", "new": "1"}) is None
+    assert "of a training with another new, old; the training begins anew" in caplog.text
+
+
 class Canary:
     def __reduce__(self):
         return pytest.fail, ("it was run",)
@@ -259,13 +272,14 @@ class Canary:
 
 def foreign(content):
     """What this module would write, of something else."""
-    return unfinished.hashlib.sha256(content).digest() + content
+    return resume.hashlib.sha256(content).digest() + content
 
 
-def saved(value):
-    buffer = unfinished.io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
+def archive(text, **arrays):
+    """An archive of numpy's as a state is, with this text."""
+    buffer = io.BytesIO()
+    np.savez(buffer, text=np.frombuffer(text.encode(), np.uint8), **arrays)
+    return foreign(buffer.getvalue())
 
 
 DAMAGED = {
@@ -274,9 +288,12 @@ DAMAGED = {
     "one bit": (lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:], "damaged"),
     "text": (lambda b: b"state", "damaged"),
     "no archive": (lambda b: foreign(b"state"), "refused"),
-    "a list": (lambda b: foreign(saved([1])), "refused"),
-    "no key": (lambda b: foreign(saved({"state": 1})), "refused"),
-    "a call": (lambda b: foreign(saved({"key": Canary()})), "refused"),
+    "no JSON": (lambda b: archive("state"), "refused"),
+    "a list": (lambda b: archive("[1]"), "refused"),
+    "no key": (lambda b: archive('{"state": 1}'), "refused"),
+    "an array that is not there": (lambda b: archive('{"key": {"array": "0"}}'), "refused"),
+    "a call": (lambda b: archive('{"key": {"array": "a"}}', a=np.array([Canary()])), "refused"),
+    "a call alone": (lambda b: foreign(pickle.dumps(Canary())), "refused"),
 }
 
 
@@ -297,14 +314,68 @@ def test_a_state_that_cannot_be_written_costs_one_line(config, tmp_path, monkeyp
     def full_disk(path, _):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(resume, "EVERY", 0.0)
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    assert epochs_of(settings_of(config), Unfinished(tmp_path)) == list(range(1, 13))
+    assert epochs_of(settings_of(config), ResumeState(tmp_path)) == list(range(1, 13))
     (line,) = [record.getMessage() for record in caplog.records]
     assert (
         "training.state: cannot be written (No space left on device); a crash of this training would cost all of it"
         in line
     )
+
+
+# --- how a state is stored ---
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    """To the last bit: numbers, text, lists, dicts and arrays, those of no number and those that are not contiguous."""
+    arrays = {
+        "float64": np.array([0.1, -0.0, np.nan, np.inf, 5e-324]),
+        "float32": np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)[:, ::2],
+        "none": np.empty((0, 3)),
+        "number": np.array(2.5),
+        "mask": np.array([True, False]),
+    }
+    state = {
+        "arrays": arrays,
+        "list": [arrays["float64"], {"deep": arrays["float32"]}, None, True, 3, 0.1, "text μ"],
+        "infinite": [float("inf"), 5e-324, 1.7976931348623157e308],
+    }
+    place = ResumeState(tmp_path / "new")
+    place.save({"settings": "{}"}, state)
+    found = ResumeState(tmp_path / "new").load({"settings": "{}"})
+    assert found.keys() == state.keys() and found["list"][2:] == state["list"][2:]
+    assert found["infinite"] == state["infinite"]
+    pairs = [(found["arrays"][name], array) for name, array in arrays.items()]
+    pairs += [(found["list"][0], arrays["float64"]), (found["list"][1]["deep"], arrays["float32"])]
+    for array, expected in pairs:
+        assert array.dtype == expected.dtype and array.shape == expected.shape
+        assert array.tobytes() == expected.tobytes()
+    place.remove()
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("value", [1j, {1, 2}, object(), b"bytes"], ids=lambda value: type(value).__name__)
+def test_what_is_no_state_is_refused_by_its_type(tmp_path, value):
+    with pytest.raises(TypeError, match=f"{type(value).__name__} in a state"):
+        ResumeState(tmp_path).save({}, {"value": value})
+
+
+@pytest.mark.parametrize("model_type", ["adam", "lbfgs", "lm", "adaptive_only"])
+def test_a_state_is_a_value(config, model_type):
+    """What comes after does not change it."""
+    trainer = Trainer(settings_of(config, model_type))
+    training = trainer.train(2)
+    state = trainer._state(training)
+    before = resume._packed(state)
+    theta = trainer.theta
+    for _ in range(3):
+        theta = trainer.optimizer.step(trainer.engine, theta)
+    trainer.threshold.update(0.0)
+    trainer.policy.refine(trainer.network, 12, trainer.dataset.train_input)
+    with trainer.clock:
+        pass
+    assert resume._packed(state) == before
 
 
 # --- processes ---
@@ -315,10 +386,8 @@ LONG = {"experts": {"steps": 100, "stagnation": {"epochs": 0}}, "data": {"train_
 # A state at every evaluation, so that one is there soon.
 TRAIN = """if True:
     import sys
-    from kanbench import cli, startup
-    startup.start_torch()
-    from kanbench import unfinished
-    unfinished.EVERY = 0.0
+    from kanbench import cli, resume
+    resume.EVERY = 0.0
     sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -363,7 +432,7 @@ def test_a_killed_process_costs_little(config, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (killed / RUN.handover(EXPERT)).exists()
-    assert "goes on after epoch" in ended_well(start_training(killed, config))
+    assert "resuming after epoch" in ended_well(start_training(killed, config))
     assert handed_over(killed) == handed_over(undisturbed)
     assert list((killed / "results" / "unfinished").iterdir()) == []
 

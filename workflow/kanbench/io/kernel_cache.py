@@ -1,12 +1,13 @@
-"""Where compiled kernels are kept, so that a machine compiles them once and not in every job.
+"""How kernels are compiled, and where their code is kept, so that a machine compiles them once and not in every job.
 
 numba keeps the code of a function beside its source file, which may be read-only; it looks only at that file when it
 decides whether to compile again, not at those of the functions it calls; and of jobs that start together every one
 compiles. Here the code is kept in a folder of the user's, whose name is a digest of all the kernels' sources, and one
 process compiles while the others wait.
 
-Modules of kernels share ``cache = KernelCache(sources)`` and decorate functions with ``cache.keep(njit(cache=True))``.
-Before the first use, ``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them.
+Modules of kernels decorate functions with `compiled`. Before the first use of an engine's kernels,
+``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them. Importing a module of kernels
+creates no folder: it is made when the first kernel is about to be used.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ import numba
 from platformdirs import user_cache_path
 
 LOCK = "lock"
+PACKAGE = Path(__file__).parents[1]
+SOURCES = (
+    "engine/inputs.py",
+    "engine/kernels.py",
+    "engine/rows.py",
+    "engine/simd.py",
+    "engine/structures.py",
+    "io/kernel_cache.py",
+    "network/knot_insertion.py",
+    "network/splines.py",
+    "optimizers/two_loops.py",
+)
 
 log = logging.getLogger("kanbench")
 
@@ -48,7 +61,35 @@ class KernelCache:
 
     def __init__(self, sources: Iterable[Path]) -> None:
         self.sources = sorted(Path(source).resolve() for source in sources)
+        self.kernels: list[Any] = []
+        self.is_open = self.is_locked = False
         self.begun: set[str] = set()
+
+    def compiled(self, function: Callable) -> Any:
+        """numba's `njit`, with code that is kept in the folder from `open` on.
+
+        Divisions by zero are not errors, and not looked for; products are added without being rounded before.
+        """
+        kernel = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+        self.kernels.append(kernel)
+        if self.is_open:
+            self._keep([kernel])
+        return kernel
+
+    def open(self) -> None:
+        """Load kernels from the folder, and keep in it what is compiled from now on."""
+        if not self.is_open:
+            self.is_open = True
+            self._keep(self.kernels)
+
+    def _keep(self, kernels: Iterable[Any]) -> None:
+        before = numba.config.CACHE_DIR  # numba reads its setting here; other people's functions keep theirs
+        numba.config.CACHE_DIR = str(self.folder)
+        try:
+            for kernel in kernels:
+                kernel.enable_caching()
+        finally:
+            numba.config.CACHE_DIR = before
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -78,25 +119,6 @@ class KernelCache:
         digest.update(repr(machine).encode())
         return digest.hexdigest()[:16]
 
-    def keep(self, decorator: Callable[[Callable], Any]) -> Callable[[Callable], Any]:
-        """numba's decorator `njit(cache=True, …)`, whose code is kept in the folder."""
-
-        def decorate(function: Callable) -> Any:
-            with self._numba_caches_here():
-                return decorator(function)
-
-        return decorate
-
-    @contextlib.contextmanager
-    def _numba_caches_here(self) -> Iterator[None]:
-        """numba reads its setting when it decorates; other people's functions keep theirs."""
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(self.folder)
-        try:
-            yield
-        finally:
-            numba.config.CACHE_DIR = before
-
     def once(self, what: str, compile: Callable[[], None]) -> None:
         """Call `compile`, which uses all kernels for `what`, unless that has been done with this folder.
 
@@ -107,17 +129,37 @@ class KernelCache:
         what : str
             Any name for a set of argument types.
         """
-        done = self.folder / f"{what}.compiled"
-        if what in self.begun or done.exists():
+        if what in self.begun:
             return
         self.begun.add(what)  # `compile` may come here again
+        self.open()
+        done = self.folder / f"{what}.compiled"
+        if done.exists():
+            return
+        with self._lock():
+            if not done.exists():
+                log.info("compiling kernels for %s into %s", what, self.folder)
+                try:
+                    compile()
+                except BaseException:
+                    self.begun.discard(what)
+                    raise
+                done.touch()
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One process compiles at a time; what it compiles may need other kernels, which it compiles then."""
+        if self.is_locked:
+            yield
+            return
         with (self.folder / LOCK).open("w") as lock:
             with contextlib.suppress(OSError):  # some network file systems have no locks: then every job compiles
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if not done.exists():
-                log.info("compiling kernels for %s into %s", what, self.folder)
-                compile()
-                done.touch()
+            self.is_locked = True
+            try:
+                yield
+            finally:
+                self.is_locked = False
 
 
 def _throwaway_copy(folder: Path) -> Path:
@@ -130,3 +172,7 @@ def _throwaway_copy(folder: Path) -> Path:
     with contextlib.suppress(OSError):
         shutil.copytree(folder, copy, dirs_exist_ok=True)
     return copy
+
+
+cache = KernelCache(PACKAGE / source for source in SOURCES)
+compiled = cache.compiled

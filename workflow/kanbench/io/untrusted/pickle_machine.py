@@ -3,8 +3,8 @@
 A pickle is a program: it names functions and calls them with arguments of its own. Admitting only harmless ones is
 hard to get right, because a harmless function with crafted arguments, or a class whose attributes are replaced, may not
 be harmless. So nothing that a file names is imported or called here. Names of an admitted list become `Named`, calls of
-them `Made`, which note the name, the arguments and the state; whoever wants a frame builds it from these notes
-(`kanbench.storage.pickled_frames`).
+them `Made`, which note the name, the arguments and the state; whoever wants a frame or tensors builds them from these
+notes (`kanbench.storage.pickled_frames`, `kanbench.io.torch_file`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 GETS = ("GET", "BINGET", "LONG_BINGET")
 TYPES = ("dict", "list", "tuple", "set", "int", "float", "str")
+PERSISTENT = "pickle.persistent_id"  # admits what is not in the pickle but beside it, as tensors' numbers are
 DICTS = {  # they come out as plain ones; what a defaultdict would call for keys that are not there is never called
     "collections.OrderedDict": "dict",
     "collections.defaultdict": "dict",
@@ -80,8 +81,8 @@ class Made:
 
 
 @contextlib.contextmanager
-def refusals(path: str | Path) -> Iterator[None]:
-    """Say in one line what a file was refused for.
+def refusals(path: str | Path, advice: str = f"; {TRUST}") -> Iterator[None]:
+    """Say in one line what a file was refused for, and what to do about it.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def refusals(path: str | Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise InputError(f"{path}: refused: {one_line(error)}; {TRUST}") from None
+        raise InputError(f"{path}: refused: {one_line(error)}{advice}") from None
 
 
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
@@ -100,7 +101,7 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     ----------
     data : bytes
     admitted : mapping
-        From `module.name` to what the reader calls it; `DICTS` beside them.
+        From `module.name` to what the reader calls it; `DICTS` beside them. Persistent ids are calls of `PERSISTENT`.
 
     Raises
     ------
@@ -243,8 +244,16 @@ class _Machine:
 
     _newobj = _reduce
 
+    def _binpersid(self, _: None) -> None:
+        self._name(*PERSISTENT.split("."))
+        argument, function = self._last(2)
+        self.stack[-2:] = [Made(function.kind, (argument,))]
+
     def _build(self, _: None) -> None:
         made, state = self._last(2)
+        if type(made) is dict:  # a state dict of torch's has attributes beside its items, which nobody needs
+            self.stack.pop()
+            return
         if not isinstance(made, Made) or made.state is not None:
             raise RefusedError(f"a state for {_word(made)}")
         made.state = state

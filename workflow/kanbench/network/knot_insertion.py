@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kanbench.engine.structures import compiled
+from kanbench.io.kernel_cache import compiled
 
 SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too, pykan divides by their distances
 

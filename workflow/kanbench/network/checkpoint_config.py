@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
+from kanbench.network.spline_network import BASE_FUNCTIONS
 from kanbench.reading import read_yaml
 
 MAX_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
@@ -48,7 +49,7 @@ REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "grid": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
     "k": (lambda v: _order(v) or _lists(v, 1, _order), f"a whole number up to {MAX_ORDER}, or one for every layer"),
     "mult_arity": (lambda v: _arity(v) or _lists(v, 2, _arity), "a whole number from 1 on, or lists of them"),
-    "base_fun_name": (lambda v: v in ("silu", "identity", "zero"), "silu, identity or zero"),
+    "base_fun_name": (lambda v: v in BASE_FUNCTIONS, ", ".join(BASE_FUNCTIONS)),
     "affine_trainable": (_flag, "true or false"),
     "sp_trainable": (_flag, "true or false"),
     "sb_trainable": (_flag, "true or false"),
@@ -99,10 +100,14 @@ def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
     return shapes
 
 
+def orders(config: Config) -> list[int]:
+    """The order of every layer's splines."""
+    return config["k"] if type(config["k"]) is list else [config["k"]] * (len(config["width"]) - 1)
+
+
 def grid_shapes(config: Config) -> list[tuple[int, int]]:
     """The shape of every layer's knots: inputs, grid intervals + 1 + the order on either side."""
-    k = config["k"] if type(config["k"]) is list else [config["k"]] * (len(config["width"]) - 1)
-    return [(inputs, coef + order + 1) for (inputs, _, coef), order in zip(coef_shapes(config), k, strict=True)]
+    return [(inputs, coef + k + 1) for (inputs, _, coef), k in zip(coef_shapes(config), orders(config), strict=True)]
 
 
 def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:

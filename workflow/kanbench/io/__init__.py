@@ -1,0 +1,1 @@
+"""Files: where compiled kernels are kept."""

@@ -1,0 +1,123 @@
+"""Arrays in the format of `torch.save` (a zip archive, since torch 1.6), written and read without torch.
+
+An archive `name` has a pickle `name/data.pkl`, in which every tensor is a call of `torch._utils._rebuild_tensor_v2` on
+its storage, offset, shape and strides (in elements), and for every storage a file `name/data/KEY` of its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.io.untrusted.pickle_machine import PERSISTENT, Made, Named, RefusedError, read_pickle, refusals
+from kanbench.reading import check_archive, clear_errors
+
+Array = NDArray[np.floating]
+
+STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage"}
+READ = STORAGES | {"float16": "HalfStorage"}
+ADMITTED = {
+    "torch._utils._rebuild_tensor_v2": "tensor",
+    "torch._utils._rebuild_parameter": "parameter",
+    PERSISTENT: "storage",
+    **{f"torch.{storage}": dtype for dtype, storage in READ.items()},
+}
+ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # an empty one
+
+
+def write_arrays(path: str | Path, content: Array | Mapping[str, Array]) -> None:
+    """Write an array, or arrays by name, so that `torch.load` reads a tensor, or an OrderedDict of tensors.
+
+    Parameters
+    ----------
+    content : array or mapping of arrays
+        float32 or float64, of any shape.
+    """
+    arrays = content if isinstance(content, Mapping) else {"": content}
+    tensors = [_tensor(str(key), array) for key, array in enumerate(arrays.values())]
+    items = b"".join(_text(name) + tensor for name, tensor in zip(arrays, tensors, strict=True))
+    program = ORDERED_DICT + b"(" + items + b"u" if arrays is content else tensors[0]
+    parts = {"data.pkl": b"\x80\x02" + program + b".", "byteorder": b"little", "version": b"3\n"}
+    for key, array in enumerate(arrays.values()):
+        parts[f"data/{key}"] = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            # An entry of its own making has no time of day: the same arrays are the same file.
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), part)
+
+
+def _tensor(key: str, array: Array) -> bytes:
+    """Opcodes that make a contiguous tensor of the numbers in `data/KEY`."""
+    strides = [math.prod(max(1, size) for size in array.shape[axis + 1 :]) for axis in range(array.ndim)]
+    kind = f"ctorch\n{STORAGES[str(array.dtype)]}\n".encode()
+    storage = _tuple([_text("storage"), kind, _text(key), _text("cpu"), _whole(array.size)]) + b"Q"
+    shape = (_tuple(map(_whole, sizes)) for sizes in (array.shape, strides))
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + _tuple([storage, _whole(0), *shape, b"\x89", ORDERED_DICT]) + b"R"
+
+
+def _text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def _whole(value: int) -> bytes:
+    return b"\x8a\x08" + struct.pack("<q", value)
+
+
+def _tuple(parts: Any) -> bytes:
+    return b"(" + b"".join(parts) + b"t"
+
+
+def read_arrays(path: str | Path) -> Array | dict[str, Array]:
+    """The array, or the arrays by name, of a file that `torch.save` wrote, whatever device they were on; read-only.
+
+    Nothing that the file names is called: see `kanbench.io.untrusted.pickle_machine`.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or has something else in it than dense tensors in single or double precision.
+    """
+    check_archive(path)
+    with clear_errors(path), refusals(path, advice=""), zipfile.ZipFile(path) as archive:
+        files = {name.partition("/")[2]: name for name in archive.namelist()}
+        order = archive.read(files["byteorder"]) if "byteorder" in files else b"little"
+
+        @cache
+        def numbers(key: str, dtype: str) -> Array:
+            stored = np.dtype(dtype).newbyteorder("<" if order == b"little" else ">")
+            return np.frombuffer(archive.read(files[f"data/{key}"]), stored).astype(dtype, copy=False)
+
+        content = read_pickle(archive.read(files["data.pkl"]), ADMITTED)
+        if isinstance(content, dict):
+            return {str(name): _array(value, numbers) for name, value in content.items()}
+        return _array(content, numbers)
+
+
+def _array(value: Any, numbers: Callable[[str, str], Array]) -> Array:
+    """The array that the notes on a tensor describe: a view of its storage, in which it must lie."""
+    if isinstance(value, Made) and value.kind == "parameter" and value.args:
+        value = value.args[0]
+    match value:
+        case Made(
+            kind="tensor",
+            args=(Made(kind="storage", args=((_, Named(kind=dtype), str(key), _, int(size)),)), *layout),
+        ):
+            data, (offset, shape, strides) = numbers(key, dtype), layout[:3]
+        case _:
+            found = value.kind if isinstance(value, (Made, Named)) else type(value).__name__
+            raise RefusedError(f"found {found}; allowed: tensors of {', '.join(READ)}")
+    if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
+        raise RefusedError("a tensor whose shape, strides and offset are not whole numbers from 0 on")
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if len(data) != size or math.prod(shape) > size or (math.prod(shape) > 0 and last >= size):
+        raise RefusedError(f"a tensor of shape {str(shape)[:99]} without its values")
+    steps = [stride * data.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(data[offset:], shape, steps, writeable=False)

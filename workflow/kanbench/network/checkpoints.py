@@ -1,0 +1,169 @@
+"""Checkpoints: a network as the files that pykan's `saveckpt` writes and `loadckpt` reads, without pykan and torch."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import ArrayLike, NDArray
+
+from kanbench.errors import InputError
+from kanbench.io.torch_file import read_arrays, write_arrays
+from kanbench.network.checkpoint_config import INTERVALS, Config, coef_shapes, orders, read_model_config
+from kanbench.network.spline_network import SplineLayer, SplineNetwork
+
+Array = NDArray[np.floating]
+
+CONSTANTS = {  # of a configuration: pykan's defaults, and those of a model that pykan does not save by itself
+    "mult_arity": 2,
+    "symbolic_enabled": True,
+    "affine_trainable": False,
+    "grid_eps": 0.02,
+    "grid_range": [-1, 1],
+    "state_id": 0,
+    "auto_save": False,
+    "ckpt_path": "./model",
+    "round": 0,
+    "device": "cpu",
+}
+FLAGS = {"sp_trainable": "scale_sp", "sb_trainable": "scale_base"}  # whether these parts are trained
+NEUTRAL = {"node_bias": 0, "node_scale": 1, "subnode_bias": 0, "subnode_scale": 1}  # affine maps that change nothing
+
+
+class NoSumOfSplinesError(InputError):
+    """A model of pykan's that has more in it than a SplineNetwork."""
+
+
+def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike) -> None:
+    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine.
+
+    Parameters
+    ----------
+    inputs : array of shape (n, d)
+        Samples that come with the model as `cache_data` (pykan plots, prunes and refines with them).
+    """
+    config = config_of(network)
+    rows = {INTERVALS: config.pop(INTERVALS)} if INTERVALS in config else {}
+    with Path(f"{base}_config.yml").open("w") as file:
+        yaml.safe_dump(config, file)
+        file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
+    write_arrays(f"{base}_state", state_of(network))
+    write_arrays(f"{base}_cache_data", np.asarray(inputs))
+
+
+def read_checkpoint(base: str | Path) -> SplineNetwork:
+    """The network of which `{base}_config.yml` and `{base}_state` are; in the precision of its first coefficients.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged or refused, or they do not belong together.
+    NoSumOfSplinesError
+        The model has multiplication nodes, symbolic functions, or affine maps beside the bias of the last layer.
+    """
+    config, state = read_model_config(f"{base}_config.yml"), read_arrays(f"{base}_state")
+    if not isinstance(state, dict):
+        raise InputError(f"{base}_state: found an array; allowed: the state of a model, arrays by name")
+    return network_of(config, state, about=base)
+
+
+def config_of(network: SplineNetwork) -> Config:
+    """The configuration of a network's KAN, with its `intervals` where nodes differ in them."""
+    k = [layer.order for layer in network.layers]
+    config = {
+        "width": [[nodes, 0] for nodes in network.width],
+        "grid": network.grid,
+        "k": k[0] if len(set(k)) == 1 else k,
+        "base_fun_name": network.base,
+        **CONSTANTS,
+        **{flag: part not in network.fixed for flag, part in FLAGS.items()},
+    }
+    for number, layer in enumerate(network.layers):
+        config[f"symbolic.funs_name.{number}"] = [["0"] * layer.inputs for _ in range(layer.outputs)]
+    if any(count != network.grid for counts in network.intervals for count in counts):
+        config[INTERVALS] = network.intervals
+    return config
+
+
+def state_of(network: SplineNetwork) -> dict[str, Array]:
+    """The `state_dict` of a network's KAN, in its order; rows are padded to the intervals of the longest."""
+    state, layers = {}, list(enumerate(network.layers))
+    for n, layer in layers:
+        state |= {f"{name}_{n}": np.full(layer.outputs, value, network.dtype) for name, value in NEUTRAL.items()}
+    state[f"node_bias_{len(layers) - 1}"] = network.output_bias
+    for n, layer in layers:
+        knots, coef = layer.padded(network.grid)
+        state |= {f"act_fun.{n}.grid": knots, f"act_fun.{n}.coef": coef}
+        state |= {f"act_fun.{n}.{name}": getattr(layer, name) for name in ("mask", "scale_base", "scale_sp")}
+    for n, layer in layers:
+        state[f"symbolic_fun.{n}.mask"] = np.zeros((layer.outputs, layer.inputs), network.dtype)
+        state[f"symbolic_fun.{n}.affine"] = np.zeros((layer.outputs, layer.inputs, 4), network.dtype)
+    return state
+
+
+def network_of(config: Mapping[str, Any], state: Mapping[str, Array], about: Any) -> SplineNetwork:
+    """The network that a KAN of this configuration and state is; shares no memory with the state.
+
+    Parameters
+    ----------
+    config : mapping
+        With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and, optionally, `intervals`.
+    state : mapping of arrays
+    about : str or path
+        What errors name.
+
+    Raises
+    ------
+    InputError
+        See `read_checkpoint`.
+    """
+    if any(products or not nodes for nodes, products in config["width"]):
+        found = reprlib.repr(config["width"])
+        raise NoSumOfSplinesError(f"{about}: width: found {found}; allowed: layers with nodes, and none that multiply")
+    state, parts = _State(state, about), zip(coef_shapes(config), orders(config), strict=True)
+    layers = [_layer(config, state, n, shape, k) for n, (shape, k) in enumerate(parts)]
+    bias = state.array(f"node_bias_{len(layers) - 1}", (layers[-1].outputs,))
+    fixed = frozenset(part for flag, part in FLAGS.items() if not config[flag])
+    network = SplineNetwork(tuple(layers), bias.copy(), config["base_fun_name"], fixed)
+    return network.astype(layers[0].coef[0].dtype)
+
+
+class _State:
+    """The arrays of a checkpoint, whose shapes are checked when they are taken."""
+
+    def __init__(self, arrays: Mapping[str, Array], about: Any) -> None:
+        self.arrays, self.about = arrays, about
+
+    def array(self, name: str, shape: tuple[int, ...]) -> Array:
+        found = self.arrays[name].shape if name in self.arrays else "none"
+        if found != shape:
+            raise InputError(f"{self.about}_state: {name}: found {found}; allowed: an array of shape {shape}")
+        return self.arrays[name]
+
+    def check(self, name: str, shape: tuple[int, ...], value: int, what: str) -> None:
+        if (self.array(name, shape) != value).any():
+            raise NoSumOfSplinesError(f"{self.about}: found {what} ({name}); allowed: a model that is a sum of splines")
+
+
+def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, int, int], k: int) -> SplineLayer:
+    """Layer n, whose coefficients have this shape with their padding."""
+    inputs, outputs, n_coef = shape
+    state.check(f"symbolic_fun.{n}.mask", (outputs, inputs), 0, "symbolic functions")
+    for name, value in NEUTRAL.items():
+        if name != "node_bias" or n < len(config["width"]) - 2:
+            state.check(f"{name}_{n}", (outputs,), value, "affine maps")
+    knots = state.array(f"act_fun.{n}.grid", (inputs, n_coef + k + 1))
+    coef = state.array(f"act_fun.{n}.coef", shape)
+    sizes = [count + k for count in config[INTERVALS][n]] if INTERVALS in config else [n_coef] * inputs
+    # Where what should be padding has values, as after training with pykan, it is part of the function.
+    sizes = [n_coef if c[:, size:].any() else size for c, size in zip(coef, sizes, strict=True)]
+    return SplineLayer(
+        tuple(t[: size + k + 1].copy() for t, size in zip(knots, sizes, strict=True)),
+        tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True)),
+        *(state.array(f"act_fun.{n}.{name}", (inputs, outputs)).copy() for name in ("scale_base", "scale_sp", "mask")),
+        order=k,
+    )

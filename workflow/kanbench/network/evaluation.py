@@ -1,0 +1,61 @@
+"""The function that a network is, evaluated plainly: for what is not trained on. Training has engines for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.network.splines import evaluate_splines
+
+Array = NDArray[np.float64]
+
+CHUNK = 2**16  # numbers of a layer's edges that are there at once
+
+
+def base_function(name: str, x: Array) -> Array:
+    """One of `spline_network.BASE_FUNCTIONS`."""
+    if name == "silu":
+        return x / (1 + np.exp(-np.clip(x, -708, None)))  # beyond, exp overflows, and the value is 0 but for rounding
+    return x if name == "identity" else x * 0
+
+
+def edge_values(network: SplineNetwork, number: int, x: Array) -> Array:
+    """What every edge of a layer adds to its target, (n, inputs, outputs), for the layer's inputs x, (n, inputs)."""
+    layer = network.layers[number]
+    splines = np.stack(
+        [
+            evaluate_splines(x[:, i], t, layer.order, c)
+            for i, (t, c) in enumerate(zip(layer.knots, layer.coef, strict=True))
+        ],
+        axis=1,
+    )
+    base = base_function(network.base, x)[:, :, None]
+    return layer.mask * (layer.scale_base * base + layer.scale_sp * splines)
+
+
+def layer_inputs(network: SplineNetwork, x: Array) -> list[Array]:
+    """The inputs of every layer, shapes (n, width), for inputs x of shape (n, d)."""
+    values = [np.asarray(x, float)]
+    for number in range(len(network.layers) - 1):
+        values.append(edge_values(network, number, values[-1]).sum(axis=1))
+    return values
+
+
+def activations(network: SplineNetwork, x: Array) -> list[Array]:
+    """The inputs of every layer, and then the network's outputs."""
+    values = layer_inputs(network, x)
+    outputs = edge_values(network, len(network.layers) - 1, values[-1]).sum(axis=1)
+    return [*values, outputs + network.output_bias]
+
+
+def evaluate(network: SplineNetwork, x: Array) -> Array:
+    """The network's outputs, shape (n, outputs), for inputs x of shape (n, d)."""
+    size = max(1, CHUNK // max(layer.mask.size for layer in network.layers))
+    return np.concatenate([activations(network, part)[-1] for part in _chunks(x, size)])
+
+
+def _chunks(x: Array, size: int) -> Iterator[Array]:
+    return (x[start : start + size] for start in range(0, max(len(x), 1), size))

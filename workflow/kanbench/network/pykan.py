@@ -1,0 +1,265 @@
+"""The border to pykan: networks as KANs and back, and KANs' checkpoints, without pykan's side effects.
+
+pykan's constructor reseeds the global generators of torch, numpy and `random` and changes the width list that it is
+given; `refine` switches `auto_save` on, after which every call writes into the working folder. None of that leaves
+this module.
+
+pykan stores all rows of a layer with the same number of knots. Where nodes have fewer intervals than that, the KAN has
+an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from kan import KAN
+from kan.Symbolic_KANLayer import Symbolic_KANLayer
+from kan.utils import SYMBOLIC_LIB
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Parameter
+
+from kanbench.errors import InputError
+from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
+from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
+from kanbench.network.spline_network import PARTS, SplineNetwork
+from kanbench.reading import clear_errors, read_tensors
+
+PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
+
+
+@contextlib.contextmanager
+def global_random_state_kept() -> Iterator[None]:
+    """Put the global random states of torch, numpy and `random` back on leaving the block."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    # By itself fork_rng begins to use every GPU of the machine, and warns where there are several.
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(gpus):
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, torch makes tensors of this type where it is not told which."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def to_pykan(network: SplineNetwork) -> KAN:
+    """A KAN that is this network, on the CPU, in the network's precision."""
+    model = _blank(config_of(network), getattr(torch, str(network.dtype)))
+    # Copied into torch's own memory, whose alignment the last digits of MKL's results depend on.
+    model.load_state_dict({name: torch.tensor(value) for name, value in state_of(network).items()})
+    return model
+
+
+def from_pykan(model: KAN) -> SplineNetwork:
+    """The network that a KAN is; later changes of the KAN do not change it.
+
+    Raises
+    ------
+    InputError
+        It is no sum of splines: it has multiplication nodes, symbolic functions, affine maps beside the bias of the
+        last layer, inputs that are left out, or several base functions; or what is trained differs between layers.
+    """
+    base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
+    trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
+    for condition, found in (
+        (model.input_id.tolist() != list(range(model.width_in[0])), f"inputs {model.input_id.tolist()}; allowed: all"),
+        (base and not all(isinstance(layer.base_fun, base) for layer in model.act_fun), "several base functions"),
+        (any(parts != trained[0] for parts in trained), f"trained parts {trained}; allowed: the same in all layers"),
+        (maps := _trainable_maps(model), f"trainable {', '.join(maps)}; allowed: {', '.join(PARTS)}"),
+    ):
+        if condition:
+            raise InputError(f"KAN: found {found}")
+    config = {key: getattr(model, key) for key in ("width", "mult_arity", "base_fun_name")}
+    config |= {"grid": [layer.num for layer in model.act_fun], "k": [layer.k for layer in model.act_fun]}
+    config |= {INTERVALS: _intervals(model), **dict.fromkeys(FLAGS, True)}
+    state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    return dataclasses.replace(network_of(config, state, about="KAN"), fixed=frozenset(PARTS) - trained[0])
+
+
+def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineNetwork:
+    """pykan's own `refine` to `grid` intervals, whose splines are fitted on samples x, shape (n, d)."""
+    model = to_pykan(network)
+    model.cache_data = torch.tensor(x.astype(network.dtype))
+    model.save_act = True  # pykan refines from the activations
+    silent = contextlib.redirect_stdout(io.StringIO())
+    with global_random_state_kept(), default_dtype(model.cache_data.dtype), silent:
+        return from_pykan(model.refine(grid))
+
+
+def update_grid(network: SplineNetwork, x: NDArray[np.floating]) -> SplineNetwork:
+    """pykan's own grid update, from samples x, shape (n, d)."""
+    model = to_pykan(network)
+    model.update_grid(torch.tensor(x.astype(network.dtype)))
+    return from_pykan(model)
+
+
+def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
+    """The KAN of a configuration, on the CPU; its numbers are still to be given.
+
+    pykan fits every spline of a new model to noise. Here it fits lines on one interval, and has the order and the grid
+    after that.
+    """
+    passed_on = ("mult_arity", "affine_trainable", "sp_trainable", "sb_trainable")
+    more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"], "auto_save": False}
+    with global_random_state_kept(), default_dtype(torch.float32):
+        model = KAN(width=[list(nodes) for nodes in config["width"]], grid=1, k=1, **more)
+    model.type(dtype)  # pykan's `to` takes a device only
+    for key in ("grid", "k", "grid_eps", "grid_range"):
+        setattr(model, key, config[key])
+    shapes = zip(model.act_fun, coef_shapes(config), grid_shapes(config), orders(config), strict=True)
+    for layer, coef, grid, k in shapes:
+        layer.k, layer.num, layer.grid_eps = k, coef[2] - k, config["grid_eps"]
+        layer.grid = Parameter(torch.zeros(grid, dtype=dtype), requires_grad=False)
+        layer.coef = Parameter(torch.zeros(coef, dtype=dtype))
+    if INTERVALS in config:
+        model.intervals = config[INTERVALS]
+    return _quiet(model)
+
+
+def _quiet(model: KAN) -> KAN:
+    """Switch off what pykan computes and writes on the side; the model's output does not change."""
+    model.auto_save = False
+    model.save_act = False
+    model.symbolic_enabled = any(layer.mask.any() for layer in model.symbolic_fun)
+    return model
+
+
+def _intervals(model: KAN) -> list[list[int]]:
+    """The grid intervals of every node, by layer."""
+    return getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
+
+
+def count_parameters(model: KAN) -> int:
+    """The number of parameters that are trained: neither those of masked edges, nor what pads a row.
+
+    pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
+    been fixed, and are left out.
+    """
+    count = sum(parameter.numel() for parameter in _trainable_maps(model).values())
+    for layer, counts in zip(model.act_fun, _intervals(model), strict=True):
+        edges = (layer.mask != 0).sum(1).tolist()
+        sizes = {"coef": [n + layer.k for n in counts], "scale_base": [1] * len(edges), "scale_sp": [1] * len(edges)}
+        for part, size in sizes.items():
+            if getattr(layer, part).requires_grad:
+                count += sum(n * m for n, m in zip(edges, size, strict=True))
+    return count
+
+
+def _trainable_maps(model: KAN) -> dict[str, Parameter]:
+    """The affine maps of nodes that are trained."""
+    named = model.named_parameters()
+    return {name: p for name, p in named if p.requires_grad and not name.startswith(("act_fun", "symbolic_fun"))}
+
+
+@torch.no_grad()
+def predict(model: KAN, x: Tensor) -> Tensor:
+    """The output of a model, shape (n, outputs), for inputs of shape (n, d)."""
+    return torch.cat([model(chunk) for chunk in x.split(PREDICTION_CHUNK)])
+
+
+def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
+    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine, CUDA or not.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n, d)
+        Samples that come with the model as `cache_data` (pykan plots, prunes and refines with them).
+    """
+    device = model.device
+    model.to("cpu")
+    symbolic_enabled, model.symbolic_enabled = model.symbolic_enabled, True
+    try:
+        model.cache_data = inputs.detach().cpu().clone()
+        model.saveckpt(str(base))
+    finally:
+        model.symbolic_enabled = symbolic_enabled
+        model.to(device)
+    rows = _intervals(model)
+    if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
+        with Path(f"{base}_config.yml").open("a") as config:
+            yaml.safe_dump({INTERVALS: rows}, config)
+
+
+def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted: bool = False) -> KAN:
+    """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
+
+    pykan's own loader leaves the choice of what a pickle may do to torch's defaults and takes the device and the sizes
+    from the configuration as they are. Here the tensors are read as tensors only, and the model that the configuration
+    describes is built only if it has their shapes.
+
+    Parameters
+    ----------
+    base : path
+        `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
+    dtype : torch.dtype, optional
+    trusted : bool
+        See `kanbench.reading.read_tensors`.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged or refused, or they do not belong together.
+    """
+    config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
+    _check_state(base, config, state)
+    dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
+    with clear_errors(f"{base}_config.yml"):
+        model = _blank(config, dtype)
+    with clear_errors(f"{base}_state"):
+        model.load_state_dict(state)
+    for number, layer in enumerate(model.symbolic_fun):
+        key = f"symbolic.funs_name.{number}"
+        unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
+        if unknown:
+            raise InputError(
+                f"{base}_config.yml: {key}: found {min(unknown)[:100]!r}; allowed: {', '.join(SYMBOLIC_LIB)}"
+            )
+        _name_functions(layer, config[key])
+    if Path(f"{base}_cache_data").exists():
+        model.cache_data = read_tensors(f"{base}_cache_data", trusted)
+    return _quiet(model)
+
+
+def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
+    """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{base}_state: found no tensors by name; allowed: the state of a model")
+    for end, name, allowed in (
+        (".coef", "coefficients", coef_shapes(config)),
+        (".grid", "knots", grid_shapes(config)),  # of a layer without outputs, they are what takes memory
+    ):
+        tensors = [value for key, value in state.items() if key.endswith(end)]
+        shapes = [tuple(value.shape) for value in tensors]
+        if shapes != allowed or not all(value.is_floating_point() for value in tensors):
+            raise InputError(
+                f"{base}_state: found {name} of shapes {str(shapes)[:99]}; allowed: {str(allowed)[:99]}, as the "
+                "configuration beside it says"
+            )
+
+
+def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
+    """Give the edges of a symbolic layer the functions of pykan's library that have these names."""
+    for j, row in enumerate(names):
+        for i, name in enumerate(row):
+            layer.funs_name[j][i] = name
+            layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]

@@ -1,0 +1,224 @@
+"""How the grids of a network change between and within the stages of a training.
+
+A spline with knots t and coefficients c is one function on the whole real line, zero outside the knots. Inserting a
+knot between two others (Boehm, 1980) or adding one outside with a zero coefficient gives the same function with one
+more basis function. pykan's domain [t_k, t_{n-k}] holds the G intervals; the k knots on either side belong to the
+spline all the same, so they are kept too. Nodes may have different numbers of intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.io.kernel_cache import cache
+from kanbench.network.attribution import important_nodes, node_scores
+from kanbench.network.evaluation import layer_inputs
+from kanbench.network.knot_insertion import halve_intervals
+from kanbench.network.spline_network import SplineNetwork
+
+Array = NDArray[np.floating]
+
+
+class GridPolicy(Protocol):
+    """How grids change. Inputs x are those of the training samples, shape (n, d).
+
+    Attributes
+    ----------
+    columns : dict
+        What a row of the history says about the grids, beside their size.
+    """
+
+    columns: dict[str, Any]
+
+    def begin(self, network: SplineNetwork, x: Array) -> None:
+        """Called before the first stage, whose grids are the network's."""
+
+    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+        """The network for the next stage, of `grid` intervals."""
+
+    def updates(self, epoch: int) -> bool:
+        """Whether grids change before this epoch of a stage, numbered from 0."""
+
+    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+        """The network with other grids of the same size."""
+
+    def state(self) -> dict[str, Any]:
+        """What a policy of the same settings needs to go on from here: numbers, text, lists and dicts."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+
+
+class KnotInsertion:
+    """Every node gets the stage's grid, and the function stays; between refinements the grids stay too."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Any] = {}
+
+    def begin(self, network: SplineNetwork, x: Array) -> None:
+        pass
+
+    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+        return refine(network, [[grid] * layer.inputs for layer in network.layers], x)
+
+    def updates(self, epoch: int) -> bool:
+        return False
+
+    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+        return network
+
+    def state(self) -> dict[str, Any]:
+        return {"columns": dict(self.columns)}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.columns = dict(state["columns"])
+
+
+class AttributionRefinement(KnotInsertion):
+    """Knot insertion too, but the grid of a node depends on its attribution score at the beginning of the stage.
+
+    Parameters
+    ----------
+    approach : str
+        `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the others keep
+        theirs. `adaptive_regular`: every node gets it, the important ones `density` times as many intervals.
+    rule, fraction, threshold
+        What is important; see `kanbench.network.attribution.important_nodes`. Every node of the baseline is.
+    density : float
+    """
+
+    def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
+        super().__init__()
+        self.approach, self.density = approach, density
+        self.importance = {"rule": rule, "fraction": fraction, "threshold": threshold}
+
+    def begin(self, network: SplineNetwork, x: Array) -> None:
+        self._important(network, x)
+
+    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+        finer = {
+            "baseline": lambda important: grid,
+            "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
+            "adaptive_regular": lambda important: max(round(self.density * grid), grid + 1) if important else grid,
+        }[self.approach]
+        return refine(network, [[finer(node) for node in layer] for layer in self._important(network, x)], x)
+
+    def _important(self, network: SplineNetwork, x: Array) -> list[list[bool]]:
+        """Which nodes are important, by layer; recorded in `columns`."""
+        if self.approach == "baseline":  # needs no scores, and must not pay for them
+            important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
+        else:
+            selected, threshold = important_nodes(node_scores(network, x), **self.importance)
+            important = [layer.tolist() for layer in selected]
+        self.columns = {
+            "attribution_threshold": threshold,
+            "important_neurons": sum(map(sum, important)),
+            "total_neurons": sum(map(len, important)),
+        }
+        return important
+
+
+class PykanRefit(KnotInsertion):
+    """pykan's own `refine` and grid updates, as in `MultKAN.fit`. Neither keeps the function.
+
+    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
+    the same number of intervals.
+
+    Parameters
+    ----------
+    update_every : int
+        Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
+    """
+
+    STOP_UPDATES = 50  # pykan's stop_grid_update_step
+
+    def __init__(self, update_every: int) -> None:
+        super().__init__()
+        self.update_every = update_every
+
+    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+        from kanbench.network.pykan import refit  # takes seconds to import
+
+        return refit(network, grid, x)
+
+    def updates(self, epoch: int) -> bool:
+        return self.update_every > 0 and epoch % self.update_every == 0 and epoch < self.STOP_UPDATES
+
+    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+        from kanbench.network.pykan import update_grid
+
+        return update_grid(network, x)
+
+
+POLICIES = {"preserve": KnotInsertion, "pykan": PykanRefit, "importance": AttributionRefinement}
+
+
+def make_policy(policy: str, **settings: Any) -> GridPolicy:
+    """The policy of this name in the configuration, with its settings."""
+    return POLICIES[policy](**settings)
+
+
+def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
+    """The same function, with finer grids at single nodes.
+
+    Parameters
+    ----------
+    sizes : sequences of int
+        For every layer the wanted intervals of each of its input nodes. A node that has as many or more keeps its own.
+    x : array of shape (n, d)
+        The training inputs: new knots go where their activations are.
+    """
+    cache.open()
+    rows = []
+    for layer, wanted, inputs in zip(network.layers, sizes, layer_inputs(network, x), strict=True):
+        nodes = zip(layer.knots, layer.coef, wanted, layer.intervals, inputs.T, strict=True)
+        rows.append([refine_row(t, c, layer.order, max(size, has), np.sort(s)) for t, c, size, has, s in nodes])
+    return network.with_rows(rows)
+
+
+def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:
+    """Refine the splines that share one row of knots, without changing them, in float64.
+
+    Parameters
+    ----------
+    t : array of shape (G + 1 + 2k,)
+    c : array of shape (outputs, G + k)
+    k : int
+        The order of the splines.
+    grid : int
+        The wanted number of intervals, at least G.
+    samples : array of shape (n,), sorted
+        The activations at this node. The domain grows until it covers them, as far as the new knots suffice; each of
+        the other new knots halves the widest interval that holds samples.
+
+    Returns
+    -------
+    t, c : arrays of shapes (grid + 1 + 2k,) and (outputs, grid + k)
+    """
+    spare = grid + 1 + 2 * k - len(t)
+    if spare < 0:
+        raise ValueError(f"a grid of {len(t) - 1 - 2 * k} intervals cannot be refined to {grid}")
+    t, c = np.ascontiguousarray(t, np.float64), np.ascontiguousarray(c, np.float64)  # what kernels are compiled for
+    zeros = np.zeros((len(c), 1))
+    while spare and samples[0] < t[k]:
+        t, c, spare = np.append(next_knots(t, k)[0], t), np.hstack([zeros, c]), spare - 1
+    while spare and samples[-1] > t[-k - 1]:
+        t, c, spare = np.append(t, next_knots(t, k)[1]), np.hstack([c, zeros]), spare - 1
+    n_knots = len(t)
+    t, c = np.pad(t, (0, spare)), np.pad(c, ((0, 0), (0, spare)))
+    halve_intervals(t, c, k, n_knots, samples)
+    return t, c
+
+
+def next_knots(t: Array, k: int) -> tuple[float, float]:
+    """Where the next knots outside go, on the left and on the right.
+
+    As far from the last knot as that is from the one before, but no less than three quarters of the domain's mean
+    interval: knots that stand for a repeated one (`kanbench.network.merging`) are very near each other.
+    """
+    least = 0.75 * (t[-k - 1] - t[k]) / (len(t) - 1 - 2 * k)
+    return min(2 * t[0] - t[1], t[0] - least), max(2 * t[-1] - t[-2], t[-1] + least)
