@@ -133,10 +133,10 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
         layer.coef = Parameter(torch.zeros(coef, dtype=dtype))
     if INTERVALS in config:
         model.intervals = config[INTERVALS]
-    return _quiet(model)
+    return _without_side_effects(model)
 
 
-def _quiet(model: KAN) -> KAN:
+def _without_side_effects(model: KAN) -> KAN:
     """Switch off what pykan computes and writes on the side; the model's output does not change."""
     model.auto_save = False
     model.save_act = False
@@ -237,7 +237,7 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         _name_functions(layer, config[key])
     if Path(f"{base}_cache_data").exists():
         model.cache_data = read_tensors(f"{base}_cache_data", trusted)
-    return _quiet(model)
+    return _without_side_effects(model)
 
 
 def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
