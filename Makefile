@@ -21,16 +21,17 @@ run: install
 	$(ACTIVATE) python -m kanbench summary
 
 test: lint
-	$(ACTIVATE) $(PYTEST) tests/test_cluster.py tests/test_workflow.py tests
+	$(ACTIVATE) $(PYTEST) tests/workflow/test_cluster.py tests/workflow/test_workflow.py tests
 
 fast: install
 	$(ACTIVATE) $(PYTEST) -m "not slow"
 
 lint: install
 	$(ACTIVATE) ruff format --check . && ruff check .
+	$(ACTIVATE) mypy
 	$(ACTIVATE) snakefmt --check Snakefile workflow/rules
 	$(ACTIVATE) snakemake --lint
-	$(if $(shell command -v shellcheck),shellcheck .ci/run tests/slurm.sh workflow/profiles/pbs/*.sh)
+	$(if $(shell command -v shellcheck),shellcheck .ci/run tests/support/slurm.sh workflow/profiles/pbs/*.sh)
 
 format: install
 	$(ACTIVATE) ruff format . && ruff check --fix .

@@ -11,7 +11,7 @@ def run() -> int:
     """Run the command line on one thread: results must not depend on cores, and more do not help at this size."""
     os.environ |= dict.fromkeys(THREADS, "1")  # before numpy and torch are imported
     gc.set_threshold(1_000_000)  # of what is imported nothing is garbage, and to look for it takes a tenth of a start
-    from kanbench.cli import main
+    from kanbench.cli.main import main
 
     if sys.stdout is not None and sys.stdout.errors == "strict":  # None: it is closed
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no text are written as they are

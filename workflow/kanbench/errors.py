@@ -1,8 +1,40 @@
-"""The one exception for wrong input: its message is one line that says what was found and what is allowed."""
+"""The one exception for wrong input: a line that says where, what was found and what is allowed."""
+
+from __future__ import annotations
 
 
 class InputError(ValueError):
-    """A configuration, name, file or device that cannot be used."""
+    """A configuration, name, file or device that cannot be used.
+
+    Parameters
+    ----------
+    where : object
+        The key, file, option or argument.
+    found : object, optional
+        What is there; text is shown as it is.
+    allowed : object, optional
+        What could be there instead.
+    problem : str, optional
+        What is wrong, where that is not what was found: `cannot be read (…)`.
+
+    Attributes
+    ----------
+    where, found, allowed, problem : str
+        Empty where they are not given.
+    """
+
+    def __init__(self, where: object, found: object = "", allowed: object = "", *, problem: str = "") -> None:
+        self.where, self.found, self.allowed, self.problem = str(where), str(found), str(allowed), problem
+        parts = [
+            part
+            for part in (problem, found != "" and f"found {found}", allowed != "" and f"allowed: {allowed}")
+            if part
+        ]
+        super().__init__(f"{where}: {'; '.join(parts)}" if parts else str(where))
+
+    def at(self, where: object) -> InputError:
+        """The same error somewhere else."""
+        return type(self)(where, self.found, self.allowed, problem=self.problem)
 
 
 def one_line(text: object) -> str:

@@ -5,13 +5,24 @@ from pathlib import Path
 
 from snakemake.cli import get_argument_parser
 
-from kanbench import naming
-from kanbench.config import check, check_device, experts
+from kanbench.plan import naming
+from kanbench.plan.config import check, check_device, experts
 from kanbench.errors import InputError
-from kanbench.figures.names import TITLES, check_figure, figures_of, is_figure
-from kanbench.files import whole_file
-from kanbench.naming import SECTIONS, Run, with_variant
-from kanbench.settings import (
+from kanbench.plan.figures import TITLES, check_figure, figures_of, is_figure
+from kanbench.io.atomic import whole_file
+from kanbench.plan.naming import Run
+from kanbench.plan.sections import (
+    CONTROL,
+    MODEL_TYPES,
+    SECTIONS,
+    TIMESTAMP as TIMESTAMP_PATTERN,
+    WITHOUT_EPOCHS,
+    is_timestamp,
+    new_timestamp,
+    with_variant,
+    without_variant,
+)
+from kanbench.plan.settings import (
     canonical_json,
     control_settings,
     expert_settings,
@@ -19,7 +30,7 @@ from kanbench.settings import (
     model_types,
     training_settings,
 )
-from kanbench.targets import check_target
+from kanbench.plan.targets import check_target
 
 # What reports call the sections.
 QUESTIONS = {
@@ -45,10 +56,10 @@ def run_timestamp():
     # Jobs parse the Snakefile again, and must not begin a run of their own.
     if pin.exists() and (config["timestamp"] == "auto" or not workflow.is_main_process):
         pinned = pin.read_text().strip()
-        if not naming.is_timestamp(pinned):
+        if not is_timestamp(pinned):
             raise InputError(f"{pin}: found {pinned!r}; allowed: YYYYMMDD_HHMMSS; delete the file to begin a new run")
         return pinned
-    return naming.new_timestamp()
+    return new_timestamp()
 
 
 def start():
@@ -86,7 +97,7 @@ def check_targets():
 
 def run_of(section, timestamp="{timestamp}", epochs="{epochs}", seed=None):
     """The run of a section of the configured variant; by default for patterns."""
-    epochs = None if section in naming.EPOCHLESS else epochs
+    epochs = None if section in WITHOUT_EPOCHS else epochs
     return Run(with_variant(section, config["variant"]), timestamp, epochs, seed=seed)
 
 
@@ -109,7 +120,7 @@ def seeds_frames(section):
 def frames_of_seeds(run):
     """The same of any run."""
     replicates = [run.replicate(seed) for seed in config["seeds"][1:]]
-    of_run = len(config["datasets"]), model_types(config, naming.without_variant(run.section))
+    of_run = len(config["datasets"]), model_types(config, without_variant(run.section))
     return [file for replicate in replicates for file in replicate.deliverables(*of_run)]
 
 
@@ -158,7 +169,7 @@ def merge_frame_inputs(wildcards):
     if wildcards.frame != "experts":
         inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)
     if wildcards.frame == "summary":
-        inputs["controls"] = handovers(run, [naming.CONTROL])
+        inputs["controls"] = handovers(run, [CONTROL])
     return inputs
 
 
@@ -202,9 +213,9 @@ checked(check_targets)
 
 
 wildcard_constraints:
-    timestamp=naming.TIMESTAMP,
+    timestamp=TIMESTAMP_PATTERN,
     epochs=naming.EPOCHS,
-    model_type="|".join(naming.MODEL_TYPES),
+    model_type="|".join(MODEL_TYPES),
     frame="|".join(SECTIONS["section2_3"].frames),
     depth=naming.NUMBER,
     k=naming.NUMBER,

@@ -28,8 +28,7 @@ for section in SECTIONS:
         resources:
             **needs("consolidation"),
         params:
-            run=f"{RUN.section} --timestamp {{timestamp}}"
-            + ("" if section in naming.EPOCHLESS else " --epochs {epochs}"),
+            run=f"{RUN.section} --timestamp {{timestamp}}" + ("" if section in WITHOUT_EPOCHS else " --epochs {epochs}"),
         message:
             "Drawing the figures of a run"
         shell:

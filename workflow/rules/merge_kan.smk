@@ -3,10 +3,10 @@
 RUN = run_of("section2_3")
 EXPERT = RUN.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
 MERGED = RUN.training("merge_kan", "{dataset_idx}")
-CONTROL = RUN.training(naming.CONTROL, "{dataset_idx}")
+CONTROL_TRAINING = RUN.training(CONTROL, "{dataset_idx}")
 REPLICATE = RUN.replicate("{seed}")
 REPLICATE_MERGED = REPLICATE.training("merge_kan", "{dataset_idx}")
-REPLICATE_CONTROL = REPLICATE.training(naming.CONTROL, "{dataset_idx}")
+REPLICATE_CONTROL = REPLICATE.training(CONTROL, "{dataset_idx}")
 
 
 rule train_expert:
@@ -62,18 +62,18 @@ rule train_control:
         merged=RUN.handover(MERGED),
         experts=expert_handovers(RUN, "{dataset_idx}"),
     output:
-        RUN.handover(CONTROL),
+        RUN.handover(CONTROL_TRAINING),
     log:
-        RUN.log(CONTROL),
+        RUN.log(CONTROL_TRAINING),
     benchmark:
-        RUN.benchmark(CONTROL)
+        RUN.benchmark(CONTROL_TRAINING)
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
         **needs("merging"),
     params:
-        name=CONTROL,
+        name=CONTROL_TRAINING,
         settings=control_json,
     message:
         "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}"

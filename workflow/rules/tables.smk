@@ -2,7 +2,7 @@
 
 for section in SECTIONS:
     RUN = run_of(section)
-    FRAMES = SECTIONS[section].other_frames or model_types(config, section)
+    FRAMES = SECTIONS[section].frame_names or model_types(config, section)
 
     rule:
         name:
@@ -31,7 +31,7 @@ for section in SECTIONS:
             **needs("consolidation"),
         params:
             section=RUN.section,
-            epochs="" if section in naming.EPOCHLESS else "--epochs {epochs}",
+            epochs="" if section in WITHOUT_EPOCHS else "--epochs {epochs}",
         message:
             "Writing tables"
         shell:

@@ -3,3 +3,5 @@
 Every comparison runs both sides in one process, in turns, on one thread, in one precision, with the same model and the
 same samples; what is reported is the ratio of each pair. Nothing here is used by the pipeline.
 """
+
+PARTS = ("pairs", "growth", "trainings")

@@ -15,9 +15,9 @@ from torch import Tensor
 from kanbench.benchmark.cases import Case
 from kanbench.engine import make_engine
 from kanbench.network.pykan import to_pykan
-from kanbench.optimizers import make_optimizer
-from kanbench.problems import Array
-from kanbench.record import now
+from kanbench.problems.poisson import Array
+from kanbench.training.history import now
+from kanbench.training.optimizers import make_optimizer
 
 # Of LM, before it begins anew from the first model: an epoch is a step, and a stage of a training has ten. The first
 # steps alone are not typical, because hardly any attempt is rejected there.

@@ -14,7 +14,7 @@ import torch
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import Kanbench, Pykan
 from kanbench.benchmark.hardware import one_thread
-from kanbench.record import now
+from kanbench.training.history import now
 
 MIB = 2**20
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes

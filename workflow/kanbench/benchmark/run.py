@@ -28,9 +28,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kanbench import __version__
-from kanbench.benchmark import cases
+from kanbench.benchmark import PARTS, cases
 from kanbench.benchmark.cases import Case
-from kanbench.benchmark.command import PARTS
 from kanbench.benchmark.contenders import STEPS, Kanbench, Pykan, has_lm
 from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
 from kanbench.benchmark.memory import TooLarge, run_apart
@@ -38,9 +37,9 @@ from kanbench.benchmark.report import NAMES
 from kanbench.benchmark.roofline import flops, roofline, traffic
 from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_a_row, in_turns, repeated, spread
 from kanbench.benchmark.trainings import train_original, train_ours
-from kanbench.config import Config
-from kanbench.devices import resolve_device, resolve_engine
-from kanbench.naming import SECTIONS
+from kanbench.plan.config import Config
+from kanbench.plan.devices import resolve_device, resolve_engine
+from kanbench.plan.sections import SECTIONS
 
 GROWING_OPERATIONS = ("loss_and_gradient", "lm_step")
 TOO_LONG = 60.0  # seconds of one call, beyond which a size is left out

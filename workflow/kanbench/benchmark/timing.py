@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kanbench.record import now
+from kanbench.training.history import now
 
 Measure = Callable[[], float]  # does something and returns the seconds that it took
 

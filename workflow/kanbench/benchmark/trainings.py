@@ -14,11 +14,11 @@ from kan.utils import create_dataset
 from torch import Tensor
 
 from kanbench.benchmark.contenders import lm_module
-from kanbench.config import Config
 from kanbench.network.pykan import default_dtype, global_random_state_kept
-from kanbench.problems import PROBLEMS, Problem
-from kanbench.settings import training_settings
-from kanbench.training import Trainer
+from kanbench.plan.config import Config
+from kanbench.plan.settings import training_settings
+from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.training.trainer import Trainer
 
 PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`
 

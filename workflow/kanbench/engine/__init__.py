@@ -70,11 +70,11 @@ def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: 
     check_device(name, device)
     # Imported where they are made: torch and pykan take seconds, numba a third of one.
     if name == "compiled":
-        from kanbench.engine.compiled import CompiledEngine
+        from kanbench.engine.numba_engine.engine import CompiledEngine
 
         return CompiledEngine(network, x, y, threads)
     if name == "torch":
-        from kanbench.engine.local_torch import TorchEngine
+        from kanbench.engine.torch_engine.engine import TorchEngine
 
         return TorchEngine(network, x, y, device)
     from kanbench.engine.reference import ReferenceEngine

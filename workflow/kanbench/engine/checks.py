@@ -19,11 +19,11 @@ def check_network(engine: str, network: SplineNetwork) -> None:
         (orders, f"splines of order {orders}; allowed: 1 to {MAX_ORDER}"),
     ):
         if condition:
-            raise InputError(f"engine {engine}: found {found}")
+            raise InputError(f"engine {engine}", found)
 
 
 def check_device(engine: str, device: str) -> None:
     """Raise `InputError` for a device, by torch's name, that an engine does not run on."""
     allowed = DEVICES.get(engine)
     if allowed and device.partition(":")[0] not in allowed:
-        raise InputError(f"engine {engine}: found device {device}; allowed: {', '.join(allowed)}")
+        raise InputError(f"engine {engine}", f"device {device}", ", ".join(allowed))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from kanbench.engine.torch_linearization import DenseLinearization, to_numpy, to_tensor
+from kanbench.engine.torch_engine.linearization import DenseLinearization, to_numpy, to_tensor
 from kanbench.network.pykan import predict, to_pykan
 from kanbench.network.spline_network import SplineNetwork
 

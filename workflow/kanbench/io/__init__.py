@@ -1,1 +1,1 @@
-"""Files: where compiled kernels are kept."""
+"""What the project writes to disk and reads back, below everything that knows about networks."""

@@ -33,15 +33,15 @@ from platformdirs import user_cache_path
 LOCK = "lock"
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
-    "engine/inputs.py",
-    "engine/kernels.py",
-    "engine/rows.py",
-    "engine/simd.py",
-    "engine/structures.py",
+    "engine/numba_engine/inputs.py",
+    "engine/numba_engine/kernels.py",
+    "engine/numba_engine/rows.py",
+    "engine/numba_engine/simd.py",
+    "engine/numba_engine/structures.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",
     "network/splines.py",
-    "optimizers/two_loops.py",
+    "training/optimizers/two_loops.py",
 )
 
 log = logging.getLogger("kanbench")

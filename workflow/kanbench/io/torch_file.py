@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kanbench.io.readers import check_archive, clear_errors
 from kanbench.io.untrusted.pickle_machine import PERSISTENT, Made, Named, RefusedError, read_pickle, refusals
-from kanbench.reading import check_archive, clear_errors
 
 Array = NDArray[np.floating]
 

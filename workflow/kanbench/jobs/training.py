@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kanbench.config import Config, load_config
-from kanbench.datasets import Dataset
 from kanbench.errors import InputError
-from kanbench.experts import train_expert
-from kanbench.files import one_at_a_time
-from kanbench.merge_kan import train_control, train_merged
-from kanbench.naming import FileName
+from kanbench.io.atomic import one_at_a_time
 from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.record import Report, Row, Training
-from kanbench.resume import ResumeState
-from kanbench.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.plan.config import Config, load_config
+from kanbench.plan.naming import FileName
+from kanbench.plan.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.plan.targets import check_variant
+from kanbench.problems.samples import Dataset
+from kanbench.problems.target_scale import scale_of
 from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.handover import handover, read_handover, write_handover
-from kanbench.target_scale import scale_of
-from kanbench.targets import check_variant
-from kanbench.training import Trainer, make_data
+from kanbench.training.experts import train_expert
+from kanbench.training.history import Report, Row, Training
+from kanbench.training.merge_kan import train_control, train_merged
+from kanbench.training.resume import ResumeState
+from kanbench.training.trainer import Trainer, make_data
 
 Settings = dict[str, Any]
 More = dict[str, Any]  # what the consolidation has to know beside the training
@@ -56,7 +56,7 @@ class Source:
             check_variant(title, name.run, config["variant"])
             return of_config(config, seed)
         if seed not in (None, self.given["seed"]):
-            raise InputError(f"{title}: found settings with seed {self.given['seed']}; allowed: with seed {seed}")
+            raise InputError(title, f"settings with seed {self.given['seed']}", f"with seed {seed}")
         return self.given
 
 
@@ -166,7 +166,7 @@ def control_job(title: str, name: FileName, source: Source, merged: Path, expert
     """The control of a merged model, whose training record this is, and of its experts."""
     told, record = read_experts(name, experts), read_handover(merged)
     if "merging" not in record or record["dataset_idx"] != name.dataset_idx:
-        raise InputError(f"{merged}: allowed: the merged model of dataset {name.dataset_idx}")
+        raise InputError(merged, problem=f"allowed: the merged model of dataset {name.dataset_idx}")
     settings = source.settings(title, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
     outcome = record["checkpoints"]["final"] | {key: record["merging"][key] for key in ("width", "k", "via")}
 
@@ -188,7 +188,7 @@ def read_experts(name: FileName, paths: Sequence[Path]) -> list[dict[str, Any]]:
     records = [read_handover(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if "expert" not in record or record["dataset_idx"] != name.dataset_idx:
-            raise InputError(f"{path}: allowed: experts of dataset {name.dataset_idx}")
+            raise InputError(path, problem=f"allowed: experts of dataset {name.dataset_idx}")
     return [record["expert"] for record in records]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
+from kanbench.io.readers import read_yaml
 from kanbench.network.spline_network import BASE_FUNCTIONS
-from kanbench.reading import read_yaml
 
 MAX_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
 INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
@@ -85,7 +85,7 @@ def read_model_config(path: str | Path) -> Config:
 
 
 def _wrong(path: str | Path, config: Config, key: str, allowed: str) -> InputError:
-    return InputError(f"{path}: {key}: found {reprlib.repr(config.get(key))[:100]}; allowed: {allowed}")
+    return InputError(path, allowed=allowed, problem=f"{key}: found {reprlib.repr(config.get(key))[:100]}")
 
 
 def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
@@ -114,7 +114,7 @@ def _check_table(path: str | Path, config: Config, key: str, rows: int, columns:
     names = config.get(key)
     fits = _lists(names, 2, lambda v: type(v) is str) and len(names) == rows and all(len(r) == columns for r in names)
     if not fits:
-        raise InputError(f"{path}: {key}: allowed: {rows} lists of {columns} names")
+        raise InputError(path, problem=f"{key}: allowed: {rows} lists of {columns} names")
 
 
 def _check_intervals(path: str | Path, config: Config) -> None:
@@ -123,5 +123,5 @@ def _check_intervals(path: str | Path, config: Config) -> None:
     grid = config["grid"] if type(config["grid"]) is list else [config["grid"]] * len(shapes)
     if not fits or any(count > most for row, most in zip(counts, grid, strict=True) for count in row):
         raise InputError(
-            f"{path}: {INTERVALS}: allowed: a whole number up to the grid for every node with outgoing edges"
+            path, problem=f"{INTERVALS}: allowed: a whole number up to the grid for every node with outgoing edges"
         )

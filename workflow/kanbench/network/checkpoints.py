@@ -67,7 +67,7 @@ def read_checkpoint(base: str | Path) -> SplineNetwork:
     """
     config, state = read_model_config(f"{base}_config.yml"), read_arrays(f"{base}_state")
     if not isinstance(state, dict):
-        raise InputError(f"{base}_state: found an array; allowed: the state of a model, arrays by name")
+        raise InputError(f"{base}_state", "an array", "the state of a model, arrays by name")
     return network_of(config, state, about=base)
 
 
@@ -141,7 +141,9 @@ class _State:
     def array(self, name: str, shape: tuple[int, ...]) -> Array:
         found = self.arrays[name].shape if name in self.arrays else "none"
         if found != shape:
-            raise InputError(f"{self.about}_state: {name}: found {found}; allowed: an array of shape {shape}")
+            raise InputError(
+                f"{self.about}_state", allowed=f"an array of shape {shape}", problem=f"{name}: found {found}"
+            )
         return self.arrays[name]
 
     def check(self, name: str, shape: tuple[int, ...], value: int, what: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix
-from kanbench.torch_random import TorchGenerator, linspace
+from kanbench.problems.torch_random import TorchGenerator, linspace
 
 NOISE = np.float32(0.3)  # MultKAN's noise_scale
 GRID_RANGE = (-1.0, 1.0)  # MultKAN's grid_range

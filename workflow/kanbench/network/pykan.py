@@ -29,10 +29,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from kanbench.errors import InputError
+from kanbench.io.readers import clear_errors, read_tensors
 from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
 from kanbench.network.spline_network import PARTS, SplineNetwork
-from kanbench.reading import clear_errors, read_tensors
 
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
@@ -88,7 +88,7 @@ def from_pykan(model: KAN) -> SplineNetwork:
         (maps := _trainable_maps(model), f"trainable {', '.join(maps)}; allowed: {', '.join(PARTS)}"),
     ):
         if condition:
-            raise InputError(f"KAN: found {found}")
+            raise InputError("KAN", found)
     config = {key: getattr(model, key) for key in ("width", "mult_arity", "base_fun_name")}
     config |= {"grid": [layer.num for layer in model.act_fun], "k": [layer.k for layer in model.act_fun]}
     config |= {INTERVALS: _intervals(model), **dict.fromkeys(FLAGS, True)}
@@ -213,7 +213,7 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
     dtype : torch.dtype, optional
     trusted : bool
-        See `kanbench.reading.read_tensors`.
+        See `kanbench.io.readers.read_tensors`.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
         if unknown:
             raise InputError(
-                f"{base}_config.yml: {key}: found {min(unknown)[:100]!r}; allowed: {', '.join(SYMBOLIC_LIB)}"
+                f"{base}_config.yml", allowed=", ".join(SYMBOLIC_LIB), problem=f"{key}: found {min(unknown)[:100]!r}"
             )
         _name_functions(layer, config[key])
     if Path(f"{base}_cache_data").exists():
@@ -243,7 +243,7 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
 def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
     """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{base}_state: found no tensors by name; allowed: the state of a model")
+        raise InputError(f"{base}_state", "no tensors by name", "the state of a model")
     for end, name, allowed in (
         (".coef", "coefficients", coef_shapes(config)),
         (".grid", "knots", grid_shapes(config)),  # of a layer without outputs, they are what takes memory
@@ -252,8 +252,9 @@ def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
         shapes = [tuple(value.shape) for value in tensors]
         if shapes != allowed or not all(value.is_floating_point() for value in tensors):
             raise InputError(
-                f"{base}_state: found {name} of shapes {str(shapes)[:99]}; allowed: {str(allowed)[:99]}, as the "
-                "configuration beside it says"
+                f"{base}_state",
+                f"{name} of shapes {str(shapes)[:99]}",
+                f"{str(allowed)[:99]}, as the configuration beside it says",
             )
 
 

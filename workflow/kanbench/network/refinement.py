@@ -141,7 +141,7 @@ class PykanRefit(KnotInsertion):
         self.update_every = update_every
 
     def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
-        from kanbench.network.pykan import refit  # takes seconds to import
+        from kanbench.network.pykan import refit
 
         return refit(network, grid, x)
 
@@ -218,7 +218,7 @@ def next_knots(t: Array, k: int) -> tuple[float, float]:
     """Where the next knots outside go, on the left and on the right.
 
     As far from the last knot as that is from the one before, but no less than three quarters of the domain's mean
-    interval: knots that stand for a repeated one (`kanbench.network.merging`) are very near each other.
+    interval: knots that stand for a repeated one (`kanbench.network.merge`) are very near each other.
     """
     least = 0.75 * (t[-k - 1] - t[k]) / (len(t) - 1 - 2 * k)
     return min(2 * t[0] - t[1], t[0] - least), max(2 * t[-1] - t[-2], t[-1] + least)

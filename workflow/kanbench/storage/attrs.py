@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from kanbench.derive import DERIVABLE, Frames, epochs_per_grid
-from kanbench.naming import EPOCHLESS, Run, without_variant
+from kanbench.plan.naming import Run
+from kanbench.plan.sections import SECTION_1, WITHOUT_EPOCHS, section_of, without_variant
+from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
-from kanbench.stored_names import SECTION_1, section_of
 
 TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
 ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and model_type
@@ -37,7 +37,7 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
     warning. What can be derived is left out, with a warning if it disagrees with the data.
     """
     named = {"section": run.section, "timestamp": run.timestamp}
-    if run.epochs is not None and without_variant(run.section) not in EPOCHLESS:
+    if run.epochs is not None and without_variant(run.section) not in WITHOUT_EPOCHS:
         named["epochs"] = run.epochs
     beside = _with_sound_epochs(run, run.name, _without_derivable(run.name, stored, frames))
     for name, frame in frames.items():
@@ -49,7 +49,7 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
         if "epochs" in attrs and attrs["epochs"] is None:
             attrs["epochs"] = _epochs(frames)
         model_types = section_of(run.section).model_types
-        own_type = name if name in model_types or not section_of(run.section).other_frames else model_types[0]
+        own_type = name if name in model_types or not section_of(run.section).frame_names else model_types[0]
         frame.attrs = {**attrs, "model_type": own_type}
     return agreed([frame.attrs for frame in frames.values()])
 
@@ -60,7 +60,7 @@ def _with_sound_epochs(run: Run, where: str, attrs: dict[str, Any]) -> dict[str,
         return attrs
     others, stored = {key: value for key, value in attrs.items() if key != "epochs"}, attrs["epochs"]
     epochs = epochs_of(stored)
-    if without_variant(run.section) in EPOCHLESS or stored is None:
+    if without_variant(run.section) in WITHOUT_EPOCHS or stored is None:
         return others
     if epochs is None:
         found = repr(stored)[:100]

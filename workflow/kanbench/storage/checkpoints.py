@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.files import whole_files
+from kanbench.io.atomic import whole_files
 from kanbench.network import checkpoints
 from kanbench.network.checkpoint_config import REQUIRED
 from kanbench.network.spline_network import SplineNetwork
@@ -37,14 +37,14 @@ def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
 
 
 def _save_kan(model: Any, path: Path, base: Path, inputs: Any) -> None:
-    from kanbench.network.pykan import save_checkpoint  # takes seconds to import, as torch does
+    from kanbench.network.pykan import save_checkpoint
 
     with _builtin_attributes(model):
         try:
             save_checkpoint(model, path, inputs)
         except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
             path.write_bytes(bytes(MEBIBYTE))  # which this does
-            raise InputError(f"{base}: cannot be written ({' '.join(str(error).split())})") from error
+            raise InputError(base, problem=f"cannot be written ({' '.join(str(error).split())})") from error
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
-from kanbench.files import whole_file
+from kanbench.io.atomic import whole_file
+from kanbench.io.readers import MAX_FILE, TRUST, clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
-from kanbench.naming import SECTIONS, Section, without_variant
-from kanbench.reading import MAX_FILE, TRUST, clear_errors, read_bytes
+from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
+from kanbench.plan.sections import SECTIONS, Section, without_variant
 from kanbench.storage.handover import Handover
-from kanbench.storage.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
+from kanbench.storage.stored_names import MAX_DATASETS
 from kanbench.storage.values import builtin, same_frame
-from kanbench.stored_names import MAX_DATASETS
 
 COLUMNS = {
     "dataset_idx": "int64",
@@ -116,13 +116,15 @@ def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -
     wanted = _section(trainings[0]).reference
     for other in reference:
         if other["model_type"] != wanted:
-            raise InputError(f"reference: found trainings of {other['model_type']}; allowed: of {wanted}")
+            raise InputError("reference", f"trainings of {other['model_type']}", f"of {wanted}")
         for key in ("section", "timestamp", "epochs", "device"):
             if other[key] != trainings[0][key]:
-                raise InputError(f"{wanted}, the reference, has {key} {other[key]!r}; allowed: {trainings[0][key]!r}")
+                raise InputError(
+                    f"{wanted}, the reference, has {key} {other[key]!r}; allowed", problem=f"{trainings[0][key]!r}"
+                )
         found, seed = (part["provenance"].get("seed") for part in (other, trainings[0]))
         if found != seed:
-            raise InputError(f"{wanted}, the reference, has seed {found}; allowed: {seed}")
+            raise InputError(f"{wanted}, the reference, has seed {found}; allowed", problem=seed)
     for key in ("model_type", "section", "timestamp", "epochs", "device", "provenance"):
         found = {str(training[key]): training["dataset_name"] for training in trainings}
         if len(found) > 1:
@@ -145,7 +147,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
             raise
         except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
             reason = one_line(error)[:200]
-            raise InputError(f"{path}: {kind} cannot hold this ({reason}); allowed: numbers and text") from error
+            raise InputError(path, allowed="numbers and text", problem=f"{kind} cannot hold this ({reason})") from error
 
 
 def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = False) -> None:
@@ -158,7 +160,7 @@ def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = Fal
     """
     write_frame(frame, path)
     if not same_frame(read_frame(path, trusted), frame):
-        raise InputError(f"{path}: does not come back as it was; allowed: numbers and text")
+        raise InputError(path, allowed="numbers and text", problem="does not come back as it was")
 
 
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
@@ -198,17 +200,19 @@ def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
     """Check what everything that reads frames relies on: numbers and text in their columns, indices that count."""
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
-        raise InputError(f"{path}: found columns {str(list(frame.columns))[:200]}; allowed: names, each once")
+        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names, each once")
     for name in frame.columns.intersection(list(COLUMNS)):
         allowed = "text" if COLUMNS[name] == "str" else "numbers"
         if (kind := pd.api.types.infer_dtype(frame[name], skipna=True)) not in KINDS[allowed]:
-            raise InputError(f"{path}: {name}: found {kind}; allowed: {allowed}")
+            raise InputError(path, allowed=allowed, problem=f"{name}: found {kind}")
     for name in frame.columns.intersection(list(BELOW)):
         values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
         values = pd.to_numeric(values).astype(float)
         wrong = values[~((values % 1 == 0) & values.between(0, BELOW[name] - 1))]
         if len(wrong):
-            raise InputError(f"{path}: {name}: found {wrong.iloc[0]:g}; allowed: whole numbers below {BELOW[name]}")
+            raise InputError(
+                path, allowed=f"whole numbers below {BELOW[name]}", problem=f"{name}: found {wrong.iloc[0]:g}"
+            )
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
@@ -216,7 +220,7 @@ def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
         with clear_errors(path):
             frame = pd.read_pickle(path, compression=None)
         if not isinstance(frame, pd.DataFrame):
-            raise InputError(f"{path}: found a {type(frame).__name__}; allowed: a DataFrame")
+            raise InputError(path, f"a {type(frame).__name__}", "a DataFrame")
         frame.attrs = builtin(frame.attrs)
         return frame
     content = read_bytes(path)
@@ -235,15 +239,16 @@ def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
         size = max(size, about.num_rows * sum(max(8, column.length) for column in columns))  # what it is read into
         if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
             raise InputError(
-                f"{path}: found {about.num_rows} rows, {about.num_columns} columns, {size} bytes; allowed: {MAX_ROWS}, "
-                f"{MAX_COLUMNS}, {MAX_FILE}"
+                path,
+                f"{about.num_rows} rows, {about.num_columns} columns, {size} bytes",
+                f"{MAX_ROWS}, {MAX_COLUMNS}, {MAX_FILE}",
             )
         nested = [column.path for column in columns if column.max_repetition_level or column.path != column.name]
         if nested and not trusted:  # a few bytes can stand for any number of values in a row
-            raise InputError(f"{path}: refused: lists or mappings in {nested[0]}; {TRUST}")
+            raise InputError(path, problem=f"refused: lists or mappings in {nested[0]}; {TRUST}")
         text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         if text and (size := _size_of_text(path, text)) > MAX_FILE:
-            raise InputError(f"{path}: found {size} bytes of text; allowed: {MAX_FILE}")
+            raise InputError(path, f"{size} bytes of text", MAX_FILE)
         return pd.read_parquet(path)
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import kanbench
 from kanbench.errors import InputError
-from kanbench.files import whole_file
-from kanbench.naming import CHECKPOINTS, FileName
-from kanbench.settings import digest
+from kanbench.io.atomic import whole_file
+from kanbench.plan.naming import CHECKPOINTS, FileName
+from kanbench.plan.settings import digest
 
 if TYPE_CHECKING:
-    from kanbench.record import Training
+    from kanbench.training.history import Training
 
 Handover = dict[str, Any]
 
@@ -96,6 +96,6 @@ def read_handover(path: str | Path) -> Handover:
             raise ValueError
         return content
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: damaged; delete it and the training is repeated") from None
+        raise InputError(path, problem="damaged; delete it and the training is repeated") from None

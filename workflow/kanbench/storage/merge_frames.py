@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.naming import SECTIONS, without_variant
-from kanbench.selection import select_experts
+from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.storage.frames import COLUMNS, history, portable
 from kanbench.storage.handover import Handover
+from kanbench.training.selection import select_experts
 
 EXPERT_COLUMNS = (
     "depth",
@@ -58,10 +58,10 @@ def build_merge_frame(
         "summary": (lambda: _summary(experts, merged, controls, n_selected), experts, merged, controls),
     }[name]
     if not all(needed):
-        raise InputError(f"{name}: found trainings of {sum(map(bool, needed))} kinds; allowed: of {len(needed)}")
+        raise InputError(name, f"trainings of {sum(map(bool, needed))} kinds", f"of {len(needed)}")
     _check_kinds({"expert": experts, "merge_kan": merged, "control": controls})
     if n_selected < 1:
-        raise InputError(f"n_selected: found {n_selected}; allowed: a whole number, at least 1")
+        raise InputError("n_selected", n_selected, "a whole number, at least 1")
     frame = build()
     frame.attrs = _attrs(experts, (experts if name == "experts" else merged)[0], n_selected)
     return portable(frame)
@@ -169,14 +169,18 @@ def _check_kinds(kinds: dict[str, Sequence[Handover]]) -> None:
             ("provenance", {str(training["provenance"]) for training in trainings}),
         ):
             if len(values) > 1:
-                raise InputError(f"{kind}: the trainings have different {key}: {'; '.join(sorted(values))}")
+                raise InputError(kind, problem=f"the trainings have different {key}: {'; '.join(sorted(values))}")
     for key in ("section", "timestamp", "device"):
         found = {training[key] for trainings in present.values() for training in trainings}
         if len(found) > 1:
-            raise InputError(f"{', '.join(present)}: the trainings have different {key}: {'; '.join(sorted(found))}")
+            raise InputError(
+                ", ".join(present), problem=f"the trainings have different {key}: {'; '.join(sorted(found))}"
+            )
     seeds = {training["provenance"].get("seed") for kind in ("merge_kan", "control") for training in kinds[kind]}
     if len(seeds) > 1:
-        raise InputError(f"merge_kan, control: the trainings have different seed: {'; '.join(map(str, sorted(seeds)))}")
+        raise InputError(
+            "merge_kan, control", problem=f"the trainings have different seed: {'; '.join(map(str, sorted(seeds)))}"
+        )
     datasets = {kind: sorted({training["dataset_idx"] for training in part}) for kind, part in present.items()}
     if len(set(map(tuple, datasets.values()))) > 1:
-        raise InputError(f"the trainings have different datasets: {datasets}; allowed: the same of every kind")
+        raise InputError("the trainings have different datasets", allowed="the same of every kind", problem=datasets)

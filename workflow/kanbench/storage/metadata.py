@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.files import whole_file
+from kanbench.io.atomic import whole_file
+from kanbench.io.readers import clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
-from kanbench.naming import SECTIONS, without_variant
-from kanbench.reading import clear_errors, read_bytes
+from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
+from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.storage.handover import Handover
-from kanbench.storage.pickled_frames import metadata_of_pickle
 
 MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
@@ -57,6 +57,6 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     levels = [metadata]
     for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):
-            raise InputError(f"{path}: allowed: {{model type: {{dataset: {{checkpoint: {{metric: value}}}}}}}}")
+            raise InputError(path, problem="allowed: {model type: {dataset: {checkpoint: {metric: value}}}}")
         levels = [below for level in levels for below in level.values()]
     return metadata

@@ -11,15 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.files import one_at_a_time
-from kanbench.naming import EPOCHLESS, FRAME_FORMATS, Run, without_variant
-from kanbench.reading import read_bytes
+from kanbench.io.atomic import one_at_a_time
+from kanbench.io.readers import read_bytes
+from kanbench.plan.naming import FRAME_FORMATS, Run
+from kanbench.plan.sections import WITHOUT_EPOCHS, without_variant
 from kanbench.storage.frames import read_frame, write_and_compare
 from kanbench.storage.metadata import read_metadata, write_metadata
-from kanbench.storage.runs import files_by_run, load_files, metadata_file
 from kanbench.storage.staging import staged
+from kanbench.storage.stored_names import StoredFile
+from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import same, same_frame
-from kanbench.stored_names import StoredFile
 
 
 def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trusted: bool = False) -> list[str]:
@@ -53,18 +54,19 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
         one checkpoint differ.
     """
     with one_at_a_time(run.folder):  # whoever waited finds what the other has done
-        files = files_by_run(run.results)[run]
-        results, meta = load_files(run, files, trusted)
-        if meta.get("epochs") is None and without_variant(run.section) not in EPOCHLESS:
-            raise InputError(f"{run.folder}/{run.name}: found no epochs; allowed: runs that tell them")
+        every = stored_runs(run.results, trusted=trusted)
+        stored = next(stored for stored in every if stored.run == run)
+        files, results, meta = list(stored.files), stored.frames, stored.attrs
+        if meta.get("epochs") is None and without_variant(run.section) not in WITHOUT_EPOCHS:
+            raise InputError(f"{run.folder}/{run.name}", "no epochs", "runs that tell them")
         target = dataclasses.replace(run, epochs=meta.get("epochs"))
         plans = _plans(target, files, results, trusted)
         _check_not_in_the_way(target, plans, files)
         _check_one_of_each(target, files)
         json = [file.path for file in files if file.kind == "meta"]
         if delete_json:
-            _check_read(run, files, json)
-            _check_not_shared(run, json)
+            _check_read(stored, json)
+            _check_not_shared(run, every, json)
         done = [f"write {Path(target.folder) / name}" for name in plans]
         done += [f"delete {path}" for path in json if delete_json]
         if dry_run or not done:
@@ -93,7 +95,7 @@ def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame
         elif file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
             if lexists(path) and not same(read_metadata(path, trusted), metadata):
-                raise InputError(f"{path}: is in the way, with other metrics; allowed: a folder without it")
+                raise InputError(path, allowed="a folder without it", problem="is in the way, with other metrics")
             if not lexists(path) or b"numpy" in read_bytes(path):
                 plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
         elif file.kind in ("checkpoint", "weights"):
@@ -116,10 +118,12 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
     there = read_frame(path, trusted)
     attrs, there.attrs = there.attrs, frame.attrs
     if not same_frame(there, frame):
-        raise InputError(f"{path}: is in the way, with other data; allowed: a folder without it")
+        raise InputError(path, allowed="a folder without it", problem="is in the way, with other data")
     if own:
         if lost := [key for key, value in frame.attrs.items() if value is None and attrs.get(key) is not None]:
-            raise InputError(f"{path}: {', '.join(lost)} in its attrs only; allowed: the same attrs in both files")
+            raise InputError(
+                path, allowed="the same attrs in both files", problem=f"{', '.join(lost)} in its attrs only"
+            )
         return same(attrs, frame.attrs)
     return all(key in attrs and (value is None or same(attrs[key], value)) for key, value in frame.attrs.items())
 
@@ -129,7 +133,9 @@ def _check_same_data(file: StoredFile, frame: pd.DataFrame, trusted: bool) -> No
     there = read_frame(file.path, trusted)
     there.attrs = frame.attrs
     if not same_frame(there, frame):
-        raise InputError(f"{file.path}: other data than in the pickle of this frame; allowed: one of the two files")
+        raise InputError(
+            file.path, allowed="one of the two files", problem="other data than in the pickle of this frame"
+        )
 
 
 def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
@@ -138,7 +144,7 @@ def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> 
     for name in plans:
         path = Path(target.folder) / name
         if lexists(path) and name not in own:
-            raise InputError(f"{path}: is in the way; allowed: a folder without it")
+            raise InputError(path, allowed="a folder without it", problem="is in the way")
 
 
 def _check_one_of_each(target: Run, files: list[StoredFile]) -> None:
@@ -153,32 +159,35 @@ def _check_one_of_each(target: Run, files: list[StoredFile]) -> None:
         parts = [{(file.suffix, read_bytes(file.path)) for file in group} for group in by_old.values()]
         if set.union(*parts) not in parts:
             names = " and ".join(old.name for old in by_old)
-            raise InputError(f"{base}: found {names}, which differ; allowed: one of them")
+            raise InputError(base, f"{names}, which differ", "one of them")
 
 
-def _check_read(run: Run, files: list[StoredFile], json: list[Path]) -> None:
-    read = metadata_file(run, files)
+def _check_read(stored: StoredRun, json: list[Path]) -> None:
     for path in json:
-        if path != read:
+        if path != stored.json_file:
             raise InputError(
-                f"{path}: nothing of it is in the frames of {run.name}; allowed: to migrate without deleting it"
+                path,
+                allowed="to migrate without deleting it",
+                problem=f"nothing of it is in the frames of {stored.name}",
             )
 
 
-def _check_not_shared(run: Run, json: list[Path]) -> None:
-    for other, files in files_by_run(run.results).items():
-        shared = [file.path for file in files if file.path in json]
-        if other != run and shared:
-            raise InputError(f"{shared[0]}: {other.name} has it too; allowed: to migrate both, and then delete it")
+def _check_not_shared(run: Run, every: list[StoredRun], json: list[Path]) -> None:
+    for other in every:
+        shared = [file.path for file in other.files if file.path in json]
+        if other.run != run and shared:
+            raise InputError(
+                shared[0], allowed="to migrate both, and then delete it", problem=f"{other.name} has it too"
+            )
 
 
 def _write_metadata(metadata: dict, path: Path) -> None:
     write_metadata(metadata, path)
     if not same(read_metadata(path), metadata):
-        raise InputError(f"{path}: does not come back as it was; nothing was changed")
+        raise InputError(path, problem="does not come back as it was; nothing was changed")
 
 
 def _copy(old: Path, path: Path) -> None:
     shutil.copyfile(old, path)
     if read_bytes(path) != read_bytes(old):
-        raise InputError(f"{path}: does not come back as it was; nothing was changed")
+        raise InputError(path, problem="does not come back as it was; nothing was changed")

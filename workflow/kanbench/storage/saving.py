@@ -12,27 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kanbench.derive import DERIVABLE
 from kanbench.errors import InputError, one_line
-from kanbench.files import one_at_a_time
-from kanbench.naming import (
-    CHECKPOINTS,
-    RESULTS,
-    SECTIONS,
-    Run,
-    is_timestamp,
-    is_variant,
-    new_timestamp,
-    without_variant,
-)
-from kanbench.reading import TRUST
+from kanbench.io.atomic import one_at_a_time
+from kanbench.io.readers import TRUST
+from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
+from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
 from kanbench.storage.attrs import OF_FRAMES, agreed, essential
+from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
-from kanbench.storage.runs import files_by_run
 from kanbench.storage.staging import staged
+from kanbench.storage.stored_names import MAX_DATASETS
+from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
-from kanbench.stored_names import MAX_DATASETS
 
 PLAIN = "allowed: numbers and text"
 
@@ -86,12 +78,12 @@ def save_run(
     _check_section(section)
     given = _given(section, metadata)
     if not isinstance(results_dir, (str, PathLike)):
-        raise InputError(f"save_run: results_dir: found {_found(results_dir)}; allowed: a folder")
+        raise InputError("save_run: results_dir", _found(results_dir), "a folder")
     if not _dict(results, "results", "{name: DataFrame}"):
-        raise InputError("save_run: found no frames; allowed: at least one")
+        raise InputError("save_run", "no frames", "at least one")
     timestamp = new_timestamp() if timestamp is None else timestamp
     if not isinstance(timestamp, str) or not is_timestamp(timestamp):
-        raise InputError(f"timestamp: found {_found(timestamp)}; allowed: a date and time as YYYYMMDD_HHMMSS")
+        raise InputError("timestamp", _found(timestamp), "a date and time as YYYYMMDD_HHMMSS")
     if models is not None:
         warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
     _check_names(section, "frame", results)
@@ -102,7 +94,7 @@ def save_run(
     for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
         _check_model(where, model)
         if (key := (model_type, dataset_idx, "final")) in weights:
-            raise InputError(f"save_run: {where}: checkpoints has a final model of it, too; allowed: one")
+            raise InputError(f"save_run: {where}", allowed="one", problem="checkpoints has a final model of it, too")
         weights[key] = model
 
     def write(new: Run) -> None:
@@ -126,8 +118,10 @@ def save_run(
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     """Put what `write` writes in the place of the run; no other process does so at the same time."""
     if not overwrite and any(Path(run.folder).glob(f"{run.name}_*")):
-        raise InputError(f"{run.folder}/{run.name}: this run exists; allowed: another timestamp, or overwrite=True")
-    every = files_by_run(run.results)
+        raise InputError(
+            f"{run.folder}/{run.name}", allowed="another timestamp, or overwrite=True", problem="this run exists"
+        )
+    every = {stored.run: stored.files for stored in stored_runs(run.results)}
     with staged(run) as new:
         try:
             write(new)
@@ -143,7 +137,7 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
 def _check_section(section: str) -> None:
     known = without_variant(section) if isinstance(section, str) else None
     if known not in SECTIONS or (section != known and not is_variant(section.removeprefix(f"{known}_"))):
-        raise InputError(f"section: found {_found(section)}; allowed: {', '.join(SECTIONS)}, or a variant of one")
+        raise InputError("section", _found(section), f"{', '.join(SECTIONS)}, or a variant of one")
 
 
 def _check_names(section: str, word: str, names: Iterable[str]) -> None:
@@ -151,12 +145,12 @@ def _check_names(section: str, word: str, names: Iterable[str]) -> None:
     allowed = known.frames if word == "frame" else known.model_types
     for name in names:
         if name not in allowed:
-            raise InputError(f"save_run: found {word} {_found(name)}; allowed in {section}: {', '.join(allowed)}")
+            raise InputError("save_run", f"{word} {_found(name)}; allowed in {section}: {', '.join(allowed)}")
 
 
 def _dict(value: Any, where: str, allowed: str) -> dict:
     if not isinstance(value, dict):
-        raise InputError(f"save_run: {where}: found {_found(value)}; allowed: {allowed}")
+        raise InputError(f"save_run: {where}", _found(value), allowed)
     return value
 
 
@@ -176,17 +170,17 @@ def _given(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
             given[key] = _checked(key, value, key)
             other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time
             if other and value is not None:
-                raise InputError(f"save_run: {key}: found {_found(value)}; allowed in {section}: None")
+                raise InputError(f"save_run: {key}", f"{_found(value)}; allowed in {section}: None")
         elif key not in OF_FRAMES:  # which load_run's meta have, where all frames are of one
             allowed = ", ".join(essential(section))
-            raise InputError(f"save_run: unknown metadata {key!r}; allowed in {section}: {allowed}")
+            raise InputError("save_run", problem=f"unknown metadata {key!r}; allowed in {section}: {allowed}")
     return given
 
 
 def _attrs(section: str, name: str, frame: pd.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
     """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
     if not isinstance(frame, pd.DataFrame):
-        raise InputError(f"save_run: results.{name}: found {_found(frame)}; allowed: a DataFrame")
+        raise InputError(f"save_run: results.{name}", _found(frame), "a DataFrame")
     attrs = {}
     for key in essential(section):
         own, wanted = frame.attrs.get(key), given.get(key)
@@ -202,7 +196,7 @@ def _epochs(section: str, attrs: dict[str, dict[str, Any]]) -> int | None:
     found = {of_frame["epochs"] for of_frame in attrs.values()}
     if None in found or len(found) > 1:
         found = ", ".join(sorted(map(str, found)))
-        raise InputError(f"save_run: epochs: found {found}; allowed: {ALLOWED['epochs'][1]}, the same for all frames")
+        raise InputError("save_run: epochs", found, f"{ALLOWED['epochs'][1]}, the same for all frames")
     return found.pop()
 
 
@@ -222,7 +216,7 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may
 def _checked(key: str, value: Any, where: str) -> Any:
     value = _plain(value, where)
     if value is not None and key in ALLOWED and not ALLOWED[key][0](value):
-        raise InputError(f"save_run: {where}: found {_found(value)}; allowed: {ALLOWED[key][1]}")
+        raise InputError(f"save_run: {where}", _found(value), ALLOWED[key][1])
     return value
 
 
@@ -236,7 +230,7 @@ def _plain(value: Any, key: str) -> Any:
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise InputError(f"save_run: {key}: found {type(value).__name__}; allowed: numbers, text, lists and dicts of them")
+    raise InputError(f"save_run: {key}", type(value).__name__, "numbers, text, lists and dicts of them")
 
 
 def _separated(section: str, checkpoints: dict) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
@@ -246,7 +240,7 @@ def _separated(section: str, checkpoints: dict) -> tuple[Metadata, dict[tuple[st
     for where, model_type, dataset_idx, per_name in _by_dataset(section, "checkpoints", checkpoints):
         for name, content in _dict(per_name, where, "{checkpoint: {metric: value}}").items():
             if name not in CHECKPOINTS:
-                raise InputError(f"save_run: found checkpoint {_found(name)}; allowed: {', '.join(CHECKPOINTS)}")
+                raise InputError("save_run", f"checkpoint {_found(name)}", ", ".join(CHECKPOINTS))
             _dict(content, f"{where}.{name}", "{metric: value}, with the KAN as 'model'")
             metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
             metadata.setdefault(model_type, {}).setdefault(dataset_idx, {})[name] = metrics
@@ -264,7 +258,7 @@ def _by_dataset(section: str, argument: str, content: dict) -> Iterator[tuple[st
         for index, of_dataset in _dict(per_dataset, where, "{dataset_idx: …}").items():
             whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
             if not whole or not 0 <= index < MAX_DATASETS:
-                raise InputError(f"save_run: {where}: found dataset {_found(index)}; allowed: 0 to {MAX_DATASETS - 1}")
+                raise InputError(f"save_run: {where}", f"dataset {_found(index)}", f"0 to {MAX_DATASETS - 1}")
             yield f"{where}.{index}", model_type, int(index), of_dataset
 
 
@@ -272,9 +266,9 @@ def _check_model(where: str, model: Any) -> None:
     from kan import KAN  # takes seconds to import, as torch does
 
     if not isinstance(model, KAN):
-        raise InputError(f"save_run: {where}: found {_found(model)}; allowed: a KAN")
+        raise InputError(f"save_run: {where}", _found(model), "a KAN")
     if model.cache_data is None:
-        raise InputError(f"save_run: {where}: no cache_data; evaluate the model once first")
+        raise InputError(f"save_run: {where}", problem="no cache_data; evaluate the model once first")
 
 
 def _write_model(base: str, model: Any) -> None:

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from kanbench.errors import InputError
-from kanbench.files import whole_files
-from kanbench.naming import Run
+from kanbench.io.atomic import whole_files
+from kanbench.plan.naming import Run
 
 
 @contextlib.contextmanager

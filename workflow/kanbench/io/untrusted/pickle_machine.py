@@ -4,7 +4,7 @@ A pickle is a program: it names functions and calls them with arguments of its o
 hard to get right, because a harmless function with crafted arguments, or a class whose attributes are replaced, may not
 be harmless. So nothing that a file names is imported or called here. Names of an admitted list become `Named`, calls of
 them `Made`, which note the name, the arguments and the state; whoever wants a frame or tensors builds them from these
-notes (`kanbench.storage.pickled_frames`, `kanbench.io.torch_file`).
+notes (`kanbench.io.untrusted.pickled_frames`, `kanbench.io.torch_file`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Any
 
 from kanbench.errors import InputError, one_line
-from kanbench.reading import TRUST
+from kanbench.io.readers import TRUST
 
 MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every piece of text
 
@@ -91,7 +91,7 @@ def refusals(path: str | Path, advice: str = f"; {TRUST}") -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise InputError(f"{path}: refused: {one_line(error)}{advice}") from None
+        raise InputError(path, problem=f"refused: {one_line(error)}{advice}") from None
 
 
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:

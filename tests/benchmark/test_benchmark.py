@@ -1,0 +1,312 @@
+"""The benchmark: both sides compute the same, and what is counted is what is said."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from kan import KAN
+
+from kanbench.benchmark import cases, contenders, hardware, memory, run, timing, trainings
+from kanbench.benchmark.cases import Case
+from kanbench.benchmark.contenders import Kanbench, Pykan
+from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.benchmark.roofline import EXP, flops, roofline, traffic
+from kanbench.cli import benchmark as command
+from kanbench.cli.main import main
+from kanbench.network.evaluation import evaluate
+from kanbench.plan.config import check, merge
+from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems.samples import make_dataset
+
+# Of the numbers compared, by dtype: rounding of sums over 1000 samples.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def ours(config):
+    return {"engine": "compiled", "lm": config["optimizers"]["lm"]}
+
+
+@pytest.fixture
+def small(config):
+    """A configuration of trainings that take a moment."""
+    over = {"device": "cpu", "datasets": ["poisson_2d_poly"], "epochs": 2, "grids": {"sizes": [3, 5]}}
+    return check(merge(config, over | {"data": {"train_num": 100, "test_num": 100, "dense_num": 1}}))
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize(("width", "grid"), cases.SHAPES, ids=str)
+def test_both_sides_compute_the_same(width, grid, dtype, ours):
+    case = Case(width, grid, dtype=dtype)
+    kanbench, pykan = Kanbench(case, **ours), Pykan(case)
+    loss, gradient = kanbench.loss_and_gradient()
+    reference_loss = pykan.loss_and_gradient().item()
+    gradients = [p.grad for name, p in pykan.model.named_parameters() if name.startswith("act_fun") and p.requires_grad]
+    reference = torch.cat([gradient.flatten() for gradient in gradients]).numpy()
+    assert loss == pytest.approx(reference_loss, rel=TOLERANCE[dtype])
+    assert gradient.dtype == dtype
+    assert np.linalg.norm(gradient - reference) < TOLERANCE[dtype] * np.linalg.norm(reference)
+    prediction, reference = kanbench.predict(), pykan.predict().numpy()
+    assert prediction.shape == (1000, 1)
+    assert prediction.dtype == reference.dtype == dtype
+    assert np.linalg.norm(prediction - reference) < TOLERANCE[dtype] * np.linalg.norm(reference)
+
+
+def test_predictions_are_of_new_inputs(ours):
+    case = Case((2, 5, 1), 3, n=50)
+    for side in (Kanbench(case, **ours), Pykan(case)):
+        assert not np.isin(np.asarray(side.new_inputs), case.sample()[0]).any()
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_samples_are_torchs(dtype):
+    """Uniform numbers of single precision, as the benchmark has always drawn them."""
+    x, y = Case((3, 1), 3, n=100, dtype=dtype).sample(5)
+    drawn = torch.rand(100, 3, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    assert np.array_equal(x, drawn.numpy().astype(dtype))
+    assert x.dtype == y.dtype == dtype
+    sines = np.sin(np.pi * x[:, :2].astype(float)).prod(axis=1, keepdims=True)
+    assert np.abs(y - 2 * np.pi**2 * sines).max() < {"float64": 1e-13, "float32": 1e-5}[dtype]
+
+
+@pytest.mark.parametrize("make", [Kanbench, Pykan], ids=["kanbench", "pykan"])
+def test_lm_steps_lower_the_loss_and_begin_anew(make, ours):
+    """The trajectory repeats itself, and a step is called accepted if the loss after it is lower."""
+    if make is Pykan:
+        pytest.importorskip("torch_levenberg_marquardt")
+    case = Case((2, 5, 1), 3, n=200)
+    side = make(case, **(ours if make is Kanbench else {}))
+    x, y = case.sample()
+
+    def loss():
+        if make is Kanbench:
+            return np.square(evaluate(case.network.with_parameters(steps.theta), x) - y).mean()
+        return (steps.module.model(side.x) - side.y).square().mean().item()
+
+    steps, losses = side.lm_steps(), []
+    for _ in range(2 * contenders.STEPS):
+        assert steps() > 0
+        losses.append(loss())
+    initial = np.square(evaluate(case.network, x) - y).mean()
+    before = [initial, *losses[: contenders.STEPS - 1]]
+    assert steps.accepted[: contenders.STEPS] == [b > a for b, a in zip(before, losses, strict=False)]
+    assert losses[contenders.STEPS - 1] < initial / 2
+    assert losses[: contenders.STEPS] == pytest.approx(losses[contenders.STEPS :], rel=1e-6)
+
+
+def test_pairs_are_measured_in_turns_until_the_time_is_over(monkeypatch):
+    now, calls = [0.0], []
+
+    def measure(name, seconds):
+        def call():
+            calls.append(name)
+            now[0] += seconds
+            return seconds
+
+        return call
+
+    monkeypatch.setattr(timing, "now", lambda device="cpu": now[0])
+    assert timing.in_turns([measure("a", 1.0), measure("b", 2.0)], 14) == [[1.0] * 5, [2.0] * 5]
+    assert "".join(calls) == "ab" * 5
+    assert len(timing.in_turns([measure("a", 1.0)], 0.5)[0]) == 2, "three would take more than four times as long"
+    assert len(timing.in_turns([measure("a", 1.0)], 1.0)[0]) == timing.FEWEST_PAIRS
+    assert len(timing.in_turns([measure("a", 1.0)], 0.1)[0]) == 1
+
+
+def test_short_calls_are_repeated(monkeypatch):
+    now = [0.0]
+
+    def call():
+        now[0] += 1e-3
+
+    monkeypatch.setattr(timing, "now", lambda device="cpu": now[0])
+    measure = timing.repeated(call)
+    before = now[0]
+    assert measure() == pytest.approx(1e-3)
+    assert now[0] - before == pytest.approx(timing.LONG_ENOUGH, abs=1e-3)
+
+
+def test_statistics():
+    assert timing.spread([4, 1, 2, 3, 100]) == {"median": 3, "q1": 2, "q3": 4, "min": 1}
+    n = np.array([1e3, 1e4, 1e5])
+    assert timing.exponent(n, 3 * n**1.25) == pytest.approx(1.25, rel=1e-12)
+    steps = run._per_accepted([[1.0, 3.0], [4.0, 4.0]], [[True, False], [True, True]])
+    assert steps == {"ours": 4.0, "pykan": 4.0, "ratio": 1.0}
+    assert run._per_accepted([[1.0], [1.0]], [[True], [False]]) == {"ours": 1.0, "pykan": None, "ratio": None}
+
+
+def test_operations_and_bytes_of_a_tiny_network():
+    """Counted by hand: width [1, 2, 1], G = 1, k = 1, 3 samples; layers of 2 edges each."""
+    first = 2 * (4 + 2) + 2 * (4 + 2)  # edges forward: 2 bases and the base function; and backward
+    bases = 2 * (2 + 2 * 2 + 0 + (EXP + 3) + 4)  # 2 inputs: coordinate, 2 linear functions, slopes known, base
+    second = first + 2 * (4 + 4)
+    scales = 4 * (4 * 2 + 2)  # 4 edges of 2 coefficients
+    assert flops([1, 2, 1], 1, 1, 3) == 3 * (first + bases + second + 4) + scales
+    parameters = 4 * (2 + 2)
+    assert traffic([1, 2, 1], 1, 1, 3, itemsize=4) == 4 * (3 * (2 + 1 + 1 + 1) + 2 * parameters)
+
+
+def test_the_roofline():
+    arithmetic = roofline(1000, 10, seconds=10, peak_flops=200, bandwidth=4)
+    assert arithmetic["bound"] == "arithmetic"  # memory would allow 1000 / 10 * 4 = 400
+    assert (arithmetic["share_of_peak_flops"], arithmetic["share_of_limit"]) == (0.5, 0.5)
+    assert arithmetic["share_of_bandwidth"] == 0.25
+    memory_bound = roofline(1000, 20, seconds=10, peak_flops=500, bandwidth=4)
+    assert memory_bound["bound"] == "memory"
+    assert memory_bound["share_of_limit"] == 0.5
+
+
+def test_peaks_are_possible(monkeypatch):
+    monkeypatch.setattr(hardware, "TRIAD", 1_000_000)
+    monkeypatch.setattr(hardware, "MATRIX", 300)
+    threads = torch.get_num_threads()
+    with hardware.one_thread():
+        peaks = hardware.measure_peaks()
+    assert torch.get_num_threads() == threads
+    # One core of a CPU of the last twenty years.
+    assert 5e8 < peaks["float64"] < peaks["float32"] < 5e12
+    assert 5e8 < peaks["bandwidth"] < 1e12
+
+
+@pytest.mark.slow
+def test_peak_memory_is_that_of_the_case(ours):
+    """A process that has used more before does not matter; and a limit is kept."""
+    block = torch.ones(400 * memory.MIB // 8, dtype=torch.float64)
+    small, large = (
+        memory.run_apart("pykan", "loss_and_gradient", Case((2, 5, 1), 20, n=n), 4096, ours) for n in (100, 20_000)
+    )
+    del block
+    assert 0 < small["imports"] <= small["peak"] < small["imports"] + 100
+    # pykan keeps every basis function of every order for its backward: (7 inputs) x (26 + 25 + 24 + 23) numbers.
+    assert large["peak"] - small["peak"] > 20_000 * 7 * 98 * 8 / memory.MIB
+    with pytest.raises(memory.TooLarge):
+        memory.run_apart("pykan", "loss_and_gradient", Case((2, 5, 1), 100, n=100_000), 1024, ours)
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_sample", "fails_at", "ran", "reason"),
+    [
+        (0, None, [10, 100, 1000], None),
+        (0.1, None, [10, 100], "from 1,000 samples on, which would take about 100 s"),
+        (0, 100, [10], "from 100 samples on, which need more than 1024 MiB"),
+    ],
+)
+def test_sizes_are_left_out_with_a_reason(seconds_per_sample, fails_at, ran, reason, monkeypatch, config, ours):
+    def run_apart(side, operation, case, *_):
+        if case.n == fails_at:
+            raise memory.TooLarge
+        return {"peak": 1, "imports": 1, "seconds": seconds_per_sample * case.n}
+
+    monkeypatch.setattr(run, "run_apart", run_apart)
+    benchmark = run.Benchmark(run.Plan(0.1, 1024), config, ours, with_lm=True)
+    growing = [Case((2, 5, 1), 100, n=n) for n in (10, 100, 1000)]
+    assert [case.n for case in benchmark._apart("ours", "lm_step", growing)] == ran
+    assert benchmark.notes == ([f"LM step, kanbench: not run {reason}."] if reason else [])
+
+
+def test_evaluation_inside_fit_is_not_counted(monkeypatch):
+    """pykan's `fit` is given watched test samples, and does what it does with others."""
+    now = [0.0]
+    monkeypatch.setattr(trainings, "perf_counter", lambda: now[0])
+    data = trainings.original_samples(PROBLEMS["poisson_2d_poly"], train_num=100, test_num=100, seed=0)
+    forward = KAN.forward
+
+    def slow_forward(self, x, *args, **kwargs):
+        now[0] += 1 if any(torch.equal(x[0], row) for row in data["test_input"]) else 100
+        return forward(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(KAN, "forward", slow_forward)
+    losses, clocks = [], [trainings.Clock(), trainings.Clock()]
+    with trainings._pykan_undisturbed():
+        for sample, clock in zip((data, dict(data)), clocks, strict=True):
+            model = KAN(width=[2, 2, 1], grid=3, k=3, seed=1, auto_save=False)
+            np.random.seed(0)
+            if sample is data:
+                losses.append(trainings._fit_stage(model, sample, "adam", 3, clock))
+            else:
+                results = model.fit(sample, opt="Adam", steps=3, lr=1.0)
+                losses.append([float(root) ** 2 for root in results["test_loss"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32; pykan's first splines differ in the last digits
+    assert now[0] % 100 == 6, "three evaluations of either model"
+    assert clocks[0].seconds == pytest.approx((now[0] - 6) / 2)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
+def test_both_procedures_train(optimizer, small, tmp_path, monkeypatch):
+    """Through all grids, and without a trace in the working folder or the global random state."""
+    if optimizer == "lm":
+        pytest.importorskip("torch_levenberg_marquardt")
+    monkeypatch.chdir(tmp_path)
+    state = torch.random.get_rng_state()
+    variance = make_dataset(PROBLEMS["poisson_2d_poly"], 100, 100, 1, seed=0).test_label.var()
+    for train in (trainings.train_ours, trainings.train_original):
+        outcome = train(small, optimizer, 0)
+        assert outcome["epochs"] == 4
+        assert 0 < outcome["seconds"] < 60
+        # Adam's four steps at learning rate 1 get nowhere, and LM's begin short.
+        most = {"adam": 10, "lbfgs": 0.5, "lm": 0.9}[optimizer]
+        assert outcome["best_test_loss"] < most * variance
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_said_in_one_line(monkeypatch, config, ours):
+    monkeypatch.setitem(sys.modules, "torch_levenberg_marquardt", None)  # then importing it fails
+    assert not contenders.has_lm()
+    monkeypatch.setattr(cases, "QUICK_SHAPES", [((2, 2, 1), 3)])
+    monkeypatch.setattr(run, "measure_peaks", lambda: {"float64": 1e9, "float32": 1e9, "bandwidth": 1e9})
+    result = run.run(run.Plan(0.01, 1024, quick=True, parts=["pairs"]), config)
+    assert [note for note in result["notes"] if "torch-levenberg-marquardt" in note] == [run.MISSING_LM]
+    assert "\n" not in run.MISSING_LM
+    assert [comparison["operation"] for comparison in result["pairs"]] == ["loss_and_gradient", "predict"]
+    assert run.MISSING_LM in as_text(result)
+    assert "LM" not in as_text(result).replace(run.MISSING_LM, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "config: epochs: found 0"),
+        (["--datasets", "poisson"], "config: datasets: found 'poisson'"),
+        (["--input", "{folder}/none.json"], "none.json: cannot be read (No such file or directory)"),
+        (["--input", "{folder}/text.json"], "text.json: not JSON"),
+        (["--input", "{folder}/other.json"], "other.json: not a benchmark's result"),
+        (["--output", "{folder}/text.json/result.json"], "result.json: cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "text.json").write_text("text")
+    (tmp_path / "other.json").write_text("{}")
+    assert main(["benchmark", *(argument.format(folder=tmp_path) for argument in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "two"])
+def test_seconds_are_positive(value, capsys):
+    with pytest.raises(SystemExit):
+        main(["benchmark", f"--seconds={value}"])
+    assert f"found '{value}'; allowed: a number greater than 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys):
+    """Small enough for a moment, and printed once more from what was written."""
+    pytest.importorskip("torch_levenberg_marquardt")
+    file = tmp_path / "result.json"
+    small = ["--quick", "--seconds", "0.05", "--parts", "pairs", "trainings", "--datasets", "poisson_2d_poly"]
+    assert main(["benchmark", *small, "--output", str(file)]) == 0
+    result = command.read_result(file)
+    json.dumps(result, allow_nan=False)
+    assert capsys.readouterr().out == as_text(result) + "\n"
+    assert main(["benchmark", "--input", str(file), "--markdown"]) == 0
+    markdown = capsys.readouterr().out
+    assert markdown == as_markdown(result) + "\n"
+    assert "| [2, 5, 1] | 3 | float64 |" in markdown
+    shares = [c["roofline"]["share_of_limit"] for c in result["pairs"] if "roofline" in c]
+    assert len(shares) == len(cases.QUICK_SHAPES)
+    assert all(0 < share < 1 for share in shares)
+    assert [training["optimizer"] for training in result["trainings"]] == ["adam", "lbfgs", "lm"]

@@ -1,0 +1,194 @@
+"""The compiled engine against the reference engine, on networks of every kind that it takes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kanbench.engine import make_engine
+from kanbench.engine.numba_engine.engine import CHUNK
+from kanbench.engine.numba_engine.layout import all_parameters
+from kanbench.network.initialization import initialize
+from kanbench.network.refinement import refine
+from kanbench.network.spline_network import BASE_FUNCTIONS
+from kanbench.plan.config import ROOT
+from support.models_at_random import (
+    MODELS,
+    as_array,
+    assert_float32,
+    assert_same,
+    random_model,
+    reference_and,
+    sample,
+)
+
+
+def engines(network, x, y):
+    return reference_and("compiled", network, x, y)
+
+
+@MODELS
+@given(
+    hidden=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    k=st.integers(1, 5),
+    grid=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 300),
+    base=st.sampled_from(sorted(BASE_FUNCTIONS)),
+    dense=st.sampled_from([0.3, 0.8, 1.0]),
+)
+def test_float64(hidden, k, grid, seed, n, base, dense):
+    """But for networks whose splines are met in their tails only: basis functions are right to eps of 1."""
+    network = random_model(hidden, k, grid, seed, base=base, dense=dense)
+    x, y = sample(network, n, seed)
+    reference, compiled = engines(network, x, y)
+    jacobian = as_array(make_engine("reference", network, x, y).linearize(network.parameters() + 0.1).jacobian())
+    assume(not 0 < np.abs(jacobian).max(initial=0) < 1e-3)
+    assert_same(reference, compiled, x)
+
+
+@pytest.mark.slow
+@settings(MODELS, max_examples=15)
+@given(
+    hidden=st.lists(st.integers(1, 5), min_size=1, max_size=2),
+    k=st.integers(1, 3),
+    grid=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_float32(hidden, k, grid, seed):
+    network = random_model(hidden, k, grid, seed, np.float32)
+    assert_float32("compiled", network, *sample(network, 40, seed))
+
+
+@pytest.fixture
+def network():
+    return random_model([3, 2], 3, 6, seed=5)
+
+
+@pytest.fixture
+def data(network):
+    return sample(network, 50, seed=1)
+
+
+@pytest.mark.parametrize(
+    "fixed", [{"scale_sp"}, {"scale_base"}, {"scale_sp", "scale_base"}], ids=lambda parts: "+".join(sorted(parts))
+)
+def test_parameters_that_are_held_fixed(fixed, data):
+    assert_same(*engines(random_model([3], 3, 4, seed=2, fixed=fixed), *data), data[0])
+
+
+def test_large_grid_and_narrow_intervals(data):
+    network = random_model([4], 3, 100, seed=3)
+
+    def narrowed(t, c):
+        return t[0] + (t[-1] - t[0]) * np.concatenate([[0], np.linspace(0.1, 0.9, len(t) - 2) ** 9, [1]]), c
+
+    rows = [[narrowed(*node) for node in zip(layer.knots, layer.coef, strict=True)] for layer in network.layers]
+    network = network.with_rows(rows)
+    assert network.grid > 50
+    assert_same(*engines(network, *data), data[0])
+
+
+def test_refined_grids(data):
+    """Nodes of many different numbers of intervals, whose new knots are where samples are."""
+    network = initialize([2, 4, 1], 5)
+    network = refine(network, [[7, 30], [5, 12, 6, 20]], data[0])
+    assert network.intervals == [[7, 30], [5, 12, 6, 20]]
+    assert_same(*engines(network, *data), data[0])
+
+
+def test_nothing_is_kept_of_earlier_parameters(network, data):
+    """Every evaluation is one of the θ that it is given, whatever came before, and whatever the network's are."""
+    theta, engine = network.parameters() + 0.1, make_engine("compiled", network, *data)
+    fresh = make_engine("compiled", network.with_parameters(theta - 1), *data)
+    before = engine.predict(theta, data[0]), engine.residuals(theta), *engine.loss_and_gradient(theta)
+    linearization = engine.linearize(theta)
+    jvp = linearization.jvp(theta)
+    engine.loss_and_gradient(theta + 1)
+    assert not np.array_equal(engine.predict(theta + 1, data[0]), before[0])
+    engine.linearize(theta + 2)
+    assert np.array_equal(linearization.jvp(theta), jvp)
+    for each in (engine, fresh):
+        after = each.predict(theta, data[0]), each.residuals(theta), *each.loss_and_gradient(theta)
+        assert all(map(np.array_equal, after, before))
+        assert np.array_equal(each.linearize(theta).jvp(theta), jvp)
+
+
+def test_nothing_that_goes_in_changes_and_nothing_that_comes_out_is_shared(network, data):
+    theta, (x, y) = network.parameters(), data
+    for array in (theta, x, y):
+        array.flags.writeable = False
+    engine = make_engine("compiled", network, x, y)
+    gradient, residuals, predictions = (
+        engine.loss_and_gradient(theta)[1],
+        engine.residuals(theta),
+        engine.predict(theta, x),
+    )
+    kept = [array.copy() for array in (gradient, residuals, predictions)]
+    for array in (gradient, residuals, predictions):
+        assert array.flags.writeable and array.flags.owndata
+    engine.loss_and_gradient(theta + 1), engine.residuals(theta + 1), engine.predict(theta + 1, x)
+    assert all(map(np.array_equal, kept, (gradient, residuals, predictions)))
+
+
+def test_all_parameters_are_those_of_the_network(network):
+    """θ first, and then what is held fixed; every part where its position says."""
+    for fixed in ((), ("scale_sp",), ("scale_base", "scale_sp")):
+        some = random_model([3, 2], 3, 6, seed=5, fixed=fixed)
+        parameters, positions = all_parameters(some)
+        assert np.array_equal(parameters[: some.n_parameters], some.parameters())
+        assert len(positions) == 3 * len(some.layers)
+        assert len(parameters) == sum(some.layers[n].part(name).size for n, name in positions)
+        for (number, name), at in positions.items():
+            part = some.layers[number].part(name)
+            assert np.array_equal(parameters[at : at + len(part)], part)
+            assert (at < some.n_parameters) == (name not in fixed)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_shows(network, data, bad):
+    engine, theta = make_engine("compiled", network, *data), network.parameters()
+    for i in range(0, len(theta), 5):
+        wrong = theta.copy()
+        wrong[i] = bad
+        assert not np.isfinite(engine.loss_and_gradient(wrong)[0])
+        assert not np.isfinite(engine.residuals(wrong)).any()
+        assert not np.isfinite(engine.predict(wrong, data[0])).any()
+
+
+def test_many_samples_on_any_number_of_threads():
+    """Sums are formed chunk by chunk: of more samples than one, results are the same, and those of the reference."""
+    network, n = random_model([3], 3, 5, seed=3), 2 * CHUNK + 700
+    x, y = sample(network, n, seed=1)
+    theta = network.parameters() + 0.1
+    alone, together = (make_engine("compiled", network, x, y, threads) for threads in (1, 3))
+    (loss, gradient), (same_loss, same_gradient) = (each.loss_and_gradient(theta) for each in (alone, together))
+    assert loss == same_loss and np.array_equal(gradient, same_gradient)
+    assert np.array_equal(alone.residuals(theta), together.residuals(theta))
+    expected = make_engine("torch", network, x, y).loss_and_gradient(theta)
+    assert loss == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(gradient, expected[1], rtol=0, atol=1e-12 * np.linalg.norm(expected[1]))
+
+
+@pytest.mark.slow
+def test_same_in_every_process():
+    program = """
+import numpy as np
+from kanbench.engine import make_engine
+from kanbench.network.initialization import initialize
+x = np.linspace(-1, 1, 200).reshape(100, 2)
+network = initialize([2, 5, 1], 5)
+engine = make_engine("compiled", network, x, np.sin(x[:, :1]))
+loss, gradient = engine.loss_and_gradient(network.parameters())
+text = f"{loss.hex()} {gradient.tobytes().hex()}"
+"""
+    here = {}
+    exec(program, here)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    command = [sys.executable, "-c", program + "print(text)"]
+    elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert elsewhere.stdout.strip() == here["text"]

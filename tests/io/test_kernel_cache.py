@@ -1,0 +1,293 @@
+"""A machine compiles kernels once. A small package of kernels stands for the engine's; its users are processes.
+
+And what is compiled ahead of time is all that trainings use.
+"""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numba
+import pytest
+from packaging.requirements import Requirement
+
+from kanbench.io.kernel_cache import PACKAGE, SOURCES
+from kanbench.plan.config import ROOT
+
+INNER = """
+from pathlib import Path
+from kanbench.io.kernel_cache import KernelCache
+
+cache = KernelCache(Path(__file__).parent.glob("*.py"))
+compiled = cache.compiled
+
+@compiled
+def inner(x):
+    return x + 1
+"""
+OUTER = """
+from .inner import cache, compiled, inner
+
+@compiled
+def outer(x):
+    return 2 * inner(x)
+"""
+USE = """
+import logging, sys, tempfile
+logging.basicConfig(format="%(message)s")
+{before}
+import numba
+from toy.outer import cache, outer
+def compile():
+    print("inside", flush=True)
+    if "wait" in sys.argv:
+        sys.stdin.readline()
+    outer(1.0)
+cache.once("float64", compile)
+cache.once("float64", compile)
+print(outer(1.0), sum(outer.stats.cache_misses.values()), numba.config.CACHE_DIR, cache.folder, sep="|")
+"""
+
+
+class Toy:
+    """A package of kernels, and processes that use it."""
+
+    def __init__(self, tmp_path):
+        self.package = tmp_path / "package" / "toy"
+        self.package.mkdir(parents=True)
+        for name, text in (("__init__", ""), ("inner", INNER), ("outer", OUTER)):
+            (self.package / f"{name}.py").write_text(text)
+        path = os.pathsep.join([str(self.package.parent), *filter(None, sys.path)])
+        self.temporary = tmp_path / "temporary"
+        self.temporary.mkdir()
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+        self.environment |= {"PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        self.environment |= {"TMPDIR": str(self.temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, *arguments, before="", **environment):
+        return subprocess.Popen(
+            [sys.executable, "-c", USE.format(before=before), *arguments],
+            env=self.environment | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def use(self, **how):
+        """What the kernel returned, how often a process compiled it, numba's setting, and the folder; its log."""
+        return self.result(*self.start(**how).communicate(timeout=60))
+
+    @staticmethod
+    def result(output, log):
+        value, misses, setting, folder = output.splitlines()[-1].split("|")
+        return float(value), int(misses), setting, Path(folder), log
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return Toy(tmp_path)
+
+
+def test_a_second_process_loads_what_the_first_has_compiled(toy, tmp_path):
+    value, misses, setting, folder, log = toy.use()
+    assert (value, misses, log) == (4, 1, "")
+    assert folder.parent == tmp_path / "cache" / "kanbench"
+    assert not setting  # numba keeps other people's functions where it did
+    assert toy.use()[:2] == (4, 0)
+    assert {path.name for path in toy.package.iterdir()} == {"__init__.py", "inner.py", "outer.py"}
+
+
+def test_a_changed_function_of_another_file_is_compiled_again(toy):
+    folder = toy.use()[3]
+    (toy.package / "inner.py").write_text(INNER.replace("x + 1", "x + 2"))
+    value, misses, _, other_folder, _ = toy.use()
+    assert (value, misses) == (6, 1)
+    assert other_folder != folder
+
+
+def test_of_two_processes_at_once_one_compiles(toy):
+    first = toy.start("wait")
+    first.stdout.readline()  # it is inside, and has not compiled
+    second = toy.start()
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(timeout=2)
+    first_result = toy.result(*first.communicate("\n", timeout=60))
+    assert first_result[:2] == (4, 1)
+    assert toy.result(*second.communicate(timeout=60))[:2] == (4, 0)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_holds_nobody_up(toy):
+    first = toy.start("wait")
+    first.stdout.readline()
+    first.kill()
+    first.communicate()
+    assert toy.use()[:2] == (4, 1)
+
+
+def test_a_folder_of_the_users_choice(toy, tmp_path):
+    _, misses, _, folder, _ = toy.use(NUMBA_CACHE_DIR=str(tmp_path / "chosen"))
+    assert (misses, folder.parent) == (1, tmp_path / "chosen")
+
+
+@pytest.mark.slow
+def test_without_a_folder_every_process_compiles_and_says_so(toy, tmp_path):
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        value, misses, _, folder, log = toy.use(NUMBA_CACHE_DIR=str(tmp_path / "file"))
+        assert (value, misses) == (4, 1)
+        assert len(log.splitlines()) == 1
+        assert "cannot be written (Not a directory)" in log
+        assert folder.parent == toy.temporary
+        assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_what_a_read_only_folder_holds_is_used(toy):
+    folder = toy.use()[3]
+    read_only = f"""
+temporary_file = tempfile.TemporaryFile
+def none_there(dir=None, **options):
+    if str(dir).startswith({str(folder)!r}):
+        raise PermissionError(13, "Permission denied")
+    return temporary_file(dir=dir, **options)
+tempfile.TemporaryFile = none_there
+"""
+    value, misses, _, copy, log = toy.use(before=read_only)
+    assert (value, misses) == (4, 0)
+    assert "cannot be written (Permission denied)" in log
+    assert copy != folder
+
+
+def test_importing_kernels_makes_no_folder(toy, tmp_path):
+    modules = "engine.numba_engine.engine", "network.refinement", "training.optimizers.lbfgs"
+    code = "import toy.outer, " + ", ".join(f"kanbench.{module}" for module in modules)
+    chosen = tmp_path / "chosen"
+    subprocess.run([sys.executable, "-c", code], env=toy.environment | {"NUMBA_CACHE_DIR": str(chosen)}, check=True)
+    assert not chosen.exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_kernel_that_is_made_after_the_folder_was_opened_is_kept_too(toy):
+    late = """
+from toy.inner import cache, compiled
+cache.open()
+import toy.outer
+"""
+    assert toy.use(before=late)[:2] == (4, 1)
+    assert toy.use()[:2] == (4, 0)
+
+
+# --- the package's own kernels ---
+
+
+def modules_of_kernels():
+    """The modules of the package that use the decorator, by path below it."""
+    return {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        if any(isinstance(name, ast.Name) and name.id == "compiled" for name in node.decorator_list)
+    }
+
+
+def imported_by(source):
+    """The modules of the package that one of its modules imports from, by path below it."""
+    nodes = [node for node in ast.walk(ast.parse((PACKAGE / source).read_text())) if isinstance(node, ast.ImportFrom)]
+    paths = {f"{node.module.removeprefix('kanbench.').replace('.', '/')}.py" for node in nodes}
+    return {path for path in paths if (PACKAGE / path).exists()}
+
+
+def test_the_sources_are_all_modules_of_kernels_and_what_is_compiled_with_them():
+    """The digest that names the folder is of all code that a kernel depends on, and of no other."""
+    kernels = modules_of_kernels()
+    assert len(kernels) >= 6
+    assert set(SOURCES) == kernels.union(*map(imported_by, kernels))
+
+
+def test_numba_is_one_that_the_kernels_were_written_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (required,) = [r for r in map(Requirement, project["dependencies"]) if r.name == "numba"]
+    assert {specifier.operator for specifier in required.specifier} == {">=", "<"}  # a range
+    assert numba.__version__ in required.specifier, (
+        f"numba {numba.__version__}: allowed: {required.specifier}; for another, check engine/simd.py and "
+        f"io/kernel_cache.py, which use numba's internals, with tests/test_simd.py and tests/test_kernel_cache.py"
+    )
+
+
+def test_numbas_internals_are_where_the_kernels_look_for_them():
+    tree = ast.parse((PACKAGE / "engine/numba_engine/simd.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [(node.module, alias.name) for node in imports for alias in node.names if "numba" in node.module]
+    assert len(names) >= 10
+    missing = [
+        f"{module}.{name}"
+        for module, name in names
+        if not hasattr(importlib.import_module(module), name) and importlib.util.find_spec(f"{module}.{name}") is None
+    ]
+    assert not missing, f"numba {numba.__version__} has none of {missing}, which simd.py uses"
+    assert hasattr(numba.config, "CACHE_DIR")
+    assert hasattr(numba.njit(lambda x: x), "enable_caching")
+
+
+@pytest.mark.slow
+def test_a_training_compiles_nothing_more():
+    program = """
+import numpy as np
+from kanbench.plan.config import load_config
+from kanbench.engine.numba_engine.engine import _compile
+from kanbench.io.kernel_cache import cache
+from kanbench.plan.settings import expert_settings, training_settings
+from kanbench.training.trainer import Trainer
+
+def signatures():
+    kernels = [kernel for kernel in cache.kernels if kernel.__module__ != "kanbench.training.optimizers.two_loops"]
+    return {kernel.__name__: set(kernel.signatures) for kernel in kernels}
+
+_compile(np.dtype(float), 4)
+ahead = signatures()
+config = load_config()
+for settings in (expert_settings(config, 0, 2, 2, 1), training_settings(config, "section2_1", "lm", 0)):
+    Trainer(settings).train(1)
+later = signatures()
+print(len(ahead["evaluate"]), {name: later[name] - ahead[name] for name in later if later[name] != ahead[name]})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split(maxsplit=1) == ["1", "{}\n"]
+
+
+@pytest.mark.slow
+def test_an_engine_is_the_first_to_compile(tmp_path):
+    """On a machine without kernels, for a network from a file: compiling it needs kernels that are not there either."""
+    program = """
+import numpy as np
+from kanbench.engine import make_engine
+from kanbench.network.spline_network import SplineLayer, SplineNetwork
+t, ones = np.arange(-3.0, 5.0), np.ones((1, 1))
+layers = [SplineLayer((t,), (np.ones((1, 4)),), ones, ones, ones, 3) for _ in range(2)]
+network = SplineNetwork(tuple(layers), np.zeros(1))
+engine = make_engine("compiled", network, np.zeros((2, 1)), np.zeros((2, 1)))
+print(engine.loss_and_gradient(network.parameters())[0] > 0)
+"""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -1,0 +1,230 @@
+"""The configuration: one default, one source, one clear line for what is wrong."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from kanbench.errors import InputError
+from kanbench.plan.config import ROOT, check, experts, load_config, merge
+from kanbench.plan.sections import SECTIONS
+from kanbench.plan.settings import (
+    canonical_json,
+    control_settings,
+    digest,
+    merge_settings,
+    model_types,
+    training_settings,
+)
+
+WRONG = {
+    "an unknown key": ({"epoch": 3}, "unknown key 'epoch' (did you mean 'epochs'?)"),
+    "an unknown key inside": ({"optimizers": {"adam": {"rate": 1}}}, "unknown key 'optimizers.adam.rate'"),
+    "a word for a number": ({"epochs": "ten"}, "epochs: found 'ten'; allowed: a whole number, at least 1"),
+    "a fraction": ({"epochs": 2.5}, "epochs: found 2.5; allowed: a whole number, at least 1"),
+    "a float that is whole": ({"epochs": 10.0}, "epochs: found 10.0; allowed: a whole number, at least 1"),
+    "a truth value": ({"epochs": True}, "epochs: found True; allowed: a whole number, at least 1"),
+    "nothing": ({"epochs": None}, "epochs: found None; allowed: a whole number, at least 1"),
+    "zero": ({"data": {"train_num": 0}}, "data.train_num: found 0; allowed: a whole number, at least 1"),
+    "a negative rate": (
+        {"optimizers": {"adam": {"lr": -0.1}}},
+        "optimizers.adam.lr: found -0.1; allowed: a number above",
+    ),
+    "an unknown problem": ({"datasets": ["poisson"]}, "datasets: found 'poisson'; allowed: poisson_2d_sin,"),
+    "a problem twice": ({"datasets": ["poisson_2d_sin"] * 2}, "allowed: every problem once"),
+    "no problem": ({"datasets": []}, "datasets: found []; allowed: a list of at least one problem"),
+    "an unknown device": ({"device": "gpu"}, "device: found 'gpu'; allowed: auto, cpu, cuda"),
+    "an unknown dtype": ({"dtype": "float16"}, "dtype: found 'float16'; allowed: float32, float64"),
+    "an unknown engine": ({"engine": "fast"}, "engine: found 'fast'; allowed: auto, compiled, torch, reference"),
+    "the engine for CPUs on CUDA": (
+        {"device": "cuda", "engine": "compiled"},
+        "engine: found 'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference",
+    ),
+    "an unknown policy": ({"grids": {"policy": "keep"}}, "grids.policy: found 'keep'; allowed: preserve, pykan"),
+    "grids that shrink": ({"grids": {"sizes": [5, 3]}}, "grids.sizes: found [5, 3]; allowed: increasing"),
+    "a width for other inputs": ({"model": {"width": [3, 5, 1]}}, "model.width: found [3, 5, 1]; allowed: a first"),
+    "a width for other outputs": ({"model": {"width": [2, 5, 2]}}, "model.width: found [2, 5, 2]; allowed: a last"),
+    "an order that is too high": ({"model": {"k": 9}}, "model.k: found 9; allowed: a whole number from 1 to 5"),
+    "not a number": (
+        {"optimizers": {"adam": {"lr": float("nan")}}},
+        "optimizers.adam.lr: found nan; allowed: a finite",
+    ),
+    "too large a number": ({"threshold": {"tolerance": "1e999"}}, "threshold.tolerance: found inf; allowed: a finite"),
+    "a short number": ({"timestamp": 20261}, "timestamp: found 20261; allowed: auto, new, or"),
+    "no date": ({"timestamp": "yesterday"}, "timestamp: found 'yesterday'; allowed: auto, new, or a date"),
+    "a variant with a space": ({"variant": "my own"}, "variant: found 'my own'; allowed: null, or small letters"),
+    "a variant with a time": ({"variant": "x_20260101_000000"}, "variant: found 'x_20260101_000000'; allowed: null"),
+    "a number for a variant": ({"variant": 3}, "variant: found 3; allowed: null, or a name"),
+    "no section": ({"sections": []}, "sections: found []; allowed: a list of at least one of section2_1"),
+    "an unknown section": ({"sections": ["section2_4"]}, "found 'section2_4'; allowed: section2_1, section2_2"),
+    "no reference": ({"optimizers": {"compared": ["lm"]}}, "optimizers.compared: found ['lm']; allowed: a list of"),
+    "an optimizer twice": ({"optimizers": {"compared": ["lbfgs", "lbfgs"]}}, "each at most once, and lbfgs"),
+    "a date that does not exist": ({"timestamp": "20261332_000000"}, "timestamp: found '20261332_000000'"),
+    "experts on finer grids": ({"merge_kan": {"grids": [3, 5]}}, "merge_kan.grids: found 3 first; allowed: at least 5"),
+    "one seed": ({"seeds": 1}, "seeds: found 1; allowed: a list of at least one seed, every one once"),
+    "no seed": ({"seeds": []}, "seeds: found []; allowed: a list of at least one seed"),
+    "a seed twice": ({"seeds": [1, 2, 1]}, "seeds: found [1, 2, 1]; allowed: a list of at least one seed, every one"),
+    "a negative seed": ({"seeds": [1, -2]}, "seeds.1: found -2; allowed: a whole number from 0 to 4294967295"),
+    "the key of one seed": ({"seed": 7}, "seed: found 7; allowed: seeds, a list: write seeds: [7]"),
+    "the key of one seed, with a list": ({"seed": [7]}, "seed: found [7]; allowed: seeds, a list: write seeds: [7]"),
+    "experts of two seeds": (
+        {"seeds": [1, 2], "experts": {"seeds": [1, 1001]}},
+        "experts.seeds: found [1, 1001]; allowed with 2 seeds: numbers that are no multiple of 1000 apart",
+    ),
+    "experts' seeds too large": (
+        {"seeds": [1, 2], "experts": {"seeds": [4294966296]}},
+        "experts.seeds: found [4294966296]; allowed with 2 seeds: ",
+    ),
+    "a number for a mapping": ({"data": 3}, "data: found 3; allowed: a mapping"),
+    "a list for a mapping": ({"threshold": [2, 0.05]}, "threshold: found [2, 0.05]; allowed: a mapping"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said_in_one_line(config, case):
+    over, message = WRONG[case]
+    with pytest.raises(InputError) as error:
+        check(merge(config, over))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_single_expert_can_be_selected(config):
+    assert check(merge(config, {"merge_kan": {"n_selected": 1}}))["merge_kan"]["via"] == []
+
+
+def test_every_seed_has_experts_of_its_own(config):
+    few = {"experts": {"depths": [2], "orders": [3], "seeds": [1, 4]}, "merge_kan": {"n_selected": 2}}
+    several = check(merge(config, {"seeds": [5, 2, 9], **few}))
+    assert experts(several) == experts(several, 5) == [(2, 3, 1), (2, 3, 4)]
+    assert experts(several, 2) == [(2, 3, 1001), (2, 3, 1004)]
+    assert experts(several, 9) == [(2, 3, 2001), (2, 3, 2004)]
+    check(merge(config, {"experts": {"seeds": [1, 1001]}}))  # with one seed they may be any
+
+
+def test_a_missing_key_is_named(config):
+    with pytest.raises(InputError, match=r"key 'epochs' is missing"):
+        check({key: value for key, value in config.items() if key != "epochs"})
+
+
+def test_the_default_is_the_full_reproduction(config):
+    assert config["epochs"] == 10
+    assert config["datasets"] == ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
+    assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
+    assert config["model"] == {"width": [2, 5, 1], "k": 3}
+    assert config["seeds"] == [1]
+    assert config["data"] == {"train_num": 1000, "test_num": 1000, "dense_num": 10000, "seed": 0}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_of_the_project_is_right(path):
+    load_config(path)
+
+
+@pytest.mark.parametrize("d", [3, 4, 10, 100])
+def test_the_variants_in_high_dimensions(d):
+    shallow, deep = (load_config(ROOT / "config" / f"highd_{d}d_{kind}.yaml") for kind in ("shallow", "deep"))
+    assert shallow["variant"] == f"highd_{d}d_shallow"
+    assert deep["variant"] == f"highd_{d}d_deep"
+    widths = {
+        3: ([3, 5, 1], [3, 3, 2, 1]),
+        4: ([4, 5, 1], [4, 4, 2, 1]),
+        10: ([10, 5, 1], [10, 10, 5, 1]),
+        100: ([100, 1, 1], [100, 10, 1]),
+    }
+    assert (shallow["model"]["width"], deep["model"]["width"]) == widths[d]
+    assert shallow["grids"]["sizes"] == [3, 5, 10, 20, 50, 100][: {3: 6, 4: 6, 10: 5, 100: 4}[d]]
+    for config in (shallow, deep):
+        assert config["datasets"] == [f"poisson_{d}d_sin"]
+        assert model_types(config, "section2_1") == ["lbfgs", "lm"]
+        assert config["sections"] == ["section2_1"]
+        assert config["data"] == load_config()["data"]
+        assert config["grids"] == shallow["grids"]
+
+
+def test_the_model_types_of_sections(config):
+    assert model_types(config, "section2_1") == ["adam", "lbfgs", "lm"]
+    fewer = merge(config, {"optimizers": {"compared": ["lm", "lbfgs"]}})
+    assert model_types(fewer, "section2_1") == ["lbfgs", "lm"]
+    for section in ("section2_2", "section2_3"):
+        assert model_types(fewer, section) == list(SECTIONS[section].model_types)
+
+
+def test_yaml_traps(config):
+    """What YAML, and Snakemake's command line, make of timestamps and numbers."""
+    trap = yaml.safe_load("timestamp: 20251024_143022")
+    assert trap["timestamp"] == 20251024143022
+    assert check(merge(config, trap))["timestamp"] == "20251024_143022"
+    trap = yaml.safe_load("optimizers: {adam: {lr: 1e-3}}")
+    assert trap["optimizers"]["adam"]["lr"] == "1e-3"
+    assert check(merge(config, trap))["optimizers"]["adam"]["lr"] == 1e-3
+    assert check(merge(config, {"grids": {"sizes": ["3", "5"]}}))["grids"]["sizes"] == [3, 5]
+
+
+def test_every_key_is_explained():
+    explained = (ROOT / "config" / "README.md").read_text()
+
+    def keys(mapping, prefix=""):
+        for key, value in mapping.items():
+            yield from keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+
+    for key in keys(load_config()):
+        assert f"| `{key}` |" in explained
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "3"])
+def test_a_file_that_is_no_configuration(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(str(path))) as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_training_depends_on_its_own_settings_only(config):
+    settings = training_settings(config, "section2_1", "adam", 1)
+    assert settings["problem"] == "poisson_2d_poly"
+    assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
+    other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
+    assert training_settings(other, "section2_1", "adam", 1) == settings
+    assert training_settings(merge(config, {"seeds": [2]}), "section2_1", "adam", 1) != settings
+    with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
+        training_settings(config, "section2_1", "adam", 4)
+
+
+def test_the_settings_of_other_seeds_differ_in_the_seed_only(config):
+    several, other = merge(config, {"seeds": [1, 2]}), merge(config, {"seeds": [2]})
+    which = "section2_2", "baseline", 1
+    assert training_settings(config, *which)["seed"] == 1
+    assert training_settings(several, *which) == training_settings(config, *which)
+    assert training_settings(several, *which, 2) == training_settings(other, *which)
+    assert training_settings(several, *which, 2) == {**training_settings(config, *which), "seed": 2}
+    for of in (merge_settings, control_settings):
+        assert of(several, 0) == of(config, 0)
+        assert of(several, 0, 2) == {**of(config, 0), "seed": 2} == of(other, 0)
+
+
+def test_digest_and_json_do_not_depend_on_the_order_of_keys():
+    assert canonical_json({"b": 1, "a": {"d": 2, "c": 3}}) == '{"a":{"c":3,"d":2},"b":1}'
+    assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1}) != digest({"a": 1, "b": 2})
+
+
+def test_the_conda_environment_has_the_versions_of_the_constraints():
+    def pins(lines):
+        return {name.lower(): version for name, _, version in (line.strip(" -").partition("==") for line in lines)}
+
+    constraints = pins((ROOT / "envs" / "constraints.txt").read_text().splitlines())
+    conda = yaml.safe_load((ROOT / "envs" / "kanbench.yaml").read_text())["dependencies"][-1]["pip"]
+    assert pins(conda).items() <= constraints.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {requirement.name: requirement for requirement in map(Requirement, project["dependencies"])}
+    assert len(declared) > 10
+    assert declared.keys() == pins(conda).keys()
+    assert all(version in declared[name].specifier for name, version in pins(conda).items())

@@ -1,0 +1,331 @@
+"""Tables: their numbers against other code, how they are written, and runs of every format."""
+
+import csv
+import math
+import re
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from kanbench.analysis.uncertainty import factor_text, interval
+from kanbench.cli.main import main
+from kanbench.plan.naming import Run
+from kanbench.plan.sections import SECTIONS
+from kanbench.presentation.tables.conclusions import findings, load_findings
+from kanbench.presentation.tables.table import Table, latex_escape
+from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems.samples import make_dataset
+from kanbench.problems.target_scale import target_scale
+from support.old_formats import STEM, VARIANTS, write
+from support.planted import POLY, SIN, SPEC, STAMP, merged, some_run, store
+
+# Of the uniform distribution on [-1, 1]²: worked out by hand.
+VARIANCES = {SIN: math.pi**4, POLY: 2 * (4 / 3 + 4 * (1 / 5 - 1 / 9)), "poisson_2d_highfreq": 256 * math.pi**4}
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+def test_variances_of_targets(name):
+    # the sample is of 10,000 Sobol points, whose error for such functions is far below 1e-3
+    assert target_scale(name).variance == pytest.approx(VARIANCES[name], rel=1e-3)
+    dense = make_dataset(PROBLEMS[name], 1, 1, 10_000, 0).dense_label
+    assert target_scale(name).variance == pytest.approx(np.var(dense), rel=1e-12)
+
+
+# --- numbers against other code ---
+
+
+def read(text):
+    return [dict(row) for row in csv.DictReader(text.splitlines())]
+
+
+def expected(frames, reference, model_type, dataset):
+    """Threshold, equal compute and end, found row by row."""
+
+    def rows_of(name):
+        return [row for row in frames[name].to_dict("records") if row["dataset_name"] == dataset]
+
+    def threshold_of(name):
+        best, above = None, 0
+        for row in rows_of(name):
+            if best is None or row["test_loss"] < best["test_loss"]:
+                best, above = row, 0
+            else:
+                above = above + 1 if row["test_loss"] > 1.05 * best["test_loss"] else 0
+                if above == 2:
+                    break
+        return best
+
+    limit = threshold_of(reference)["time"]
+    within = [row for row in rows_of(model_type) if row["time"] <= limit]
+    return {
+        "threshold": threshold_of(model_type),
+        "iso_compute": within[-1] if within else None,
+        "final": rows_of(model_type)[-1],
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_are_those_of_the_frames(seed):
+    frames = some_run(seed)
+    table = findings({seed: frames}).tables[0]
+    rows = read(table.csv())
+    relative = {moment: {} for moment in ("threshold", "iso_compute", "final")}
+    for row in rows[:9]:
+        for moment, found in expected(frames, "lbfgs", row["optimizer"], row["dataset"]).items():
+            if found is None:
+                assert row[f"{moment}_dense_mse"] == ""
+                continue
+            assert float(row[f"{moment}_dense_mse"]) == found["dense_mse"]
+            variance = target_scale(row["dataset"]).variance
+            relative[moment][row["dataset"], row["optimizer"]] = found["dense_mse"] / variance
+            assert float(row[f"{moment}_relative_error"]) == pytest.approx(found["dense_mse"] / variance, rel=1e-14)
+        found = expected(frames, "lbfgs", row["optimizer"], row["dataset"])["threshold"]
+        assert row["threshold_epoch"] == str(found["epoch"])
+        assert float(row["threshold_time"]) == found["time"]
+        assert float(row["threshold_test_loss"]) == found["test_loss"]
+        assert row["threshold_n_evals"] == str(found["n_evals"])
+        assert row["final_n_evals"] == "24"
+    assert [row["dataset"] for row in rows[9:]] == ["geometric mean"] * 3
+    for moment, errors in relative.items():
+        for row in rows[9:]:
+            whole = [name for name in (SIN, POLY, SPEC) if all((name, m) in errors for m in frames)]
+            product = math.prod(errors[name, row["optimizer"]] for name in whole)
+            # the product of a few numbers and the exponential of a mean of logarithms: some rounding errors
+            assert float(row[f"{moment}_relative_error"]) == pytest.approx(product ** (1 / len(whole)), rel=1e-12)
+
+
+def test_with_several_seeds_figures_are_medians_with_intervals():
+    runs = {seed: some_run(seed) for seed in range(1, 6)}
+    table = findings(runs).tables[0].frame
+    row = table.query(f"dataset == '{SIN}' and optimizer == 'lm'").iloc[0]
+    ends = [frames["lm"].query(f"dataset_name == '{SIN}'")["dense_mse"].iloc[-1] for frames in runs.values()]
+    assert row["final_dense_mse"] == statistics.median(ends)
+    errors = [end / target_scale(SIN).variance for end in ends]
+    assert row["final_relative_error"] == pytest.approx(statistics.median(errors), rel=1e-12)
+    assert row["final_relative_error_low"] == pytest.approx(min(errors), rel=1e-12)
+    assert row["final_relative_error_high"] == pytest.approx(max(errors), rel=1e-12)
+    assert (table["seeds"] == 5).all()
+
+
+def test_intervals_are_percentiles_of_resampled_medians():
+    values = np.random.default_rng(7).normal(size=12)
+    chosen = np.random.default_rng(0).integers(0, 12, size=(9999, 12))  # scipy draws the same
+    medians = sorted(statistics.median(values[row]) for row in chosen)
+    assert interval(values) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])), rel=1e-12)
+    assert interval(values) == interval(values)
+    assert all(math.isnan(end) for end in interval([1.0]))
+
+
+@pytest.mark.parametrize("n", [5, 9, 15, 21])
+def test_intervals_against_the_exact_distribution_of_resampled_medians(n):
+    """The median of a resample of n values is at most the k-th smallest with the probability of a binomial tail."""
+    values = np.arange(1.0, n + 1)
+    at_most = np.array([binom.sf((n + 1) // 2 - 1, n, k / n) for k in range(1, n + 1)])
+    # 9999 resamples know probabilities of 2.5 % to 0.16 %: beyond three times that nothing is left to chance
+    low = {k for k in range(1, n + 1) if at_most[k - 1] > 0.02 and (k == 1 or at_most[k - 2] < 0.03)}
+    found = interval(values)
+    assert found[0] in low
+    assert found[1] == n + 1 - found[0] or found[1] in {n + 1 - k for k in low}
+
+
+def test_density_has_parameters_and_neurons():
+    frames = some_run(3, "section2_2", SECTIONS["section2_2"].model_types)
+    frames = {m: frame.assign(important_neurons=4, total_neurons=7) for m, frame in frames.items()}
+    for frame in frames.values():
+        frame.attrs["section"] = "section2_2"
+    table = findings({1: frames}).tables[0]
+    assert table.name == "density"
+    rows = read(table.csv())
+    assert rows[0]["approach"] == "adaptive_only"
+    assert (rows[0]["final_num_params"], rows[0]["final_important_neurons"]) == ("150", "4")
+    found = expected(frames, "baseline", "adaptive_only", SIN)["threshold"]
+    assert float(rows[0]["threshold_dense_mse"]) == found["dense_mse"]
+
+
+def test_gains_of_merging():
+    columns = {
+        "best_expert_dense_mse": (4.0, 3.0),
+        "initial_dense_mse": (2.0, 3.0),
+        "merged_threshold_dense_mse": (1.0, 0.1),
+        "control_threshold_dense_mse": (0.5, 0.2),
+        "merged_num_params": (1000, 2000),
+        "experts_n_evals": (70000, 80000),
+    }
+    frames = merged({name: {c: v[i] for c, v in columns.items()} for i, name in enumerate((SIN, POLY))})
+    rows = read(findings({1: frames}).tables[0].csv())
+    assert [row["merged_params"] for row in rows] == ["1000", "2000", ""]
+    assert [row["experts_n_evals"] for row in rows] == ["70000", "80000", ""]
+    gains = [float(row["gain_over_best_expert"]) for row in rows]
+    assert gains == pytest.approx([4, 30, math.sqrt(120)], rel=1e-12)
+    assert [float(row["gain_over_control"]) for row in rows] == pytest.approx([0.5, 2, 1], rel=1e-12)
+    variances = [target_scale(name).variance for name in (SIN, POLY)]
+    relative = math.sqrt(4.0 / variances[0] * 3.0 / variances[1])
+    assert float(rows[2]["best_expert"]) == pytest.approx(relative, rel=1e-12)
+    assert "gain_over_ensemble" not in rows[0]
+
+
+# --- how they are written ---
+
+ODD = Table(
+    "odd",
+    "100 % of a_b & {c}",
+    pd.DataFrame(
+        {"dataset": ["a_b|c", "x^2 & 50% #1 ~\\{}$"], "final_dense_mse": [1 / 3, 6.02e-23], "seeds": [1.0, np.nan]}
+    ),
+    ("one_note <",),
+)
+
+
+def test_csv_has_full_precision():
+    rows = read(ODD.csv())
+    assert [float(row["final_dense_mse"]) for row in rows] == [1 / 3, 6.02e-23]
+    assert [row["dataset"] for row in rows] == ODD.frame["dataset"].tolist()
+    assert ODD.csv().splitlines()[1].endswith(",1")  # a count is whole
+
+
+def test_markdown_has_a_cell_for_every_number():
+    lines = ODD.markdown().splitlines()
+    assert lines[0] == "**100 % of a_b & {c}**"
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:6]]
+    assert [cell.strip() for cell in cells[0]] == ["problem", "end: dense MSE", "seeds"]
+    assert [cell.strip() for cell in cells[2]] == [r"a_b\|c", "0.33", "1"]
+    assert [cell.strip() for cell in cells[3]] == ["x^2 & 50% #1 ~\\{}$", "6.0e-23", "–"]
+    assert lines[-1] == "one_note <"
+
+
+def assert_is_latex(text):
+    """What a compiler would stumble over: special characters, braces and environments that do not match, cells."""
+    assert text.isascii()
+    bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}", "", text)
+    bare = re.sub(r"\\label\{[^}]*\}", "", bare)
+    bare = re.sub(r"\$[^$&]*\$", "N", re.sub(r"\\[%#_{}$&]", "", bare))
+    assert not re.search(r"[%#$~^_<>|]", bare)
+    depth = 0
+    for letter in bare:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"]
+    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"]
+    assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
+    body = re.search(r"\\toprule\n(.*)\\bottomrule", bare, re.DOTALL)[1].replace("\\midrule\n", "")
+    columns = re.search(r"\\begin\{tabular\}\{((?:[lr]|p\{[^}]*\})*)\}", text)[1]
+    count = len(re.findall(r"[lr]|p\{[^}]*\}", re.sub(r"p\{[^}]*\}", "l", columns)))
+    for line in body.splitlines():
+        assert line.endswith("\\\\")
+        spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+        assert line.count("&") + 1 + sum(spans) - len(spans) == count
+
+
+def test_latex_is_well_formed():
+    text = ODD.latex()
+    assert_is_latex(text)
+    assert (
+        r"x\textasciicircum{}2 \& 50\% \#1 \textasciitilde{}\textbackslash{}\{\}\$ & $6.0\times10^{-23}$ & --" in text
+    )
+    assert r"\caption{100 \% of a\_b \& \{c\}}" in text
+    assert latex_escape("a_b") == r"a\_b"
+    for table in (*findings({1: some_run(1)}).tables, *findings({s: some_run(s) for s in (1, 2)}).tables):
+        assert_is_latex(table.latex())
+
+
+def test_numbers_are_short_for_readers():
+    values = [1.0, 1.04, 0.961, 2.34, 9.96, 17.4, 996, 3140, 0.0456, 4.56e-5, 1.234e7]
+    assert [factor_text(value) for value in values] == [
+        *("1", "1.04", "0.961", "2.3", "10", "17", "1,000", "3,100", "0.046", "4.6e-5", "1.2e7"),
+    ]
+
+
+# --- on the command line, for runs of every format ---
+
+
+def test_a_planted_change_of_a_file_changes_what_is_printed(tmp_path, capsys):
+    made = store(some_run(0), tmp_path)
+
+    def printed():
+        assert main(["summary", "--results-dir", str(tmp_path)]) == 0
+        return capsys.readouterr().out
+
+    for winner in ("adam", "lm"):
+        frames = some_run(0)
+        frames[winner]["dense_mse"] = 1e-12
+        store(frames, tmp_path)
+        text = printed()
+        assert f"At the end: {winner}: " in text
+        assert f"problems won: {winner} 3" in text
+        assert max(map(len, text.splitlines())) <= 100
+    assert main(["tables", "section2_1", "--results-dir", str(tmp_path)]) == 0
+    files = sorted(str(path) for path in tmp_path.rglob("tables/*/*"))
+    assert files == sorted(made.tables())
+    assert "At the end, lm has the lowest" in (tmp_path / "tables" / made.name / "summary.md").read_text()
+
+
+def test_the_summary_of_several_sections(tmp_path, capsys):
+    assert main(["summary", "--results-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: no runs\n"
+    store(some_run(0), tmp_path)
+    store(some_run(0, "section2_2", SECTIONS["section2_2"].model_types), tmp_path)
+    (tmp_path / "sec3_results").mkdir()
+    (tmp_path / "sec3_results" / f"section2_3_{STAMP}_merge_kan_0_final_state").touch()
+    assert main(["summary", "--results-dir", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert f"section2_1_{STAMP}_e3: Which optimizer trains a KAN best" in text
+    assert f"section2_2_{STAMP}_e3: Does refining only the important neurons' grids beat" in text
+    assert re.search(rf"section2_3: .*section2_3_{STAMP}: no frames; allowed: a run with at least one", text)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.__name__)
+def test_tables_of_every_format(variant, tmp_path):
+    """These have no times and no evaluations, and problems that are not known."""
+    variant(tmp_path)
+    output = tmp_path / "output"
+    assert main(["tables", "section2_1", "--results-dir", str(tmp_path), "--output", str(output)]) == 0
+    assert {path.name.split(".")[0] for path in output.iterdir()} == {"optimizers", "summary"}
+    rows = read((output / "optimizers.csv").read_text())
+    assert [(row["dataset"], row["optimizer"]) for row in rows[:2]] == [("sin", "adam"), ("sin", "lbfgs")]
+    assert rows[0]["threshold_dense_mse"] == rows[0]["final_dense_mse"] == "0.5"
+    assert not [name for name in rows[0] if "time" in name or "n_evals" in name or "iso" in name or "relative" in name]
+    text = (output / "optimizers.md").read_text()
+    assert "Missing in this run: lm." in text
+    assert "Not recorded in this run: time; what needs it is left out." in text
+    assert "Nothing is compared at equal compute" in text
+    assert "adam and lbfgs are equal" in (output / "summary.md").read_text()
+
+
+def test_tables_of_other_sections(tmp_path):
+    write(tmp_path, f"section2_2_highd_3d_shallow_{STAMP}", ("baseline", "adaptive_only"), label="approach")
+    write(tmp_path, f"section1_1_{STAMP}_e2", ("mlp", "kan"), label="activation")
+    write(tmp_path, f"section4_1_{STAMP}", ("my_own", "b"))
+    sections = {"section2_2_highd_3d_shallow": "density", "section1_1": "model_types", "section4_1": "model_types"}
+    for section, name in sections.items():
+        assert load_findings(section, results_dir=tmp_path)[1].tables[0].name == name
+    assert "mlp and kan are equal" in load_findings("section1_1", results_dir=tmp_path)[1].statements[-1].text
+    assert "section4_1: has no reference" in " ".join(load_findings("section4_1", results_dir=tmp_path)[1].notes)
+
+
+def test_frames_without_rows(tmp_path):
+    write(tmp_path, STEM)
+    for path in tmp_path.glob("*.pkl"):
+        pd.read_pickle(path).head(0).to_pickle(path)
+    assert main(["tables", "section2_1", "--results-dir", str(tmp_path)]) == 0
+    text = next(tmp_path.rglob("summary.md")).read_text()
+    assert "At the end, nothing can be compared: no problem on which any has an error." in text
+
+
+@pytest.mark.slow
+def test_tables_of_finished_runs(tiny_results, tmp_path):
+    for section in SECTIONS:
+        made, found = load_findings(section, results_dir=tiny_results)
+        names = [path.split("/")[-1] for path in made.tables()]
+        for table in found.tables:
+            table.write(tmp_path / section)
+            assert_is_latex(table.latex())
+        assert sorted(path.name for path in (tmp_path / section).iterdir()) == sorted(names)
+    _, found = load_findings("section2_3", results_dir=tiny_results)
+    stored = pd.read_pickle(Run("section2_3", STAMP, results=str(tiny_results)).frame("summary"))
+    gains = stored["best_expert_dense_mse"] / stored["merged_threshold_dense_mse"]
+    assert found.tables[0].frame["gain_over_best_expert"][:2].tolist() == pytest.approx(gains.tolist(), rel=1e-12)
+    assert found.answer.numbers["factor"] == pytest.approx(math.prod(gains) ** 0.5, rel=1e-12)

@@ -1,0 +1,60 @@
+"""The scale of targets: variances in closed form, and which problems are degenerate."""
+
+from math import pi
+
+import numpy as np
+import pytest
+
+from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems.samples import make_dataset
+from kanbench.problems.target_scale import target_scale
+
+
+# The variance of d π² ∏ sin πxᵢ is (d π²)² / 2^d. The mean of its fourth power is (3/2)^d times the square of that, so
+# that the estimate from 10,000 independent points has a relative standard deviation of sqrt(((3/2)^d - 1) / 10,000);
+# Sobol points are better in few dimensions.
+@pytest.mark.parametrize(("d", "tolerance"), [(2, 1e-3), (3, 1e-3), (4, 2e-3), (10, 3 * (1.5**10 / 10_000) ** 0.5)])
+def test_variance_of_products_of_sines(d, tolerance):
+    exact = (d * pi**2) ** 2 / 2**d
+    assert target_scale(f"poisson_{d}d_sin").variance == pytest.approx(exact, rel=tolerance)
+
+
+def test_variance_of_other_problems():
+    assert target_scale("poisson_2d_highfreq").variance == pytest.approx((32 * pi**2) ** 2 / 4, rel=5e-3)
+    # 2y(1-y) + 2x(1-x): x(1-x) has the mean -1/3, its square 8/15
+    assert target_scale("poisson_2d_poly").variance == pytest.approx(8 * (8 / 15 - 1 / 9), rel=1e-3)
+
+
+def test_it_is_that_of_the_dense_sample():
+    label = make_dataset(PROBLEMS["poisson_3d_poly"], 10, 10, 500, 7).dense_label
+    scale = target_scale("poisson_3d_poly", 500, 7)
+    assert scale.variance == pytest.approx(np.square(label - label.mean()).mean(), rel=1e-12)
+    assert scale.variance == pytest.approx(label.var(), rel=1e-12)
+    assert scale != target_scale("poisson_3d_poly")
+
+
+def test_which_problems_are_degenerate():
+    degenerate = {name for name in PROBLEMS if target_scale(name).is_degenerate}
+    in_many = {name for name, problem in PROBLEMS.items() if problem.dim >= 10}
+    assert degenerate == in_many | {"poisson_4d_poly"}
+
+
+def test_the_rule_of_degenerate_problems(monkeypatch):
+    """On a line: where |x| is above 1 - share, the target is 1, or else as near zero as `low`."""
+    for share, low, expected in [(0.6, 0.0, False), (0.4, 0.0, True), (0.4, 0.5, False)]:
+
+        def target(x, share=share, low=low):
+            return np.where(np.abs(x) > 1 - share, np.sign(x), low * np.sign(x))
+
+        monkeypatch.setitem(PROBLEMS, "line", Problem("line", target, ((-1, 1),)))
+        target_scale.cache_clear()
+        assert target_scale("line").is_degenerate == expected
+    target_scale.cache_clear()
+
+
+def test_a_hundred_dimensions():
+    """No sample of this size sees the variance, 7.7e-25: what is there is a millionth of it, and typically 1e-19."""
+    scale = target_scale("poisson_100d_sin")
+    assert 0 < scale.variance < 1e-4 * (100 * pi**2) ** 2 / 2**100
+    assert scale.typical < 1e-15
+    assert scale.in_words().startswith(f"from its mean the target is typically {scale.typical:.2g} away, at most ")

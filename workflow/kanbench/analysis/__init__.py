@@ -1,0 +1,1 @@
+"""What the results say: equal compute, ranking, uncertainty, findings."""

@@ -1,0 +1,150 @@
+"""What a reader has to know of the data before the statements: what is missing, failed, or cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kanbench.analysis.measures import Measures, Replicates
+from kanbench.analysis.moments import iso_compute
+from kanbench.analysis.uncertainty import ENOUGH_SEEDS
+from kanbench.analysis.words import listed
+from kanbench.errors import InputError
+from kanbench.plan.sections import section_of
+from kanbench.problems.target_scale import target_scale
+from kanbench.storage.derive import Frames, threshold_rows
+from kanbench.storage.metadata import Metadata
+
+COLUMNS = {"dense_mse": "dense MSE", "test_loss": "test loss", "time": "time", "n_evals": "number of evaluations"}
+
+
+def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None = None) -> list[str]:
+    """Sentences about a section that compares model types."""
+    first = next(iter(replicates.values()))
+    return [
+        seeds_note(measures.seeds),
+        *_missing_model_types(measures),
+        *_missing_columns(measures, replicates),
+        *_other_rule(measures, first, metadata),
+        *targets_notes(measures.datasets, measures.variances),
+        *_trainings(measures),
+        *_equal_compute(measures, first, metadata),
+    ]
+
+
+def seeds_note(seeds: Iterable[int | None]) -> str:
+    """How many seeds there are, and what that means."""
+    seeds = tuple(seeds)
+    if len(seeds) == 1:
+        which = "" if seeds[0] is None else f" ({seeds[0]})"
+        return f"One seed was run{which}: nothing is known about how results differ from seed to seed."
+    text = (
+        f"{len(seeds)} seeds were run ({listed(seeds)}): figures are medians over them, factors are medians of the "
+        "seeds' own factors, and intervals are bootstrap intervals of these medians, at 95 %."
+    )
+    if len(seeds) >= ENOUGH_SEEDS:
+        return text
+    sure = 100 * (1 - 2.0 ** (1 - len(seeds)))
+    return (
+        f"{text} With so few seeds an interval holds the true median with a probability of {sure:.0f} % at most: a "
+        f"difference counts as decided from {ENOUGH_SEEDS} seeds on."
+    )
+
+
+def targets_notes(datasets: dict[int, str], variances: dict[int, float | None]) -> list[str]:
+    constant = [name for i, name in datasets.items() if variances[i] == 0]
+    unknown = [name for i, name in datasets.items() if variances[i] is None]
+    degenerate = [name for i, name in datasets.items() if variances[i] and target_scale(name).is_degenerate]
+    found = []
+    if degenerate:
+        found.append(
+            f"Degenerate: {listed(degenerate)}. At most points the target is nearer to its mean than a hundredth of "
+            "the largest distance, so that a constant is as good there, and the error is that at a few points."
+        )
+    if constant:
+        found.append(
+            f"Not in averages: {listed(constant)}. The target is constant but for rounding (its variance is below "
+            "1e-12), so that there is no relative error."
+        )
+    if unknown:
+        found.append(
+            f"The target of {listed(unknown)} is not among the problems of this version: its variance is not known, "
+            "and errors relative to it are left out. Ratios of errors need no variance."
+        )
+    return found
+
+
+def _missing_model_types(measures: Measures) -> list[str]:
+    missing = [name for name in section_of(measures.section).model_types if name not in measures.model_types]
+    return [f"Missing in this run: {listed(missing)}."] if missing else []
+
+
+def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
+    found = []
+    for column, words in COLUMNS.items():
+        lacking = {m for frames in replicates.values() for m, frame in frames.items() if column not in frame}
+        if lacking:
+            which = "" if len(lacking) == len(measures.model_types) else f" for {listed(sorted(lacking))}"
+            found.append(f"Not recorded in this run{which}: {words}; what needs it is left out.")
+    return found
+
+
+def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
+    """With several seeds: the thresholds of the other seeds are found by the default rule."""
+    if len(measures.seeds) == 1:
+        return []
+    for model_type, checkpoints in (metadata or {}).items():
+        if model_type not in first or "test_loss" not in first[model_type]:
+            continue
+        found = threshold_rows(first[model_type])["epoch"]
+        recorded = {i: named.get("at_threshold", {}).get("epoch") for i, named in checkpoints.items()}
+        if any(recorded.get(i) not in (None, epoch) for i, epoch in found.items()):
+            return [
+                "The first seed's thresholds were found by another rule than the default one, by which those of the "
+                "other seeds are found here."
+            ]
+    return []
+
+
+def _trainings(measures: Measures) -> list[str]:
+    """Trainings without epochs, with fewer than the others, and with errors that are not finite."""
+    found, longest = [], measures.epochs.max()
+    for position, seed in enumerate(measures.seeds):
+        with_seed = "" if len(measures.seeds) == 1 else f", seed {seed}"
+        for model_type in measures.model_types:
+            for dataset_idx, name in measures.datasets.items():
+                epochs = measures.epochs.get((position, dataset_idx, model_type))
+                where = f"{model_type} on {name}{with_seed}"
+                if epochs is None:
+                    found.append(f"{where}: no epochs; the training failed at once, or there was none.")
+                elif epochs < longest:
+                    found.append(f"{where}: ended early, after epoch {epochs} of {longest}.")
+    if "dense_mse" in measures.rows:
+        final = measures.logs["final"]
+        for (position, dataset_idx), row in final.iterrows():
+            for model_type in row.index[row.isna()]:
+                if (position, dataset_idx, model_type) in measures.epochs.index:
+                    found.append(f"{model_type} on {measures.datasets[dataset_idx]}: its last dense MSE is not finite.")
+    return found
+
+
+def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
+    try:
+        iso_compute(first, metadata)
+    except InputError as error:
+        return [f"Nothing is compared at equal compute ({error})."]
+    reference, found = section_of(measures.section).reference, []
+    there = measures.rows.index
+    for position, seed in enumerate(measures.seeds):
+        with_seed = "" if len(measures.seeds) == 1 else f" with seed {seed}"
+        for model_type in measures.model_types:
+            late = [
+                name
+                for i, name in measures.datasets.items()
+                if (position, "final", i, model_type) in there and (position, "iso_compute", i, model_type) not in there
+            ]
+            if late:
+                found.append(
+                    f"{model_type} has no epoch within the time of {reference}'s threshold on {listed(late)}"
+                    f"{with_seed}: it is not compared there at equal compute."
+                )
+    return found

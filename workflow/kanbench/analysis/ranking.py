@@ -1,0 +1,118 @@
+"""Who is best, and by how much: computed from logarithms of errors, one row per seed and dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kanbench.analysis.uncertainty import Factor
+
+EQUAL = 1e-12  # logarithms of errors that are the same but for rounding
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which column has the lowest error, in the geometric mean over datasets and the median over seeds.
+
+    Attributes
+    ----------
+    best : tuple of str
+        Several if they are equal; none if there is nothing to compare, or none is ahead of all others.
+    next : str or None
+        The best of the others.
+    factor : Factor or None
+        How many times larger the error of `next` is than that of `best`.
+    datasets : tuple of int
+        Those that were compared: on which all have an error with every seed.
+    compared : tuple of str
+        The columns that were compared: those that have any error.
+    """
+
+    best: tuple[str, ...]
+    next: str | None
+    factor: Factor | None
+    datasets: tuple[int, ...]
+    compared: tuple[str, ...]
+
+
+def rank(logs: pd.DataFrame) -> Ranking:
+    """Rank columns by their errors.
+
+    One column is ahead of another if the median over the seeds of the logarithm of their ratio says so; the best is
+    ahead of all others, or equal to them.
+
+    Parameters
+    ----------
+    logs : DataFrame
+        Logarithms of errors, indexed by `seed` and `dataset_idx`; nan where there is none.
+    """
+    balanced = common(logs)
+    compared, datasets = tuple(balanced.columns), tuple(balanced.index.unique("dataset_idx"))
+    means = balanced.groupby(level="seed").mean()
+    ahead = {a: {b: _median(means[b] - means[a]) for b in compared if b != a} for a in compared}
+    best = tuple(a for a in compared if all(lead >= 0 for lead in ahead[a].values())) if datasets else ()
+    others = [b for b in compared if b not in best]
+    if not best or not others:
+        return Ranking(best, None, None, datasets, compared)
+    second = min(others, key=lambda b: ahead[best[0]][b])
+    return Ranking(best, second, Factor.of_logs(means[second] - means[best[0]]), datasets, compared)
+
+
+@dataclass(frozen=True)
+class Versus:
+    """How one column does against another.
+
+    Attributes
+    ----------
+    factor : Factor or None
+        How many times larger the error of the other is, in the geometric mean over datasets and the median over seeds;
+        None if there is nothing to compare.
+    better, equal : tuple of int
+        The datasets on which its error is lower, or equal, in the median over seeds.
+    datasets : tuple of int
+        Those that were compared.
+    """
+
+    factor: Factor | None
+    better: tuple[int, ...]
+    equal: tuple[int, ...]
+    datasets: tuple[int, ...]
+
+
+def versus(logs: pd.DataFrame, one: str, other: str) -> Versus:
+    """Compare the errors of two columns; see `rank`."""
+    pair = common(logs[[one, other]])
+    if pair.shape[1] < 2 or pair.empty:
+        return Versus(None, (), (), ())
+    lead = pair[other] - pair[one]
+    by_dataset = {int(i): _median(values) for i, values in lead.groupby(level="dataset_idx", sort=False)}
+    return Versus(
+        factor=Factor.of_logs(lead.groupby(level="seed").mean()),
+        better=tuple(i for i, median in by_dataset.items() if median > 0),
+        equal=tuple(i for i, median in by_dataset.items() if median == 0),
+        datasets=tuple(by_dataset),
+    )
+
+
+def common(logs: pd.DataFrame) -> pd.DataFrame:
+    """What can be compared: every column, seed and dataset with an error, so that all averages are over the same.
+
+    Left out are columns without any error; then seeds with which a column has none; then datasets on which a column
+    has none with one of the other seeds.
+    """
+    present = logs.dropna(axis="columns", how="all")
+    if present.columns.empty:
+        return present.iloc[:0]
+    there = present.notna()
+    seeds = there.groupby(level="seed").any().all(axis="columns")
+    present = present[seeds.loc[present.index.get_level_values("seed")].to_numpy()]
+    whole = present.notna().all(axis="columns").groupby(level="dataset_idx").all()
+    return present[whole.reindex(present.index.get_level_values("dataset_idx")).to_numpy(dtype=bool)]
+
+
+def _median(values: pd.Series) -> float:
+    """The median of logarithms; 0 if it is one of rounding."""
+    median = float(np.median(values))
+    return 0.0 if abs(median) <= EQUAL else median

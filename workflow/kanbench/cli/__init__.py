@@ -1,0 +1,1 @@
+"""`python -m kanbench`: one subcommand for every rule of the workflow."""

@@ -1,0 +1,91 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kanbench.benchmark import PARTS
+from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.errors import InputError
+from kanbench.io.atomic import whole_file
+from kanbench.plan.config import DEFAULT_CONFIG, Config, check, load_config, merge
+
+CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
+ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="in about a minute: fewer models, sizes and epochs")
+    parts = f"{', '.join(PARTS)}; on cuda: {', '.join(CUDA_PARTS)}"
+    parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=parts)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides; default: cpu")
+    parser.add_argument("--seconds", type=_positive, help="of every comparison; default: 2, or 0.2 if quick")
+    parser.add_argument("--memory", type=_positive, default=4096, metavar="MIB", help="limit of a case that grows")
+    parser.add_argument("--epochs", type=int, help="of the trainings, per grid; default: as configured, or 1 if quick")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="of the trainings; default: as configured")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument("--output", type=Path, metavar="JSON", help="where to write the result")
+    files.add_argument("--input", type=Path, metavar="JSON", help="print this result instead of measuring")
+
+
+def _positive(text: str) -> float:
+    if not text.replace(".", "", 1).isdecimal() or not float(text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a number greater than 0")
+    return float(text)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if arguments.input:
+        result = read_result(arguments.input)
+    elif arguments.output:
+        with whole_file(arguments.output) as partial:
+            partial.touch()  # what cannot be written is known before anything is measured
+            result = _measure(arguments)
+            partial.write_text(json.dumps(result, indent=1) + "\n")
+    else:
+        result = _measure(arguments)
+    print(as_markdown(result) if arguments.markdown else as_text(result))
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    config, allowed = _config(arguments), CUDA_PARTS if arguments.device == "cuda" else PARTS
+    for part in arguments.parts or ():
+        if part not in allowed:
+            raise InputError("--parts", f"{part}; allowed on {arguments.device}: {', '.join(allowed)}")
+    # Imported here: torch and pykan take seconds.
+    from kanbench.benchmark.run import Plan, run
+
+    seconds = arguments.seconds or (0.2 if arguments.quick else 2)
+    return run(Plan(seconds, int(arguments.memory), arguments.quick, arguments.parts or allowed), config)
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    over: Config = {"device": arguments.device, "data": {"dense_num": 1}}  # the dense MSE is not looked at
+    if arguments.quick or arguments.epochs is not None:
+        over["epochs"] = 1 if arguments.epochs is None else arguments.epochs
+    if arguments.datasets:
+        over["datasets"] = arguments.datasets
+    return check(merge(load_config(arguments.config), over))
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What `--output` wrote.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        result = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(path, allowed="what --output wrote", problem=f"cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise InputError(path, allowed="what --output wrote", problem="not JSON") from None
+    if not isinstance(result, dict) or not result.keys() >= ALWAYS:
+        raise InputError(path, allowed="what --output wrote", problem="not a benchmark's result")
+    return result

@@ -1,0 +1,146 @@
+"""The subcommands that read results: list, figures, inspect, verify, migrate."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from kanbench.errors import InputError, one_line
+from kanbench.plan import naming
+from kanbench.plan.config import DEFAULT_CONFIG, load_config
+from kanbench.plan.sections import SECTIONS, without_variant
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommands to those of a parser."""
+    listed = commands.add_parser("list", help="print the runs of a folder as a table")
+    listed.add_argument("section", nargs="?", help="default: all")
+    listed.add_argument("--results-dir", default=naming.RESULTS)
+    listed.set_defaults(run=_list)
+
+    figures = commands.add_parser("figures", help="draw the figures of a run, of any format, as PNG and PDF")
+    figures.add_argument("section", help=f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")
+    add_run(figures)
+    figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
+    figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
+    figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
+    figures.set_defaults(run=_figures)
+
+    inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
+    inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
+    inspect.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    inspect.set_defaults(run=_inspect)
+
+    verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
+    verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
+    add_run(verify)
+    verify.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
+    )
+    verify.set_defaults(run=_verify)
+
+    migrate = commands.add_parser("migrate", help="write runs of earlier formats in the present one, beside them")
+    migrate.add_argument("section", nargs="?", help="default: all runs")
+    migrate.add_argument("--timestamp", help="default: all runs")
+    migrate.add_argument("--results-dir", default=naming.RESULTS)
+    migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files in the end")
+    migrate.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    migrate.set_defaults(run=_migrate)
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which run of a section is meant."""
+    command.add_argument("--timestamp", help="default: the latest run")
+    command.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
+    command.add_argument("--results-dir", default=naming.RESULTS)
+
+
+def _epochs(text: str) -> int | str:
+    if text in ("most", "fewest"):
+        return text
+    if not re.fullmatch(naming.EPOCHS, text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 on, most or fewest")
+    return int(text)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from kanbench.plan.sections import section_of
+    from kanbench.storage.inspection import runs_table
+
+    if arguments.section is not None:
+        section_of(arguments.section)
+    table = runs_table(arguments.results_dir, arguments.section)
+    print(one_line(f"{arguments.results_dir}: no runs") if table.empty else table.to_string(index=False))
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.figures.make import make_figures
+    from kanbench.presentation.figures.source import load_source
+
+    source = load_source(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    folder = arguments.output or source.run.figures()
+    drawn = make_figures(source, folder, arguments.only, arguments.placeholders)
+    print(f"{source.run.name}: {len(drawn)} figures in {folder}")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from kanbench.storage.inspection import inspect
+
+    print(inspect(arguments.path, arguments.trusted))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from kanbench.storage.runs import find_run, list_runs
+    from kanbench.storage.verification import verify
+
+    there = dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir))
+    there = [section for section in there if without_variant(section) in SECTIONS]
+    sections = [arguments.section] if arguments.section else there
+    if not sections:
+        raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
+    config, faults = load_config(arguments.config), 0
+    for section in sections:
+        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir, with_frames=False)
+        with tqdm(desc=run.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+            def report(done: int, total: int, bar: tqdm = bar) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            findings = verify(run, config, report)
+        faults += len(findings.faults)
+        for line in [*findings.faults, *(f"not checked: {note}" for note in findings.notes)]:
+            print(line)
+        print(f"{run.name}: {len(findings.faults) or 'no'} fault{'s' if len(findings.faults) != 1 else ''}")
+    if faults:
+        raise InputError("verify", f"{faults} fault{('s' if faults > 1 else '')}", "none")
+
+
+def _migrate(arguments: argparse.Namespace) -> None:
+    from kanbench.storage.migration import migrate
+    from kanbench.storage.runs import list_runs
+
+    runs = list_runs(arguments.section, arguments.results_dir)
+    runs = [run for run in runs if arguments.timestamp in (None, run.timestamp)]
+    if not runs:
+        raise InputError(arguments.results_dir, problem="no runs to migrate")
+    failed = 0
+    for run in runs:
+        try:
+            lines = migrate(
+                run, dry_run=arguments.dry_run, delete_json=arguments.delete_json, trusted=arguments.trusted
+            )
+        except InputError as error:
+            failed += 1
+            print(f"{run.name}: {error}", file=sys.stderr)
+            continue
+        would = "would " if arguments.dry_run else ""
+        for line in lines or ["nothing to do: the present format"]:
+            print(f"{run.name}: {would if lines else ''}{line}")
+    if failed:
+        raise InputError(f"{failed} of {len(runs)} runs could not be migrated; the others are")

@@ -1,0 +1,54 @@
+"""The subcommands `tables` and `summary`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kanbench.cli.results import add_run
+from kanbench.errors import InputError
+from kanbench.plan import naming
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommands to those of a parser."""
+    tables = commands.add_parser("tables", help="write the tables of a run as CSV, LaTeX, Markdown and HTML")
+    tables.add_argument("section")
+    add_run(tables)
+    tables.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/tables/RUN")
+    tables.set_defaults(run=_tables)
+
+    summary = commands.add_parser("summary", help="print the results of a run, and what follows from them")
+    summary.add_argument("section", nargs="?", help="default: the latest run of every section")
+    add_run(summary)
+    summary.set_defaults(run=_summary)
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.tables.conclusions import load_findings
+
+    run, findings = load_findings(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    folder = arguments.output or Path(run.table_folder)
+    for table in findings.tables:
+        table.write(folder)
+        print(f"{folder}/{table.name}.{{{','.join(naming.TABLE_FORMATS)}}}")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.tables.conclusions import load_findings
+    from kanbench.presentation.tables.terminal import summary_text
+    from kanbench.storage.runs import list_runs
+
+    chosen = (arguments.timestamp, arguments.epochs, arguments.results_dir)
+    if arguments.section is not None:
+        print(summary_text(*load_findings(arguments.section, *chosen)))
+        return
+    sections = list(dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir)))
+    if not sections:
+        print(f"{arguments.results_dir}: no runs")
+    for position, section in enumerate(sections):
+        print("\n" * (position > 0), end="")
+        try:
+            print(summary_text(*load_findings(section, *chosen)))
+        except InputError as error:  # a run of which only a part is there does not hide the others
+            print(f"{section}: {error}")

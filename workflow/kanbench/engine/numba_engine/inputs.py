@@ -1,0 +1,120 @@
+"""The first half of an evaluation: on which piece the values of nodes lie, where there, and the base function.
+
+None of it depends on the parameters: for the first layer it is done once per grid. See `kernels`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kanbench.engine.numba_engine.simd import LANES, bits, gather, load, polynomial, select, store, wide
+from kanbench.engine.numba_engine.structures import BLOCK, Inputs
+from kanbench.io.kernel_cache import compiled
+
+SILU, IDENTITY, ZERO = range(3)
+BASE_FUNCTIONS = {"silu": SILU, "identity": IDENTITY, "zero": ZERO}
+LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
+SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to a whole number, and leaves that in the last bits
+exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
+
+
+@compiled
+def copy_column(x, x_at, stride, m, column):
+    """column[:m] = x[x_at], x[x_at + stride], …, in float64."""
+    for sample in range(m):
+        column[sample] = x[np.uintp(x_at + sample * stride)]
+
+
+@compiled
+def bucket_of(x, lowest, density, last_bucket):
+    """The number of a bucket, for a number or a vector; it never falls when x rises.
+
+    Adding SHIFT rounds, for vectors as fast as anything; knots and numbers must be rounded alike.
+    """
+    position = (x - lowest) * density
+    position = select(position > 0, position, 0)  # 0 for nan
+    return bits(select(position < last_bucket, position, last_bucket) + SHIFT) & (2**31 - 1)
+
+
+@compiled
+def locate(column, m, node, net, inputs, at, with_slopes):
+    """Fill the pieces and local coordinates of m values of a node, and up to the next multiple of LANES."""
+    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
+    # a compiler knows.
+    lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
+    first_bucket, steps, piece_before = node.first_bucket, node.steps, node.first_piece - 1
+    for sample in range(0, m, LANES):
+        x = load(column, sample)
+        inside = (lowest <= x) & (x < highest)
+        piece = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
+        for _ in range(steps):
+            piece = select((gather(net.right, piece) <= x) & inside, piece + 1, piece)
+        density = gather(net.density, piece)
+        store(select(inside, piece - piece_before, 0), inputs.piece, at + sample)
+        store(select(inside, (x - gather(net.left, piece)) * density, 0), inputs.u, at + sample)
+        if with_slopes:
+            store(density, inputs.density, at + sample)
+
+
+@compiled
+def sigmoid(x):
+    """1 / (1 + exp(-x)), for a vector.
+
+    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
+    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
+    """
+    t = x * -1.0
+    t = select(t > 708, 708, select(t < -708, -708, t))  # nan stays
+    shifted = t * LOG2_E + SHIFT
+    n = shifted - SHIFT
+    s = (t - n * LN2_HIGH) - n * LN2_LOW  # ln 2 in two parts: n times the first is exact
+    power = bits((bits(shifted) + 1023) << 52)  # 2ⁿ: its exponent
+    return 1 / (exp_taylor(s) * power + 1)
+
+
+@compiled
+def evaluate_base(column, m, kind, inputs, at, with_slopes):
+    """Fill the base function of m values of a node, and its derivative, up to the next multiple of LANES."""
+    for sample in range(0, m, LANES):
+        x = load(column, sample)
+        base, slope = x * 0, x * 0
+        if kind == SILU:
+            s = sigmoid(x)
+            base, slope = x * s, s * (x * (1 - s) + 1)
+        elif kind == IDENTITY:
+            base, slope = x, x * 0 + 1
+        store(base, inputs.base, at + sample)
+        if with_slopes:
+            store(slope, inputs.base_slope, at + sample)
+
+
+@compiled
+def new_inputs(n, n_slopes, like):
+    """Room for the inputs of nodes, n samples of all together, and what vectors write behind them."""
+    dtype = type(like)
+    n, n_slopes = n + LANES, n_slopes + LANES
+    return Inputs(
+        np.empty(n, np.int32),
+        np.empty(n, dtype),
+        np.empty(n, dtype),
+        np.empty(n_slopes, dtype),
+        np.empty(n_slopes, dtype),
+    )
+
+
+@compiled
+def first_inputs(x, net, inputs):
+    """Fill the inputs of the first layer for samples x, shape (n, d); the n samples of a node lie side by side.
+
+    What is written behind the samples of a node is overwritten by those of the next.
+    """
+    n, width = x.shape
+    column, flat = np.zeros(BLOCK), x.reshape(-1)
+    for index in range(width):
+        for start in range(0, n, BLOCK):
+            m, at = min(BLOCK, n - start), index * n + start
+            copy_column(flat, start * width + index, width, m, column)
+            locate(column, m, net.nodes[index], net, inputs, at, False)
+            evaluate_base(column, m, net.base_kind, inputs, at, False)

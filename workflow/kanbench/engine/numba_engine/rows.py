@@ -1,0 +1,303 @@
+"""The rows of the Jacobian, compiled by numba: only what is not zero of them, and never all of them at once.
+
+The output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ is mostly zeros,
+and what is not stands in runs. Moreover, the derivatives by an edge's coefficients and by its scale_sp,
+
+    δ_j · mask · scale_sp · B_(w+r)(x_i)   and   δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i),
+
+come from the same numbers, so that J = R L, where L depends on the parameters only, and a row of R has for every node a
+run of the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one run for all scale_base,
+δ_j · mask · base(x_i). Here θ is laid out with other gaps than e and b are: first all coefficients, then all
+scale_base, then all scale_sp; `Places` says where.
+
+From rows, part by part, come the products R u and Rᵀ v and the matrix RᵀR, and, from the rows of all samples, JJᵀ: two
+samples have a coefficient in common only where their windows overlap.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kanbench.engine.numba_engine.kernels import forward, pull_layer_back
+from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Integers, Layout
+from kanbench.io.kernel_cache import compiled
+
+
+class Places(NamedTuple):
+    """Where a row keeps its runs, and where they belong. Nodes' edges are numbered by their target, from the first."""
+
+    run: Integers  # (nodes + 2,): where the run of a node begins in a row, that of all scale_base, and the row's end
+    first: Integers  # (nodes + 1,): where in θ, laid out, the coefficients of a node begin; where all scale_base do
+    span: Integers  # (nodes,): numbers for one basis function
+    scale: Integers  # (nodes,): where, of all scales, those of a node begin
+    n_scale: int
+    of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
+    scale_of: Integers  # (coefficients,): which of all scales belongs to a coefficient
+    masks: Floats  # float64, the factors of edges, laid out as `Tables.b`
+    layout: Layout
+
+
+@compiled
+def fill_factors(parameters, places, coef, factor):
+    """Fill what L is made of: every coefficient, and the scale_sp of its edge, laid out; zeros in gaps."""
+    net = places.layout
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        for c in range(edge.n_coef):
+            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            coef[at] = parameters[edge.coef_at + c]
+            factor[at] = parameters[edge.sp_at]
+
+
+@compiled
+def fill_places(places):
+    """Fill `places.of_parameter`, `places.scale_of` and `places.masks`."""
+    net = places.layout
+    of, first_base = places.of_parameter, places.first[len(net.nodes)]
+    for index in range(len(net.edges)):
+        edge = net.edges[index]
+        scale = places.scale[edge.node] + edge.lane
+        places.masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
+        for c in range(edge.n_coef):
+            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            places.scale_of[at] = scale
+            if edge.coef_at < len(of):
+                of[edge.coef_at + c] = at
+        if edge.base_at < len(of):
+            of[edge.base_at] = first_base + scale
+        if edge.sp_at < len(of):
+            of[edge.sp_at] = first_base + places.n_scale + scale
+
+
+@compiled
+def fill_rows(start, stop, work, nan_if_nonfinite, places, values, rows, windows):
+    """Fill the rows of R of samples start to stop, and the windows of their nodes; -1 where no basis function is.
+
+    Fills values[start:stop] with f(x) besides.
+
+    Parameters
+    ----------
+    rows : array of shape (stop - start, length of a row)
+    windows : array of shape (stop - start, nodes + 1), zeros
+        The last one is of the run of all scale_base, which is always there.
+    """
+    net, block, first, n = work.layout, work.block, work.first, len(work.x)
+    n_layers = len(net.layers) - 1
+    output = net.layers[n_layers].at
+    for block_start in range(start, stop, BLOCK):
+        m, before = min(BLOCK, stop - block_start), block_start - start
+        forward(block_start, m, work, nan_if_nonfinite)
+        values[block_start : block_start + m] = block.values[output : output + m]
+        block.delta[output : output + m] = 1
+        rows[before : before + m] = 0
+        for number in range(n_layers - 1, -1, -1):
+            layer, following = net.layers[number], net.layers[number + 1]
+            delta = block.delta[following.at :]
+            kept = number == 0 and len(first.piece) > LANES
+            inputs = first if kept else block.inputs
+            for index in range(layer.first_node, layer.first_node + layer.width):
+                at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
+                stride = following.stride
+                fill_runs(index, m, stride, inputs, at, delta, places, rows[before:], windows[before:])
+            if number > 0:
+                pull_layer_back(layer, m, following.stride, delta, work)
+
+
+@compiled
+def fill_runs(index, m, stride, inputs, at, delta, places, rows, windows):
+    """Fill what a node contributes to m rows, and its windows.
+
+    What is stored reaches beyond the span, with zeros; later numbers of the row overwrite them, or they are in gaps.
+    """
+    net = places.layout
+    w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
+    lanes, first_target, first_base, span = node.lanes, node.first_target, node.first_base, places.span[index]
+    piece_before, run = node.first_piece - 1, places.run[index]
+    base_run, flat = places.run[n_nodes] + places.scale[index], rows.reshape(-1)
+    for sample in range(m if lanes else 0):
+        item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
+        piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
+        windows[sample, index] = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
+        if lanes == 1:
+            weight = np.float64(delta[np.uintp(target)]) * places.masks[first_base]
+            flat[np.uintp(row + base_run)] = weight * base
+            for r in range(w if piece else 0):
+                flat[np.uintp(row + run + r)] = weight * basis(piece_before + piece, r, u, net)
+            continue
+        for lane in range(0, lanes, LANES):
+            weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
+            store(weights * base, flat, row + base_run + lane)
+        for r in range(w if piece else 0):
+            value = basis(piece_before + piece, r, u, net)
+            for lane in range(0, lanes, LANES):
+                weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
+                store(weights * value, flat, row + run + r * span + lane)
+
+
+@compiled
+def basis(piece, r, u, net):
+    """Basis function r of those that are not zero on a piece, at the local coordinate u."""
+    w, value = len(net.w), 0.0
+    for q in range(w - 1, -1, -1):
+        value = value * u + net.polynomials[np.uintp((piece * w + r) * LANES + q)]
+    return value
+
+
+@compiled
+def run_of(number, window, places):
+    """Of a run, where it begins in a row, where in θ, laid out, and its length; 0 where the node has no window."""
+    net = places.layout
+    n_nodes, at = len(net.nodes), places.run[number]
+    if number == n_nodes:
+        return at, places.first[n_nodes], places.n_scale
+    span = places.span[number]
+    return at, places.first[number] + window * span, len(net.w) * span if window >= 0 else 0
+
+
+@compiled
+def jvp(rows, windows, places, direction, products):
+    """Fill `products` with R u for some rows of R; `direction` is u, laid out, with room for LANES more."""
+    flat = rows.reshape(-1)
+    for sample in range(len(rows)):
+        total_of_runs = load(direction, 0) * 0.0
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], places)
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * load(direction, where + i)
+                total_of_runs = total_of_runs + part
+        products[sample] = total(total_of_runs)
+
+
+@compiled
+def vjp(rows, windows, places, weights, products):
+    """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v."""
+    flat = rows.reshape(-1)
+    for sample in range(len(rows)):
+        weight = weights[sample]
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], places)
+            for i in range(0, length, LANES):
+                part = load(flat, sample * rows.shape[1] + at + i) * weight
+                store(load(products, where + i) + part, products, where + i)
+
+
+@compiled
+def fill_whole_rows(rows, windows, places, whole):
+    """Fill rows of R, shape (samples, coefficients and scale_base, laid out), zeros before."""
+    for sample in range(len(rows)):
+        for number in range(windows.shape[1]):
+            at, where, length = run_of(number, windows[sample, number], places)
+            for i in range(length):
+                whole[sample, np.uintp(where + i)] = rows[sample, np.uintp(at + i)]
+
+
+@compiled
+def fill_jacobian_rows(rows, windows, places, coef, factor, jacobian_rows):
+    """Fill rows of J from those of R: runs alike, and a run of all scale_sp, zeros before, after the others."""
+    net = places.layout
+    n_nodes, first_sp = len(net.nodes), rows.shape[1]
+    for sample in range(len(rows)):
+        jacobian_rows[sample, places.run[n_nodes] : first_sp] = rows[sample, places.run[n_nodes] :]
+        for number in range(n_nodes):
+            at, where, length = run_of(number, windows[sample, number], places)
+            for i in range(length):
+                value, c = rows[sample, np.uintp(at + i)], np.uintp(where + i)
+                jacobian_rows[sample, np.uintp(at + i)] = value * factor[c]
+                jacobian_rows[sample, np.uintp(first_sp + places.scale_of[c])] += value * coef[c]
+
+
+@compiled
+def add_products(first_run, last_run, rows, windows, places, matrix):
+    """Add to RᵀR, laid out, what some rows of R contribute by some runs with themselves and with the runs before them.
+
+    A row of `matrix` has room for LANES more, and the runs in a row have gaps of zeros up to a multiple of LANES.
+    """
+    flat_rows, flat_matrix, n_columns = rows.reshape(-1), matrix.reshape(-1), matrix.shape[1]
+    at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
+    for sample in range(len(rows)):
+        for run in range(last_run):
+            at[run], where[run], lengths[run] = run_of(run, windows[sample, run], places)
+            at[run] += sample * rows.shape[1]
+        for left in range(first_run, last_run):
+            first, length, row = at[left], lengths[left], where[left] * n_columns
+            for right in range(left + 1):
+                run, run_length, target = at[right], lengths[right], row + where[right]
+                for i in range(length):
+                    value, at_i = flat_rows[np.uintp(first + i)], target + i * n_columns
+                    if value == 0:
+                        continue
+                    for j in range(0, run_length, LANES):
+                        summand = load(flat_rows, run + j) * value
+                        store(load(flat_matrix, at_i + j) + summand, flat_matrix, at_i + j)
+
+
+@compiled
+def pick(laid_out, factor, place, matrix):
+    """For i >= j: matrix[i, j] = laid_out[p, q] factor[p] factor[q], with p = place[i], q = place[j] or the reverse."""
+    for i in range(len(place)):
+        p, row = place[i], matrix[i]
+        for j in range(i + 1):
+            q = place[j]
+            row[j] = laid_out[np.uintp(max(p, q)), np.uintp(min(p, q))] * (factor[p] * factor[q])
+
+
+@compiled
+def add_overlaps(number, places, rows, windows, order, matrix):
+    """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
+
+    Parameters
+    ----------
+    order : array of shape (n,)
+        The samples, sorted by the window of the node.
+    matrix : array of shape (n, n)
+    """
+    net = places.layout
+    w, span, n = len(net.w), places.span[number], len(order)
+    length, at = w * span, places.run[number]
+    stride = length + w * LANES  # zeros behind a run, for vectors that reach beyond the overlap
+    runs, window = np.zeros(n * stride), np.empty(n, np.int64)
+    for i in range(n):
+        window[i] = windows[order[i], number]
+        for c in range(length):
+            runs[i * stride + c] = rows[order[i], at + c]
+    earliest = 0
+    for i in range(n):
+        row = matrix[order[i]]
+        if window[i] < 0:
+            earliest = i + 1
+            continue
+        while window[i] - window[earliest] >= w:
+            earliest += 1
+        for j in range(earliest, i + 1):
+            shift = (window[i] - window[j]) * span
+            products = load(runs, i * stride) * load(runs, j * stride + shift)
+            for c in range(LANES, length - shift, LANES):
+                products = products + load(runs, i * stride + c) * load(runs, j * stride + shift + c)
+            row[np.uintp(order[j])] += total(products)
+
+
+@compiled
+def spread_runs(number, lowest, places, rows, windows, columns):
+    """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
+    net = places.layout
+    span, at = places.span[number], places.run[number]
+    length = len(net.w) * span
+    for sample in range(len(rows)):
+        if windows[sample, number] >= 0:
+            first = (windows[sample, number] - lowest) * span
+            columns[sample, first : first + length] = rows[sample, at : at + length]
+
+
+@compiled
+def add_transposed(matrix):
+    """Add the upper triangle of a matrix to the lower one, in place."""
+    tile = 32  # two of them are in cache
+    n = len(matrix)
+    for top in range(0, n, tile):
+        for left in range(0, top + 1, tile):
+            for i in range(top, min(top + tile, n)):
+                for j in range(left, min(left + tile, i)):
+                    matrix[i, j] += matrix[j, i]

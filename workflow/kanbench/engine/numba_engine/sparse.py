@@ -1,0 +1,241 @@
+"""The linearization of the compiled engine: products with the Jacobian J = R L, from the rows of R; see `rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.engine.numba_engine import lapack
+from kanbench.engine.numba_engine import rows as kernels
+from kanbench.engine.numba_engine.lapack import dsymm, dsyrk
+from kanbench.engine.numba_engine.rows import Places
+from kanbench.engine.numba_engine.simd import LANES
+from kanbench.engine.numba_engine.structures import BLOCK, Layout, Workspace
+from kanbench.engine.numba_engine.threads import map_in_order
+
+if TYPE_CHECKING:
+    from kanbench.engine.numba_engine.engine import CompiledEngine
+
+Array = NDArray[np.floating]
+Windows = NDArray[np.int64]
+
+KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
+ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
+# Measured: of a pair of overlapping runs, for each number and ten more; of an element's product in BLAS's dsyrk.
+SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 2.2e-10, 2.1e-11
+DENSE_BELOW = 2.0  # columns of R per number in a row
+
+
+class SparseLinearization:
+    """See `kanbench.engine.linearization.Linearization`; vectors are numpy's.
+
+    Parameters
+    ----------
+    engine : CompiledEngine
+    theta : array of shape (P,)
+    parameters : array
+        The vector of all parameters.
+    work : Workspace
+        Its tables are those of the parameters, and stay.
+    nan_if_nonfinite : float
+        See `kanbench.engine.numba_engine.kernels.fill_tables`.
+    places : Places
+        As `find_places` returns them.
+
+    Attributes
+    ----------
+    whole : array of shape (n, columns of R) or None
+        R, where its rows are not used.
+    """
+
+    def __init__(
+        self,
+        engine: CompiledEngine,
+        theta: Array,
+        parameters: Array,
+        work: Workspace,
+        nan_if_nonfinite: float,
+        places: Places,
+    ) -> None:
+        n = len(work.x)
+        self.shape = n, len(theta)
+        self.engine, self.theta, self.work, self.places = engine, np.array(theta, engine.dtype), work, places
+        self.n_coef = len(places.scale_of)
+        self.size = self.n_coef + places.n_scale  # columns of R
+        self.coef, self.factor = np.zeros(self.n_coef), np.ones(self.size + places.n_scale)
+        kernels.fill_factors(parameters, places, self.coef, self.factor)
+        values = np.empty(n, engine.dtype)
+        self.arguments = work, nan_if_nonfinite, places, values
+        keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
+        self.kept = self._fill(0, n) if keep else None
+        if not keep:
+            values = engine._values(parameters, engine.work)
+        self.residuals = (values - engine.y).astype(float)
+        # All of R, where it is little more than its rows, so that BLAS does better with it.
+        self.whole = self._whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
+
+    def residuals_at(self, offset: Array) -> Array:
+        return self.engine.residuals(self.moved(offset)).astype(float)
+
+    def moved(self, offset: Array) -> Array:
+        return self.theta + offset.astype(self.theta.dtype)
+
+    def cholesky(self, matrix: Array, shift: float) -> Callable[[Array], Array] | None:
+        return lapack.cholesky(matrix, shift)
+
+    def jvp(self, step: Array) -> Array:
+        laid_out, n_coef = np.zeros(self.size + self.places.n_scale + LANES), self.n_coef
+        laid_out[self.places.of_parameter] = step
+        laid_out[:n_coef] *= self.factor[:n_coef]
+        laid_out[:n_coef] += self.coef * laid_out[self.size + self.places.scale_of]
+        if self.whole is not None:
+            return self.whole @ laid_out[: self.size]
+        products = np.empty(self.shape[0])
+        for start, rows, windows in self._parts():
+            kernels.jvp(rows, windows, self.places, laid_out, products[start : start + len(rows)])
+        return products
+
+    def vjp(self, weights: Array) -> Array:
+        laid_out, n_scale = np.zeros(self.size + self.places.n_scale + LANES), self.places.n_scale
+        if self.whole is not None:
+            np.matmul(weights, self.whole, out=laid_out[: self.size])
+        else:
+            for start, rows, windows in self._parts():
+                kernels.vjp(rows, windows, self.places, weights[start : start + len(rows)], laid_out)
+        by_coef, by_sp = laid_out[: self.n_coef], laid_out[self.size : self.size + n_scale]
+        by_sp[:] = np.bincount(self.places.scale_of, self.coef * by_coef, n_scale)
+        by_coef *= self.factor[: self.n_coef]
+        return laid_out[self.places.of_parameter]
+
+    def jacobian(self) -> Array:
+        """J, shape (n, P)."""
+        whole, by_sp = self._whole(), np.zeros((self.n_coef, self.places.n_scale))
+        by_sp[np.arange(self.n_coef), self.places.scale_of] = self.coef
+        whole = np.hstack([whole * self.factor[: self.size], whole[:, : self.n_coef] @ by_sp])
+        return whole[:, self.places.of_parameter]
+
+    def normal_matrix(self) -> Array:
+        """With C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
+        n_scale, size = self.places.n_scale, self.size
+        laid_out = self._sparse_products() if self.whole is None else self._dense_products()
+        c = np.zeros((n_scale, len(laid_out))).T  # by columns, as BLAS has it
+        c[np.arange(self.n_coef), self.places.scale_of] = self.coef
+        by_sp = dsymm(1.0, laid_out.T, c)  # the lower triangle by rows is the upper one by columns
+        laid_out[size : size + n_scale, :size] = by_sp[:size].T
+        laid_out[size : size + n_scale, size : size + n_scale] = by_sp.T @ c
+        matrix = np.empty(self.shape[1:] * 2)
+        kernels.pick(laid_out, self.factor, self.places.of_parameter, matrix)
+        return matrix
+
+    def _sparse_products(self) -> Array:
+        """RᵀR in a larger matrix of zeros; only the lower triangle counts."""
+        n_runs = len(self.work.layout.nodes) + 1
+        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
+        runs = [(0, n_runs)] if self.engine.threads == 1 else [(run, run + 1) for run in range(n_runs)]
+        for _, rows, windows in self._parts():
+            arguments = rows, windows, self.places, laid_out
+            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.engine.threads)
+        return laid_out
+
+    def _dense_products(self) -> Array:
+        """The same, by BLAS."""
+        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
+        laid_out[: self.size, : self.size] = dsyrk(1.0, self.whole.T).T
+        return laid_out
+
+    def _whole(self) -> Array:
+        """R, shape (n, coefficients and scale_base)."""
+        whole = np.zeros((self.shape[0], self.size))
+        for start, rows, windows in self._parts():
+            kernels.fill_whole_rows(rows, windows, self.places, whole[start : start + len(rows)])
+        return whole
+
+    def dual_gram(self) -> Array:
+        rows, windows = self._jacobian_rows()
+        matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.work.layout.nodes)
+        shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
+        for node in range(n_nodes):
+            if (columns := self._columns(node, rows, windows)) is None:
+                self.add_overlaps(node, rows, windows, matrix)
+            else:
+                shared.append(columns)
+        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
+        kernels.add_transposed(matrix)
+        return matrix
+
+    def _jacobian_rows(self) -> tuple[Array, Windows]:
+        """What is not zero of J, without columns for what is held fixed, and the windows."""
+        (rows, windows), places, base_run = self.kept, self.places, self.places.run[-2]
+        trained = np.zeros_like(self.factor)
+        trained[places.of_parameter] = 1
+        coef = self.coef * trained[self.size + places.scale_of]
+        jacobian_rows = np.zeros((len(rows), rows.shape[1] + places.n_scale))
+        arguments = rows, windows, places, coef, self.factor * trained, jacobian_rows
+        kernels.fill_jacobian_rows(*arguments)
+        jacobian_rows[:, base_run : base_run + places.n_scale] *= trained[self.n_coef : self.size]
+        return jacobian_rows, windows
+
+    def add_overlaps(self, node: int, rows: Array, windows: Windows, matrix: Array) -> None:
+        """Add to JJᵀ what the coefficients of a node contribute, where windows overlap; in either triangle."""
+        order = np.argsort(windows[:, node], kind="stable")
+        kernels.add_overlaps(node, self.places, rows, windows, order, matrix)
+
+    def _columns(self, node: int, rows: Array, windows: Windows) -> Array | None:
+        """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
+        n, window, span = len(rows), len(self.work.layout.w), self.places.span[node]
+        there = windows[:, node][windows[:, node] >= 0]
+        if span == 0 or not len(there):
+            return np.empty((n, 0))
+        lowest = there.min()
+        count = np.bincount(there - lowest)
+        pairs = sum((count[: len(count) - shift] * count[shift:]).sum() for shift in range(min(window, len(count))))
+        n_columns = (len(count) - 1 + window) * span
+        if pairs * (10 + span) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
+            return None
+        columns = np.zeros((n, n_columns))
+        kernels.spread_runs(node, lowest, self.places, rows, windows, columns)
+        return columns
+
+    def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
+        rows = np.empty((stop - start, self.places.run[-1]))
+        windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
+        kernels.fill_rows(start, stop, *self.arguments, rows, windows)
+        return rows, windows
+
+    def _parts(self) -> Iterator[tuple[int, Array, Windows]]:
+        """Rows and windows of all samples, in parts, and where the parts begin."""
+        if self.kept is not None:
+            yield 0, *self.kept
+            return
+        for start in range(0, self.shape[0], ROWS_AT_ONCE):
+            yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
+
+
+def find_places(network: Layout, n_trained: int) -> Places:
+    """Where the parts of a row are, and where they belong."""
+    window, nodes, edges = len(network.w), network.nodes, network.edges
+    span, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
+    np.maximum.at(span, edges["node"], edges["lane"] + 1)
+    np.maximum.at(n_rows, edges["node"], np.maximum(edges["n_coef"], window))
+    # `rows.fill_runs` stores zeros beyond spans. All scales are in the order in which it stores them, last layer first.
+    room = -(-np.maximum(window * span, (window - 1) * span + nodes["lanes"]) // LANES) * LANES
+    order = np.concatenate([layer["first_node"] + np.arange(layer["width"]) for layer in network.layers[-2::-1]])
+    scale, n_scale = np.zeros(len(nodes), np.int64), span.sum()
+    scale[order] = np.cumsum(span[order]) - span[order]
+    first = np.cumsum([0, *(n_rows * span)])
+    places = Places(
+        run=np.cumsum([0, *room, -(-(n_scale + LANES) // LANES) * LANES]),
+        first=first,
+        span=span,
+        scale=scale,
+        n_scale=n_scale,
+        of_parameter=np.zeros(n_trained, np.int64),
+        scale_of=np.zeros(first[-1], np.int64),
+        masks=np.zeros(nodes["lanes"].sum()),
+        layout=network,
+    )
+    kernels.fill_places(places)
+    return places

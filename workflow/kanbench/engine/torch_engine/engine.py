@@ -1,0 +1,220 @@
+"""A network and its derivatives in torch operations on whole batches, for CUDA and CPU.
+
+A sample meets only k + 1 of the G + k basis functions of a spline. `layers` has the mathematics;
+here samples are divided into chunks, and θ is put in the places of the layers' parameters.
+
+On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (ten microseconds each and more),
+not of what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are
+written out, and an evaluation waits for the device once, for its result. Loss and gradient of [2, 5, 1]
+are some 80 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
+forward with autograd is 189. For small samples they are recorded and launched as one.
+
+Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes
+additions by index, which are atomic there (see `torch_layers.sum_by_matmul`), and relies on cuBLAS, which promises to
+repeat itself on one stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kanbench.engine.checks import check_network
+from kanbench.engine.torch_engine.layers import BASE_FUNCTIONS, Features, Grid, Layer
+from kanbench.engine.torch_engine.linearization import DenseLinearization, StreamedLinearization, to_numpy, to_tensor
+from kanbench.engine.torch_engine.recorded import Recorded
+from kanbench.network.spline_network import PARTS, SplineNetwork
+
+Array = NDArray[np.floating]
+
+CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
+RECORDED = 2**25  # numbers of intermediates up to which they may stay allocated, and launches are what takes the time
+KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kept, and not computed anew
+
+
+class TorchEngine:
+    """See `Engine`. On the CPU or CUDA, in the network's precision."""
+
+    def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
+        check_network("torch", network)
+        self.network, self.device, self.n_evals = network, torch.device(device), 0
+        self.dtype = getattr(torch, str(network.dtype))
+        self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
+        self.targets = self._tensor(self.y)
+        self.grids = [Grid(layer, BASE_FUNCTIONS[network.base], self.device) for layer in network.layers]
+        self._lay_out_parameters()
+        self._set_chunks()
+        x = self._tensor(x)
+        first = [self._first_features(x[samples]) for samples in _split(len(x), self.chunk)]
+        self.first = Features(*map(torch.cat, zip(*first, strict=True)))
+        self.recorded: dict[str, Recorded] = {}
+
+    def _tensor(self, array: Array) -> Tensor:
+        return to_tensor(array, self.dtype, self.device)
+
+    def _set_chunks(self) -> None:
+        """How many samples are evaluated at once, and the most for which that is recorded, without and with J."""
+        plain, jacobian = 0, 0
+        for layer, grid in zip(self.network.layers, self.grids, strict=True):
+            features, choices = layer.inputs * (grid.order + 2), layer.inputs * grid.n_spans
+            plain += features * (2 * layer.outputs + 3) + (choices if self.targets.is_cuda else 0)
+            jacobian += 2 * layer.inputs * layer.outputs * (grid.n_coef + 2)
+        size = CHUNK[self.device.type]
+        self.chunk, self.jacobian_chunk = max(1, size // plain), max(1, size // jacobian)
+        most = RECORDED if self.targets.is_cuda else 0
+        self.most_recorded, self.most_recorded_with_jacobian = most // plain, most // jacobian
+
+    def _lay_out_parameters(self) -> None:
+        """Allocate the parameters of every layer, padded, and note where in them and in θ those of θ are."""
+        self.parameters, self.links, at = [], {}, 0
+        for number, (layer, grid) in enumerate(zip(self.network.layers, self.grids, strict=True)):
+            intervals = grid.n_coef - grid.order
+            values = layer.padded(intervals)[1], layer.scale_base, layer.scale_sp
+            parts = dict(zip(PARTS, map(self._tensor, values), strict=True))
+            self.parameters.append(parts)
+            for name, live in layer.padded_live(intervals).items():
+                if name not in self.network.fixed:
+                    index = np.flatnonzero(live)
+                    of_theta = slice(at, at := at + len(index))
+                    index = None if len(index) == live.size else to_tensor(index, torch.int64, self.device)
+                    self.links[number, name] = parts[name].view(-1), of_theta, index
+
+    def _line_up(self, layers: list[dict[str, Tensor]], start_dim: int = 0) -> Tensor:
+        """A new vector of what belongs to θ, in its order, of derivatives by the layers' parameters.
+
+        Along the last dimension; what comes before `start_dim` stays as it is.
+        """
+        parts = [
+            (layers[number][name].flatten(start_dim=start_dim), index)
+            for (number, name), (_, _, index) in self.links.items()
+        ]
+        return torch.cat([part if index is None else part.index_select(-1, index) for part, index in parts], -1)
+
+    def _place(self, theta: Tensor) -> list[Layer]:
+        """The layers with parameters θ, until other ones are placed."""
+        for values, of_theta, index in self.links.values():
+            if index is None:
+                values.copy_(theta[of_theta])
+            else:
+                values.index_copy_(0, index, theta[of_theta])
+        return [Layer(grid, **parts) for grid, parts in zip(self.grids, self.parameters, strict=True)]
+
+    def residuals(self, theta: Array) -> Array:
+        return to_numpy(self._residuals_at(self._tensor(theta)))
+
+    def _residuals_at(self, theta: Tensor) -> Tensor:
+        (residuals,) = self._evaluate(self._residuals, theta, self.most_recorded)
+        return residuals
+
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        (both,) = self._evaluate(self._loss_and_gradient, self._tensor(theta), self.most_recorded)
+        both = to_numpy(both)  # waits for the device, once
+        return float(both[0]) / len(self.y), both[1:].astype(self.network.dtype)
+
+    def _evaluate(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor, most_recorded: int
+    ) -> tuple[Tensor, ...]:
+        self.n_evals += 1
+        if len(self.y) > most_recorded:
+            return function(theta)
+        if (name := function.__name__) not in self.recorded:
+            self.recorded[name] = Recorded(function, theta)
+        return self.recorded[name](theta)
+
+    def _residuals(self, theta: Tensor) -> tuple[Tensor]:
+        layers = self._place(theta)
+        outputs = [Pass(layers, self.first.of(samples)).outputs for samples in _split(len(self.y), self.chunk)]
+        return (torch.cat(outputs) - self.targets,)
+
+    def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor]:
+        """The sum of squares, not their mean, and the gradient of their mean, in float64."""
+        layers = self._place(theta)
+        loss, sums = 0.0, [0.0] * len(layers)  # over chunks in float64
+        for samples in _split(len(self.y), self.chunk):
+            forward = Pass(layers, self.first.of(samples))
+            residuals = forward.outputs - self.targets[samples]
+            loss += residuals.double().square().sum()
+            for number, features, delta in forward.backward(residuals * (2 / len(self.y))):
+                sums[number] += layers[number].derivatives(features, delta).double()
+        parts = [layer.gradient(total.to(theta.dtype)) for layer, total in zip(layers, sums, strict=True)]
+        return (torch.cat([loss[None], self._line_up(parts).double()]),)
+
+    def linearize(self, theta: Array) -> StreamedLinearization:
+        theta = self._tensor(theta)
+        n, n_parameters = len(self.y), len(theta)
+        if n <= n_parameters or n * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.device.type]:
+            function = self._residuals_and_jacobian
+            residuals, jacobian = self._evaluate(function, theta, self.most_recorded_with_jacobian)
+            return DenseLinearization(theta, residuals, self._residuals_at, jacobian)
+        residuals, layers = self._residuals_at(theta), [layer.kept() for layer in self._place(theta)]
+        return StreamedLinearization(
+            theta, residuals, self._residuals_at, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
+        )
+
+    def _residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, jacobian = [], theta.new_empty(len(self.y), len(theta))
+        for samples, part_of_outputs, rows in self._rows(self._place(theta)):
+            outputs.append(part_of_outputs)
+            jacobian[samples] = rows
+        return torch.cat(outputs) - self.targets, jacobian
+
+    def _rows(self, layers: list[Layer]) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Samples, their outputs, and their rows of the Jacobian."""
+        for samples in _split(len(self.y), self.jacobian_chunk):
+            forward = Pass(layers, self.first.of(samples))
+            parts = [{} for _ in layers]
+            for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
+                parts[number] = layers[number].jacobian(features, delta)
+            yield samples, forward.outputs, self._line_up(parts, start_dim=1)
+
+    def predict(self, theta: Array, x: Array) -> Array:
+        layers, x = self._place(self._tensor(theta)), self._tensor(x)
+        outputs = [Pass(layers, self._first_features(x[samples])).outputs for samples in _split(len(x), self.chunk)]
+        return to_numpy(torch.cat(outputs))[:, None] + self.network.output_bias
+
+    def _first_features(self, x: Tensor) -> Features:
+        """Of inputs of the network, shape (m, d)."""
+        features, _ = self.grids[0].features(x)
+        return features
+
+
+class Pass:
+    """A chunk of samples on its way through the layers.
+
+    Attributes
+    ----------
+    outputs : Tensor of shape (n,)
+    """
+
+    def __init__(self, layers: list[Layer], first: Features) -> None:
+        self.steps, values, features, slope = [], None, first, None
+        for layer in layers:
+            if values is not None:
+                features, slope = layer.grid.features(values)
+            weights = layer.fetch(features)
+            values = layer.outputs(features, weights)
+            self.steps.append((layer, features, slope, weights))
+        self.outputs = values[:, 0]
+
+    def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:
+        """From the last layer to the first: its number, features, and δ at its outputs, shape (n, out).
+
+        Parameters
+        ----------
+        delta : Tensor of shape (n,)
+            δ at the network's output.
+        """
+        delta = delta[:, None]
+        for number in range(len(self.steps) - 1, -1, -1):
+            layer, features, slope, weights = self.steps[number]
+            yield number, features, delta
+            if number > 0:
+                delta = layer.delta_of_inputs(weights, slope, delta)
+
+
+def _split(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

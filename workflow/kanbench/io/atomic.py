@@ -1,0 +1,146 @@
+"""Files that appear whole or not at all, whatever happens to the process and whoever else writes there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from kanbench.errors import InputError
+
+# Files that are being written lie in a folder of their own beside their place, whose name begins like this.
+PARTIAL = ".part."
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write to; what is there gets the name `path` when the block ends without an error.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    with whole_files(path.parent, about=path) as folder:
+        yield folder / path.name
+
+
+@contextlib.contextmanager
+def whole_files(folder: str | Path, about: str | Path) -> Iterator[Path]:
+    """Yield an empty folder; the files in it move to `folder` when the block ends without an error.
+
+    Parameters
+    ----------
+    about : path
+        What errors name.
+
+    Raises
+    ------
+    InputError
+        The files cannot be written.
+    """
+    folder = Path(folder)
+    with _written(about), contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear_away(folder)
+        beside = stack.enter_context(_partial(folder))
+        yield beside
+        for file in sorted(beside.iterdir()):
+            _sync(file)
+            file.replace(folder / file.name)
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: str | Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder; do not nest them.
+
+    The lock ends with its process, however that ends, and leaves no file. Where the file system has no such locks (NFS
+    has none for folders) nobody waits.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, and it cannot be made.
+    """
+    with _written(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder, if it is not there, and see whether files can be made in it.
+
+    Raises
+    ------
+    InputError
+        They cannot.
+    """
+    with _written(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def _written(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(path, problem=f"cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` that its process keeps locked, and that is removed in the end."""
+    path, descriptor = _new_partial(folder)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _new_partial(folder: Path) -> tuple[Path, int]:
+    path = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY)
+        _lock(descriptor)
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)
+    return _new_partial(folder)  # before it was locked, somebody took it for one that was left
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove what was left by processes that were killed while they wrote: folders that nobody locks any more."""
+    for left in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                if _lock(descriptor, fcntl.LOCK_NB):
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int = 0) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+    except OSError:
+        return False
+    return True
+
+
+def _sync(file: Path) -> None:
+    """Have the content on the disk before the name: a machine may go down in between."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

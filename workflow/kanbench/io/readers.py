@@ -1,0 +1,175 @@
+"""Read files that somebody else may have made: bytes, JSON, YAML and tensors. Nothing in them is run.
+
+The limits are far above what results need; they keep a damaged or hostile file from filling the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kanbench.errors import InputError, one_line
+
+MAX_TEXT = 1 << 22  # bytes of JSON: 4 MiB
+MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, of which a model of a hundred by a hundred edges takes 80 KB; 10 s at most
+MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
+MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
+MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
+TRUST = "with trusted=True, which may run code of the file's author, other files are read"
+TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
+
+
+@contextlib.contextmanager
+def clear_errors(path: str | Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one line that names the file.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        file = Path(path)
+        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+            raise InputError(path, problem="cannot be read (not a regular file)")
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
+    except Exception as error:  # parsers of damaged files raise nearly anything
+        reason = one_line(error)[:200] or type(error).__name__
+        raise InputError(path, problem=f"cannot be read ({reason})") from error
+
+
+def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
+    """The content of a file that is not larger than `limit` bytes."""
+    with clear_errors(path), Path(path).open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(path, f"more than {limit >> 20} MiB", "files below that")
+    return content
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    content = read_bytes(path, MAX_TEXT)
+    with clear_errors(path):
+        return _mapping(path, json.loads(content))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; tags that build objects are refused."""
+    content = read_bytes(path, MAX_YAML)
+    with clear_errors(path):
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if node is None:
+            raise InputError(path, "nothing", "keys with values")
+        _check_nodes(path, node, len(content) + MAX_SHARED)
+        return _mapping(path, loader.construct_document(node))
+
+
+def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
+    """Refuse aliases of aliases, which stand for more parts than can ever be read: shared ones count every time."""
+    count, rest = 1, [node]
+    while rest:
+        inner = rest.pop().value
+        if isinstance(inner, str):
+            if len(inner) > MAX_SCALAR:
+                raise InputError(path, f"a value of {len(inner)} characters", f"up to {MAX_SCALAR}")
+            continue
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else [item])]
+        count += len(parts)
+        if count > limit:
+            raise InputError(path, problem=f"refused: its aliases stand for more than {MAX_SHARED} parts")
+        rest += parts
+
+
+def _mapping(path: str | Path, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(path, type(value).__name__, "keys with values")
+    return value
+
+
+def read_tensors(path: str | Path, trusted: bool = False) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors in builtin containers.
+
+    Parameters
+    ----------
+    trusted : bool
+        Whether to read other objects too, which may run code of the file's author.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, names something that is not admitted, or its tensors are larger than it is.
+    """
+    import torch
+
+    if trusted:
+        with clear_errors(path):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    check_archive(path)
+    with clear_errors(path):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if named is None:
+                reason = re.split(TORCHS_ADVICE, str(error).rpartition("WeightsUnpickler error: ")[2])[0]
+                raise ValueError(reason or type(error).__name__) from None
+            raise InputError(path, problem=f"refused: it names {named[1]}; {TRUST}") from None
+        _check_tensors(path, content)
+    return content
+
+
+def check_archive(path: str | Path) -> None:
+    """An archive whose parts are not compressed cannot hold more than its size; torch does not look at checksums."""
+    with clear_errors(path):
+        try:
+            parts = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            raise InputError(path, problem="cannot be read (not an archive as torch writes it since 1.6)") from None
+        with parts:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                raise InputError(path, problem=f"refused: it is compressed, which torch.save does not do; {TRUST}")
+            if sum(part.file_size for part in parts.infolist()) > Path(path).stat().st_size:
+                raise InputError(path, problem=f"refused: its parts are larger together than it is; {TRUST}")
+            if parts.testzip() is not None:
+                raise InputError(path, problem="damaged: a part of it has another checksum than it should")
+
+
+def _check_tensors(path: str | Path, content: Any) -> None:
+    """Refuse what is neither builtin nor a tensor (torch's own classes, where they have been imported).
+
+    And tensors that claim more elements than the file has: strides of 0, sparse ones, ones without data.
+    """
+    import torch
+
+    plain = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+    left, seen = [content], set()
+    while left:
+        value = left.pop()
+        if id(value) in seen:  # few lists can hold each other very often
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            left += value
+        elif isinstance(value, torch.Tensor):
+            whole = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+            if not whole or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise InputError(
+                    path, problem=f"refused: a tensor of shape {tuple(value.shape)} without its values; {TRUST}"
+                )
+        elif not isinstance(value, plain):
+            name = value.__name__ if isinstance(value, type) else type(value).__name__
+            raise InputError(path, allowed=f"tensors, numbers and text; {TRUST}", problem=f"refused: found {name}")

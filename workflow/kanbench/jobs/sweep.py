@@ -1,0 +1,94 @@
+"""Choosing a setting by measurement: trainings over values and seeds, compared by relative test loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.plan.config import Config, check, merge
+from kanbench.plan.sections import SECTIONS
+from kanbench.plan.settings import training_settings
+from kanbench.training.trainer import Trainer
+
+
+def with_value(config: Config, key: str, value: Any) -> Config:
+    """`config` with another value for a key such as `optimizers.adam.lr`.
+
+    Raises
+    ------
+    InputError
+        There is no such key, or the value is not allowed.
+    """
+    changed = copy.deepcopy(config)
+    *parents, last = key.split(".")
+    mapping: Any = changed
+    for parent in parents:
+        mapping = mapping.get(parent) if isinstance(mapping, dict) else None
+    if not isinstance(mapping, dict) or last not in mapping:
+        raise InputError(
+            "config", allowed="a key of config.yaml such as optimizers.adam.lr", problem=f"unknown key {key!r}"
+        )
+    mapping[last] = value
+    return check(changed)
+
+
+def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seeds: Sequence[int]) -> pd.DataFrame:
+    """Train `model_type` on every dataset with every value and seed.
+
+    A seed determines the initial model and the samples. Choose seeds other than the configured ones, so that the
+    setting is not tuned on what is reported with it.
+
+    Returns
+    -------
+    DataFrame
+        One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the variance of the
+        test targets, parameters and time, at the interpolation threshold and at the end.
+    """
+    if key in ("seeds", "data.seed", "data.dense_num"):
+        raise InputError("sweep", f"{key!r}", "a key that the sweep does not set itself")
+    # The dense MSE is not looked at, and takes longer than training with Adam.
+    changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}} for seed in seeds}
+    configs = [
+        (value, seed, check(merge(with_value(config, key, value), over)))
+        for value in values
+        for seed, over in changes.items()
+    ]
+    section = next(name for name, section in SECTIONS.items() if model_type in section.model_types)
+    rows = []
+    for value, seed, changed in configs:
+        for dataset_idx, dataset in enumerate(changed["datasets"]):
+            trainer = Trainer(training_settings(changed, section, model_type, dataset_idx))
+            training = trainer.train(changed["epochs"])
+            variance = float(trainer.dataset.test_label.var(ddof=1))
+            at_threshold, final = training.at_threshold.row, training.final.row
+            rows.append(
+                {
+                    "model_type": model_type,
+                    key: value,
+                    "seed": seed,
+                    "dataset": dataset,
+                    "relative_test_loss": at_threshold["test_loss"] / variance,
+                    "relative_final_test_loss": final["test_loss"] / variance,
+                    "threshold_num_params": at_threshold["num_params"],
+                    "final_num_params": final["num_params"],
+                    "threshold_time": at_threshold["time"],
+                    "final_time": final["time"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The relative test loss by value and dataset, as the geometric mean over seeds.
+
+    Two columns sum up the datasets: their mean, the share of the variance that stays unexplained, which an unsolved
+    problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
+    """
+    logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
+    losses = np.exp(logs)
+    return losses.assign(mean=losses.mean(axis="columns"), geometric_mean=np.exp(logs.mean(axis="columns")))

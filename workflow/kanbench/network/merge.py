@@ -1,0 +1,200 @@
+"""Several networks as one wider network whose output is their weighted sum.
+
+Every hidden node of an expert becomes a node of the merged network, with the knots and coefficients that it has; the
+inputs are shared, and so is the output, whose edges carry the expert's weight. Nothing connects one expert with
+another, unless such edges are asked for; they begin at zero. Three things need care:
+
+- An *input's* row of knots serves several experts. Their splines are carried over to the union of the knots by
+  interpolation at its Greville abscissae, which is exact: they are in the space that the union spans.
+- *Shallower* experts get layers in front, in which shared nodes pass the inputs on by *identity edges*:
+  Σ_c ξ_c B_c(x) = x on the domain, where ξ_c are the Greville abscissae.
+- All splines of a layer have one *order*, as in pykan. A spline of order k has the smoothness of one of order K > k
+  with every knot K-k+1 times. pykan cannot have repeated knots, so they are set a little apart, and the spline is
+  interpolated at the Greville abscissae; the error is of second order in the distance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.errors import InputError
+from kanbench.network.refinement import next_knots
+from kanbench.network.spline_network import SplineLayer, SplineNetwork
+from kanbench.network.splines import basis_matrix, evaluate_splines, greville
+
+Array = NDArray[np.floating]
+
+# Of the shortest interval: how far knots that stand for a repeated one are apart. The relative error is about the
+# square; what rounding adds grows with the inverse.
+SPLIT = {"float64": 1e-4, "float32": 1e-2}
+SAME = 8  # units of rounding, relative to the row's length: knots that are nearer are one
+
+Node = tuple[Hashable, ...]
+OUTPUT: Node = ("output",)
+
+
+class Edge(NamedTuple):
+    """A spline with its scales. `row` is None for an identity edge, and for one whose spline is zero."""
+
+    row: tuple[Array, Array, int] | None  # knots, coefficients of shape (G + k,), order
+    scale_base: float
+    scale_sp: float
+    mask: float = 1.0
+
+
+Edges = dict[tuple[Node, Node], Edge]  # of a layer, by source and target
+
+IDENTITY = Edge(None, 0.0, 1.0)
+
+
+def merge(
+    networks: Sequence[SplineNetwork],
+    weights: Sequence[float],
+    domain: Sequence[tuple[float, float]],
+    cross_edges: str = "absent",
+) -> SplineNetwork:
+    """The network whose output is Σ weight × network on the domain.
+
+    Parameters
+    ----------
+    networks : sequence of SplineNetwork
+        With hidden nodes, of the same inputs, one output, the same precision and base function. Widths, depths, orders,
+        grids and masks may differ.
+    weights : sequence of float
+    domain : sequence of (low, high)
+        One per input; beyond it, shallower networks do not get their inputs exactly.
+    cross_edges : str
+        `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
+
+    Returns
+    -------
+    SplineNetwork
+        Of the depth of the deepest network and the highest order. Exact up to rounding for networks of that order.
+
+    Raises
+    ------
+    InputError
+        A network has no hidden nodes.
+    """
+    depth = max(len(network.layers) for network in networks)
+    if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
+        raise InputError("merge", "a model without hidden nodes", "at least one hidden layer")
+    k, first = max(network.order for network in networks), networks[0]
+    layers: list[Edges] = [{} for _ in range(depth)]
+    for name, (network, weight) in enumerate(zip(networks, weights, strict=True)):
+        for level, edges in enumerate(_edges(network, weight, name), start=depth - len(network.layers)):
+            layers[level].update(edges)
+    _add_identity_edges(layers, n_inputs=len(domain))
+    levels = [*_levels(layers, n_inputs=len(domain)), [OUTPUT]]
+    merged = [
+        _layer(edges, sources, targets, k, domain, cross_edges, first.dtype)
+        for edges, (sources, targets) in zip(layers, itertools.pairwise(levels), strict=True)
+    ]
+    bias = sum(weight * network.output_bias.astype(float) for network, weight in zip(networks, weights, strict=True))
+    return SplineNetwork(tuple(merged), np.asarray(bias, first.dtype), first.base)
+
+
+def _edges(network: SplineNetwork, weight: float, name: int) -> list[Edges]:
+    """The live edges of a network, by layer, between nodes that are named as in the merged network."""
+    inputs = [("input", i) for i in range(network.layers[0].inputs)]
+    hidden = [[(name, level, i) for i in range(layer.inputs)] for level, layer in enumerate(network.layers)][1:]
+    nodes = [inputs, *hidden, [OUTPUT]]
+    layers = []
+    for layer, (sources, targets) in zip(network.layers, itertools.pairwise(nodes), strict=True):
+        scale = weight if targets == [OUTPUT] else 1.0
+        scale_base, scale_sp, mask = (part.tolist() for part in (layer.scale_base, layer.scale_sp, layer.mask))
+        layers.append(
+            {
+                (source, target): Edge(
+                    (t, c[j], layer.order), scale * scale_base[i][j], scale * scale_sp[i][j], mask[i][j]
+                )
+                for i, (source, t, c) in enumerate(zip(sources, layer.knots, layer.coef, strict=True))
+                for j, target in enumerate(targets)
+                if mask[i][j]
+            }
+        )
+    return layers
+
+
+def _add_identity_edges(layers: list[Edges], n_inputs: int) -> None:
+    """Add the edges that bring every input to the layers behind the first where it is used."""
+    for i in range(n_inputs):
+        node = ("input", i)
+        used = [level for level, edges in enumerate(layers) if any(source == node for source, _ in edges)]
+        for level in range(max(used, default=0)):
+            layers[level][node, node] = IDENTITY
+
+
+def _levels(layers: list[Edges], n_inputs: int) -> list[list[Node]]:
+    """The nodes of every level but the output's: all inputs first, later those that edges leave."""
+    inputs: list[Node] = [("input", i) for i in range(n_inputs)]
+    return [inputs, *(list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:])]
+
+
+def _layer(
+    edges: Edges,
+    sources: Sequence[Node],
+    targets: Sequence[Node],
+    k: int,
+    domain: Sequence[tuple[float, float]],
+    cross_edges: str,
+    dtype: np.dtype,
+) -> SplineLayer:
+    """The layer of these edges from sources to targets."""
+    rows = []
+    for source in sources:
+        outgoing = {target: edges[source, target] for target in targets if (source, target) in edges}
+        cover = domain[source[1]] if IDENTITY in outgoing.values() else None
+        rows.append(_common_row(outgoing, targets, k, cover, dtype))
+    knots, coef = (tuple(row.astype(dtype) for row in part) for part in zip(*rows, strict=True))
+    absent = Edge(None, 0.0, len(sources) ** -0.5, float(cross_edges == "zero"))  # pykan's initial scale_sp
+    scales = [[edges.get((source, target), absent)[1:] for target in targets] for source in sources]
+    return SplineLayer(knots, coef, *np.array(scales, dtype).transpose(2, 0, 1), order=k)
+
+
+def _common_row(
+    outgoing: Mapping[Node, Edge], targets: Sequence[Node], k: int, cover: tuple[float, float] | None, dtype: np.dtype
+) -> tuple[Array, Array]:
+    """One row of knots for all edges that leave a node, and their coefficients, shape (targets, G + k).
+
+    Parameters
+    ----------
+    outgoing : dict
+        {target: edge}
+    cover : (low, high) or None
+        What the domain must cover for the sake of an identity edge.
+    """
+    needed = [_as_order(edge.row[0], edge.row[2], k, SPLIT[dtype.name]) for edge in outgoing.values() if edge.row]
+    t = _union(needed, np.finfo(dtype).eps) if needed else np.linspace(-1 - k, 1 + k, 2 * k + 2)
+    while cover and t[k] > cover[0]:
+        t = np.append(next_knots(t, k)[0], t)
+    while cover and t[-k - 1] < cover[1]:
+        t = np.append(t, next_knots(t, k)[1])
+    # Interpolation at the Greville abscissae gives every spline of the space back, whichever knots were added.
+    abscissae = greville(t, k)
+    values = np.zeros((len(t) - k - 1, len(targets)))
+    for i, target in enumerate(targets):
+        if target in outgoing and outgoing[target].row:
+            knots, coef, order = outgoing[target].row
+            values[:, [i]] = evaluate_splines(abscissae, knots, order, coef[None])
+    c = np.linalg.solve(basis_matrix(abscissae, t, k), values).T
+    for i, target in enumerate(targets):
+        if outgoing.get(target) is IDENTITY:
+            c[i] = abscissae
+    return t, c
+
+
+def _as_order(t: Array, k_from: int, k: int, split: float) -> Array:
+    """The knots that a spline of order `k_from` on t needs to be one of order k: every knot k - k_from + 1 times."""
+    t, copies = t.astype(float), np.arange(k - k_from + 1) - (k - k_from) / 2
+    return (t[:, None] + split * np.diff(t).min() * copies).ravel()
+
+
+def _union(rows: Sequence[Array], rounding: float) -> Array:
+    t = np.unique(np.concatenate(rows))
+    return t[np.append(True, np.diff(t) > SAME * rounding * (t[-1] - t[0]))]

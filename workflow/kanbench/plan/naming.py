@@ -1,0 +1,285 @@
+"""Names of sections, model types, runs and files: every pattern of the project in one place.
+
+A file name is a complete specification of what is in it:
+
+    results/sec1_results/section2_1_20260101_000000_e10_adam.pkl
+                         └─ section ┘└─ timestamp ─┘└ epochs └ model type
+
+A run may be of a variant of the section: section2_1_highd_3d_shallow_20260101_000000_e10_adam.pkl.
+
+This module imports the standard library only; the Snakefile reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kanbench.errors import InputError
+from kanbench.plan.sections import (
+    CONTROL,
+    EXPERT,
+    FRAMES,
+    MODEL_TYPES,
+    SECTIONS,
+    TIMESTAMP,
+    VARIANT,
+    WITHOUT_EPOCHS,
+    Section,
+    is_timestamp,
+    without_variant,
+)
+
+RESULTS = "results"
+UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
+TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
+FIGURES = "figures"  # results/figures/{name of the run}/
+SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
+PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
+TABLES = "tables"  # results/tables/{run name}/{table}.csv
+PAGE = "report.html"  # results/report.html: the summary of a run of every section
+
+EPOCHS = r"[1-9]\d*"
+NUMBER = r"0|[1-9]\d*"
+MAX_SEED = 2**32 - 1  # numpy's
+
+CHECKPOINTS = ("at_threshold", "final")
+CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
+FRAME_FORMATS = ("pkl", "parquet")
+CHECKPOINT_METADATA = "checkpoint_metadata"
+TABLE_FORMATS = ("csv", "tex", "md", "html")
+
+
+def page(variant: str | None) -> str:
+    """The summary page of the configured runs. Variants have pages of their own, beside each other."""
+    return f"{RESULTS}/{PAGE if variant is None else f'report_{variant}.html'}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One section at one timestamp and epoch count, and the paths of its files.
+
+    The fields may be Snakemake wildcards (`Run("section2_1", "{timestamp}", "{epochs}")`); the paths are then patterns.
+
+    Attributes
+    ----------
+    section : str
+        One of SECTIONS, or a variant's name.
+    epochs : int, str or None
+        Epochs per grid; None where the name has no epoch count (section 2.3).
+    results : str
+        The folder that holds the sections' folders.
+    place : str or None
+        The folder of the run's files, where it is not the section's own.
+    seed : int, str or None
+        Of a replicate: the same trainings with another seed than the first, of which the frames are kept, in parquet,
+        and no checkpoints. None for the run itself.
+    """
+
+    section: str
+    timestamp: str
+    epochs: int | str | None = None
+    results: str = RESULTS
+    place: str | None = None
+    seed: int | str | None = None
+
+    @property
+    def kind(self) -> Section:
+        """What is known of the section, whichever variant it is."""
+        return SECTIONS[without_variant(self.section)]
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.section}_{self.timestamp}" + ("" if self.epochs is None else f"_e{self.epochs}")
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.seed is None else f"_s{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return self._stem + self._suffix
+
+    @property
+    def folder(self) -> str:
+        if self.place is not None:
+            return self.place
+        return f"{self.results}/{self.kind.folder if self.seed is None else SEEDS}"
+
+    def replicate(self, seed: int | str | None) -> Run:
+        """The same run with another seed; the run itself for None."""
+        return dataclasses.replace(self, seed=seed, place=self.place if seed is None else None)
+
+    @property
+    def frame_formats(self) -> tuple[str, ...]:
+        return FRAME_FORMATS if self.seed is None else ("parquet",)
+
+    def frame(self, frame: str, suffix: str | None = None) -> str:
+        """`frame` is a model type, or one of section 2.3's frames; `suffix` by default the first of the formats."""
+        return f"{self.folder}/{self.name}_{frame}.{suffix or self.frame_formats[0]}"
+
+    def frame_files(self, frame: str) -> list[str]:
+        """The same frame in every format."""
+        return [self.frame(frame, suffix) for suffix in self.frame_formats]
+
+    def checkpoint_metadata(self) -> str:
+        return f"{self.folder}/{self.name}_{CHECKPOINT_METADATA}.pkl"
+
+    def checkpoint(self, model_type: str, dataset_idx: int | str, checkpoint: str) -> str:
+        """The base that `KAN.loadckpt` takes."""
+        return f"{self.folder}/{self.training(model_type, dataset_idx)}_{checkpoint}"
+
+    def checkpoints(self, model_type: str, dataset_idx: int | str) -> dict[str, str]:
+        """The bases of the checkpoints that a training leaves, `{which: base}`: none with another seed."""
+        kept = CHECKPOINTS if self.seed is None else ()
+        return {checkpoint: self.checkpoint(model_type, dataset_idx, checkpoint) for checkpoint in kept}
+
+    def checkpoint_files(self, model_type: str, dataset_idx: int | str) -> list[str]:
+        bases = self.checkpoints(model_type, dataset_idx).values()
+        return [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]
+
+    def training(self, model_type: str, dataset_idx: int | str) -> str:
+        """The name of one training, which its log and its benchmark bear too."""
+        return f"{self._stem}_{model_type}_{dataset_idx}{self._suffix}"
+
+    def expert(self, dataset_idx: int | str, depth: int | str, k: int | str, seed: int | str) -> str:
+        """The name of the training of one expert of section 2.3; `seed` is the expert's own."""
+        return f"{self._stem}_{EXPERT}_{dataset_idx}_d{depth}_k{k}_s{seed}"
+
+    def handover(self, training: str) -> str:
+        """What the training of this name hands to the consolidation."""
+        return f"{self.results}/{TRAININGS}/{training}.json"
+
+    def handover_checkpoint(self, training: str) -> str:
+        """The base of the checkpoint of an expert: it is handed on, not delivered."""
+        return f"{self.results}/{TRAININGS}/{training}"
+
+    def unfinished(self, training: str) -> str:
+        """The folder of what the training of this name goes on from after a crash."""
+        return f"{self.results}/{UNFINISHED}/{training}"
+
+    def log(self, job: str) -> str:
+        """The log of a training or a consolidation."""
+        return f"{self.results}/logs/{job}.log"
+
+    def benchmark(self, training: str) -> str:
+        return f"{self.results}/benchmarks/{training}.tsv"
+
+    @property
+    def table_folder(self) -> str:
+        return f"{self.results}/{TABLES}/{self.name}"
+
+    def tables(self, *formats: str) -> list[str]:
+        """The tables of the run, in all formats or some."""
+        names = (self.kind.table, "summary")
+        return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in formats or TABLE_FORMATS]
+
+    def figures(self) -> str:
+        """The folder of the run's figures."""
+        return f"{self.results}/{FIGURES}/{self.name}"
+
+    def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
+        """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
+        model_types = self.kind.model_types if model_types is None else tuple(model_types)
+        frames = self.kind.frame_names or model_types
+        return [
+            *(file for frame in frames for file in self.frame_files(frame)),
+            *([self.checkpoint_metadata()] if self.seed is None else []),
+            *(f for model_type in model_types for i in range(n_datasets) for f in self.checkpoint_files(model_type, i)),
+        ]
+
+
+@dataclass(frozen=True)
+class FileName:
+    """What a file name says; None for what it does not.
+
+    Attributes
+    ----------
+    run : Run
+    frame : str or None
+    model_type : str or None
+        Of a training or a checkpoint; `expert` and `control` for the other trainings of section 2.3.
+    dataset_idx : int or None
+    expert : tuple of int or None
+        Hidden layers, order and seed of an expert.
+    """
+
+    run: Run
+    frame: str | None = None
+    model_type: str | None = None
+    dataset_idx: int | None = None
+    expert: tuple[int, int, int] | None = None
+
+
+_RUN = rf"(?P<section>({'|'.join(SECTIONS)})(_{VARIANT})?)_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
+_SEED = rf"_s(?P<run_seed>{NUMBER})"
+_TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
+_PATTERNS = [
+    re.compile(pattern)
+    for pattern in (
+        rf"{_RUN}_(?P<frame>{'|'.join(FRAMES)})\.({'|'.join(FRAME_FORMATS)})",
+        rf"{_RUN}{_SEED}_(?P<frame>{'|'.join(FRAMES)})\.parquet",
+        rf"{_RUN}_{CHECKPOINT_METADATA}\.pkl",
+        rf"{_RUN}_{_TRAINING}_({'|'.join(CHECKPOINTS)})_({'|'.join(map(re.escape, CHECKPOINT_FILES))})",
+        rf"{_RUN}_{_TRAINING}({_SEED})?(\.json)?",
+        rf"{_RUN}_(?P<model_type>{CONTROL})_(?P<dataset_idx>{NUMBER})({_SEED})?(\.json)?",
+        rf"{_RUN}_(?P<model_type>{EXPERT})_(?P<dataset_idx>{NUMBER})"
+        rf"_d(?P<depth>{NUMBER})_k(?P<k>{NUMBER})_s(?P<seed>{NUMBER})(\.json|_config\.yml|_state|_cache_data)?",
+    )
+]
+
+
+def parse(path: str | Path) -> FileName:
+    """Read a file name, or the name of a training.
+
+    Raises
+    ------
+    InputError
+        The name is not one of the project's.
+    """
+    name = Path(path).name
+    for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):
+        return _file_name(path, match.groupdict())
+    raise InputError(
+        path,
+        allowed=(
+            f"SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by FRAME.pkl, FRAME.parquet, {CHECKPOINT_METADATA}.pkl "
+            f"or MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), or "
+            f"sSEED_FRAME.parquet, with SECTION one of {', '.join(SECTIONS)} (the last without _eEPOCHS), "
+            f"MODELTYPE one of {', '.join(MODEL_TYPES)} and FRAME a model type or one of "
+            f"{', '.join(SECTIONS['section2_3'].frames)}"
+        ),
+        problem="no such result",
+    )
+
+
+def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
+    if not is_timestamp(found["timestamp"]):
+        raise InputError(path, f"{found['timestamp']!r}", "a date and time as YYYYMMDD_HHMMSS")
+    section, epochs = without_variant(found["section"]), found["epochs"] and int(found["epochs"])
+    frame, model_type, index = (found.get(part) for part in ("frame", "model_type", "dataset_idx"))
+    others = (EXPERT, CONTROL) if section == "section2_3" else ()
+    for word, value, allowed in (
+        ("frame", frame, SECTIONS[section].frames),
+        ("model type", model_type, SECTIONS[section].model_types + others),
+    ):
+        if value is not None and value not in allowed:
+            raise InputError(path, f"{word} {value!r}; allowed in {section}: {', '.join(allowed)}")
+    if epochs is not None and section in WITHOUT_EPOCHS:
+        raise InputError(path, f"{epochs} epochs", f"{found['section']}_{found['timestamp']}_…, without epochs")
+    expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
+    for seed in filter(None, (found.get("seed"), found.get("run_seed"))):
+        if int(seed) > MAX_SEED:
+            raise InputError(path, f"seed {seed}", f"0 to {MAX_SEED}")
+    seed = found.get("run_seed")
+    run = Run(found["section"], found["timestamp"], epochs, seed=None if seed is None else int(seed))
+    return FileName(run, frame, model_type, None if index is None else int(index), expert)
+
+
+def parse_folder(path: str) -> FileName | None:
+    """What the folder of a file says, if it bears the name of a run, as those of tables do."""
+    match = re.fullmatch(_RUN, Path(path).parent.name)
+    return _file_name(path, match.groupdict()) if match else None

@@ -1,0 +1,120 @@
+"""The sections, their model types and variants, and timestamps: the words that names are made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from kanbench.errors import InputError
+
+TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
+TIMESTAMP = r"\d{8}_\d{6}"
+VARIANT = r"[a-z][a-z0-9_]*?"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question, and what its files are called.
+
+    Attributes
+    ----------
+    folder : str
+        Below `results/`.
+    model_types : tuple of str
+        In the order of plots and tables.
+    label : str
+        The column of the frames, and the key of the checkpoint metadata, that holds the model type.
+    reference : str or None
+        The model type whose threshold time the others are measured against.
+    threshold_time : str or None
+        The attribute that holds that time.
+    frame_names : tuple of str
+        The frames, where they are not one per model type.
+    table : str
+        Its table of results; another, `summary`, has the statements.
+    """
+
+    folder: str
+    model_types: tuple[str, ...]
+    label: str
+    reference: str | None = None
+    threshold_time: str | None = None
+    frame_names: tuple[str, ...] = ()
+    table: str = "model_types"
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        return self.frame_names or self.model_types
+
+
+SECTIONS = {
+    "section2_1": Section(
+        "sec1_results", ("adam", "lbfgs", "lm"), "optimizer", "lbfgs", "lbfgs_threshold_time", table="optimizers"
+    ),
+    "section2_2": Section(
+        "sec2_results",
+        ("adaptive_only", "adaptive_regular", "baseline"),
+        "approach",
+        "baseline",
+        "baseline_threshold_time",
+        table="density",
+    ),
+    "section2_3": Section(
+        "sec3_results",
+        ("merge_kan",),
+        "approach",
+        frame_names=("summary", "experts", "selected_experts", "grid_history"),
+        table="merge_kan",
+    ),
+}
+WITHOUT_EPOCHS = (
+    "section2_3",
+)  # sections whose names have no epochs: a run is an expert's and a merged model's trainings
+MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
+FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
+SECTION = r"section\d+_\d+(?:_\w+?)?"  # of any experiment
+SECTION_1 = Section("", ("mlp", "siren", "kan", "kan_pruning"), "model_type", "kan", "kan_threshold_time")
+EXPERT, CONTROL = "expert", "control"  # trainings of section 2.3 beside the merged model's
+
+
+def with_variant(section: str, variant: str | None) -> str:
+    """`section2_1` and `highd_3d_shallow` make `section2_1_highd_3d_shallow`."""
+    return section if variant is None else f"{section}_{variant}"
+
+
+def is_variant(text: str) -> bool:
+    """Whether `text` can be a variant's name: small letters, digits and underscores, and no timestamp among them."""
+    return bool(re.fullmatch(VARIANT, text)) and not re.search(TIMESTAMP, text)
+
+
+def without_variant(section: str) -> str:
+    """`section2_1` of `section2_1_highd_3d_shallow`; what is no variant of one of SECTIONS as it is."""
+    return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
+
+
+def section_of(name: str) -> Section:
+    """What is known of a section, which may be a variant or one of another experiment.
+
+    Raises
+    ------
+    InputError
+        It is not a section's name.
+    """
+    if (known := without_variant(name)) in SECTIONS:
+        return SECTIONS[known]
+    if not re.fullmatch(SECTION, name):
+        raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or section1_1 and the like")
+    return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
+
+
+def new_timestamp() -> str:
+    return datetime.now().strftime(TIMESTAMP_FORMAT)
+
+
+def is_timestamp(text: str) -> bool:
+    """Whether `text` is a date and time that exist, as YYYYMMDD_HHMMSS."""
+    try:
+        return bool(re.fullmatch(TIMESTAMP, text)) and bool(datetime.strptime(text, TIMESTAMP_FORMAT))
+    except ValueError:
+        return False

@@ -1,0 +1,131 @@
+"""The merged model as a diagram of nodes and edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kanbench.presentation.figures.network import SHARED, Network, network
+from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SUBSCRIPTS,
+    VERMILLION,
+    legend,
+    new_figure,
+    number,
+)
+
+# Of neighbours, one is dark and the other light, so that they differ in greyscale too.
+COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
+
+
+def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
+    """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
+    i, model_type = source.index(dataset), source.section.model_types[0]
+    try:
+        checkpoint, model = source.model(model_type, i)
+    except LeftOutError as reason:
+        raise LeftOutError(f"no merged model: {reason}") from None
+    selected = selected_experts(source, i)
+    graph = network([layer.mask for layer in model.layers], len(selected) or None)
+    if not graph.groups:
+        note("which expert a node came from cannot be told")
+    names = group_names(source, i, graph, note)
+    figure = new_figure(3.7)
+    axes = figure.add_subplot()
+    places = positions(graph)
+    colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {SHARED: GREY, None: GREY}
+    lines = [(places[a], places[b]) for a, b in graph.edges]
+    of_edges = [colours[graph.group(a, b)] for a, b in graph.edges]
+    axes.add_collection(LineCollection(lines, colors=of_edges, linewidths=0.35, alpha=0.8, zorder=1))
+    for node, (x, y) in places.items():
+        group = graph.groups.get(node)
+        marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
+        axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
+    for group, (x, y) in _beginnings(graph, places).items():
+        axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
+    for input_ in range(graph.width[0]):
+        x, y = places[0, input_]
+        axes.text(x, y - 0.09, f"x{str(input_ + 1).translate(SUBSCRIPTS)}", ha="center", va="top")
+    axes.text(*np.add(places[len(graph.width) - 1, 0], (0, 0.09)), "output", ha="center", va="bottom")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
+    axes.set_axis_off()
+    state = "at the threshold" if checkpoint == "at_threshold" else "at the end"
+    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
+    handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
+    if SHARED in graph.groups.values():
+        handles.append(Line2D([], [], color=GREY, marker="D", label="hands on an input"))
+    if handles:
+        legend(figure, handles, 2, "lower")
+    return figure
+
+
+def positions(graph: Network) -> dict:
+    """Where nodes are: layers from below, the nodes of a group next to each other, in columns of their own."""
+    count = max(graph.groups.values(), default=-1) + 1
+    places = {}
+    for layer, nodes in enumerate(graph.width):
+        if layer in (0, len(graph.width) - 1) or not count:
+            places |= {(layer, i): ((i + 0.5) / nodes, layer) for i in range(nodes)}
+            continue
+        # Nodes that hand on inputs have the column in the middle.
+        middle, columns = count // 2, count + (SHARED in graph.groups.values())
+        for group in (*range(count), SHARED):
+            members = [i for i in range(nodes) if graph.groups[layer, i] == group]
+            column = middle if group == SHARED else group + (columns > count and group >= middle)
+            for place, i in enumerate(members):
+                places[layer, i] = ((column + 0.1 + 0.8 * (place + 0.5) / len(members)) / columns, layer)
+    return places
+
+
+def _beginnings(graph: Network, places: dict) -> dict:
+    """Where the first node of every group is, in the last hidden layer."""
+    last = len(graph.width) - 2
+    nodes = sorted(((layer, i) for (layer, i) in graph.groups if layer == last), reverse=True)
+    return {graph.groups[node]: places[node] for node in nodes if graph.groups[node] != SHARED}
+
+
+def selected_experts(source: Source, dataset_idx: int) -> pd.DataFrame:
+    """The selected experts of a dataset, the best first; empty where no frame lists them."""
+    frame = source.results.get("selected_experts", pd.DataFrame())
+    if not {"dataset_idx", "depth", "k", "seed"} <= set(frame):
+        return pd.DataFrame()
+    rows = frame[frame["dataset_idx"] == dataset_idx]
+    return rows.sort_values("rank") if "rank" in rows else rows
+
+
+def group_names(source: Source, dataset_idx: int, graph: Network, note: Note) -> list[str]:
+    """What the groups are called: the experts by rank, if they are those that the frames list."""
+    depths, selected = graph.depths(), selected_experts(source, dataset_idx)
+    if len(selected) and selected["depth"].tolist() == depths and not _in_stages(source, dataset_idx):
+        weights = selected["weight"] if "weight" in selected else [None] * len(selected)
+        rows = zip(depths, selected["k"], selected["seed"], weights, strict=True)
+        return [
+            f"{rank}: {_layers(depth)}, order {k}, seed {seed}" + ("" if w is None else f", weight {number(w)}")
+            for rank, (depth, k, seed, w) in enumerate(rows, start=1)
+        ]
+    if depths:
+        note("which of the selected experts a part is cannot be told; parts are numbered")
+    return [f"part {group}: {_layers(depth)}" for group, depth in enumerate(depths, start=1)]
+
+
+def _layers(depth: int) -> str:
+    return f"{depth} layer{'s' if depth > 1 else ''}"
+
+
+def _in_stages(source: Source, dataset_idx: int) -> bool:
+    """Whether models were merged on the way, in which case the order of the parts is another."""
+    summary = source.results.get("summary", pd.DataFrame())
+    if "via_n_evals" not in summary:
+        return False
+    return bool(summary.loc[summary["dataset_idx"] == dataset_idx, "via_n_evals"].gt(0).any())

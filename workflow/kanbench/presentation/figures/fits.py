@@ -1,0 +1,92 @@
+"""What models say against the truth: values on a grid of a plane, and along lines. Nothing here draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kanbench.network.evaluation import evaluate
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.presentation.figures.source import LeftOutError, Note, Source, problem_of
+from kanbench.problems.poisson import Problem
+from kanbench.problems.samples import make_dataset
+
+GRID_POINTS = 101
+LINE_POINTS = 401
+MOST_AXES = 3  # of slices
+SEARCH_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model of a training."""
+
+    model_type: str
+    checkpoint: str
+    network: SplineNetwork
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Its outputs in float64, shape (n,), for inputs of shape (n, d)."""
+        return evaluate(self.network, x)[:, 0]
+
+
+def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
+    """The models of a dataset, at the threshold where that is there.
+
+    Raises
+    ------
+    LeftOutError
+        There is none, or they have other inputs than the problem.
+    """
+    problem, found = problem_of(dataset), []
+    for model_type in source.model_types:
+        try:
+            checkpoint, network = source.model(model_type, source.index(dataset))
+        except LeftOutError as reason:
+            note(f"no {model_type}: {reason}")
+            continue
+        if network.width[0] != problem.dim:
+            note(f"no {model_type}: its model has {network.width[0]} inputs, the problem {problem.dim}")
+        else:
+            found.append(Fit(model_type, checkpoint, network))
+    if not found:
+        raise LeftOutError("no checkpoint fits it")
+    return found
+
+
+def truth(problem: Problem, x: np.ndarray) -> np.ndarray:
+    """The target, shape (n,), at inputs of shape (n, d)."""
+    return problem.target(x)[:, 0]
+
+
+def plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The coordinates of both axes of a problem with two inputs, and all points of their grid, first axis fastest."""
+    first, second = (np.linspace(*interval, GRID_POINTS) for interval in problem.domain)
+    return first, second, np.stack([part.ravel() for part in np.meshgrid(first, second)], axis=1)
+
+
+def centres(problem: Problem) -> dict[str, np.ndarray]:
+    """The points that slices go through, shape (d,): the middle, and where the target is farthest from its mean.
+
+    The middle alone shows nothing of a product of sines, which is zero on the axes. The other point is one of 10,000 of
+    a Sobol sequence.
+    """
+    middle = np.array([(low + high) / 2 for low, high in problem.domain])
+    samples = make_dataset(problem, 1, 1, SEARCH_POINTS, seed=0)
+    values = samples.dense_label[:, 0]
+    farthest = np.abs(values - values.mean()).argmax()
+    return {"the middle": middle, "the peak": samples.dense_input[farthest]}
+
+
+def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along an axis, shape (n,), and the points of the line through `centre`, shape (n, d)."""
+    along = np.linspace(*problem.domain[axis], LINE_POINTS)
+    points = np.tile(centre, (LINE_POINTS, 1))
+    points[:, axis] = along
+    return along, points
+
+
+def axes_of(problem: Problem) -> range:
+    """The axes along which a problem is sliced: the first few."""
+    return range(min(problem.dim, MOST_AXES))

@@ -1,0 +1,120 @@
+"""Which node of a model has which grid: what trainings have handed on, or checkpoints tell, of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from kanbench.network.checkpoint_config import INTERVALS, read_model_config
+from kanbench.plan.naming import CHECKPOINTS
+from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
+from kanbench.storage.handover import read_handover
+
+COLOURS = "Blues"  # lightness falls evenly
+MOST_NODES = 40  # whose numbers can be read
+ROWS = {"at_threshold": "threshold", "final": "end"}
+
+
+def grids_figure(source: Source, note: Note) -> Figure:
+    """A row of panels per dataset and a column per model type: the intervals of every node, by stage.
+
+    Where a training's hand-over is gone, by checkpoint: at the threshold and at the end. How many nodes were important
+    in the stages stands below the panels.
+    """
+    tables = {(m, i): node_intervals(source, m, i) for m in source.model_types for i in source.datasets}
+    tables = {key: table for key, table in tables.items() if len(table)}
+    if not tables:
+        raise LeftOutError("no hand-over and no checkpoint tells the grids of nodes")
+    for model_type, i in {(m, i) for m in source.model_types for i in source.datasets} - set(tables):
+        note(f"no panel of {model_type} on {source.datasets[i]}: it has no hand-over and no checkpoint")
+    styles, n = looks(source.model_types), len(source.datasets)
+    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))))
+    figure.get_layout_engine().set(wspace=0.05)
+    panels = figure.subplots(n, len(styles), squeeze=False)
+    every = pd.concat(tables.values()).to_numpy()
+    colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # the darkest is still light enough for numbers
+    for row, (i, dataset) in zip(panels, source.datasets.items(), strict=True):
+        for axes, model_type in zip(row, styles, strict=True):
+            table = tables.get((model_type, i))
+            if table is None:
+                axes.text(0.5, 0.5, "no checkpoint", transform=axes.transAxes, ha="center", va="center", color=GREY)
+                axes.set(xticks=[], yticks=[])
+            else:
+                _panel(axes, table, colours)
+            axes.set_xlabel(_importance(source, model_type, i), color=GREY)
+        row[0].set_ylabel(dataset.replace("poisson_2d_", "poisson_2d_\n"))
+    for axes, look in zip(panels[0], styles.values(), strict=True):
+        axes.set_title(look.label)
+    return figure
+
+
+def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.DataFrame:
+    """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
+    handover = Path(source.run.handover(source.run.training(model_type, dataset_idx)))
+    if handover.exists() and (stages := read_handover(handover).get("stages")):
+        return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
+    rows = {}
+    for file in source.files:
+        is_config = file.kind == "checkpoint" and file.suffix == "config.yml"
+        if is_config and (file.name, file.dataset_idx) == (model_type, dataset_idx):
+            rows[file.checkpoint or "final"] = _intervals(file.path)
+    if not rows or len({tuple(row) for row in rows.values()}) > 1:
+        return pd.DataFrame()
+    return pd.DataFrame({ROWS[name]: rows[name] for name in CHECKPOINTS if name in rows}).T
+
+
+def _intervals(path: Path) -> dict[str, int]:
+    """What a checkpoint tells, by node."""
+    config = read_model_config(path)
+    width = [nodes for nodes, _ in config["width"]]
+    return _named(config.get(INTERVALS) or [[config["grid"]] * nodes for nodes in width[:-1]])
+
+
+def _named(rows: list[list[int]]) -> dict[str, int]:
+    """By node: the inputs x₁ … and the hidden nodes h₁ …, with two numbers where there are several hidden layers."""
+    named = {}
+    for layer, counts in enumerate(rows):
+        for node, count in enumerate(counts, start=1):
+            number = str(node) if layer < 2 and len(rows) < 3 else f"{layer}.{node}" if layer else str(node)
+            named[f"{'h' if layer else 'x'}{number.translate(SUBSCRIPTS)}"] = count
+    return named
+
+
+def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
+    values = table.to_numpy()
+    axes.imshow(values, norm=colours, cmap=COLOURS, aspect="auto")
+    axes.set_yticks(range(len(table)), table.index)
+    nodes = len(table.columns)
+    shown = np.arange(0, nodes, -(-nodes // MOST_NODES) if nodes > MOST_NODES else 1)
+    axes.set_xticks(shown, table.columns[shown])
+    axes.tick_params(length=0)
+    axes.xaxis.set_ticks_position("top")
+    for side in axes.spines.values():
+        side.set_color(LIGHT)
+    if nodes <= 12:
+        for (row, column), value in np.ndenumerate(values):
+            dark = colours(value) > 0.62
+            axes.text(column, row, str(value), ha="center", va="center", color="white" if dark else "black")
+
+
+def _importance(source: Source, model_type: str, dataset_idx: int) -> str:
+    """How many nodes were important in the stages, as far as the frame tells."""
+    frame = source.results[model_type]
+    if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
+        return "important nodes: not recorded"
+    rows = (
+        frame[frame["dataset_idx"] == dataset_idx]
+        .groupby("grid_size", sort=False)[["important_neurons", "total_neurons"]]
+        .last()
+    )
+    counts = [str(count) for count in rows["important_neurons"]]
+    if not counts:
+        return ""
+    counts = counts[:1] if len(set(counts)) == 1 else counts
+    return f"important: {', '.join(counts)} of {rows['total_neurons'].iloc[-1]}"

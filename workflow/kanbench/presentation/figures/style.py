@@ -1,0 +1,261 @@
+"""The one style of all figures: sizes, colours, line styles, and files that are the same whenever they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from kanbench.io.atomic import whole_file
+
+WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
+DPI = 200
+
+# Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
+
+RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is the same everywhere
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "figure.dpi": DPI,
+    "pdf.fonttype": 42,  # journals refuse Type 3
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model type is drawn, in every figure."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    label: str
+
+    def line(self, **more: Any) -> dict[str, Any]:
+        """The keywords of a line."""
+        return {"color": self.color, "linestyle": self.linestyle, **more}
+
+    def points(self, **more: Any) -> dict[str, Any]:
+        """The keywords of points without a line."""
+        return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
+
+
+_DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
+# A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
+LOOKS = {
+    "adam": Look(ORANGE, "o", _DASHED, "Adam"),
+    "lbfgs": Look(BLUE, "s", "-", "L-BFGS"),
+    "lm": Look(BLACK, "^", _DASHDOT, "LM"),
+    "adaptive_only": Look(ORANGE, "o", _DASHED, "adaptive only"),
+    "adaptive_regular": Look(BLACK, "^", _DASHDOT, "adaptive + regular"),
+    "baseline": Look(BLUE, "s", "-", "baseline"),
+    "merge_kan": Look(BLACK, "^", "-", "merged"),
+    "mlp": Look(SKY, "o", _DASHED, "MLP"),
+    "siren": Look(BLACK, "^", _DASHDOT, "SIREN"),
+    "kan": Look(BLUE, "s", "-", "KAN"),
+    "kan_pruning": Look(ORANGE, "D", _DOTTED, "KAN, pruned"),
+}
+_OTHERS = [(VERMILLION, "D", _DOTTED), (GREEN, "v", _DASHED), (PURPLE, "P", _DASHDOT), (SKY, "X", "-")]
+# The kinds of loss, where a panel has one model type.
+LOSSES = {
+    "train_loss": Look(ORANGE, "o", _DASHED, "training"),
+    "test_loss": Look(BLUE, "s", "-", "test"),
+    "dense_mse": Look(BLACK, "^", _DASHDOT, "dense"),
+}
+
+
+def looks(model_types: Sequence[str]) -> dict[str, Look]:
+    """How these model types are drawn; those that are not known get what is left."""
+    unknown = [model_type for model_type in model_types if model_type not in LOOKS]
+    others = {name: Look(*_OTHERS[i % len(_OTHERS)], name) for i, name in enumerate(unknown)}
+    return {model_type: LOOKS.get(model_type) or others[model_type] for model_type in model_types}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw and save in the project's style, whatever the user has configured."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def new_figure(height: float, width: float = WIDE) -> Figure:
+    """An empty figure of this size in inches, whose layout keeps labels from each other."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.03)
+    return figure
+
+
+def dataset_panels(
+    datasets: Mapping[int, str],
+    most: int,
+    size: tuple[float, float],
+    extra: float,
+    sharex: bool = False,
+    pad: float = 6,
+) -> tuple[Figure, dict[int, Axes]]:
+    """A figure with a panel for every dataset, under its name.
+
+    Parameters
+    ----------
+    datasets : mapping
+        `{dataset_idx: name}`.
+    most : int
+        Panels side by side.
+    size : tuple of float
+        Width and height of a panel in inches.
+    extra : float
+        Height of what is above and below the panels.
+    pad : float
+        Points between a name and its panel.
+    """
+    columns = min(len(datasets), most)
+    rows = -(-len(datasets) // columns)
+    figure = new_figure(extra + size[1] * rows, max(3.4, size[0] * columns))
+    panels = figure.subplots(rows, columns, sharex=sharex, squeeze=False).ravel()
+    for axes in panels[len(datasets) :]:
+        axes.remove()
+    for axes, name in zip(panels, datasets.values(), strict=False):
+        axes.set_title(name, pad=pad)
+    return figure, dict(zip(datasets, panels, strict=False))
+
+
+def label_rows(panels: Iterable[Axes], label: str) -> None:
+    """Label the ordinates of the first panel of every row."""
+    for axes in panels:
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(label)
+
+
+def save(figure: Figure, folder: str, name: str) -> None:
+    """Write a figure in all formats; the same figure gives the same bytes."""
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
+    arrange(figure)
+    # What `savefig` calls; it would draw every figure once more, for a layout that is there already.
+    with whole_file(f"{folder}/{name}.png") as partial:
+        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
+    with whole_file(f"{folder}/{name}.pdf") as partial:
+        FigureCanvasPdf(figure).print_pdf(partial, metadata=dict.fromkeys(("CreationDate", "Producer", "Creator")))
+
+
+def arrange(figure: Figure) -> None:
+    """Find the layout, once for all formats."""
+    if figure.get_layout_engine() is not None:
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
+
+
+def log_scale(axis: Any, values: Iterable[Any]) -> bool:
+    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, if any of the values can be shown on it.
+
+    Zeros, negative numbers and what is not finite have no place there, and are not drawn. The limits are those of the
+    values, with a margin; an axis that spans many decades has few ticks.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to show.
+    """
+    positive = positive_values(values)
+    axes, which = axis.axes, axis.axis_name
+    if not len(positive):
+        axis.set_ticks([])
+        axes.text(0.5, 0.5, "no positive values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        return False
+    low, high = np.log10(positive.min()), np.log10(positive.max())
+    margin = 0.06 * max(high - low, 0.8)
+    getattr(axes, f"set_{which}scale")("log", nonpositive="mask")
+    limits = 10 ** (low - margin), 10 ** (high + margin)
+    getattr(axes, f"set_{which}lim")(*limits)
+    few = high - low < 1.5  # powers of ten alone would be one label, or none
+    axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value) if few else power(value)))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    return True
+
+
+def _few_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade or, where that is one tick or none, a few round numbers."""
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
+    return ticks if len(ticks) > 1 else [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
+
+
+def plain(value: float) -> str:
+    """A tick's number, 0.05 or 200."""
+    return f"{value:.3g}" if 1e-3 < value < 1e3 else number(value)
+
+
+def power(value: float) -> str:
+    """A power of ten, 10⁻⁷: as Unicode, because mathematical text would take most of the time of a figure."""
+    exponent = round(np.log10(value))
+    return f"{value:g}" if exponent in (0, 1) else f"10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def number(value: float) -> str:
+    """A number with two digits: 0.53, 2.6×10⁻³."""
+    digits, exponent = f"{value:.1e}".replace("-", "−", int(value < 0)).split("e")
+    if -2 <= int(exponent) <= 2:
+        return f"{float(f'{value:.2g}'):g}".replace("-", "−")  # 140, not 1.4e+02
+    power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
+
+
+def positive_values(values: Iterable[Any]) -> np.ndarray:
+    """The numbers of arrays that a logarithmic axis can show, in one array."""
+    parts = [np.asarray(part, dtype=float).ravel() for part in values]
+    every = np.concatenate(parts) if parts else np.empty(0)
+    return every[np.isfinite(every) & (every > 0)]
+
+
+def panel_grid(axes: Axes, axis: str = "both") -> None:
+    axes.grid(True, axis=axis, color=LIGHT, linewidth=0.4)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def legend(figure: Figure, handles: Sequence[Any], columns: int = 6, where: str = "upper") -> None:
+    """A legend above all panels, or below (`lower`)."""
+    figure.legend(handles=list(handles), loc=f"outside {where} center", ncols=min(columns, len(handles)))
+
+
+def handle(look: Look, **more: Any) -> Line2D:
+    """A legend's line for a model type."""
+    return Line2D([], [], **look.line(marker=look.marker, label=look.label, **more))

@@ -1,0 +1,140 @@
+"""The fitted surface, the truth and the error of problems with two inputs, and slices of any."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kanbench.presentation.figures.fits import axes_of, centres, fits, line, plane, truth
+from kanbench.presentation.figures.source import Note, Source, problem_of
+from kanbench.presentation.figures.style import (
+    LIGHT,
+    SUBSCRIPTS,
+    WIDE,
+    legend,
+    log_scale,
+    looks,
+    new_figure,
+    number,
+    panel_grid,
+    positive_values,
+    power,
+)
+
+COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
+DECADES = 8  # of errors, at most, below the largest
+WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
+
+
+def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
+    """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
+    problem, found = problem_of(dataset), fits(source, dataset, note)
+    first, second, points = plane(problem)
+    shape = len(second), len(first)
+    wanted = truth(problem, points).reshape(shape)
+    values = [fit.values(points).reshape(shape) for fit in found]
+    errors = [np.abs(value - wanted) for value in values]
+    colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
+
+    n, styles = len(found), looks(source.model_types)
+    figure = new_figure(0.6 + 2 * 6.2 / (n + 1.5), WIDE if n > 1 else 5.0)
+    cells = figure.add_gridspec(2, n + 1)
+    extent = first[0], first[-1], second[0], second[-1]
+
+    def show(cell, image, norm) -> Axes:
+        axes = figure.add_subplot(cell)
+        axes.imshow(image, norm=norm, cmap=COLOURS, extent=extent, origin="lower", aspect="auto")
+        axes.set_box_aspect(1)
+        axes.tick_params(labelleft=False)
+        return axes
+
+    target = show(cells[:, 0], wanted, colours[0])
+    target.set(title="truth", xlabel="x₁", ylabel="x₂")
+    target.tick_params(labelleft=True)
+    rows = [], []
+    for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
+        upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
+        upper.tick_params(labelbottom=False)
+        upper.set_title(f"{styles[fit.model_type].label}\n{WORDS.get(fit.checkpoint, fit.checkpoint)}")
+        lower.set_xlabel(f"x₁\nRMSE {number(np.sqrt(np.mean(error**2)))}")
+        rows[0].append(upper)
+        rows[1].append(lower)
+    for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
+        bar = figure.colorbar(row[-1].images[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01)
+        bar.outline.set_linewidth(0.4)
+        if row is rows[1]:
+            bar.ax.yaxis.set_major_formatter(lambda value, _: power(value))
+    figure.suptitle(dataset)
+    return figure
+
+
+def error_scale(errors: list[np.ndarray]) -> LogNorm:
+    """A logarithmic colour scale that all errors fit on, but for those that are smaller by more decades than it has."""
+    positive = positive_values(errors)
+    if not len(positive):
+        return LogNorm(1e-16, 1.0)
+    high = positive.max()
+    low = max(np.quantile(positive, 0.01), high * 10.0**-DECADES)
+    return LogNorm(min(low, high / 10), high)
+
+
+def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
+    """Values and absolute errors along the first axes, through the middle and through the target's peak."""
+    problem, found = problem_of(dataset), fits(source, dataset, note)
+    styles, along_axes = looks(source.model_types), axes_of(problem)
+    figure = new_figure(6.6, WIDE if len(along_axes) > 1 else 4.5)
+    panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
+    for (where, centre), pair in zip(centres(problem).items(), (panels[:2], panels[2:]), strict=True):
+        drawn = []
+        for axis in along_axes:
+            upper, lower = pair[:, axis]
+            x, points = line(problem, centre, axis)
+            wanted = truth(problem, points)
+            upper.plot(x, wanted, color=LIGHT, linewidth=4, label="truth")
+            for fit in found:
+                value, look = fit.values(points), styles[fit.model_type]
+                upper.plot(x, value, **look.line(label=fit.model_type))
+                lower.plot(x, np.abs(value - wanted), **look.line(label=fit.model_type, linewidth=0.8))
+                drawn.append(np.abs(value - wanted))
+            for axes in (upper, lower):
+                panel_grid(axes)
+                axes.set_xlim(x[0], x[-1])
+            upper.set_title(slice_title(where, centre, axis))
+        for lower in pair[1]:
+            _error_axis(lower, drawn)
+        pair[0, 0].set_ylabel("value")
+        pair[1, 0].set_ylabel("absolute error")
+    for axis, axes in zip(along_axes, panels[-1], strict=True):
+        axes.set_xlabel(variable(axis))
+    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth"), *_handles(found, styles)]
+    legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
+    figure.suptitle(dataset)
+    return figure
+
+
+def _handles(found: list, styles: dict) -> list[Line2D]:
+    labels = {f.model_type: f"{styles[f.model_type].label} {WORDS.get(f.checkpoint, f.checkpoint)}" for f in found}
+    return [Line2D([], [], **styles[model_type].line(label=label)) for model_type, label in labels.items()]
+
+
+def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
+    positive = positive_values(errors)
+    if len(positive):
+        # Errors change sign: what is far below the rest are the zeros between.
+        positive = positive[positive >= np.quantile(positive, 0.01)]
+    log_scale(axes.yaxis, [positive])
+
+
+def variable(axis: int) -> str:
+    return f"x{str(axis + 1).translate(SUBSCRIPTS)}"
+
+
+def slice_title(where: str, centre: np.ndarray, axis: int) -> str:
+    """Which line a slice follows: at what values the other inputs are held."""
+    others = [(i, value) for i, value in enumerate(centre) if i != axis]
+    held = ", ".join(f"{variable(i)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
+    more = ", …" if len(others) > 2 else ""
+    return f"through {where}{': ' if held else ''}{held}{more}"

@@ -1,0 +1,136 @@
+"""The functions to be learned, with their domains.
+
+A problem is one decorated function of a numpy array; nothing else has to be edited to add one.
+
+The problems in more than two dimensions are those of the square, with u a product over all dimensions. Products of many
+factors below one vanish: see `kanbench.problems.target_scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate
+from math import pi
+from operator import mul
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A target function on a box.
+
+    Attributes
+    ----------
+    name : str
+    target : callable
+        Maps inputs of shape (n, d) to values of shape (n, 1).
+    domain : tuple of (low, high), one per dimension
+    """
+
+    name: str
+    target: Callable[[Array], Array]
+    domain: tuple[Interval, ...]
+
+    @property
+    def dim(self) -> int:
+        return len(self.domain)
+
+
+PROBLEMS: dict[str, Problem] = {}
+DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
+
+
+def problem(*domain: Interval) -> Callable:
+    """Register the decorated function, under its own name, as a problem on `domain`."""
+
+    def register(target: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        PROBLEMS[target.__name__] = Problem(target.__name__, target, domain)
+        return target
+
+    return register
+
+
+@problem((-1, 1), (-1, 1))
+def poisson_2d_sin(x: Array) -> Array:
+    """-Δu for u = sin πx sin πy."""
+    x, y = x[:, [0]], x[:, [1]]
+    return 2 * pi**2 * np.sin(pi * x) * np.sin(pi * y)
+
+
+@problem((-1, 1), (-1, 1))
+def poisson_2d_poly(x: Array) -> Array:
+    """-Δu for u = x(1-x) y(1-y)."""
+    x, y = x[:, [0]], x[:, [1]]
+    return 2 * y * (1 - y) + 2 * x * (1 - x)
+
+
+@problem((-1, 1), (-1, 1))
+def poisson_2d_highfreq(x: Array) -> Array:
+    """-Δu for u = sin 4πx sin 4πy."""
+    x, y = x[:, [0]], x[:, [1]]
+    return 32 * pi**2 * np.sin(4 * pi * x) * np.sin(4 * pi * y)
+
+
+@problem((-1, 1), (-1, 1))
+def poisson_2d_spec(x: Array) -> Array:
+    """Δu for u = sin πx sin πy², the example of the KAN paper's section on partial differential equations."""
+    x, y = x[:, [0]], x[:, [1]]
+    sine = np.sin(pi * x)
+    return -(pi**2) * (1 + 4 * y**2) * sine * np.sin(pi * y**2) + 2 * pi * sine * np.cos(pi * y**2)
+
+
+def in_all_dimensions(target: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Register the decorated function as `poisson_3d_…` and so on, on [-1, 1]^d, for all DIMENSIONS."""
+    for d in DIMENSIONS:
+        name = f"poisson_{d}d_{target.__name__}"
+        PROBLEMS[name] = Problem(name, target, ((-1, 1),) * d)
+    return target
+
+
+@in_all_dimensions
+def sin(x: Array) -> Array:
+    """-Δu for u = ∏ sin πxᵢ."""
+    return x.shape[1] * pi**2 * np.sin(pi * x).prod(1, keepdims=True)
+
+
+@in_all_dimensions
+def poly(x: Array) -> Array:
+    """-Δu for u = ∏ xᵢ(1-xᵢ)."""
+    return 2 * sum(_products_without_one(_columns(x * (1 - x))))
+
+
+@in_all_dimensions
+def highfreq(x: Array) -> Array:
+    """-Δu for u = ∏ sin 4πxᵢ."""
+    return 16 * x.shape[1] * pi**2 * np.sin(4 * pi * x).prod(1, keepdims=True)
+
+
+@in_all_dimensions
+def spec(x: Array) -> Array:
+    """Δu for u = sin πx₁ ∏ sin πxᵢ², the product over i ≥ 2."""
+    first, *others = _columns(x)
+    sines = [np.sin(pi * y**2) for y in others]
+    by_others = sum(
+        (2 * pi * np.cos(pi * y**2) - (2 * pi * y) ** 2 * sine) * rest
+        for y, sine, rest in zip(others, sines, _products_without_one(sines), strict=True)
+    )
+    return np.sin(pi * first) * (by_others - pi**2 * reduce(mul, sines))
+
+
+def _columns(x: Array) -> list[Array]:
+    """Of shape (n, 1) each."""
+    return np.split(x, x.shape[1], axis=1)
+
+
+def _products_without_one(factors: Sequence[Array]) -> list[Array]:
+    """For every factor the product of all others; factors may be zero."""
+    before = accumulate(factors, mul, initial=1)
+    after = list(accumulate(reversed(factors), mul, initial=1))[-2::-1]
+    return [left * right for left, right in zip(before, after, strict=False)]

@@ -1,0 +1,64 @@
+"""Train, test, dense and validation samples of a problem, as pykan and torch draw them; no global state is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kanbench.problems.poisson import Array, Problem
+from kanbench.problems.torch_random import TorchGenerator, sobol
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs of shape (n, d) and targets of shape (n, 1) of the samples."""
+
+    train_input: Array
+    train_label: Array
+    test_input: Array
+    test_label: Array
+    dense_input: Array
+    dense_label: Array
+    valid_input: Array
+    valid_label: Array
+
+
+def make_dataset(
+    problem: Problem,
+    train_num: int,
+    test_num: int,
+    dense_num: int,
+    seed: int,
+    dtype: Any = np.float64,
+    valid_num: int = 0,
+) -> Dataset:
+    """Sample `problem`.
+
+    The train and test inputs are the float32 numbers that pykan's `create_dataset` draws for the same seed and sizes,
+    whatever `dtype` is, so that results compare with pykan's and between precisions; the targets are evaluated at
+    these inputs in `dtype`. The validation inputs are what the same generator draws next. The dense inputs are the
+    first `dense_num` points of a scrambled Sobol sequence in the problem's domain.
+    """
+    train_input, test_input, valid_input = _uniform_inputs(problem, train_num, test_num, valid_num, seed)
+    inputs = (train_input, test_input, _dense_inputs(problem, dense_num, seed), valid_input)
+    samples = [x.astype(dtype) for x in inputs]
+    return Dataset(*(array for x in samples for array in (x, problem.target(x))))
+
+
+def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: int, seed: int) -> list[Array]:
+    """The draws of `kan.utils.create_dataset`, for each variable first the train, then the test inputs; then others."""
+    generator = TorchGenerator(seed)
+
+    def draw(num: int, low: float, high: float) -> Array:
+        return generator.rand(num) * np.float32(high - low) + np.float32(low)
+
+    columns = [(draw(train_num, *interval), draw(test_num, *interval)) for interval in problem.domain]
+    valid = [draw(valid_num, *interval) for interval in problem.domain]
+    return [np.stack(sample, axis=1) for sample in (*zip(*columns, strict=True), valid)]
+
+
+def _dense_inputs(problem: Problem, num: int, seed: int) -> Array:
+    low, high = np.array(problem.domain, float).T
+    return low + (high - low) * sobol(num, problem.dim, seed)

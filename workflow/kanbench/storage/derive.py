@@ -1,0 +1,116 @@
+"""What the columns of frames tell, and is therefore never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.training.threshold import Threshold
+
+Frames = dict[str, pd.DataFrame]
+
+
+def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
+    """These columns of one frame or of all."""
+    parts = frames.values() if isinstance(frames, dict) else [frames]
+    parts = [frame[list(columns)] for frame in parts if set(columns) <= set(frame.columns)]
+    if not parts:
+        raise InputError(f"no frame with the column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}")
+    plain = [part.copy() for part in parts]
+    for part in plain:
+        part.attrs = {}  # concat compares attrs, and those of model types differ
+    return pd.concat(plain, ignore_index=True)
+
+
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    return sorted({getattr(value, "item", lambda value=value: value)() for value in values if not pd.isna(value)})
+
+
+def grids(frames: pd.DataFrame | Frames) -> list[int]:
+    """The grids that were trained, in increasing order."""
+    return _sorted(_column(frames, "grid_size")["grid_size"])
+
+
+def dataset_names(frames: pd.DataFrame | Frames) -> list[str]:
+    """The names of the datasets, in the order of their indices."""
+    named = _column(frames, "dataset_idx", "dataset_name").drop_duplicates().sort_values("dataset_idx", kind="stable")
+    return named["dataset_name"].tolist()
+
+
+def num_datasets(frames: pd.DataFrame | Frames) -> int:
+    return int(_column(frames, "dataset_idx")["dataset_idx"].nunique())
+
+
+def total_epochs(frame: pd.DataFrame) -> dict[int, int]:
+    """The last epoch of every dataset, counted through all grids."""
+    return _by_dataset(_column(frame, "dataset_idx", "epoch").groupby("dataset_idx")["epoch"].max())
+
+
+def final_grid(frame: pd.DataFrame) -> dict[int, int]:
+    """The grid that every dataset's training ended with; none of a model without a grid."""
+    rows = _column(frame, "dataset_idx", "epoch", "grid_size").sort_values("epoch", kind="stable")
+    return _by_dataset(rows.groupby("dataset_idx")["grid_size"].last().dropna())
+
+
+def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
+    """The epochs of a grid: the most that any training has on any, because some may have ended early."""
+    frames = frames if isinstance(frames, dict) else {"": frames}
+    parts = [_column(frame, "dataset_idx", "grid_size", "epoch") for frame in frames.values() if len(frame)]
+    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]
+    counts = [stage["epoch"].nunique() for stage in stages]  # a model without a grid has one stage
+    if not counts:
+        raise InputError("no frame with rows")
+    return int(max(count.max() for count in counts))
+
+
+def _by_dataset(series: pd.Series) -> dict[int, int]:
+    return {int(dataset_idx): int(value) for dataset_idx, value in series.items()}
+
+
+def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
+    """The row at the interpolation threshold of every dataset, indexed by `dataset_idx`.
+
+    Found by the same rule as while training (`kanbench.training.threshold`), in whose terms the parameters are.
+
+    Raises
+    ------
+    InputError
+        There is no column `test_loss`, `epoch` or `dataset_idx`.
+    """
+    _column(frame, "dataset_idx", "epoch", "test_loss")
+    rows = []
+    for dataset_idx, training in frame.groupby("dataset_idx"):
+        threshold, best = Threshold(patience, tolerance), None
+        for row in training.sort_values("epoch", kind="stable").to_dict("records"):
+            if threshold.update(row["test_loss"]):
+                best = row
+        if best is not None:
+            rows.append({**best, "dataset_idx": dataset_idx})
+    return pd.DataFrame(rows, columns=frame.columns).set_index("dataset_idx")
+
+
+def threshold_summary(frames: Frames, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
+    """Epoch, time and losses at the interpolation threshold, by dataset and model type."""
+    wanted = ["dataset_name", "epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params"]
+    parts = []
+    for model_type, frame in frames.items():
+        rows = threshold_rows(frame, tolerance, patience)
+        parts.append(rows[[c for c in wanted if c in rows]].assign(model_type=model_type).reset_index())
+    return pd.concat(parts, ignore_index=True).set_index(["dataset_idx", "model_type"]).sort_index(kind="stable")
+
+
+DERIVABLE: dict[str, tuple[str, Callable[[Any], Any]]] = {  # what may be stored → how to get it, in words and in code
+    "grids": ("df['grid_size'].unique()", grids),
+    "num_datasets": ("df['dataset_idx'].nunique()", num_datasets),
+    "dataset_names": ("df['dataset_name'].unique()", dataset_names),
+    "optimizers": ("df['optimizer'].unique()", lambda f: _sorted(_column(f, "optimizer")["optimizer"])),
+    "approaches": ("df['approach'].unique()", lambda f: _sorted(_column(f, "approach")["approach"])),
+    "depths": ("df['depth'].unique()", lambda f: _sorted(_column(f, "depth")["depth"])),
+    "activations": ("df['activation'].unique()", lambda f: _sorted(_column(f, "activation")["activation"])),
+    "num_params": ("df['num_params']", lambda f: _sorted(_column(f, "num_params")["num_params"])),
+    "total_epochs": ("df.groupby('dataset_idx')['epoch'].max()", lambda f: int(_column(f, "epoch")["epoch"].max())),
+    "final_grid": ("df.groupby('dataset_idx')['grid_size'].last()", lambda f: max(grids(f))),
+}

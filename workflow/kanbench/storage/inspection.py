@@ -1,0 +1,249 @@
+"""Explain a file or a run: what it is, what is in it, what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kanbench.errors import InputError, one_line
+from kanbench.io.readers import clear_errors, read_json, read_tensors
+from kanbench.network.checkpoint_config import coef_shapes, read_model_config
+from kanbench.plan.naming import CHECKPOINT_FILES, Run
+from kanbench.plan.sections import SECTIONS, section_of, without_variant
+from kanbench.storage.attrs import essential
+from kanbench.storage.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
+from kanbench.storage.frames import read_frame
+from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.stored_names import StoredFile, model_types_there, parse_stored
+from kanbench.storage.stored_run import StoredRun, stored_runs
+
+SHOWN = 100  # characters of a value
+
+
+def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
+    """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written."""
+    rows = []
+    for stored in stored_runs(results_dir):
+        run, files = stored.run, stored.files
+        if section not in (None, run.section):
+            continue
+        with clear_errors(f"{run.folder}/{run.name}"):
+            sizes = [file.stat() for file in files]
+        bases = {(file.name, file.dataset_idx, file.checkpoint) for file in files if file.dataset_idx is not None}
+        rows.append(
+            {
+                "section": run.section,
+                "timestamp": run.timestamp,
+                "epochs": "" if run.epochs is None else run.epochs,
+                "frames": ", ".join(sorted({file.name for file in files if file.kind == "frame"})),
+                "checkpoints": len(bases),
+                "more_seeds": ", ".join(str(replicate.seed) for replicate in stored.replicate_files),
+                "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
+                "written": pd.Timestamp(max(size.st_mtime for size in sizes), unit="s").strftime("%Y-%m-%d %H:%M UTC"),
+                "folder": one_line(run.folder),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def inspect(path: str | Path, trusted: bool = False) -> str:
+    """Text about a file, a folder of runs, or a run (its files' path up to the epochs: `…/section2_1_…_e10`).
+
+    Raises
+    ------
+    InputError
+        There is no such thing, or it is damaged or refused.
+    """
+    path = Path(path)
+    with clear_errors(path):  # files may hold anything
+        return _explained(path, trusted)
+
+
+def _explained(path: Path, trusted: bool) -> str:
+    if path.is_dir():
+        table = runs_table(path)
+        found = one_line(f"{path}: {'no' if table.empty else len(table)} runs")
+        return found if table.empty else f"{found}\n{table.to_string(index=False)}"
+    if os.path.lexists(path):  # a link to nothing cannot be read, and that is said
+        return "\n".join(map(_shown, _of_file(path, trusted)))
+    if os.path.lexists(state := path.with_name(f"{path.name}_state")):  # what KAN.loadckpt is given
+        return "\n".join(map(_shown, _of_file(state, trusted)))
+    for results in (path.parent.parent, path.parent):  # a section's folder, or any
+        for stored in stored_runs(results, trusted=trusted):
+            if stored.name == path.name and Path(stored.run.folder) == path.parent:
+                return "\n".join(map(_shown, _of_run(stored)))
+    raise InputError(
+        path, allowed="a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS", problem="no such file or run"
+    )
+
+
+def _shown(line: str) -> str:
+    """A line with its indentation, and nothing that a terminal would take for a command."""
+    return line[: len(line) - len(line.lstrip(" "))] + one_line(line)
+
+
+def _of_file(path: Path, trusted: bool) -> Iterator[str]:
+    file = parse_stored(path)
+    if file is None:
+        yield from _of_other(path, trusted)
+        return
+    run = file.run.name
+    if file.kind == "meta":
+        yield f"{path}: metadata of the run {run}, in the format before attrs"
+        yield from _items(read_json(path))
+    elif file.kind == "metadata":
+        yield f"{path}: metrics of the checkpoints of the run {run}"
+        yield from _of_metadata(read_metadata(path, trusted))
+    elif file.kind == "weights":
+        yield f"{path}: weights of a {file.name} on dataset {file.dataset_idx}; not pykan's"
+        yield from _of_tensors(read_tensors(path, trusted))
+    elif file.kind == "checkpoint":
+        yield f"{path}: part of a checkpoint of pykan's: {file.name} on dataset {file.dataset_idx}, of the run {run}"
+        yield from _of_checkpoint(path, file, trusted)
+    else:
+        yield from _of_frame(path, read_frame(path, trusted), file)
+
+
+def _of_other(path: Path, trusted: bool) -> Iterator[str]:
+    """A file whose name is none of a run's: what it is, its ending and its contents tell."""
+    if path.suffix in (".pkl", ".parquet"):
+        try:
+            yield from _of_frame(path, read_frame(path, trusted), None)
+        except InputError as error:
+            try:
+                metadata = read_metadata(path, trusted)
+            except InputError:
+                raise error from None
+            yield f"{path}: metrics of checkpoints"
+            yield from _of_metadata(metadata)
+        return
+    if path.suffix == ".json":
+        content = read_json(path)
+        handed_over = "history" in content and "settings" in content
+        yield f"{path}: " + ("what a training hands to the consolidation" if handed_over else "JSON")
+        yield from _items({key: value for key, value in content.items() if key != "history"})
+        yield f"  history: {len(content.get('history', []))} epochs" if handed_over else "  not a file of kanbench's"
+        return
+    if path.suffix == ".pth" or path.name.endswith(("_state", "_cache_data")):
+        yield f"{path}: tensors"
+        yield from _of_tensors(read_tensors(path, trusted))
+        return
+    if path.name.endswith("_config.yml"):
+        yield f"{path}: configuration of a model of pykan's"
+        yield from _of_config(path)
+        return
+    raise InputError(path, allowed="frames, metadata and checkpoints", problem="not a file of kanbench's")
+
+
+def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
+    section = file.run.section if file else frame.attrs.get("section")
+    name = file.name if file else frame.attrs.get("model_type", "?")
+    seed = f", seed {file.run.seed}" if file and file.run.seed is not None else ""
+    yield f"{path}: frame {name} of {section or 'an unknown section'}{seed}: {len(frame)} rows"
+    yield f"  columns: {', '.join(frame.columns)}"
+    yield from _items(frame.attrs, "  attrs: ")
+    if section:
+        required = ("section", "timestamp", "model_type", *essential(section))
+        missing = [key for key in required if key not in frame.attrs]
+        if missing:
+            yield f"  missing attrs: {', '.join(missing)} (load_run completes them; migrate writes them)"
+    derivable = [key for key in frame.attrs if key in DERIVABLE]
+    if derivable:
+        yield f"  attrs that can be derived: {', '.join(derivable)}"
+    yield from _trainings(frame)
+
+
+def _trainings(frame: pd.DataFrame) -> Iterator[str]:
+    if not {"dataset_idx", "epoch", "grid_size"} <= set(frame.columns) or frame.empty:
+        return
+    names = dict(frame[["dataset_idx", "dataset_name"]].itertuples(index=False)) if "dataset_name" in frame else {}
+    epochs, last = total_epochs(frame), final_grid(frame)
+    yield f"  trainings: {len(epochs)}, grids {', '.join(map(str, grids(frame)))}"
+    for index, rows in frame.groupby("dataset_idx"):
+        end = rows.sort_values("epoch").iloc[-1]
+        columns = [key for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
+        losses = [f"{key} {end[key]:.3g}" if pd.notna(end[key]) else f"{key} not a number" for key in columns]
+        ended = f"{epochs[index]} epochs" + (f" to grid {last[index]}" if index in last else "")
+        yield f"    {index} {names.get(index, '')}: {ended}; {', '.join(losses)}"
+
+
+def _of_metadata(metadata: Metadata) -> Iterator[str]:
+    for model_type, per_dataset in metadata.items():
+        for index, checkpoints in per_dataset.items():
+            for name, row in checkpoints.items():
+                numbers = ", ".join(f"{key} {_short(value)}" for key, value in row.items())
+                yield f"  {model_type}, dataset {index}, {name}: {numbers}"
+
+
+def _of_checkpoint(path: Path, file: StoredFile, trusted: bool) -> Iterator[str]:
+    base = path.with_name(path.name.removesuffix(f"_{file.suffix}"))
+    missing = [part for part in CHECKPOINT_FILES if not Path(f"{base}_{part}").exists()]
+    if Path(f"{base}_config.yml").exists():
+        yield from _of_config(Path(f"{base}_config.yml"))
+    if file.suffix != "config.yml":
+        yield from _of_tensors(read_tensors(path, trusted))
+    yield f"  missing: {', '.join(missing)}" if missing else f"  complete: KAN.loadckpt({str(base)!r}) reads it"
+
+
+def _of_config(path: Path) -> Iterator[str]:
+    config = read_model_config(path)
+    width = [nodes if not products else [nodes, products] for nodes, products in config["width"]]
+    edges = sum(inputs * outputs for inputs, outputs, _ in coef_shapes(config))
+    yield f"  KAN: width {width}, grid {config['grid']}, k {config['k']}, {edges} edges, device {config.get('device')}"
+
+
+def _of_tensors(content: Any) -> Iterator[str]:
+    for name, value in content.items() if isinstance(content, dict) else [("", content)]:
+        if (shape := getattr(value, "shape", None)) is not None:
+            said = f"{tuple(shape)} {value.dtype}"
+        else:  # of a list of lists that share their parts all may be more than can ever be written
+            said = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
+        yield f"  {name}: {said}"
+
+
+def _of_run(stored: StoredRun) -> Iterator[str]:
+    run, files = stored.run, list(stored.files)
+    yield f"{run.folder}/{run.name}: a run of {run.section}, {len(files)} files"
+    present = without_variant(run.section) in SECTIONS and (run.epochs is None) != bool(run.kind.reference)
+    if not present or any(file.kind == "meta" or file.run != run for file in files):
+        yield "  format: an earlier one (migrate turns it into the present one)"
+    results: Frames = {}
+    if any(file.kind == "frame" for file in files):
+        results, meta = stored.frames, stored.attrs
+        yield from _items(meta, "  meta: ")
+    for name, frame in results.items():
+        yield f"  frame {name}: {len(frame)} rows"
+        yield from (f"  {line}" for line in _trainings(frame))
+    bases = sorted({(f.name, f.dataset_idx, f.checkpoint or "final") for f in files if f.dataset_idx is not None})
+    for model_type, index, checkpoint in bases:
+        yield f"  checkpoint {model_type}, dataset {index}: {checkpoint}"
+    for replicate, others in stored.replicate_files.items():
+        yield f"  seed {replicate.seed}: frames {', '.join(file.name for file in others)}"
+    yield from (f"  missing: {name}" for name in _missing(run, files, results, present))
+
+
+def _missing(run: Run, files: list[StoredFile], results: Frames, present: bool) -> list[str]:
+    """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
+    if present:
+        count = 1 + max((f.dataset_idx for f in files if f.dataset_idx is not None), default=-1)
+        indexed = [frame["dataset_idx"] for frame in results.values() if "dataset_idx" in frame and len(frame)]
+        count = max([count, *(int(indices.max()) + 1 for indices in indexed)])
+        model_types = model_types_there(run, {*results, *(file.name for file in files)})
+        return [Path(path).name for path in run.deliverables(count, model_types) if not Path(path).exists()]
+    frames = [f"frame {name}" for name in section_of(run.section).frames if name not in results]
+    return frames + ([] if any(f.kind == "metadata" for f in files) else ["metrics of the checkpoints"])
+
+
+def _items(content: dict[str, Any], before: str = "  ") -> Iterator[str]:
+    for key, value in content.items():
+        yield f"{before}{key} = {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,0 +1,292 @@
+"""A run on disk, opened once: which files it has, and on demand what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.io.readers import clear_errors, read_bytes, read_json, read_tensors
+from kanbench.network.checkpoint_config import read_model_config
+from kanbench.network.checkpoints import read_checkpoint
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.plan.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, Run
+from kanbench.plan.sections import Section, section_of
+from kanbench.storage.attrs import complete
+from kanbench.storage.derive import Frames, threshold_rows
+from kanbench.storage.frames import read_frame
+from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.stored_names import StoredFile, in_order, stored_files, stored_replicates
+from kanbench.storage.values import epochs_of
+
+Models = dict[str, dict[int, dict[str, Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """One run of a results folder.
+
+    It lists its folders once, when it is opened, and reads every file at most once, when it is first asked for.
+
+    Attributes
+    ----------
+    run : Run
+        The names.
+    files : tuple of StoredFile
+        Those that belong to the run, of whatever format; none of other seeds.
+    trusted : bool
+        Whether to read files with other contents than results have. That may run code of their author.
+    """
+
+    run: Run
+    files: tuple[StoredFile, ...]
+    trusted: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def path(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.run.folder}/{self.run.name}"
+
+    @property
+    def section(self) -> Section:
+        return section_of(self.run.section)
+
+    def of_kind(self, *kinds: str) -> list[StoredFile]:
+        """Its files of these kinds; see `StoredFile.kind`."""
+        return [file for file in self.files if file.kind in kinds]
+
+    @property
+    def has_frames(self) -> bool:
+        return bool(self.of_kind("frame"))
+
+    @cached_property
+    def json_file(self) -> Path | None:
+        """The JSON file whose metadata are read: not that of a run with the same timestamp and other epochs."""
+        for file in self.of_kind("meta"):
+            epochs = epochs_of(read_json(file.path).get("epochs"))
+            if file.run.epochs is not None or epochs in (None, self.run.epochs) or self.run.epochs is None:
+                return file.path
+        return None
+
+    @cached_property
+    def _loaded(self) -> tuple[Frames, dict[str, Any]]:
+        paths: dict[str, Path] = {}
+        for suffix in FRAME_FORMATS:
+            for file in self.of_kind("frame"):
+                if file.suffix == suffix:
+                    paths.setdefault(file.name, file.path)
+        if not paths:
+            raise InputError(self.path, problem="no frames", allowed="a run with at least one")
+        frames = {name: read_frame(paths[name], self.trusted) for name in in_order(paths, self.run.section)}
+        stored = read_json(self.json_file) if self.json_file else {}
+        with clear_errors(self.path):  # columns may hold anything
+            return frames, complete(self.run, frames, stored)
+
+    @property
+    def frames(self) -> Frames:
+        """`{name: frame}`, in the order of plots and tables, with the attrs of the present format.
+
+        Raises
+        ------
+        InputError
+            There is none, or one is damaged or refused.
+        """
+        return self._loaded[0]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attrs on which all frames agree."""
+        return self._loaded[1]
+
+    @cached_property
+    def metadata(self) -> Metadata | None:
+        """The metrics of its checkpoints; None where there is no such file."""
+        files = self.of_kind("metadata")
+        return read_metadata(files[0].path, self.trusted) if files else None
+
+    @cached_property
+    def replicate_files(self) -> dict[Run, list[StoredFile]]:
+        """The frames with other seeds, by `run.replicate(seed)`; those that are there."""
+        return stored_replicates(self.run)
+
+    @cached_property
+    def replicates(self) -> dict[int | None, Frames]:
+        """`{seed: {name: frame}}`: the run itself first, then what is there of other seeds, by seed.
+
+        The first seed is None where it is not recorded, as in earlier formats. While the trainings of a seed have not
+        all finished, some or all of its frames are absent. A frame with the seed of the run itself is left out.
+        """
+        replicates = {_seed(self.frames): self.frames}
+        for other, files in self.replicate_files.items():
+            if other.seed not in replicates:
+                paths = {file.name: file.path for file in files}
+                frames = {name: read_frame(paths[name]) for name in in_order(paths, self.run.section)}
+                complete(other, frames, {})
+                replicates[other.seed] = frames
+        return replicates
+
+    @property
+    def last_change(self) -> int:
+        """When one of its files was last written, in nanoseconds; those of other seeds count."""
+        others = [file for files in self.replicate_files.values() for file in files]
+        return max(file.stat().st_mtime_ns for file in [*self.files, *others])
+
+    @cached_property
+    def model_types(self) -> list[str]:
+        """Those that have any rows, in the order of plots."""
+        if self.section.frame_names:
+            return [name for name in self.section.model_types if "grid_history" in self.frames]
+        return [name for name, frame in self.frames.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
+
+    @cached_property
+    def datasets(self) -> dict[int, str]:
+        """The names of the datasets that frames have rows of, by their index."""
+        names: dict[int, str] = {}
+        for frame in self.frames.values():
+            if "dataset_idx" in frame:
+                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"].astype(str)
+                pairs = zip(frame["dataset_idx"], named, strict=True)
+                names |= {int(index): str(name) for index, name in dict(pairs).items()}
+        return dict(sorted(names.items()))
+
+    def histories(self, model_type: str) -> list[pd.DataFrame]:
+        """The rows of a model type's epochs, of every seed that has some."""
+        name = self._history_name(model_type)
+        return [frames[name] for frames in self.replicates.values() if name in frames and len(frames[name])]
+
+    def _history_name(self, model_type: str) -> str:
+        return "grid_history" if self.section.frame_names else model_type
+
+    def thresholds(self, model_type: str, history: pd.DataFrame) -> pd.DataFrame:
+        """The rows of one of `histories` at the interpolation threshold, by dataset.
+
+        Those of the run itself are in its checkpoints' metadata; where there are none, and for other seeds, they are
+        found in the frame, by the rule's default tolerance and patience.
+        """
+        stored = (self.metadata or {}).get(model_type, {})
+        epochs = {i: kept["at_threshold"]["epoch"] for i, kept in stored.items() if "at_threshold" in kept}
+        if epochs and history is self.frames.get(self._history_name(model_type)):
+            return history[history["epoch"] == history["dataset_idx"].map(epochs)].set_index("dataset_idx")
+        return threshold_rows(history) if "test_loss" in history else history.iloc[:0].set_index("dataset_idx")
+
+    @cached_property
+    def model_files(self) -> dict[tuple[str, int, str], StoredFile]:
+        """The file of every model's state, by model type, dataset and checkpoint.
+
+        Warns
+        -----
+        UserWarning
+            There are several, which differ; says which is taken.
+        """
+
+        def rank(file: StoredFile) -> tuple[bool, bool]:
+            """Of several with one name, the run's own is taken, and that whose name is of the present format."""
+            present = file.run.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
+            return file.run == self.run, file.base == Path(present)
+
+        chosen: dict[tuple, StoredFile] = {}
+        states = [f for f in self.of_kind("checkpoint", "weights") if f.kind == "weights" or f.suffix == "state"]
+        for file in sorted(states, key=rank):
+            key = file.name, file.dataset_idx, file.checkpoint or "final"
+            if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
+                message = f"{chosen[key].path}: {file.path.name} differs, and is taken"
+                warnings.warn(message, UserWarning, stacklevel=4)
+            chosen[key] = file
+        return dict(sorted(chosen.items(), key=lambda item: item[0]))
+
+    def checkpoints(self, model_type: str, dataset_idx: int) -> dict[str, Path]:
+        """`{checkpoint: base}` of the models in pykan's format of one training, that at the threshold first."""
+        found = {
+            checkpoint: file.base
+            for (of_type, index, checkpoint), file in self.model_files.items()
+            if (of_type, index) == (model_type, dataset_idx) and file.kind == "checkpoint"
+        }
+        return {name: found[name] for name in (*CHECKPOINTS, *found) if name in found}
+
+    @cached_property
+    def _networks(self) -> dict[Path, SplineNetwork]:
+        return {}
+
+    def network(self, base: Path) -> SplineNetwork:
+        """The model of one of `checkpoints`.
+
+        Raises
+        ------
+        InputError
+            A file is damaged or refused.
+        NoSumOfSplinesError
+            It is no sum of splines.
+        """
+        if base not in self._networks:
+            self._networks[base] = read_checkpoint(base)
+        return self._networks[base]
+
+    @cached_property
+    def configs(self) -> list[dict[str, Any]]:
+        """The configurations of all models in pykan's format."""
+        files = [file.path for file in self.of_kind("checkpoint") if file.suffix == "config.yml"]
+        return [read_model_config(path) for path in files]
+
+    def models(self) -> Models:
+        """All models as pykan's `KAN`, and those that are not pykan's as their state dicts; see `load_run`."""
+        from kanbench.network.pykan import load_checkpoint
+
+        models: Models = defaultdict(lambda: defaultdict(dict))
+        for (model_type, dataset_idx, name), file in self.model_files.items():
+            models[model_type][dataset_idx][name] = (
+                read_tensors(file.path, self.trusted)
+                if file.kind == "weights"
+                else load_checkpoint(file.base, trusted=self.trusted)
+            )
+        return {model_type: dict(models[model_type]) for model_type in in_order(models, self.run.section)}
+
+
+def _seed(frames: Frames) -> int | None:
+    """The seed in the provenance of frames; that of section 2.3's experts has none, because each has its own."""
+    provenances = [frame.attrs.get("provenance") for frame in frames.values()]
+    seeds = [provenance.get("seed") for provenance in provenances if isinstance(provenance, dict)]
+    return next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None)
+
+
+def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> list[StoredRun]:
+    """All runs in a folder that have at least one file, by section, time and epochs; the folder is listed once.
+
+    A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
+    checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or it cannot be read.
+    """
+    by_run: dict[Run, list[StoredFile]] = defaultdict(list)
+    for file in stored_files(results_dir):
+        by_run[file.run].append(file)
+    same_time: dict[Run, list[Run]] = defaultdict(list)
+    for run in by_run:
+        same_time[dataclasses.replace(run, epochs=None)].append(run)
+    with_frames = {run for run, files in by_run.items() if any(file.kind == "frame" for file in files)}
+    for run in [run for run in by_run if run not in with_frames]:
+        beside = [r for r in same_time[dataclasses.replace(run, epochs=None)] if r != run and r in by_run]
+        if all(file.kind == "meta" for file in by_run[run]):
+            owners = beside if run.epochs is None else []
+        else:
+            owners = [other for other in beside if other in with_frames]
+            if run.epochs is not None or len(owners) != 1:
+                continue
+        files = by_run.pop(run)
+        for owner in owners:
+            by_run[owner] += files
+    ordered = sorted(by_run, key=lambda run: (run.section, run.timestamp, run.epochs or 0, run.folder))
+    return [StoredRun(run, tuple(by_run[run]), trusted) for run in ordered]

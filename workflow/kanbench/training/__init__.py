@@ -1,0 +1,1 @@
+"""Optimizers, the training loop, and what a training leaves behind."""

@@ -1,0 +1,62 @@
+"""Why a training may end before its last epoch."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Protocol
+
+from kanbench.training.resume import Stateful
+
+
+class StopRule(Protocol):
+    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+        """Take the next row of the history; return why the training ends with it, or None."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next decisions depend on."""
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on as the rule would whose state this is."""
+
+
+@dataclass
+class Stagnation(Stateful):
+    """Ends when the training loss has not fallen by `tolerance`, relatively, within `epochs` epochs."""
+
+    epochs: int
+    tolerance: float
+    _best: float = inf
+    _since: int = 0
+
+    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+        if row["train_loss"] < self._best * (1 - self.tolerance):
+            self._best, self._since = row["train_loss"], row["epoch"]
+        if row["epoch"] - self._since < self.epochs:
+            return None
+        return f"the training loss has fallen by less than {self.tolerance:g} of itself in {self.epochs} epochs"
+
+
+@dataclass
+class WorseningStages(Stateful):
+    """Ends when the test loss at the end of a stage is above that of the stage before, `stages` times in a row."""
+
+    stages: int
+    _losses: list[float] = field(default_factory=list)
+
+    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+        if not last_of_stage:
+            return None
+        self._losses.append(row["test_loss"])
+        recent = self._losses[-self.stages - 1 :]
+        if len(recent) <= self.stages or any(after <= before for before, after in itertools.pairwise(recent)):
+            return None
+        return f"the test loss has worsened in {self.stages} consecutive stages"
+
+
+STOP_RULES = {"stagnation": Stagnation, "worsening_stages": WorseningStages}
+
+
+def make_stop_rule(rule: str, **settings: float) -> StopRule:
+    return STOP_RULES[rule](**settings)

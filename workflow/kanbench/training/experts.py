@@ -1,0 +1,60 @@
+"""Experts: small models that are trained on their own, and later merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kanbench.network.attribution import node_scores
+from kanbench.network.evaluation import evaluate
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems.poisson import Array
+from kanbench.problems.samples import Dataset
+from kanbench.training.history import Report, Training
+from kanbench.training.resume import ResumeState
+from kanbench.training.trainer import Trainer
+
+
+def train_expert(
+    settings: dict[str, Any],
+    data: Dataset | None = None,
+    report: Report = lambda row: None,
+    threads: int = 1,
+    resume: ResumeState | None = None,
+) -> tuple[Training, dict[str, Any]]:
+    """Train one expert.
+
+    Parameters
+    ----------
+    settings : dict
+        As `kanbench.plan.settings.expert_settings` returns them.
+    data, report, threads, resume
+        See `kanbench.training.trainer.Trainer`, and its `train`.
+
+    Returns
+    -------
+    training : Training
+        Its `final` network is the expert.
+    expert : dict
+        What the selection and the frames need to know about it.
+    """
+    trainer = Trainer(settings, data, threads=threads)
+    training = trainer.train(settings["epochs"], report, resume)
+    network, data, row = training.final.network, trainer.dataset, training.final.row
+    return training, {
+        "depth": len(settings["model"]["width"]) - 2,
+        "k": settings["model"]["k"],
+        "seed": settings["seed"],
+        **{key: row[key] for key in ("train_loss", "test_loss", "dense_mse", "num_params", "n_evals")},
+        "valid_loss": float(np.square(evaluate(network, data.valid_input) - data.valid_label).mean()),
+        "dependencies": dependencies(network, data.train_input, settings["dependency_threshold"]),
+        "steps": row["epoch"],
+        "train_time": row["time"],
+    }
+
+
+def dependencies(network: SplineNetwork, x: Array, threshold: float) -> str:
+    """The inputs that a network depends on, as text: those whose attribution score over x is at least `threshold`."""
+    scores = node_scores(network, x)[0].tolist()
+    return ",".join(str(i) for i, score in enumerate(scores) if score >= threshold)

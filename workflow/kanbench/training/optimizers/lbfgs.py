@@ -1,0 +1,110 @@
+"""L-BFGS (Liu & Nocedal, 1989) with a strong Wolfe line search: the iterations of torch's, with less around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kanbench.engine import Engine
+from kanbench.io.kernel_cache import cache
+from kanbench.training.optimizers.line_search import Line, Point, strong_wolfe
+from kanbench.training.optimizers.two_loops import remember_and_apply
+
+Array = NDArray[np.floating]
+
+TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
+
+
+class LBFGS:
+    """
+    Parameters
+    ----------
+    lr : float
+        Length of the first trial step of every line search.
+    max_iter : int
+        Iterations in one step; each has a line search of its own.
+    max_eval : int
+        Evaluations of the gradient in one step after which no further iteration is begun.
+    history_size : int
+        Pairs of parameter and gradient differences that approximate the Hessian.
+    """
+
+    def __init__(self, lr: float, max_iter: int, max_eval: int, history_size: int) -> None:
+        self.lr, self.max_iter, self.max_eval, self.history_size = lr, max_iter, max_eval, history_size
+        self.restart()
+
+    def restart(self) -> None:
+        self.memory: Memory | None = None
+        self.change: Array | None = None  # of θ, in the last iteration
+        self.previous_gradient: Array | None = None
+
+    def state(self) -> dict[str, Any]:
+        memory = self.memory and self.memory.state()
+        return {"change": self.change, "previous_gradient": self.previous_gradient, "memory": memory}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.change, self.previous_gradient, self.memory = state["change"], state["previous_gradient"], None
+        if state["memory"] is not None:
+            self.memory = Memory(self.history_size, self.change)
+            self.memory.resume(state["memory"])
+
+    def step(self, engine: Engine, theta: Array) -> Array:
+        """Up to `max_iter` iterations."""
+        before = engine.n_evals
+        loss, gradient = engine.loss_and_gradient(theta)
+        for _ in range(self.max_iter):
+            direction = self._direction(gradient)
+            slope = float(gradient @ direction)
+            if not slope < -TOLERANCE:
+                break
+            t = self.lr if self.memory else min(1.0, 1 / float(np.abs(gradient).sum())) * self.lr
+            self.previous_gradient = gradient
+            found = strong_wolfe(Line(engine, theta, direction), Point(0.0, loss, slope, gradient), t)
+            self.change = direction * found.t
+            theta = theta + self.change
+            progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
+            if engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
+                break
+        return theta
+
+    def _direction(self, gradient: Array) -> Array:
+        """Where the next line search goes."""
+        if self.change is None:
+            return -gradient
+        if self.memory is None:
+            self.memory = Memory(self.history_size, gradient)
+        return self.memory.direction(gradient, self.change, gradient - self.previous_gradient)
+
+
+class Memory:
+    """The last `size` pairs Δθ, Δgradient, in the place of the inverse Hessian."""
+
+    def __init__(self, size: int, like: Array) -> None:
+        compile_for(like.dtype)
+        pairs = np.zeros((2, size, len(like)), like.dtype)
+        self.arrays = *pairs, *np.zeros((2, size), like.dtype)
+        self.ring = 1.0, -1, 0  # scale, newest, count
+
+    def state(self) -> dict[str, Any]:
+        """The pairs by value, and what else there is to remember."""
+        *_, count = self.ring
+        return {"pairs": [array[:count].copy() for array in self.arrays[:3]], "ring": list(self.ring)}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.ring = tuple(state["ring"])
+        for array, values in zip(self.arrays, state["pairs"], strict=False):
+            array[: len(values)] = values
+
+    def direction(self, gradient: Array, change: Array, difference: Array) -> Array:
+        """Remember a pair; return -H gradient."""
+        result = gradient.copy()
+        self.ring = remember_and_apply(result, change, difference, *self.arrays, *self.ring)
+        return result
+
+
+def compile_for(dtype: np.dtype) -> None:
+    """Compile the recursion for a precision, unless that has been done on this machine."""
+    zeros = np.zeros(1, dtype)
+    cache.once(f"lbfgs_{dtype}", lambda: Memory(1, zeros).direction(zeros, zeros, zeros))

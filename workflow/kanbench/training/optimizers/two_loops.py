@@ -1,0 +1,59 @@
+"""The recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
+
+import numpy as np
+
+from kanbench.engine.numba_engine.simd import LANES, load, total, wide
+from kanbench.io.kernel_cache import compiled
+
+SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
+
+
+@compiled
+def dot(a, b):
+    """Σ aᵢ bᵢ in float64: numba's own `@` needs scipy.linalg, which takes a third of a second to import."""
+    n, result = len(a), 0.0
+    whole = n - n % (2 * LANES)
+    if whole:
+        even, odd = wide(load(a, 0)) * wide(load(b, 0)), wide(load(a, LANES)) * wide(load(b, LANES))
+        for i in range(2 * LANES, whole, 2 * LANES):
+            even = even + wide(load(a, i)) * wide(load(b, i))
+            odd = odd + wide(load(a, i + LANES)) * wide(load(b, i + LANES))
+        result = total(even + odd)
+    for i in range(whole, n):
+        result += np.float64(a[i]) * np.float64(b[i])
+    return result
+
+
+@compiled
+def remember_and_apply(q, change, difference, s, y, rho, alpha, scale, newest, count):
+    """Remember a pair, and make q the direction -H q, in place.
+
+    H is the inverse Hessian that the remembered pairs make of scale · I.
+
+    Parameters
+    ----------
+    change, difference : arrays of shape (P,)
+        Δθ and Δgradient of the last iteration.
+    s, y : arrays of shape (m, P)
+        The pairs, in a ring: `newest` is the last that was filled, and `count` are there.
+    rho, alpha : arrays of shape (m,)
+        1 / (s · y), and room.
+
+    Returns
+    -------
+    scale, newest, count
+    """
+    curvature = dot(change, difference)
+    if curvature > SMALLEST_CURVATURE:
+        newest, count = (newest + 1) % len(s), min(count + 1, len(s))
+        s[newest], y[newest], rho[newest] = change, difference, 1 / curvature
+        scale = curvature / dot(difference, difference)
+    for age in range(count):
+        i = (newest - age) % len(s)
+        alpha[i] = rho[i] * dot(s[i], q)
+        q -= alpha[i] * y[i]
+    q *= -scale
+    for age in range(count - 1, -1, -1):
+        i = (newest - age) % len(s)
+        q -= (alpha[i] + rho[i] * dot(y[i], q)) * s[i]
+    return scale, newest, count

@@ -1,0 +1,34 @@
+"""The interpolation threshold: the epoch with the best test loss before overfitting sets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from kanbench.training.resume import Stateful
+
+
+@dataclass
+class Threshold(Stateful):
+    """Finds the interpolation threshold while a training runs.
+
+    Overfitting sets in with `patience` consecutive epochs whose test loss is above best × (1 + `tolerance`); a loss
+    inside that band resets the count. Later epochs are ignored, however good they are.
+    """
+
+    patience: int
+    tolerance: float
+    best: float = inf
+    passed: bool = False
+    _above: int = 0
+
+    def update(self, test_loss: float) -> bool:
+        """Take the next epoch's test loss; return whether this epoch is the threshold as far as is known."""
+        if self.passed:
+            return False
+        if test_loss < self.best:
+            self.best, self._above = test_loss, 0
+            return True
+        self._above = self._above + 1 if test_loss > self.best * (1 + self.tolerance) else 0
+        self.passed = self._above >= self.patience
+        return False

@@ -1,0 +1,252 @@
+"""The training loop: stages of grids, epochs in each, history, threshold. There is no other.
+
+A training is a mapping of settings (`kanbench.plan.settings.training_settings`) and a number of epochs per stage; what
+differs between model types is in the settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from kanbench.engine import Engine, make_engine
+from kanbench.errors import InputError
+from kanbench.network.initialization import initialize
+from kanbench.network.refinement import make_policy
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.plan.devices import resolve_device, resolve_engine
+from kanbench.plan.settings import canonical_json
+from kanbench.problems.poisson import PROBLEMS, Array
+from kanbench.problems.samples import Dataset, make_dataset
+from kanbench.training.early_stopping import make_stop_rule
+from kanbench.training.history import Checkpoint, Report, Row, Stopwatch, Training
+from kanbench.training.optimizers import make_optimizer
+from kanbench.training.resume import ResumeState, code_digest
+from kanbench.training.threshold import Threshold
+
+log = logging.getLogger("kanbench")
+
+
+class Trainer:
+    """Trains one network through a sequence of grid sizes.
+
+    Parameters
+    ----------
+    settings : dict
+        As `kanbench.plan.settings.training_settings` returns them.
+    data : Dataset, optional
+        The samples that the settings describe; by default they are made here.
+    network : SplineNetwork, optional
+        Where to begin; by default the network that the settings describe. Its grids are refined to those of the first
+        stage.
+    threads : int
+        For many samples; results do not depend on it.
+
+    Raises
+    ------
+    InputError
+        The device is not there, or the engine does not run on it.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        data: Dataset | None = None,
+        network: SplineNetwork | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.settings = settings
+        self.device, self.threads = resolve_device(settings["device"]), threads
+        self.engine_name = resolve_engine(settings["engine"], self.device)
+        self.dataset = make_data(settings) if data is None else data
+        grids = dict(settings["grids"])
+        self.sizes = grids.pop("sizes")
+        self.policy = make_policy(**grids)
+        if network is None:
+            start = {"grid": self.sizes[0], "seed": settings["seed"], "dtype": settings["dtype"]}
+            network = initialize(**settings["model"], **start)
+        else:
+            network = self.policy.refine(network, self.sizes[0], self.dataset.train_input)
+        self.optimizer_settings = settings["optimizer"]
+        self.optimizer = make_optimizer(**self.optimizer_settings)
+        self.threshold = Threshold(**settings["threshold"])
+        self.stop_rules = [make_stop_rule(**rule) for rule in settings["stop"]]
+        self.evaluate_every = settings["evaluate_every"]
+        self.clock = Stopwatch(self.device)
+        self.epoch = self.evals_of_earlier_engines = 0
+        self._take(network)
+        self._warm_up()
+
+    def _take(self, network: SplineNetwork) -> None:
+        """Go on with this network."""
+        self.engine, self.theta = self._make_engine(network), network.parameters()
+
+    def _make_engine(self, network: SplineNetwork) -> Engine:
+        data = self.dataset.train_input, self.dataset.train_label
+        return make_engine(self.engine_name, network, *data, self.threads, self.device)
+
+    @property
+    def network(self) -> SplineNetwork:
+        """As it is now."""
+        return self.engine.network.with_parameters(self.theta)
+
+    @property
+    def n_evals(self) -> int:
+        return self.evals_of_earlier_engines + self.engine.n_evals
+
+    @np.errstate(all="ignore")
+    def _warm_up(self) -> None:
+        """Take one step, and one refinement if there will be any, whose results are thrown away.
+
+        What is imported, compiled or loaded on first use is not training.
+        """
+        network = self.network
+        make_optimizer(**self.optimizer_settings).step(self._make_engine(network), self.theta)
+        if len(self.sizes) > 1:
+            self.policy.refine(network, network.grid + 1, self.dataset.train_input)
+
+    @np.errstate(all="ignore")  # a loss that is not finite ends the training, and says so
+    def train(self, epochs: int, report: Report = lambda row: None, resume: ResumeState | None = None) -> Training:
+        """Train on every grid for `epochs` steps of the optimizer.
+
+        Parameters
+        ----------
+        epochs : int
+            Per grid.
+        report : callable
+            Given every row as it is known; when a training goes on, those that are new.
+        resume : ResumeState, optional
+            Where to save, at the end of stages and every few seconds, what the training can go on from. If a state of
+            the same training is there, this one goes on from it, and its result is that of one that was never
+            interrupted, times aside.
+        """
+        key = self._key(epochs) if resume else {}
+        state = resume.load(key) if resume else None
+        training = self._begin() if state is None else self._resume(state)
+        for epoch in range(self.epoch + 1, epochs * len(self.sizes) + 1):
+            if training.stopped:
+                break
+            self._run_epoch(epoch, epochs, training, report)
+            if resume and resume.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
+                resume.save(key, self._state(training))
+        return training
+
+    def _begin(self) -> Training:
+        self.policy.begin(self.network, self.dataset.train_input)
+        untrained = self._checkpoint(self._row(0, self.sizes[0]))
+        if not _is_finite(untrained.row):
+            raise InputError("the loss of the untrained model is not finite", problem=untrained.row)
+        return Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
+
+    def _run_epoch(self, epoch: int, epochs: int, training: Training, report: Report) -> None:
+        """Train for one epoch, and note in `training` what came of it."""
+        self.epoch = epoch
+        stage, epoch_of_stage = divmod(epoch - 1, epochs)
+        with self.clock:
+            if epoch_of_stage == 0:
+                self._begin_stage(stage)
+            self._update_grids(epoch_of_stage)
+            self.theta = self.optimizer.step(self.engine, self.theta)
+        if epoch_of_stage == 0:
+            training.stages.append({"grid_size": self.sizes[stage], "intervals": self.engine.network.intervals})
+        if epoch % self.evaluate_every and epoch < epochs * len(self.sizes):
+            return
+        row = self._row(epoch, self.sizes[stage])
+        if not _is_finite(row):
+            training.stopped = f"epoch {epoch} ended with a loss that is not finite"
+            return
+        training.history.append(row)
+        training.final = self._checkpoint(row)
+        if self.threshold.update(row["test_loss"]):
+            training.at_threshold = training.final
+        report(row)
+        training.stopped = self._reason_to_stop(row, last_of_stage=epoch_of_stage == epochs - 1)
+
+    def _begin_stage(self, stage: int) -> None:
+        if stage > 0:
+            self._replace(self.policy.refine(self.network, self.sizes[stage], self.dataset.train_input))
+        self.optimizer.restart()
+
+    def _update_grids(self, epoch_of_stage: int) -> None:
+        if self.policy.updates(epoch_of_stage):
+            self._replace(self.policy.update(self.network, self.dataset.train_input))
+
+    def _replace(self, network: SplineNetwork) -> None:
+        """Go on with this network, and keep count of evaluations."""
+        self.evals_of_earlier_engines += self.engine.n_evals
+        self._take(network)
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own."""
+        rules = {f"stop_rule_{number}": rule for number, rule in enumerate(self.stop_rules)}
+        own = {"optimizer": self.optimizer, "threshold": self.threshold, "policy": self.policy, "clock": self.clock}
+        return own | rules
+
+    def _key(self, epochs: int) -> dict[str, Any]:
+        """All that the result depends on, as text."""
+        return {
+            "settings": canonical_json(self.settings),
+            "epochs": str(epochs),
+            "network": self.network.digest(),
+            "device": self.device,
+            "engine": self.engine_name,
+            "code": code_digest(),
+            **{package: version(package) for package in ("numba", "numpy", "pykan", "scipy", "torch")},
+        }
+
+    def _state(self, training: Training) -> dict[str, Any]:
+        """All that the rest of the training depends on, and its result so far, in builtin types and arrays."""
+        return {
+            "epoch": self.epoch,
+            "network": self.network.to_dict(),
+            "n_evals": self.n_evals,
+            "parts": {name: part.state() for name, part in self._parts().items()},
+            "training": training.state(),
+        }
+
+    def _resume(self, state: dict[str, Any]) -> Training:
+        """Be where the trainer was that had this state."""
+        self.epoch, self.evals_of_earlier_engines = state["epoch"], state["n_evals"]
+        self._take(SplineNetwork.from_dict(state["network"]))
+        for name, part in self._parts().items():
+            part.resume(state["parts"][name])
+        log.info("resuming after epoch %d (%.2f s)", self.epoch, self.clock.seconds)
+        return Training.resumed(self.device, self.engine_name, state["training"])
+
+    def _reason_to_stop(self, row: Row, last_of_stage: bool) -> str | None:
+        # Every rule must see every row.
+        return next(filter(None, [rule.update(row, last_of_stage) for rule in self.stop_rules]), None)
+
+    def _row(self, epoch: int, grid: int) -> Row:
+        """The history's row for the network as it is; none of this counts as training."""
+        data = self.dataset
+        return {
+            "grid_size": grid,
+            "epoch": epoch,
+            "train_loss": self._mse(data.train_input, data.train_label),
+            "test_loss": self._mse(data.test_input, data.test_label),
+            "dense_mse": self._mse(data.dense_input, data.dense_label),
+            "time": self.clock.seconds,
+            "n_evals": self.n_evals,
+            "num_params": len(self.theta),
+            **self.policy.columns,
+        }
+
+    def _mse(self, x: Array, y: Array) -> float:
+        return float(np.square(self.engine.predict(self.theta, x) - y).mean())
+
+    def _checkpoint(self, row: Row) -> Checkpoint:
+        return Checkpoint(row, self.network)
+
+
+def make_data(settings: dict[str, Any]) -> Dataset:
+    """The samples that the settings of a training describe."""
+    return make_dataset(PROBLEMS[settings["problem"]], **settings["data"], dtype=settings["dtype"])
+
+
+def _is_finite(row: Row) -> bool:
+    return all(math.isfinite(row[loss]) for loss in ("train_loss", "test_loss", "dense_mse"))
