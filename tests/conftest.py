@@ -52,8 +52,8 @@ def tiny_results(tmp_path_factory):
     config.write_text(yaml.safe_dump(TINY))
 
     for run in (Run("section2_1", STAMP, 2, str(results)), Run("section2_2", STAMP, 2, str(results))):
-        handovers = train_and_compare(run, config)
-        command("metadata", run.checkpoint_metadata(), "--trainings", *handovers)
+        records = train_and_compare(run, config)
+        command("metadata", run.checkpoint_metadata(), "--trainings", *records)
     run = Run("section2_3", STAMP, None, str(results))
     merged = train_and_merge(run, config, experts(merge(load_config(), TINY)))
     command("metadata", run.checkpoint_metadata(), "--trainings", *merged)

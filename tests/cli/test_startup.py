@@ -56,7 +56,7 @@ def merging():
     numbers = experts(CONFIG)[:2]
     names = [MERGING.expert(0, *each) for each in numbers]
     records, (merged, control) = (
-        [MERGING.handover(name) for name in names],
+        [MERGING.record(name) for name in names],
         map(MERGING.training, ("merge_kan", "control"), (0, 0)),
     )
     for name, each in zip(names, numbers, strict=True):
@@ -64,7 +64,7 @@ def merging():
     settings = canonical_json(merge_settings(CONFIG, 0))
     yield ["merge", merged, "--experts", *records, "--settings", settings]
     settings = canonical_json(control_settings(CONFIG, 0))
-    yield ["control", control, "--merged", MERGING.handover(merged), "--experts", *records, "--settings", settings]
+    yield ["control", control, "--merged", MERGING.record(merged), "--experts", *records, "--settings", settings]
 
 
 NO_DRIVER, DRIVER = (
@@ -106,7 +106,7 @@ def test_a_training_on_cuda_runs_in_torch(tmp_path, monkeypatch):
     command = train("adam", device="cuda")
     with pretended_cuda():
         assert main(command) == 0
-    record = json.loads((tmp_path / RUN.handover(command[1])).read_text())
+    record = json.loads((tmp_path / RUN.record(command[1])).read_text())
     assert record["device"] == "cuda"
     assert record["provenance"]["engine"] == "torch"
 

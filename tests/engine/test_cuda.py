@@ -218,14 +218,14 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path):
             experts = [made.expert(0, depth, 3, seed) for depth in (1, 2) for seed in (1, 2)]
             for expert in experts:
                 train("train", expert)
-            paths = [made.handover(expert) for expert in experts]
+            paths = [made.record(expert) for expert in experts]
             merged = made.training("merge_kan", 0)
             train("merge", merged, "--experts", *paths)
-            train("control", made.training("control", 0), "--merged", made.handover(merged), "--experts", *paths)
+            train("control", made.training("control", 0), "--merged", made.record(merged), "--experts", *paths)
         else:
             for model_type in made.kind.model_types:
                 train("train", made.training(model_type, 0))
-    trained = [made.handover(made.training(m, 0)) for m in made.kind.model_types]
+    trained = [made.record(made.training(m, 0)) for m in made.kind.model_types]
     command("metadata", made.checkpoint_metadata(), "--trainings", *trained)
     metadata = pickle.loads(Path(made.checkpoint_metadata()).read_bytes())
     for model_type in made.kind.model_types:
@@ -241,10 +241,10 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path):
             assert (model(x) - y).square().mean().item() == pytest.approx(row["train_loss"], rel=1e-9)
     if section == "section2_3":
         return
-    reference = [made.handover(made.training(made.kind.reference, 0))]
-    for model_type, handover in zip(made.kind.model_types, trained, strict=True):
+    reference = [made.record(made.training(made.kind.reference, 0))]
+    for model_type, record in zip(made.kind.model_types, trained, strict=True):
         frames = [made.frame(model_type, suffix) for suffix in ("pkl", "parquet")]
-        command("frame", *frames, "--trainings", handover, "--reference", *reference)
+        command("frame", *frames, "--trainings", record, "--reference", *reference)
         assert pd.read_pickle(frames[0]).attrs["device"] == "cuda"
     assert verify(made).faults == []
 

@@ -12,7 +12,7 @@ import pytest
 
 import kanbench
 from kanbench.errors import InputError
-from kanbench.io.atomic import PARTIAL, check_writable, one_at_a_time, whole_file, whole_files
+from kanbench.io.atomic import PARTIAL, atomic_folder, atomic_write, check_writable, folder_lock
 from kanbench.plan.config import ROOT
 
 
@@ -36,7 +36,7 @@ def ends_well(process):
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     """But not what another process is still writing."""
     code = """
-        with whole_file("result") as partial:
+        with atomic_write("result") as partial:
             partial.write_text("half")
             print("writes", flush=True)
             time.sleep(60)
@@ -47,7 +47,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert len(list(tmp_path.glob(f"{PARTIAL}*"))) == 2
-    with whole_file(tmp_path / "other") as partial:
+    with atomic_write(tmp_path / "other") as partial:
         partial.write_text("whole")
     (left,) = tmp_path.glob(f"{PARTIAL}*")
     assert (left / "result").read_text() == "half"
@@ -58,7 +58,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
 def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path):
     code = """
         for _ in range(100):
-            with whole_file("result") as partial:
+            with atomic_write("result") as partial:
                 partial.write_text(WORD * 10000)
     """
     both = [start(code.replace("WORD", repr(word)), tmp_path) for word in "ab"]
@@ -75,7 +75,7 @@ def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     code = """
         for _ in range(50):
-            with one_at_a_time("."):
+            with folder_lock("."):
                 with open("log", "a") as log:
                     log.write("begins ")
                 time.sleep(0.001)
@@ -89,18 +89,18 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
-    process = start("with one_at_a_time('.'):\n    print('locked', flush=True)\n    time.sleep(60)", tmp_path)
+    process = start("with folder_lock('.'):\n    print('locked', flush=True)\n    time.sleep(60)", tmp_path)
     process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     begun = time.monotonic()
-    with one_at_a_time(tmp_path):
+    with folder_lock(tmp_path):
         assert time.monotonic() - begun < 10
 
 
 def test_several_files_appear_together_or_not_at_all(tmp_path):
     def write(fail):
-        with whole_files(tmp_path / "run", about="run") as folder:
+        with atomic_folder(tmp_path / "run", about="run") as folder:
             (folder / "a").write_text("a")
             assert not (tmp_path / "run" / "a").exists()
             (folder / "b").write_text("b")

@@ -26,8 +26,8 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import load_checkpoint, save_checkpoint, to_pykan
 from kanbench.storage.frames import portable, read_frame
-from kanbench.storage.handover import read_handover
 from kanbench.storage.metadata import read_metadata
+from kanbench.storage.training_record import read_record
 
 CANARY = "canary"  # a folder that a hostile file would make, beside itself
 HERE = __name__
@@ -551,9 +551,9 @@ def test_parquet_of_which_nothing_tells_the_size_is_refused(tmp_path, values):
     ] == values
 
 
-def test_a_handover_of_lists_in_lists_is_one_line(tmp_path):
+def test_a_record_of_lists_in_lists_is_one_line(tmp_path):
     (tmp_path / "training.json").write_bytes(b'{"a": ' + b"[" * 100_000)
-    assert "damaged; delete it" in refused(read_handover, tmp_path / "training.json")
+    assert "damaged; delete it" in refused(read_record, tmp_path / "training.json")
 
 
 def test_numbers_of_numpys_are_keys_of_metadata(tmp_path):

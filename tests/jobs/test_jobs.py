@@ -45,7 +45,7 @@ def four_kinds(tmp_path_factory):
     given = "--config", write_config(folder), "--results-dir", folder / "results"
     run, merging = Run("section2_1", STAMP, 2, str(given[-1])), Run("section2_3", STAMP, None, str(given[-1]))
     expert_names = [merging.expert(1, *numbers) for numbers in experts(merge(load_config(), TINY))[:2]]
-    records = [merging.handover(name) for name in expert_names]
+    records = [merging.record(name) for name in expert_names]
     merged, control = merging.training("merge_kan", 1), merging.training("control", 1)
     run_job, made = jobs.run_job, []
 
@@ -65,7 +65,7 @@ def four_kinds(tmp_path_factory):
         for name in expert_names:
             command("train", name, *given)
         command("merge", merged, "--experts", *records, *given)
-        command("control", control, "--merged", merging.handover(merged), "--experts", *records, *given)
+        command("control", control, "--merged", merging.record(merged), "--experts", *records, *given)
     assert [job.title for job, _ in made] == [run.training("adam", 1), *expert_names, merged, control]
     return run, merging, made
 
@@ -77,21 +77,21 @@ def test_every_job_makes_its_samples_once(four_kinds):
 def test_what_a_job_leaves(four_kinds):
     """The record and the checkpoints of its kind, and nothing else."""
     run, merging, made = four_kinds
-    expected = {run.handover(made[0][0].title), *run.checkpoint_files("adam", 1)}
+    expected = {run.record(made[0][0].title), *run.checkpoint_files("adam", 1)}
     for job, _ in made[1:3]:
         expected |= {
-            merging.handover(job.title),
-            *(f"{merging.handover_checkpoint(job.title)}_{file}" for file in FILES),
+            merging.record(job.title),
+            *(f"{merging.expert_checkpoint(job.title)}_{file}" for file in FILES),
         }
-    expected |= {merging.handover(made[3][0].title), *merging.checkpoint_files("merge_kan", 1)}
-    expected |= {merging.handover(made[4][0].title)}
+    expected |= {merging.record(made[3][0].title), *merging.checkpoint_files("merge_kan", 1)}
+    expected |= {merging.record(made[4][0].title)}
     assert {str(path) for path in Path(run.results).rglob("*") if path.is_file()} == expected
 
 
 def test_checkpoints_are_of_the_training_in_the_record(four_kinds):
     """And come with the training inputs."""
     for job, _ in four_kinds[2]:
-        record = json.loads(Path(job.name.run.handover(job.title)).read_text())
+        record = json.loads(Path(job.name.run.record(job.title)).read_text())
         data = make_data(job.settings)
         for which, base in job.checkpoints.items():
             row, network = record["checkpoints"][which], read_checkpoint(base)
@@ -101,7 +101,7 @@ def test_checkpoints_are_of_the_training_in_the_record(four_kinds):
                 assert np.square(evaluate(network, x) - y).mean() == pytest.approx(row[f"{sample}_loss"], rel=1e-9)
         assert (record["settings"], record["dataset_name"]) == (job.settings, "poisson_2d_sin")
     expert, merged, control = (
-        json.loads(Path(job.name.run.handover(job.title)).read_text()) for job, _ in four_kinds[2][2:]
+        json.loads(Path(job.name.run.record(job.title)).read_text()) for job, _ in four_kinds[2][2:]
     )
     assert expert["expert"]["depth"] == 1
     assert len(merged["merging"]["selected"]) == 2
@@ -110,7 +110,7 @@ def test_checkpoints_are_of_the_training_in_the_record(four_kinds):
 
 def test_experts_and_merged_models_of_another_dataset_are_one_line(four_kinds, capsys):
     _, merging, made = four_kinds
-    expert, merged = (merging.handover(made[i][0].title) for i in (1, 3))
+    expert, merged = (merging.record(made[i][0].title) for i in (1, 3))
     given = ["--config", str(Path(merging.results).parent / "tiny.yaml"), "--results-dir", merging.results]
     for arguments, message in (
         (["merge", merging.training("merge_kan", 0), "--experts", expert], f"{expert}: allowed: experts of dataset 0"),
@@ -134,7 +134,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("with_state", [True, False], ids=["with a state", "without a state"])
 @pytest.mark.parametrize(
     ("dies_in", "call"),
-    [("write_checkpoint", 1), ("write_checkpoint", 2), ("write_handover", 1), ("ResumeState.remove", 1)],
+    [("write_checkpoint", 1), ("write_checkpoint", 2), ("write_record", 1), ("ResumeState.remove", 1)],
     ids=["before all", "between checkpoints", "before the record", "before the state is removed"],
 )
 def test_a_commit_that_is_interrupted_is_completed_by_running_again(
@@ -165,14 +165,14 @@ def test_a_commit_that_is_interrupted_is_completed_by_running_again(
         with pytest.raises(Killed):
             train(killed)
     committed = dies_in == "ResumeState.remove"
-    assert Path(killed.handover(title)).exists() == committed  # it says that all is there
-    assert Path(killed.unfinished(title)).exists() == with_state
+    assert Path(killed.record(title)).exists() == committed  # it says that all is there
+    assert Path(killed.resume_folder(title)).exists() == with_state
     caplog.clear()
     caplog.set_level("INFO")
     assert train(killed) == 0
     assert ("resuming after epoch 4" in caplog.text) == with_state
-    assert not Path(killed.unfinished(title)).exists()
-    first, second = (json.loads(Path(run.handover(title)).read_text()) for run in runs)
+    assert not Path(killed.resume_folder(title)).exists()
+    first, second = (json.loads(Path(run.record(title)).read_text()) for run in runs)
     assert without_times(second) == without_times(first)
     paths = [sorted(run.checkpoint_files("lm", 0)) for run in runs]
     assert [Path(path).read_bytes() for path in paths[0]] == [Path(path).read_bytes() for path in paths[1]]

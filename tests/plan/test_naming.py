@@ -26,16 +26,16 @@ def test_the_contracts_names():
 
 
 def test_a_run_in_a_folder_of_its_own():
-    run = Run("section2_1", "20260101_000000", 10, place="mail")
+    run = Run("section2_1", "20260101_000000", 10, folder_override="mail")
     assert run.frame("adam") == f"mail/{STEM}_adam.pkl"
-    assert run.handover("x") == "results/trainings/x.json"
+    assert run.record("x") == "results/trainings/x.json"
 
 
 def test_replicates_are_frames_in_parquet_and_nothing_else():
     replicate = RUN.replicate(7)
     assert replicate.deliverables(4) == [f"results/seeds/{STEM}_s7_{m}.parquet" for m in ("adam", "lbfgs", "lm")]
     assert replicate.training("lm", 2) == f"{STEM}_lm_2_s7"
-    assert replicate.handover("x") == "results/trainings/x.json"
+    assert replicate.record("x") == "results/trainings/x.json"
     merged = MERGE.replicate(7)
     assert merged.frame("summary") == "results/seeds/section2_3_20260101_000000_s7_summary.parquet"
     assert merged.training("merge_kan", 0) == "section2_3_20260101_000000_merge_kan_0_s7"
@@ -49,7 +49,7 @@ def test_names_are_read_back():
     assert parse(RUN.checkpoint_metadata()) == FileName(RUN)
     lm = FileName(RUN, model_type="lm", dataset_idx=12)
     assert parse(RUN.training("lm", 12)) == lm
-    assert parse(RUN.handover(RUN.training("lm", 12))) == lm
+    assert parse(RUN.record(RUN.training("lm", 12))) == lm
     for path in RUN.checkpoint_files("lbfgs", 0):
         assert parse(path) == FileName(RUN, model_type="lbfgs", dataset_idx=0)
     adaptive = Run("section2_2", "20260101_000000", 10)
@@ -57,16 +57,16 @@ def test_names_are_read_back():
     for frame in ("summary", "experts", "selected_experts", "grid_history"):
         assert parse(MERGE.frame(frame)) == FileName(MERGE, frame=frame)
     assert parse(MERGE.training("merge_kan", 3)) == FileName(MERGE, model_type="merge_kan", dataset_idx=3)
-    assert parse(MERGE.handover(MERGE.training("control", 3))).model_type == "control"
+    assert parse(MERGE.record(MERGE.training("control", 3))).model_type == "control"
     expert = FileName(MERGE, model_type="expert", dataset_idx=1, expert=(2, 3, 10))
     assert parse(MERGE.expert(1, 2, 3, 10)) == expert
-    assert parse(MERGE.handover(MERGE.expert(1, 2, 3, 10))) == expert
-    assert parse(f"{MERGE.handover_checkpoint(MERGE.expert(1, 2, 3, 10))}_state") == expert
+    assert parse(MERGE.record(MERGE.expert(1, 2, 3, 10))) == expert
+    assert parse(f"{MERGE.expert_checkpoint(MERGE.expert(1, 2, 3, 10))}_state") == expert
     for run in (RUN.replicate(0), MERGE.replicate(12)):
         frame, model_type = ("adam", "lm") if run.epochs else ("selected_experts", "control")
         assert parse(run.frame(frame)) == FileName(run, frame=frame)
         training = FileName(run, model_type=model_type, dataset_idx=3)
-        assert parse(run.training(model_type, 3)) == parse(run.handover(run.training(model_type, 3))) == training
+        assert parse(run.training(model_type, 3)) == parse(run.record(run.training(model_type, 3))) == training
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_other_names_are_refused(name):
         ("results/sec1_results/section2_1_20260101_000000_adam.pkl", "found no epochs"),
         (Run("section2_2", "20260101_000000").frame("baseline"), "found no epochs"),
         (MERGE.frame("experts").replace("sec3", "sec1"), f"allowed: {MERGE.frame('experts')}"),
-        (MERGE.handover(MERGE.expert(1, 2, 4, 1)), "an expert that is not configured; allowed: d2_k2_s1, d2_k3_s1"),
-        (MERGE.handover(MERGE.expert(4, 2, 2, 1)), "found dataset 4; allowed: 0 to 3"),
+        (MERGE.record(MERGE.expert(1, 2, 4, 1)), "an expert that is not configured; allowed: d2_k2_s1, d2_k3_s1"),
+        (MERGE.record(MERGE.expert(4, 2, 2, 1)), "found dataset 4; allowed: 0 to 3"),
         (RUN.replicate(1).frame("adam"), "found seed 1; allowed: 2, 7, the configured seeds but the first"),
         (RUN.replicate(7).frame("adam").replace("seeds", "sec1_results"), f"allowed: {RUN.replicate(7).frame('adam')}"),
         (RUN.replicate(7).frame("adam").replace("_e10", ""), "found no epochs"),
-        (RUN.handover(RUN.replicate(7).training("lm", 4)), "found dataset 4; allowed: 0 to 3"),
+        (RUN.record(RUN.replicate(7).training("lm", 4)), "found dataset 4; allowed: 0 to 3"),
     ],
 )
 def test_targets_that_nothing_makes(path, message):
@@ -132,7 +132,7 @@ def test_names_of_variants():
     assert run.frame("lm") == "results/sec1_results/section2_1_highd_3d_shallow_20260101_000000_e10_lm.pkl"
     assert run.kind is RUN.kind
     assert parse(run.frame("lm")) == FileName(run, frame="lm")
-    assert parse(run.handover(run.training("lm", 12))) == FileName(run, model_type="lm", dataset_idx=12)
+    assert parse(run.record(run.training("lm", 12))) == FileName(run, model_type="lm", dataset_idx=12)
     merged = Run("section2_3_wide", "20260101_000000")
     assert parse(merged.frame("summary", "parquet")) == FileName(merged, frame="summary")
     assert parse(merged.expert(1, 2, 3, 10)).expert == (2, 3, 10)
@@ -185,12 +185,12 @@ def test_every_deliverable_is_a_target():
     others = [
         *RUN.tables(),
         *MERGE.tables(),
-        RUN.handover(RUN.training("adam", 3)),
-        MERGE.handover(MERGE.training("control", 3)),
+        RUN.record(RUN.training("adam", 3)),
+        MERGE.record(MERGE.training("control", 3)),
     ]
-    others += [MERGE.handover(MERGE.expert(3, *expert)) for expert in EXPERTS]
+    others += [MERGE.record(MERGE.expert(3, *expert)) for expert in EXPERTS]
     for run in (RUN.replicate(7), MERGE.replicate(2)):
-        others += [*run.deliverables(4), run.handover(run.training("lm" if run.epochs else "merge_kan", 3))]
+        others += [*run.deliverables(4), run.record(run.training("lm" if run.epochs else "merge_kan", 3))]
     for path in [*RUN.deliverables(4), *MERGE.deliverables(4), *others]:
         check_target(path, ["all"], 4, EXPERTS, [2, 7])
 

@@ -28,7 +28,7 @@ from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.presentation.figures.fits import fits
 from kanbench.presentation.figures.make import draw, make_figures
-from kanbench.presentation.figures.source import LeftOutError, Source, load_source
+from kanbench.presentation.figures.source import FigureUnavailableError, Source, load_source
 from kanbench.presentation.figures.style import (
     LOOKS,
     arrange,
@@ -254,7 +254,7 @@ def test_a_summary_of_an_earlier_kind_has_fewer_gains(tiny_results, caplog):
     assert [axes.get_title() for axes in figure.axes] == ["merged model at the end"]
     assert "no gain over control at the end: the summary lacks control_dense_mse" in notes
     del given.results["summary"]
-    with pytest.raises(LeftOutError, match="no frame summary"):
+    with pytest.raises(FigureUnavailableError, match="no frame summary"):
         draw(given, Figure("gain"))
 
 
@@ -308,7 +308,7 @@ def test_models_that_do_not_fit_the_problem_are_left_out(five_inputs, monkeypatc
     given, _ = five_inputs
     monkeypatch.setitem(problems.PROBLEMS, "in_5d", problems.Problem("in_5d", lambda x: x[:, [0]], ((-1, 1),) * 2))
     notes = []
-    with pytest.raises(LeftOutError, match="no checkpoint fits it"):
+    with pytest.raises(FigureUnavailableError, match="no checkpoint fits it"):
         fits(given, "in_5d", notes.append)
     assert notes == ["no lbfgs: its model has 5 inputs, the problem 2"]
 
@@ -319,7 +319,7 @@ def test_weights_of_other_models_are_left_out(tmp_path):
     frame.to_pickle(tmp_path / "sec1_results" / f"section1_1_{STAMP}_mlp.pkl")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "sec1_results" / f"section1_1_{STAMP}_mlp_0_final.pth")
     given, notes = load_source("section1_1", STAMP, results_dir=tmp_path), []
-    with pytest.raises(LeftOutError):
+    with pytest.raises(FigureUnavailableError):
         draw(given, Figure("slices", "poisson_2d_sin"), notes.append)
     assert notes == ["no mlp: it has no checkpoint that pykan reads"]
 
@@ -332,7 +332,7 @@ def test_models_that_are_no_sum_of_splines_are_left_out(five_inputs):
     model.fix_symbolic(0, 1, 0, "sin", fit_params_bool=False, verbose=False, log_history=False)
     save_checkpoint(model, base, torch.zeros(2, 5))
     notes = []
-    with pytest.raises(LeftOutError, match="no checkpoint fits it"):
+    with pytest.raises(FigureUnavailableError, match="no checkpoint fits it"):
         fits(load_source("section2_1", STAMP, results_dir=given.run.results), "in_5d", notes.append)
     assert len(notes) == 1 and notes[0].startswith(f"no lbfgs: {base}: found symbolic functions")
 

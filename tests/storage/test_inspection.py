@@ -179,8 +179,8 @@ def test_whole_runs_are_explained(tiny_results, capsys):
     assert "missing" not in text
     assert "earlier" not in text
     assert "meta: n_experts = 4" in text
-    handover = tiny_results / "trainings" / "section2_1_20260101_000000_e2_lm_0.json"
-    assert "history: 4 epochs" in said(capsys, "inspect", handover)
+    record = tiny_results / "trainings" / "section2_1_20260101_000000_e2_lm_0.json"
+    assert "history: 4 epochs" in said(capsys, "inspect", record)
 
 
 @pytest.mark.parametrize(

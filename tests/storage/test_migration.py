@@ -186,7 +186,7 @@ def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_p
     assert migrate(run, delete_json=True) == [f"delete {tmp_path / f'{STEM}_meta.json'}"]
     assert contents(tmp_path) == {name: part for name, part in before.items() if not name.endswith("_meta.json")}
     assert migrate(run) == migrate(run, delete_json=True) == []  # the copies tell more than what is left of the old run
-    new = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    new = Run("section2_1", STAMP, 2, str(tmp_path), folder_override=str(tmp_path))
     assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
     Path(new.checkpoint_metadata()).write_bytes(pickle.dumps({"adam": {0: {"final": {"epoch": 5}}}}))
     with pytest.raises(InputError, match="in the way"):
@@ -200,9 +200,9 @@ def test_who_waits_for_another_process_finds_its_work_done(tmp_path, monkeypatch
     def after_another(folder):
         monkeypatch.undo()
         assert migrate(run, delete_json=True) != []
-        return migration.one_at_a_time(folder)
+        return migration.folder_lock(folder)
 
-    monkeypatch.setattr(migration, "one_at_a_time", after_another)
+    monkeypatch.setattr(migration, "folder_lock", after_another)
     assert migrate(run, delete_json=True) == []
 
 
@@ -337,7 +337,7 @@ def frames_with_epochs_and_others_without(folder):
 def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_them(tmp_path):
     frames_with_epochs_and_others_without(tmp_path)
     before = contents(tmp_path)
-    run = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    run = Run("section2_1", STAMP, 2, str(tmp_path), folder_override=str(tmp_path))
     assert kanbench.list_runs(results_dir=tmp_path) == [run]
     _, meta, models = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path, load_models=True)
     assert meta == META
@@ -363,7 +363,7 @@ def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_the
 
 def test_of_checkpoints_with_and_without_epochs_in_their_names_the_former_are_loaded(tmp_path):
     frames_with_epochs_and_others_without(tmp_path)
-    run = Run("section2_1", STAMP, 2, str(tmp_path), place=str(tmp_path))
+    run = Run("section2_1", STAMP, 2, str(tmp_path), folder_override=str(tmp_path))
     save_checkpoint(to_pykan(initialize([2, 7, 1], 3)), run.checkpoint("adam", 0, "final"), torch.zeros(3, 2))
     own = {"adam": {0: {"final": {"epoch": 9}}}}
     Path(run.checkpoint_metadata()).write_bytes(pickle.dumps(own))

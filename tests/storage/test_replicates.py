@@ -114,13 +114,13 @@ def test_the_name_says_the_seed_and_only_the_history_is_kept(tmp_path):
     trainings = [run.training("adam", 0), *(run.replicate(seed).training("adam", 0) for seed in (3, 5))]
     for training in trainings:
         command("train", training, "--config", config, "--results-dir", run.results)
-    first, same, other = (json.loads(Path(run.handover(training)).read_text()) for training in trainings)
+    first, same, other = (json.loads(Path(run.record(training)).read_text()) for training in trainings)
     assert first["settings"]["seed"] == first["provenance"]["seed"] == 3
     assert without_times(same) == without_times(first)
     assert other["settings"] == {**first["settings"], "seed": 5}
     assert other["history"][0]["test_loss"] != first["history"][0]["test_loss"]
     found = {str(path) for path in Path(run.results).rglob("*") if path.is_file()}
-    assert found == {*run.checkpoint_files("adam", 0), *map(run.handover, trainings)}
+    assert found == {*run.checkpoint_files("adam", 0), *map(run.record, trainings)}
 
 
 def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
@@ -133,14 +133,14 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
 
     with monkeypatch.context() as patched:
         patched.setattr("kanbench.training.resume.EVERY", 0.0)
-        patched.setattr("kanbench.jobs.training.write_handover", full_disk)
+        patched.setattr("kanbench.jobs.training.write_record", full_disk)
         assert main(arguments) == 1
-    assert [path.name for path in Path(run.unfinished(training)).iterdir()] == ["training.state"]
+    assert [path.name for path in Path(run.resume_folder(training)).iterdir()] == ["training.state"]
     caplog.set_level("INFO")
     assert main(arguments) == 0
     assert "resuming after epoch 3" in caplog.text  # the fourth ends a stage, for which EVERY does not count
-    assert not Path(run.unfinished(training)).exists()
-    assert len(json.loads(Path(run.handover(training)).read_text())["history"]) == 4
+    assert not Path(run.resume_folder(training)).exists()
+    assert len(json.loads(Path(run.record(training)).read_text())["history"]) == 4
 
 
 def test_settings_of_another_seed_are_refused(tmp_path, capsys):
@@ -182,7 +182,7 @@ def test_replicates_of_the_pipeline_pass(replicated, section):
 def test_times_are_measured_against_the_reference_with_the_same_seed(replicated):
     frames = load_replicates("section2_1", results_dir=replicated)[2]
     run = Run("section2_1", STAMP, 2, str(replicated), seed=2)
-    reference = [json.loads(Path(run.handover(run.training("lbfgs", i))).read_text()) for i in (0, 1)]
+    reference = [json.loads(Path(run.record(run.training("lbfgs", i))).read_text()) for i in (0, 1)]
     wanted = sum(training["checkpoints"]["at_threshold"]["time"] for training in reference) / 2
     assert {frame.attrs["lbfgs_threshold_time"] for frame in frames.values()} == {wanted}
 
@@ -245,7 +245,7 @@ def a_frame_of_no_model_type(run):
 
 
 def other_settings(run):
-    path = Path(run.handover(run.training("adam", 1)))
+    path = Path(run.record(run.training("adam", 1)))
     path.write_text(path.read_text().replace('"lr": 0.1', '"lr": 0.2'))
 
 
@@ -265,7 +265,7 @@ FAULTS = {
 
 @pytest.fixture
 def copied(replicated, tmp_path):
-    """The frames and hand-overs of section 2.1, to be spoiled."""
+    """The frames and records of section 2.1, to be spoiled."""
     for folder in ("trainings", "seeds"):
         shutil.copytree(replicated / folder, tmp_path / folder)
     (tmp_path / "sec1_results").mkdir()
@@ -286,7 +286,7 @@ def test_a_planted_fault_is_found(plant, copied):
 @pytest.mark.slow
 def test_what_cannot_be_compared_is_said(copied):
     run = copied.replicate(2)
-    Path(run.handover(run.training("lm", 0))).unlink()
+    Path(run.record(run.training("lm", 0))).unlink()
     Path(run.frame("adam")).unlink()  # is not missed: its trainings need not have ended
     findings = verify(copied)
     assert [fault for fault in findings.faults if not fault.endswith(": missing")] == []

@@ -22,22 +22,22 @@ import kanbench
 from kanbench.analysis.moments import iso_compute, moments
 from kanbench.cli.main import main
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import to_pykan
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run, parse
 from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.frames import build_frame, read_frame, write_frame
-from kanbench.storage.handover import read_handover, write_handover
 from kanbench.storage.metadata import build_metadata, read_metadata, write_metadata
+from kanbench.storage.training_record import read_record, write_record
 from kanbench.storage.verification import verify
 
 STAMP = "20260101_000000"
 
 
 def handed_over(model_type, dataset_idx, epochs_run=4, threshold=3):
-    """A hand-over with two stages of two epochs; the second stage takes twice as long."""
+    """A record with two stages of two epochs; the second stage takes twice as long."""
     times = [1.0, 2.0, 4.0, 6.0]
     history = [
         {
@@ -180,30 +180,30 @@ def test_metadata_is_builtin_types_only_and_small(tmp_path):
     assert path.stat().st_size < 8 * 1024
 
 
-def test_handovers_come_back_exactly(tmp_path):
+def test_records_come_back_exactly(tmp_path):
     content = handed_over("adam", 0)
     content["history"][0]["time"] = 0.1 + 0.2
-    write_handover(content, tmp_path / "training.json")
-    assert read_handover(tmp_path / "training.json") == content
+    write_record(content, tmp_path / "training.json")
+    assert read_record(tmp_path / "training.json") == content
     without_device = {key: value for key, value in content.items() if key != "device"}
     for damaged in ("", "{", "[]", json.dumps(without_device)):
         (tmp_path / "training.json").write_text(damaged)
         with pytest.raises(InputError, match=r"training.json: damaged; delete it and the training is repeated"):
-            read_handover(tmp_path / "training.json")
+            read_record(tmp_path / "training.json")
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "file"
 
     def fail():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert list(path.parent.iterdir()) == []
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -212,7 +212,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_file_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"), whole_file(tmp_path / "file" / "below"):
+    with pytest.raises(InputError, match="cannot be written"), atomic_write(tmp_path / "file" / "below"):
         pass
 
 
@@ -792,9 +792,9 @@ def test_a_training_by_hand(tmp_path):
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     run = Run("section2_1", STAMP, 1, "")
     assert files == sorted(
-        path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.handover(run.training("lm", 1))]
+        path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.record(run.training("lm", 1))]
     )
-    content = read_handover(tmp_path / "trainings" / f"{name}.json")
+    content = read_record(tmp_path / "trainings" / f"{name}.json")
     assert content["dataset_name"] == "poisson_2d_sin"
     assert parse(name).run == Run("section2_1", STAMP, 1)
 

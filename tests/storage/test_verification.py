@@ -235,7 +235,7 @@ def a_checkpoints_grid_is_another(copy):
 
 
 def another_trainings_settings(copy):
-    path = Path(copy.run.handover(copy.run.training("lm", 1)))
+    path = Path(copy.run.record(copy.run.training("lm", 1)))
     path.write_text(path.read_text().replace('"test_num": 50', '"test_num": 51'))
 
 

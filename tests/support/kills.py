@@ -90,11 +90,11 @@ class Pipeline:
         self.run(*self.command, "--unlock")
 
     def finished(self):
-        """Inode and time of the hand-overs, and of the logs, of all trainings that Snakemake knows to be finished."""
+        """Inode and time of the records, and of the logs, of all trainings that Snakemake knows to be finished."""
         marks = self.folder / ".snakemake" / "incomplete"  # a file for each output of a running job
         running = {b64decode("".join(mark.relative_to(marks).parts)).decode() for mark in files(marks)}
-        handovers = (self.folder / "results" / "trainings").glob("*.json")
-        done = [path for path in handovers if str(path.relative_to(self.folder)) not in running]
+        records = (self.folder / "results" / "trainings").glob("*.json")
+        done = [path for path in records if str(path.relative_to(self.folder)) not in running]
         logs = [self.folder / "results" / "logs" / f"{path.stem}.log" for path in done]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in done + logs}
 

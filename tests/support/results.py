@@ -28,12 +28,12 @@ def train_and_compare(run, config):
     On the two datasets of the configuration file; returns what the trainings handed on.
     """
     section = SECTIONS[run.section]
-    handovers = {m: [run.handover(run.training(m, i)) for i in (0, 1)] for m in section.model_types}
-    every = [path for paths in handovers.values() for path in paths]
+    records = {m: [run.record(run.training(m, i)) for i in (0, 1)] for m in section.model_types}
+    every = [path for paths in records.values() for path in paths]
     for path in every:
         command("train", Path(path).stem, "--config", config, "--results-dir", run.results)
-    for m, paths in handovers.items():
-        command("frame", *run.frame_files(m), "--trainings", *paths, "--reference", *handovers[section.reference])
+    for m, paths in records.items():
+        command("frame", *run.frame_files(m), "--trainings", *paths, "--reference", *records[section.reference])
     return every
 
 
@@ -45,13 +45,13 @@ def train_and_merge(run, config, experts):
         names = [run.expert(i, *expert) for expert in experts]
         for name in names:
             command("train", name, *given)
-        paths = [run.handover(name) for name in names]
+        paths = [run.record(name) for name in names]
         merged, control = run.training("merge_kan", i), run.training("control", i)
         command("merge", merged, "--experts", *paths, *given)
-        command("control", control, "--merged", run.handover(merged), "--experts", *paths, *given)
+        command("control", control, "--merged", run.record(merged), "--experts", *paths, *given)
         parts["experts"] += paths
-        parts["merged"].append(run.handover(merged))
-        parts["controls"].append(run.handover(control))
+        parts["merged"].append(run.record(merged))
+        parts["controls"].append(run.record(control))
     handed_over = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
     for frame in SECTIONS["section2_3"].frames:
         command("merge-frame", *run.frame_files(frame), "--n-selected", 2, *handed_over)

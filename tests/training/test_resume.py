@@ -412,11 +412,11 @@ def ended_well(process):
 
 
 def handed_over(folder):
-    """What the expert's training left in a folder, times aside: the hand-over, and the checkpoint as bytes."""
-    content = json.loads((folder / RUN.handover(EXPERT)).read_text())
+    """What the expert's training left in a folder, times aside: the record, and the checkpoint as bytes."""
+    content = json.loads((folder / RUN.record(EXPERT)).read_text())
     for row in (content["expert"], *content["checkpoints"].values(), *content["history"]):
         row.pop("time", row.pop("train_time", None))
-    base = folder / RUN.handover_checkpoint(EXPERT)
+    base = folder / RUN.expert_checkpoint(EXPERT)
     return content, [base.with_name(f"{base.name}_{file}").read_bytes() for file in ("config.yml", "state")]
 
 
@@ -426,13 +426,13 @@ def test_a_killed_process_costs_little(config, tmp_path):
     undisturbed.mkdir(), killed.mkdir()
     ended_well(start_training(undisturbed, config))
     process = start_training(killed, config)
-    state = killed / RUN.unfinished(EXPERT) / "training.state"
+    state = killed / RUN.resume_folder(EXPERT) / "training.state"
     while process.poll() is None and not state.exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (killed / RUN.handover(EXPERT)).exists()
+    assert not (killed / RUN.record(EXPERT)).exists()
     assert "resuming after epoch" in ended_well(start_training(killed, config))
     assert handed_over(killed) == handed_over(undisturbed)
     assert list((killed / "results" / "unfinished").iterdir()) == []

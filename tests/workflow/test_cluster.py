@@ -103,7 +103,7 @@ def running(folder):
     return [job for job in jobs(folder) if job["JobState"] == "RUNNING"]
 
 
-def handovers(folder):
+def records(folder):
     return sorted((folder / "results" / "trainings").glob("*.json"))
 
 
@@ -124,7 +124,7 @@ def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_p
     groups = ["train_section2_1=short", "train_section2_2=short", "train_expert=experts"]
     options = [*QUICK, "--retries", 0, "--groups", *groups, "--group-components", "short=3", "experts=4"]
     with Submission(tmp_path, "slurm", *options) as first:
-        first.wait_for(lambda: len(handovers(tmp_path)) >= 3 and running(tmp_path))
+        first.wait_for(lambda: len(records(tmp_path)) >= 3 and running(tmp_path))
         fail_node(slurm)
         first.wait_for(lambda: command("sinfo", "--noheader", "--format", "%T").startswith("down"))
         command(SLURM, "node", slurm)
@@ -138,7 +138,7 @@ def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_p
 def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
     """One exceeds its memory, one is cancelled; both succeed at the second attempt, which asks for twice as much."""
     run = Run("section2_1", STAMP, 1)
-    greedy, cancelled = run.handover(run.training("adam", 0)), f"{run.checkpoint('lm', 0, 'final')}_state"
+    greedy, cancelled = run.record(run.training("adam", 0)), f"{run.checkpoint('lm', 0, 'final')}_state"
     memory = "train_section2_1:mem_mb=(150 if wildcards.model_type == 'adam' else 1000) * attempt ** 2"
     with Submission(tmp_path, "slurm", *QUICK, "--set-resources", memory, targets=[greedy, cancelled]) as submission:
         [job] = submission.wait_for(lambda: [job for job in running(tmp_path) if "lm" in job["Comment"]])
@@ -155,7 +155,7 @@ def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
 
 def test_a_training_on_cuda_asks_for_a_gpu(slurm, tmp_path):
     run = Run("section2_1", STAMP, 1)
-    target = run.handover(run.training("adam", 0))
+    target = run.record(run.training("adam", 0))
     with Submission(tmp_path, "slurm", *QUICK, "--config", "device=cuda", targets=[target]) as submission:
         [job] = submission.wait_for(lambda: jobs(tmp_path))
     command("scancel", job["JobId"])
@@ -164,7 +164,7 @@ def test_a_training_on_cuda_asks_for_a_gpu(slurm, tmp_path):
 
 def test_what_slurm_refuses_is_said_in_its_words(slurm, tmp_path):
     run = Run("section2_1", STAMP, 1)
-    target = run.handover(run.training("adam", 0))
+    target = run.record(run.training("adam", 0))
     options = [*QUICK, "--retries", 0, "--default-resources", "slurm_partition=nowhere"]
     with Submission(tmp_path, "slurm", *options, targets=[target]) as submission:
         assert "invalid partition specified: nowhere" in submission.ends(1)

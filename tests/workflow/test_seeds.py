@@ -33,14 +33,14 @@ def test_everything_is_planned_for_every_seed(tmp_path):
     [
         (FIRST.replicate(2).frame("adam"), {"train_section2_1_seeds": 4, "frame_section2_1_seeds": 1}),
         (FIRST.replicate(2).frame("lbfgs"), {"train_section2_1_seeds": 2, "frame_section2_1_seeds": 1}),
-        (FIRST.handover(FIRST.replicate(2).training("lm", 1)), {"train_section2_1_seeds": 1}),
+        (FIRST.record(FIRST.replicate(2).training("lm", 1)), {"train_section2_1_seeds": 1}),
         (FIRST.frame("lbfgs"), {"train_section2_1": 2, "frame_section2_1": 1}),
         (MERGING.replicate(2).frame("experts"), {"train_expert": 8, "frame_section2_3_seeds": 1}),
         (
-            MERGING.handover(MERGING.replicate(2).training("control", 1)),
+            MERGING.record(MERGING.replicate(2).training("control", 1)),
             {"train_expert": 4, "merge_experts_seeds": 1, "train_control_seeds": 1},
         ),
-        (MERGING.handover(MERGING.expert(0, 1, 2, 1001)), {"train_expert": 1}),
+        (MERGING.record(MERGING.expert(0, 1, 2, 1001)), {"train_expert": 1}),
         (
             "section2_2",
             {
@@ -70,7 +70,7 @@ def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
     [
         (FIRST.replicate(3).frame("adam"), "found seed 3; allowed: 2, the configured seeds but the first"),
         (f"{FIRST.replicate(2).frame('adam')[:-8]}.pkl", "no such result"),
-        (MERGING.handover(MERGING.expert(0, 1, 2, 2001)), "an expert that is not configured; allowed: d1_k2_s1, "),
+        (MERGING.record(MERGING.expert(0, 1, 2, 2001)), "an expert that is not configured; allowed: d1_k2_s1, "),
     ],
 )
 def test_a_wrong_target_is_one_line(tmp_path, target, message):
@@ -125,5 +125,5 @@ def test_the_frame_of_a_seed_alone(tmp_path):
     replicate = FIRST.replicate(2)
     trainings = [replicate.training(model_type, 0) for model_type in ("adam", "lbfgs")]
     assert sorted(pipeline.results()) == sorted(
-        path.removeprefix("results/") for path in (replicate.frame("adam"), *map(replicate.handover, trainings))
+        path.removeprefix("results/") for path in (replicate.frame("adam"), *map(replicate.record, trainings))
     )

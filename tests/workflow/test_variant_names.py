@@ -30,12 +30,12 @@ def variants(tmp_path_factory):
         config = results.parent / f"{name}.yaml"
         config.write_text(yaml.safe_dump(merge(load_config(ROOT / "config" / f"{name}.yaml"), SMALL)))
         run = Run(f"section2_1_{name}", STAMP, 2, str(results))
-        handovers = {m: run.handover(run.training(m, 0)) for m in ("lbfgs", "lm")}
-        for model_type, handover in handovers.items():
+        records = {m: run.record(run.training(m, 0)) for m in ("lbfgs", "lm")}
+        for model_type, record in records.items():
             command("train", run.training(model_type, 0), "--config", config, "--results-dir", results)
             frames = [run.frame(model_type, suffix) for suffix in ("pkl", "parquet")]
-            command("frame", *frames, "--trainings", handover, "--reference", handovers["lbfgs"])
-        command("metadata", run.checkpoint_metadata(), "--trainings", *handovers.values())
+            command("frame", *frames, "--trainings", record, "--reference", records["lbfgs"])
+        command("metadata", run.checkpoint_metadata(), "--trainings", *records.values())
     return results
 
 

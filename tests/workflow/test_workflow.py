@@ -320,7 +320,7 @@ def test_a_dry_run_leaves_nothing(tmp_path):
             Run("section2_3", STAMP).frame("summary", "parquet"),
             {"train_expert": 80, "merge_experts": 4, "train_control": 4, "frame_section2_3": 1},
         ),
-        (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(3, 2, 3, 5)), {"train_expert": 1}),
+        (Run("section2_3", STAMP).record(Run("section2_3", STAMP).expert(3, 2, 3, 5)), {"train_expert": 1}),
     ],
 )
 def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
@@ -454,7 +454,7 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
         ),
         (f"{Run('section2_1', STAMP, 3).figures()}/grids.png", "no such figure; allowed: results/figures/section2_1_"),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
-        (Run("section2_3", STAMP).handover(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
+        (Run("section2_3", STAMP).record(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),
         (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", "found dataset 4; allowed: 0 to 3"),
         (f"section2_1_{STAMP}_e3_adam.pkl", f"allowed: results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),

@@ -14,7 +14,7 @@ class InputError(ValueError):
         What is there; text is shown as it is.
     allowed : object, optional
         What could be there instead.
-    problem : str, optional
+    problem : object, optional
         What is wrong, where that is not what was found: `cannot be read (…)`.
 
     Attributes
@@ -23,14 +23,11 @@ class InputError(ValueError):
         Empty where they are not given.
     """
 
-    def __init__(self, where: object, found: object = "", allowed: object = "", *, problem: str = "") -> None:
-        self.where, self.found, self.allowed, self.problem = str(where), str(found), str(allowed), problem
-        parts = [
-            part
-            for part in (problem, found != "" and f"found {found}", allowed != "" and f"allowed: {allowed}")
-            if part
-        ]
-        super().__init__(f"{where}: {'; '.join(parts)}" if parts else str(where))
+    def __init__(self, where: object, found: object = "", allowed: object = "", *, problem: object = "") -> None:
+        self.where, self.found, self.allowed, self.problem = map(str, (where, found, allowed, problem))
+        labelled = (self.problem, ""), (self.found, "found "), (self.allowed, "allowed: ")
+        parts = [f"{label}{part}" for part, label in labelled if part]
+        super().__init__(": ".join(filter(None, (self.where, "; ".join(parts)))))
 
     def at(self, where: object) -> InputError:
         """The same error somewhere else."""

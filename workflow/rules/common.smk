@@ -9,7 +9,7 @@ from kanbench.plan import naming
 from kanbench.plan.config import check, check_device, experts
 from kanbench.errors import InputError
 from kanbench.plan.figures import TITLES, check_figure, figures_of, is_figure
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import (
     CONTROL,
@@ -72,7 +72,7 @@ def start():
 
 
 def write_pin():
-    with whole_file(naming.PIN) as partial:
+    with atomic_write(naming.PIN) as partial:
         partial.write_text(f"{TIMESTAMP}\n")
 
 
@@ -140,36 +140,36 @@ def tables(section):
     return current_run(section).tables()
 
 
-def handovers(run, model_types):
+def records(run, model_types):
     """What the trainings of the model types, on all datasets, hand over."""
-    return [run.handover(run.training(m, i)) for m in model_types for i in range(len(config["datasets"]))]
+    return [run.record(run.training(m, i)) for m in model_types for i in range(len(config["datasets"]))]
 
 
-def expert_handovers(run, dataset_idx):
+def expert_records(run, dataset_idx):
     """What the trainings of all experts of a dataset hand over."""
-    return [run.handover(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
+    return [run.record(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
 
 
 def expert_checkpoints(run, dataset_idx):
     """The checkpoints of all experts of a dataset."""
-    bases = [run.handover_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
+    bases = [run.expert_checkpoint(run.expert(dataset_idx, *expert)) for expert in experts(config, run.seed)]
     return [f"{base}_{file}" for base in bases for file in naming.CHECKPOINT_FILES]
 
 
 def expert_inputs(wildcards):
     """The experts that a job with another seed than the first merges."""
     run, index = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards)), wildcards.dataset_idx
-    return {"experts": expert_handovers(run, index), "checkpoints": expert_checkpoints(run, index)}
+    return {"experts": expert_records(run, index), "checkpoints": expert_checkpoints(run, index)}
 
 
 def merge_frame_inputs(wildcards):
     """The trainings that a frame of section 2.3 is made from."""
     run = run_of("section2_3", wildcards.timestamp, seed=seed_of(wildcards))
-    inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_handovers(run, i)]}
+    inputs = {"experts": [f for i in range(len(config["datasets"])) for f in expert_records(run, i)]}
     if wildcards.frame != "experts":
-        inputs["merged"] = handovers(run, SECTIONS["section2_3"].model_types)
+        inputs["merged"] = records(run, SECTIONS["section2_3"].model_types)
     if wildcards.frame == "summary":
-        inputs["controls"] = handovers(run, [CONTROL])
+        inputs["controls"] = records(run, [CONTROL])
     return inputs
 
 

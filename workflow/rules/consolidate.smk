@@ -7,8 +7,8 @@ for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
         name:
             f"frame_{section}" if seed is None else f"frame_{section}_seeds"
         input:
-            trainings=handovers(RUN, ["{model_type}"]),
-            reference=handovers(RUN, [SECTIONS[section].reference]),
+            trainings=records(RUN, ["{model_type}"]),
+            reference=records(RUN, [SECTIONS[section].reference]),
         output:
             RUN.frame_files("{model_type}"),
         log:
@@ -60,7 +60,7 @@ for section in SECTIONS:
         name:
             f"metadata_{section}"
         input:
-            handovers(RUN, model_types(config, section)),
+            records(RUN, model_types(config, section)),
         output:
             RUN.checkpoint_metadata(),
         log:

@@ -11,8 +11,8 @@ REPLICATE_CONTROL = REPLICATE.training(CONTROL, "{dataset_idx}")
 
 rule train_expert:
     output:
-        checkpoint=[f"{RUN.handover_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
-        history=RUN.handover(EXPERT),
+        checkpoint=[f"{RUN.expert_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
+        history=RUN.record(EXPERT),
     log:
         RUN.log(EXPERT),
     benchmark:
@@ -34,11 +34,11 @@ rule train_expert:
 
 rule merge_experts:
     input:
-        experts=expert_handovers(RUN, "{dataset_idx}"),
+        experts=expert_records(RUN, "{dataset_idx}"),
         checkpoints=expert_checkpoints(RUN, "{dataset_idx}"),
     output:
         checkpoints=RUN.checkpoint_files("merge_kan", "{dataset_idx}"),
-        history=RUN.handover(MERGED),
+        history=RUN.record(MERGED),
     log:
         RUN.log(MERGED),
     benchmark:
@@ -59,10 +59,10 @@ rule merge_experts:
 
 rule train_control:
     input:
-        merged=RUN.handover(MERGED),
-        experts=expert_handovers(RUN, "{dataset_idx}"),
+        merged=RUN.record(MERGED),
+        experts=expert_records(RUN, "{dataset_idx}"),
     output:
-        RUN.handover(CONTROL_TRAINING),
+        RUN.record(CONTROL_TRAINING),
     log:
         RUN.log(CONTROL_TRAINING),
     benchmark:
@@ -89,7 +89,7 @@ use rule merge_experts as merge_experts_seeds with:
     input:
         unpack(expert_inputs),
     output:
-        history=REPLICATE.handover(REPLICATE_MERGED),
+        history=REPLICATE.record(REPLICATE_MERGED),
     log:
         REPLICATE.log(REPLICATE_MERGED),
     benchmark:
@@ -103,10 +103,10 @@ use rule merge_experts as merge_experts_seeds with:
 
 use rule train_control as train_control_seeds with:
     input:
-        merged=REPLICATE.handover(REPLICATE_MERGED),
+        merged=REPLICATE.record(REPLICATE_MERGED),
         experts=lambda wildcards: expert_inputs(wildcards)["experts"],
     output:
-        REPLICATE.handover(REPLICATE_CONTROL),
+        REPLICATE.record(REPLICATE_CONTROL),
     log:
         REPLICATE.log(REPLICATE_CONTROL),
     benchmark:

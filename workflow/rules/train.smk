@@ -13,7 +13,7 @@ for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
             f"train_{section}" if seed is None else f"train_{section}_seeds"
         output:
             checkpoints=RUN.checkpoint_files("{model_type}", "{dataset_idx}"),
-            history=RUN.handover(TRAINING),
+            history=RUN.record(TRAINING),
         log:
             RUN.log(TRAINING),
         benchmark:

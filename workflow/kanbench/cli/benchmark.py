@@ -10,7 +10,7 @@ from typing import Any
 from kanbench.benchmark import PARTS
 from kanbench.benchmark.report import as_markdown, as_text
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import DEFAULT_CONFIG, Config, check, load_config, merge
 
 CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.input:
         result = read_result(arguments.input)
     elif arguments.output:
-        with whole_file(arguments.output) as partial:
+        with atomic_write(arguments.output) as partial:
             partial.touch()  # what cannot be written is known before anything is measured
             result = _measure(arguments)
             partial.write_text(json.dumps(result, indent=1) + "\n")

@@ -17,11 +17,11 @@ from kanbench.cli import report as report_command
 from kanbench.cli import results, train
 from kanbench.cli import tables as tables_command
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.plan import naming
 from kanbench.plan.config import DEFAULT_CONFIG, load_config
 from kanbench.plan.sections import SECTIONS
-from kanbench.storage.handover import read_handover
+from kanbench.storage.training_record import read_record
 
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
@@ -101,7 +101,7 @@ def _frame(arguments: argparse.Namespace) -> None:
     from kanbench.storage.frames import build_frame, write_frame
 
     trainings, reference = (
-        [read_handover(path) for path in paths] for paths in (arguments.trainings, arguments.reference)
+        [read_record(path) for path in paths] for paths in (arguments.trainings, arguments.reference)
     )
     frame = build_frame(trainings, reference)
     for output in arguments.outputs:
@@ -117,7 +117,7 @@ def _merge_frame(arguments: argparse.Namespace) -> None:
     if len(names) != 1 or not names <= set(SECTIONS["section2_3"].frames):
         allowed = ", ".join(SECTIONS["section2_3"].frames)
         raise InputError(arguments.outputs[0], "no frame of section2_3", f"one of {allowed}")
-    parts = {part: [read_handover(path) for path in getattr(arguments, part)] for part in PARTS}
+    parts = {part: [read_record(path) for path in getattr(arguments, part)] for part in PARTS}
     frame = build_merge_frame(names.pop(), arguments.n_selected, **parts)
     for output in arguments.outputs:
         write_frame(frame, output)
@@ -127,7 +127,7 @@ def _merge_frame(arguments: argparse.Namespace) -> None:
 def _metadata(arguments: argparse.Namespace) -> None:
     from kanbench.storage.metadata import build_metadata, write_metadata
 
-    write_metadata(build_metadata([read_handover(path) for path in arguments.trainings]), arguments.output)
+    write_metadata(build_metadata([read_record(path) for path in arguments.trainings]), arguments.output)
     log.info("%s: %d trainings", arguments.output, len(arguments.trainings))
 
 
@@ -136,7 +136,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
     rows = sweep(load_config(arguments.config), arguments.model_type, arguments.key, arguments.values, arguments.seeds)
     if arguments.output:
-        with whole_file(arguments.output) as partial:
+        with atomic_write(arguments.output) as partial:
             rows.to_csv(partial, index=False)
     print(f"{arguments.model_type}: test loss at the threshold / variance of the target,")
     print(f"geometric mean over the seeds {arguments.seeds}, by {arguments.key}")

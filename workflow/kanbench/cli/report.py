@@ -20,12 +20,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kanbench.io.atomic import whole_file
+    from kanbench.io.atomic import atomic_write
     from kanbench.presentation.page.page import page
 
     sections = arguments.sections or tuple(SECTIONS)
     text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir)
     output = arguments.output or Path(arguments.results_dir) / naming.PAGE
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         partial.write_text(text, encoding="utf-8")
     print(f"{output}: {len(text.encode()) / 1e6:.1f} MB")

@@ -96,5 +96,5 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> naming.FileName:
             ),
             problem="not a training for this command",
         )
-    check_writable(Path(run.handover(arguments.name)).parent)  # rather than find out after hours
+    check_writable(Path(run.record(arguments.name)).parent)  # rather than find out after hours
     return dataclasses.replace(name, run=run)

@@ -17,7 +17,7 @@ PARTIAL = ".part."
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; what is there gets the name `path` when the block ends without an error.
 
     Raises
@@ -26,12 +26,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         The file cannot be written.
     """
     path = Path(path)
-    with whole_files(path.parent, about=path) as folder:
+    with atomic_folder(path.parent, about=path) as folder:
         yield folder / path.name
 
 
 @contextlib.contextmanager
-def whole_files(folder: str | Path, about: str | Path) -> Iterator[Path]:
+def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
     """Yield an empty folder; the files in it move to `folder` when the block ends without an error.
 
     Parameters
@@ -56,7 +56,7 @@ def whole_files(folder: str | Path, about: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: str | Path) -> Iterator[None]:
+def folder_lock(folder: str | Path) -> Iterator[None]:
     """Wait until no other process is in such a block for the same folder; do not nest them.
 
     The lock ends with its process, however that ends, and leaves no file. Where the file system has no such locks (NFS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import one_at_a_time
+from kanbench.io.atomic import folder_lock
 from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.config import Config, load_config
@@ -22,7 +22,7 @@ from kanbench.plan.targets import check_variant
 from kanbench.problems.samples import Dataset
 from kanbench.problems.target_scale import scale_of
 from kanbench.storage.checkpoints import write_checkpoint
-from kanbench.storage.handover import handover, read_handover, write_handover
+from kanbench.storage.training_record import read_record, training_record, write_record
 from kanbench.training.experts import train_expert
 from kanbench.training.history import Report, Row, Training
 from kanbench.training.merge_kan import train_control, train_merged
@@ -95,7 +95,7 @@ def run_job(job: Job, threads: int = 1) -> None:
         Something cannot be read, trained or written.
     """
     log.info("%s: %s", job.title, json.dumps(job.settings, sort_keys=True))
-    data, resume = make_data(job.settings), ResumeState(job.name.run.unfinished(job.title))
+    data, resume = make_data(job.settings), ResumeState(job.name.run.resume_folder(job.title))
     with _progress(job.epochs) as report:
         training, more = job.train(data, report, threads, resume)
     if training.stopped:
@@ -109,13 +109,13 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
 
     Where the same training runs twice at once, the files are those of one of them.
     """
-    path = job.name.run.handover(job.title)
-    with one_at_a_time(Path(path).parent):
+    path = job.name.run.record(job.title)
+    with folder_lock(Path(path).parent):
         for which, base in job.checkpoints.items():
             checkpoint = getattr(training, which)
             write_checkpoint(checkpoint.network, base, data.train_input)
             log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-        write_handover(handover(job.name, job.settings, training, **more), path)
+        write_record(training_record(job.name, job.settings, training, **more), path)
 
 
 def training_job(title: str, name: FileName, source: Source) -> Job:
@@ -140,7 +140,7 @@ def expert_job(title: str, name: FileName, source: Source) -> Job:
         training, expert = train_expert(settings, data, report, threads, resume)
         return training, {"expert": expert}
 
-    return Job(title, name, settings, train, {"final": name.run.handover_checkpoint(title)}, settings["epochs"])
+    return Job(title, name, settings, train, {"final": name.run.expert_checkpoint(title)}, settings["epochs"])
 
 
 def merge_job(title: str, name: FileName, source: Source, experts: Sequence[Path]) -> Job:
@@ -164,7 +164,7 @@ def merge_job(title: str, name: FileName, source: Source, experts: Sequence[Path
 
 def control_job(title: str, name: FileName, source: Source, merged: Path, experts: Sequence[Path]) -> Job:
     """The control of a merged model, whose training record this is, and of its experts."""
-    told, record = read_experts(name, experts), read_handover(merged)
+    told, record = read_experts(name, experts), read_record(merged)
     if "merging" not in record or record["dataset_idx"] != name.dataset_idx:
         raise InputError(merged, problem=f"allowed: the merged model of dataset {name.dataset_idx}")
     settings = source.settings(title, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
@@ -185,7 +185,7 @@ def read_experts(name: FileName, paths: Sequence[Path]) -> list[dict[str, Any]]:
     InputError
         One is none, or of another dataset.
     """
-    records = [read_handover(path) for path in paths]
+    records = [read_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if "expert" not in record or record["dataset_idx"] != name.dataset_idx:
             raise InputError(path, problem=f"allowed: experts of dataset {name.dataset_idx}")

@@ -72,7 +72,7 @@ class Run:
         Epochs per grid; None where the name has no epoch count (section 2.3).
     results : str
         The folder that holds the sections' folders.
-    place : str or None
+    folder_override : str or None
         The folder of the run's files, where it is not the section's own.
     seed : int, str or None
         Of a replicate: the same trainings with another seed than the first, of which the frames are kept, in parquet,
@@ -83,7 +83,7 @@ class Run:
     timestamp: str
     epochs: int | str | None = None
     results: str = RESULTS
-    place: str | None = None
+    folder_override: str | None = None
     seed: int | str | None = None
 
     @property
@@ -105,13 +105,13 @@ class Run:
 
     @property
     def folder(self) -> str:
-        if self.place is not None:
-            return self.place
+        if self.folder_override is not None:
+            return self.folder_override
         return f"{self.results}/{self.kind.folder if self.seed is None else SEEDS}"
 
     def replicate(self, seed: int | str | None) -> Run:
         """The same run with another seed; the run itself for None."""
-        return dataclasses.replace(self, seed=seed, place=self.place if seed is None else None)
+        return dataclasses.replace(self, seed=seed, folder_override=self.folder_override if seed is None else None)
 
     @property
     def frame_formats(self) -> tuple[str, ...]:
@@ -149,15 +149,15 @@ class Run:
         """The name of the training of one expert of section 2.3; `seed` is the expert's own."""
         return f"{self._stem}_{EXPERT}_{dataset_idx}_d{depth}_k{k}_s{seed}"
 
-    def handover(self, training: str) -> str:
+    def record(self, training: str) -> str:
         """What the training of this name hands to the consolidation."""
         return f"{self.results}/{TRAININGS}/{training}.json"
 
-    def handover_checkpoint(self, training: str) -> str:
+    def expert_checkpoint(self, training: str) -> str:
         """The base of the checkpoint of an expert: it is handed on, not delivered."""
         return f"{self.results}/{TRAININGS}/{training}"
 
-    def unfinished(self, training: str) -> str:
+    def resume_folder(self, training: str) -> str:
         """The folder of what the training of this name goes on from after a crash."""
         return f"{self.results}/{UNFINISHED}/{training}"
 

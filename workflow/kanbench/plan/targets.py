@@ -52,11 +52,11 @@ def check_target(
         raise InputError(f"{target}: found an expert that is not configured; allowed: " + _experts(experts))
     if name.expert is not None:
         training = run.expert(index, *name.expert)
-        base = run.handover_checkpoint(training)
-        allowed = [run.handover(training), *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
+        base = run.expert_checkpoint(training)
+        allowed = [run.record(training), *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
     else:
         trainings = [run.training(name.model_type, index)] if index is not None else []
-        allowed = [*run.deliverables(n_datasets), *run.tables(), *map(run.handover, trainings)]
+        allowed = [*run.deliverables(n_datasets), *run.tables(), *map(run.record, trainings)]
     if target not in allowed:
         right = next((file for file in allowed if Path(file).name == Path(target).name), None)
         if Path(target).parent.name == run.name:

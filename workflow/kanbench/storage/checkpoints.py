@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_files
+from kanbench.io.atomic import atomic_folder
 from kanbench.network import checkpoints
 from kanbench.network.checkpoint_config import REQUIRED
 from kanbench.network.spline_network import SplineNetwork
@@ -29,7 +29,7 @@ def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
         See `kanbench.network.checkpoints.write_checkpoint`.
     """
     base = Path(base)
-    with whole_files(base.parent, about=base) as folder:
+    with atomic_folder(base.parent, about=base) as folder:
         if isinstance(model, SplineNetwork):
             checkpoints.write_checkpoint(model, folder / base.name, inputs)
         else:

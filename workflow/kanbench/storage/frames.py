@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import MAX_FILE, TRUST, clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import SECTIONS, Section, without_variant
-from kanbench.storage.handover import Handover
 from kanbench.storage.stored_names import MAX_DATASETS
+from kanbench.storage.training_record import TrainingRecord
 from kanbench.storage.values import builtin, same_frame
 
 COLUMNS = {
@@ -46,7 +46,7 @@ MORE_COLUMNS = {
 }
 
 
-def build_frame(trainings: Sequence[Handover], reference: Sequence[Handover]) -> pd.DataFrame:
+def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> pd.DataFrame:
     """The frame of one model type.
 
     Parameters
@@ -81,7 +81,7 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
-def history(training: Handover) -> pd.DataFrame:
+def history(training: TrainingRecord) -> pd.DataFrame:
     """The history of one training, one row per epoch."""
     columns = [*COLUMNS, *MORE_COLUMNS.get(without_variant(training["section"]), ())]
     frame = pd.DataFrame(training["history"], columns=[c for c in columns if c not in _DERIVED])
@@ -94,14 +94,14 @@ def history(training: Handover) -> pd.DataFrame:
     return frame[columns]
 
 
-def _section(training: Handover) -> Section:
+def _section(training: TrainingRecord) -> Section:
     return SECTIONS[without_variant(training["section"])]
 
 
 _DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")
 
 
-def _attrs(training: Handover, reference: Sequence[Handover]) -> dict[str, Any]:
+def _attrs(training: TrainingRecord, reference: Sequence[TrainingRecord]) -> dict[str, Any]:
     threshold_time = fmean(part["checkpoints"]["at_threshold"]["time"] for part in reference)
     return {
         **{key: training[key] for key in ("section", "timestamp", "epochs", "device", "model_type")},
@@ -112,7 +112,7 @@ def _attrs(training: Handover, reference: Sequence[Handover]) -> dict[str, Any]:
     }
 
 
-def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -> None:
+def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> None:
     wanted = _section(trainings[0]).reference
     for other in reference:
         if other["model_type"] != wanted:
@@ -137,7 +137,7 @@ def _check_alike(trainings: Sequence[Handover], reference: Sequence[Handover]) -
 def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a frame, with its attrs, as pickle or parquet, by the ending of `path`."""
     kind = "parquet" if str(path).endswith(".parquet") else "pickle"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         try:
             if kind == "parquet":
                 frame.to_parquet(partial)

@@ -10,7 +10,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.storage.frames import COLUMNS, history, portable
-from kanbench.storage.handover import Handover
+from kanbench.storage.training_record import TrainingRecord
 from kanbench.training.selection import select_experts
 
 EXPERT_COLUMNS = (
@@ -32,9 +32,9 @@ EXPERT_COLUMNS = (
 def build_merge_frame(
     name: str,
     n_selected: int,
-    experts: Sequence[Handover] = (),
-    merged: Sequence[Handover] = (),
-    controls: Sequence[Handover] = (),
+    experts: Sequence[TrainingRecord] = (),
+    merged: Sequence[TrainingRecord] = (),
+    controls: Sequence[TrainingRecord] = (),
 ) -> pd.DataFrame:
     """One of the frames of section 2.3: `summary`, `experts`, `selected_experts` or `grid_history`.
 
@@ -67,7 +67,7 @@ def build_merge_frame(
     return portable(frame)
 
 
-def _experts(experts: Sequence[Handover], n_selected: int) -> pd.DataFrame:
+def _experts(experts: Sequence[TrainingRecord], n_selected: int) -> pd.DataFrame:
     rows = []
     for group in _by_dataset(experts).values():
         selected = select_experts([training["expert"] for training in group], n_selected)
@@ -77,7 +77,7 @@ def _experts(experts: Sequence[Handover], n_selected: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _selected(experts: Sequence[Handover], merged: Sequence[Handover], n_selected: int) -> pd.DataFrame:
+def _selected(experts: Sequence[TrainingRecord], merged: Sequence[TrainingRecord], n_selected: int) -> pd.DataFrame:
     """The selected experts, the best of a dataset first, with their weights in the merged model."""
     chosen = [
         {**_dataset(training), "rank": rank, **expert}
@@ -88,14 +88,17 @@ def _selected(experts: Sequence[Handover], merged: Sequence[Handover], n_selecte
     return pd.DataFrame(chosen).merge(_experts(experts, n_selected).drop(columns="selected"), on=keys, how="left")
 
 
-def _grid_history(merged: Sequence[Handover]) -> pd.DataFrame:
+def _grid_history(merged: Sequence[TrainingRecord]) -> pd.DataFrame:
     parts = [history(training) for training in sorted(merged, key=lambda t: t["dataset_idx"])]
     frame = pd.concat(parts, ignore_index=True).astype(COLUMNS)
     return frame.assign(approach=merged[0]["model_type"])
 
 
 def _summary(
-    experts: Sequence[Handover], merged: Sequence[Handover], controls: Sequence[Handover], n_selected: int
+    experts: Sequence[TrainingRecord],
+    merged: Sequence[TrainingRecord],
+    controls: Sequence[TrainingRecord],
+    n_selected: int,
 ) -> pd.DataFrame:
     by_dataset = _by_dataset(experts)
     control_of = {training["dataset_idx"]: training for training in controls}
@@ -124,7 +127,7 @@ def _summary(
     return pd.DataFrame(rows)
 
 
-def _outcome(name: str, training: Handover) -> dict[str, Any]:
+def _outcome(name: str, training: TrainingRecord) -> dict[str, Any]:
     at_threshold, final = training["checkpoints"]["at_threshold"], training["checkpoints"]["final"]
     return {
         f"{name}_threshold_dense_mse": at_threshold["dense_mse"],
@@ -137,18 +140,18 @@ def _outcome(name: str, training: Handover) -> dict[str, Any]:
     }
 
 
-def _by_dataset(experts: Sequence[Handover]) -> dict[int, list[Handover]]:
-    groups: dict[int, list[Handover]] = {}
+def _by_dataset(experts: Sequence[TrainingRecord]) -> dict[int, list[TrainingRecord]]:
+    groups: dict[int, list[TrainingRecord]] = {}
     for training in sorted(experts, key=lambda t: t["dataset_idx"]):  # stable: the experts keep their order
         groups.setdefault(training["dataset_idx"], []).append(training)
     return groups
 
 
-def _dataset(training: Handover) -> dict[str, Any]:
+def _dataset(training: TrainingRecord) -> dict[str, Any]:
     return {key: training[key] for key in ("dataset_idx", "dataset_name")}
 
 
-def _attrs(experts: Sequence[Handover], training: Handover, n_selected: int) -> dict[str, Any]:
+def _attrs(experts: Sequence[TrainingRecord], training: TrainingRecord, n_selected: int) -> dict[str, Any]:
     group = next(iter(_by_dataset(experts).values()))
     return {
         **{key: training[key] for key in ("section", "timestamp", "device")},
@@ -160,7 +163,7 @@ def _attrs(experts: Sequence[Handover], training: Handover, n_selected: int) -> 
     }
 
 
-def _check_kinds(kinds: dict[str, Sequence[Handover]]) -> None:
+def _check_kinds(kinds: dict[str, Sequence[TrainingRecord]]) -> None:
     """Check that trainings are what they are given for, of one run, made alike, and of the same datasets."""
     present = {kind: trainings for kind, trainings in kinds.items() if trainings}
     for kind, trainings in present.items():

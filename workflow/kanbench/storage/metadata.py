@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
 from kanbench.plan.sections import SECTIONS, without_variant
-from kanbench.storage.handover import Handover
+from kanbench.storage.training_record import TrainingRecord
 
 MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
@@ -21,7 +21,7 @@ METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size",
 Metadata = dict[str, dict[int, dict[str, dict[str, Any]]]]
 
 
-def build_metadata(trainings: Sequence[Handover]) -> Metadata:
+def build_metadata(trainings: Sequence[TrainingRecord]) -> Metadata:
     """`{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`, without weights."""
     metadata: Metadata = {}
     section = SECTIONS[without_variant(trainings[0]["section"])]
@@ -34,7 +34,7 @@ def build_metadata(trainings: Sequence[Handover]) -> Metadata:
 
 
 def write_metadata(metadata: Metadata, path: str | Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(pickle.dumps(metadata, protocol=4))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import one_at_a_time
+from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import read_bytes
 from kanbench.plan.naming import FRAME_FORMATS, Run
 from kanbench.plan.sections import WITHOUT_EPOCHS, without_variant
@@ -53,7 +53,7 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
         A file cannot be read or written, is in the way, or does not come back as it was; or two files of one frame or
         one checkpoint differ.
     """
-    with one_at_a_time(run.folder):  # whoever waited finds what the other has done
+    with folder_lock(run.folder):  # whoever waited finds what the other has done
         every = stored_runs(run.results, trusted=trusted)
         stored = next(stored for stored in every if stored.run == run)
         files, results, meta = list(stored.files), stored.frames, stored.attrs

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
-from kanbench.io.atomic import one_at_a_time
+from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import TRUST
 from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
@@ -110,7 +110,7 @@ def save_run(
             write_metadata(checkpoint_metadata, new.checkpoint_metadata())
             read_metadata(new.checkpoint_metadata())
 
-    with one_at_a_time(run.folder):
+    with folder_lock(run.folder):
         _replace(run, write, overwrite)
     return timestamp
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_files
+from kanbench.io.atomic import atomic_folder
 from kanbench.plan.naming import Run
 
 
@@ -20,8 +20,8 @@ def staged(run: Run) -> Iterator[Run]:
     InputError
         The files cannot be written; or what the block raised, with the run's own folder in place of the other.
     """
-    with whole_files(run.folder, about=f"{run.folder}/{run.name}") as beside:
+    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
         try:
-            yield dataclasses.replace(run, place=str(beside))
+            yield dataclasses.replace(run, folder_override=str(beside))
         except InputError as error:  # names a file there, which is gone by the time that it is read
             raise InputError(str(error).replace(str(beside), run.folder)) from error

@@ -116,7 +116,9 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
     seed = found.get("seed") and int(found["seed"])
     run = Run(section, found["timestamp"], epochs, results, seed=seed)
     known = without_variant(section) in SECTIONS or seed is not None
-    run = run if known and path.parent == Path(run.folder) else dataclasses.replace(run, place=str(path.parent))
+    run = (
+        run if known and path.parent == Path(run.folder) else dataclasses.replace(run, folder_override=str(path.parent))
+    )
     if found.get("kind"):
         return StoredFile(path, run, "meta")
     if found.get("metadata"):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from kanbench.errors import InputError, one_line
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 
 # Seconds from one state to the next: what a crash costs, at most, beside what is done again anyway (imports, samples).
 # To save one takes some 10 ms; at every stage, a training of Adam of 60 epochs would spend a third of its time on that.
@@ -76,7 +76,7 @@ class ResumeState:
         """
         content = _packed({"key": key, "state": state})
         try:
-            with whole_file(self.path) as partial:
+            with atomic_write(self.path) as partial:
                 partial.write_bytes(hashlib.sha256(content).digest() + content)
         except InputError as error:
             if self.can_be_written:

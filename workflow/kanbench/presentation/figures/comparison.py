@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kanbench.presentation.figures.data import comparison, scales
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import LIGHT, Look, handle, legend, log_scale, looks, new_figure, panel_grid
 
 SPREAD = 0.52  # of the distance between two datasets, over which model types are spread
@@ -26,7 +26,7 @@ def comparison_figure(source: Source, note: Note) -> Figure:
         else:
             note(f"no panel '{words[0]}': {_missing(source, column)}")
     if not shown:
-        raise LeftOutError("no frame has dense_mse or time")
+        raise FigureUnavailableError("no frame has dense_mse or time")
     styles = looks(source.model_types)
     figure = new_figure(0.75 + 0.42 * len(source.datasets) + 0.45)
     figure.get_layout_engine().set(wspace=0.08)

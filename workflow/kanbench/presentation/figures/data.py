@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from kanbench.analysis.moments import moments
-from kanbench.presentation.figures.source import LeftOutError, Source, problem_of
+from kanbench.presentation.figures.source import FigureUnavailableError, Source, problem_of
 from kanbench.problems.target_scale import target_scale
 
 LOSSES = {"train_loss": "training loss", "test_loss": "test loss", "dense_mse": "dense MSE"}
@@ -55,7 +55,7 @@ def scales(source: Source) -> tuple[dict[int, float], str]:
     try:
         variances = {i: target_scale(problem_of(name).name).variance for i, name in source.datasets.items()}
         return variances, "dense MSE / variance of the target"
-    except LeftOutError:
+    except FigureUnavailableError:
         return dict.fromkeys(source.datasets, 1.0), "dense MSE"
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures.network import SHARED, Network, network
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import (
     BLACK,
     BLUE,
@@ -34,8 +34,8 @@ def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
     i, model_type = source.index(dataset), source.section.model_types[0]
     try:
         checkpoint, model = source.model(model_type, i)
-    except LeftOutError as reason:
-        raise LeftOutError(f"no merged model: {reason}") from None
+    except FigureUnavailableError as reason:
+        raise FigureUnavailableError(f"no merged model: {reason}") from None
     selected = selected_experts(source, i)
     graph = network([layer.mask for layer in model.layers], len(selected) or None)
     if not graph.groups:

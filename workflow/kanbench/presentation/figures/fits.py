@@ -8,7 +8,7 @@ import numpy as np
 
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.presentation.figures.source import LeftOutError, Note, Source, problem_of
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source, problem_of
 from kanbench.problems.poisson import Problem
 from kanbench.problems.samples import make_dataset
 
@@ -36,14 +36,14 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
 
     Raises
     ------
-    LeftOutError
+    FigureUnavailableError
         There is none, or they have other inputs than the problem.
     """
     problem, found = problem_of(dataset), []
     for model_type in source.model_types:
         try:
             checkpoint, network = source.model(model_type, source.index(dataset))
-        except LeftOutError as reason:
+        except FigureUnavailableError as reason:
             note(f"no {model_type}: {reason}")
             continue
         if network.width[0] != problem.dim:
@@ -51,7 +51,7 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
         else:
             found.append(Fit(model_type, checkpoint, network))
     if not found:
-        raise LeftOutError("no checkpoint fits it")
+        raise FigureUnavailableError("no checkpoint fits it")
     return found
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures.data import LOSSES, curve, stages, threshold_epoch
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import (
     GREY,
     WIDE,
@@ -32,7 +32,7 @@ def losses_figure(source: Source, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
     kinds = [loss for loss in LOSSES if any(_curves(source, i, x, loss) for i in source.datasets)]
     if not kinds:
-        raise LeftOutError(f"no frame has {x} and a loss")
+        raise FigureUnavailableError(f"no frame has {x} and a loss")
     for loss in LOSSES.keys() - set(kinds):
         note(f"no column '{LOSSES[loss]}': no frame has {loss}")
     for model_type in source.model_types:
@@ -69,7 +69,7 @@ def merge_history_figure(source: Source, note: Note) -> Figure:
     """The training of the merged models: a panel per dataset, with a line per kind of loss."""
     model_type = source.section.model_types[0]
     if not source.frames(model_type):
-        raise LeftOutError("no frame grid_history")
+        raise FigureUnavailableError("no frame grid_history")
     figure, panels = dataset_panels(source.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
         curves = {loss: curve(source, model_type, i, "epoch", loss) for loss in LOSSES}

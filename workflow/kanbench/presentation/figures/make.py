@@ -17,7 +17,7 @@ from kanbench.presentation.figures.losses import losses_figure, merge_history_fi
 from kanbench.presentation.figures.merging import experts_figure, gain_figure
 from kanbench.presentation.figures.node_grids import grids_figure
 from kanbench.presentation.figures.params import params_figure
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import GREY, new_figure, save, style
 
 log = logging.getLogger("kanbench")
@@ -33,7 +33,7 @@ def draw(source: Source, figure: Figure, note: Note = lambda text: None) -> Canv
 
     Raises
     ------
-    LeftOutError
+    FigureUnavailableError
         The run does not have what the figure needs.
     """
     kind = figure.kind
@@ -93,7 +93,7 @@ def make_figures(
             try:
                 canvas = draw(source, figures[name], lambda text, name=name: log.info("%s: %s", name, text))
                 drawn.append(name)
-            except LeftOutError as reason:
+            except FigureUnavailableError as reason:
                 log.info("%s: left out: %s", name, reason)
                 if not placeholders:
                     continue

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures.data import scales
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import (
     BLACK,
     BLUE,
@@ -42,7 +42,7 @@ def gain_figure(source: Source, note: Note) -> Figure:
     """Two panels, a row per dataset: the dense MSE of others over that of the merged model."""
     table = gains(source, note)
     if table.empty or not table["gain"].gt(0).any():
-        raise LeftOutError("no frame summary with dense MSE of the merged models and of others")
+        raise FigureUnavailableError("no frame summary with dense MSE of the merged models and of others")
     merged = [name for name in MERGED if name in set(table["merged"])]
     others = [name for name in COMPARED if name in set(table["other"])]
     figure = new_figure(0.9 + 0.42 * len(source.datasets), WIDE)
@@ -93,7 +93,7 @@ def experts_figure(source: Source, note: Note) -> Figure:
     frame = source.results.get("experts")
     error = next((c for c in ("dense_mse", "test_loss") if frame is not None and c in frame), None)
     if error is None or not {"dataset_idx", "depth", "k"} <= set(frame):
-        raise LeftOutError("no frame experts with depth, k and dense_mse")
+        raise FigureUnavailableError("no frame experts with depth, k and dense_mse")
     if "selected" not in frame:
         note("the frame experts does not tell which were selected: all are drawn as not selected")
         frame = frame.assign(selected=False)

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from kanbench.network.checkpoint_config import INTERVALS, read_model_config
 from kanbench.plan.naming import CHECKPOINTS
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
-from kanbench.storage.handover import read_handover
+from kanbench.storage.training_record import read_record
 
 COLOURS = "Blues"  # lightness falls evenly
 MOST_NODES = 40  # whose numbers can be read
@@ -24,15 +24,15 @@ ROWS = {"at_threshold": "threshold", "final": "end"}
 def grids_figure(source: Source, note: Note) -> Figure:
     """A row of panels per dataset and a column per model type: the intervals of every node, by stage.
 
-    Where a training's hand-over is gone, by checkpoint: at the threshold and at the end. How many nodes were important
+    Where a training's record is gone, by checkpoint: at the threshold and at the end. How many nodes were important
     in the stages stands below the panels.
     """
     tables = {(m, i): node_intervals(source, m, i) for m in source.model_types for i in source.datasets}
     tables = {key: table for key, table in tables.items() if len(table)}
     if not tables:
-        raise LeftOutError("no hand-over and no checkpoint tells the grids of nodes")
+        raise FigureUnavailableError("no record and no checkpoint tells the grids of nodes")
     for model_type, i in {(m, i) for m in source.model_types for i in source.datasets} - set(tables):
-        note(f"no panel of {model_type} on {source.datasets[i]}: it has no hand-over and no checkpoint")
+        note(f"no panel of {model_type} on {source.datasets[i]}: it has no record and no checkpoint")
     styles, n = looks(source.model_types), len(source.datasets)
     figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))))
     figure.get_layout_engine().set(wspace=0.05)
@@ -56,8 +56,8 @@ def grids_figure(source: Source, note: Note) -> Figure:
 
 def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.DataFrame:
     """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
-    handover = Path(source.run.handover(source.run.training(model_type, dataset_idx)))
-    if handover.exists() and (stages := read_handover(handover).get("stages")):
+    record = Path(source.run.record(source.run.training(model_type, dataset_idx)))
+    if record.exists() and (stages := read_record(record).get("stages")):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
     rows = {}
     for file in source.files:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures.data import scales
-from kanbench.presentation.figures.source import LeftOutError, Note, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
 from kanbench.presentation.figures.style import (
     GREY,
     SUPERSCRIPTS,
@@ -31,7 +31,7 @@ def params_figure(source: Source, note: Note) -> Figure:
     ends = {m: stage_ends(source, m) for m in source.model_types}
     ends = {model_type: rows for model_type, rows in ends.items() if len(rows)}
     if not ends:
-        raise LeftOutError("no frame has num_params, grid_size and dense_mse")
+        raise FigureUnavailableError("no frame has num_params, grid_size and dense_mse")
     for model_type in set(source.model_types) - set(ends):
         note(f"no line of {model_type}: its frame lacks num_params, grid_size or dense_mse")
     order = source.order

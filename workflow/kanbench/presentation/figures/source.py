@@ -24,7 +24,7 @@ from kanbench.storage.stored_run import StoredRun
 Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
 
 
-class LeftOutError(Exception):
+class FigureUnavailableError(Exception):
     """A figure, or a part of it, that a run does not have the data for; the text says what is missing."""
 
 
@@ -116,17 +116,17 @@ class Source:
 
         Raises
         ------
-        LeftOutError
+        FigureUnavailableError
             There is none in pykan's format, or it is no sum of splines.
         """
         found = self.checkpoints.get((model_type, dataset_idx), {})
         checkpoint = next((name for name in (*CHECKPOINTS, *found) if name in found), None)
         if checkpoint is None:
-            raise LeftOutError("it has no checkpoint that pykan reads")
+            raise FigureUnavailableError("it has no checkpoint that pykan reads")
         try:
             return checkpoint, read_checkpoint(found[checkpoint])
         except NoSumOfSplinesError as error:
-            raise LeftOutError(str(error)) from error
+            raise FigureUnavailableError(str(error)) from error
 
     @cached_property
     def order(self) -> int | None:
@@ -154,9 +154,9 @@ def problem_of(dataset: str) -> Problem:
 
     Raises
     ------
-    LeftOutError
+    FigureUnavailableError
         It is none of kanbench's, so that its target is not known.
     """
     if dataset not in PROBLEMS:
-        raise LeftOutError(f"{dataset} is no problem of kanbench.problems.poisson, so its target is not known")
+        raise FigureUnavailableError(f"the target of {dataset} is not known: it is none of kanbench.problems")
     return PROBLEMS[dataset]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
 DPI = 200
@@ -168,9 +168,9 @@ def save(figure: Figure, folder: str, name: str) -> None:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
     arrange(figure)
     # What `savefig` calls; it would draw every figure once more, for a layout that is there already.
-    with whole_file(f"{folder}/{name}.png") as partial:
+    with atomic_write(f"{folder}/{name}.png") as partial:
         FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
-    with whole_file(f"{folder}/{name}.pdf") as partial:
+    with atomic_write(f"{folder}/{name}.pdf") as partial:
         FigureCanvasPdf(figure).print_pdf(partial, metadata=dict.fromkeys(("CreationDate", "Producer", "Creator")))
 
 

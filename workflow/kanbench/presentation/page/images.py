@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from kanbench.plan.figures import TITLES, Figure, figures_of
-from kanbench.presentation.figures.source import LeftOutError, Source
+from kanbench.presentation.figures.source import FigureUnavailableError, Source
 from kanbench.storage.stored_names import stored_replicates
 
 COLORS = 256
@@ -54,7 +54,7 @@ def pictures(source: Source) -> tuple[list[Picture], list[str]]:
             if not path.exists() or path.stat().st_mtime_ns < last_change:
                 try:
                     path = _draw(source, figure, drawn)
-                except LeftOutError as reason:
+                except FigureUnavailableError as reason:
                     left_out.append(
                         f"{TITLES[figure.kind]}{f' of {figure.dataset}' if figure.dataset else ''}: {reason}."
                     )

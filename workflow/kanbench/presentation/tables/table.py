@@ -12,7 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from kanbench.analysis.uncertainty import factor_text, scientific, two_digits
-from kanbench.io.atomic import whole_files
+from kanbench.io.atomic import atomic_folder
 from kanbench.presentation.templates import render
 
 GROUPS = {
@@ -134,7 +134,7 @@ class Table:
     def write(self, folder: str | Path) -> None:
         """Write the four files into a folder, all or none."""
         contents = {"csv": self.csv(), "tex": self.latex(), "md": self.markdown(), "html": self.html()}
-        with whole_files(folder, about=Path(folder) / self.name) as partial:
+        with atomic_folder(folder, about=Path(folder) / self.name) as partial:
             for suffix, text in contents.items():
                 (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8")
 

@@ -19,7 +19,7 @@ from kanbench.storage.verification.findings import Findings
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
 from kanbench.storage.verification.metadata import check_metadata
 from kanbench.storage.verification.models import check_checkpoint
-from kanbench.storage.verification.replicates import check_handovers, check_replicates
+from kanbench.storage.verification.replicates import check_records, check_replicates
 
 
 def verify(run: Run, config: Config | None = None, report=lambda done, total: None) -> Findings:
@@ -30,7 +30,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     run : Run
         As `kanbench.find_run` returns it.
     config : dict, optional
-        The configuration that it may have been made with. It describes the samples of the losses where the hand-over
+        The configuration that it may have been made with. It describes the samples of the losses where the record
         files of the trainings (`results/trainings`) are gone.
     report : callable
         Is told how many checkpoints have been read, and of how many.
@@ -64,7 +64,7 @@ def verify(run: Run, config: Config | None = None, report=lambda done, total: No
     frames = {name: frame for name, frame in frames.items() if _is_sound(run, name, frame, findings)}
     with findings.faults_of_checking(f"{run.folder}/{run.name}"):
         check_frames_of_run(run, frames, findings)
-        check_handovers(run, frames, datasets, findings)
+        check_records(run, frames, datasets, findings)
         check_replicates(run, frames, datasets, findings)
     if metadata is not None:
         with findings.faults_of_checking(run.checkpoint_metadata()):

@@ -20,7 +20,7 @@ from kanbench.plan.settings import digest, merge_settings, training_settings
 from kanbench.problems.poisson import PROBLEMS
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.derive import Frames, threshold_rows
-from kanbench.storage.handover import VARYING, read_handover
+from kanbench.storage.training_record import VARYING, read_record
 from kanbench.storage.verification.findings import Findings
 
 # How far roots of mean squares may be apart, relative to those of the targets or, where these are larger, of the terms
@@ -134,9 +134,9 @@ def _settings(
     """The settings of a training: from what it handed over or, if its digest is the recorded one, the configuration."""
     frame = frames.get(model_type, frames.get("grid_history"))
     recorded = ((frame.attrs.get("provenance") if frame is not None else None) or {}).get("config_digest")
-    path = run.handover(run.training(model_type, dataset_idx))
+    path = run.record(run.training(model_type, dataset_idx))
     if Path(path).exists():
-        settings = read_handover(path).get("settings")
+        settings = read_record(path).get("settings")
         if isinstance(settings, dict) and _digest(settings) == recorded:
             return settings
         findings.fault(path, "its settings are not those that the frame was made with")

@@ -11,9 +11,9 @@ from kanbench.plan.naming import Run
 from kanbench.plan.sections import CONTROL
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import build_frame, read_frame
-from kanbench.storage.handover import Handover, read_handover
 from kanbench.storage.merge_frames import build_merge_frame
 from kanbench.storage.stored_names import stored_replicates
+from kanbench.storage.training_record import TrainingRecord, read_record
 from kanbench.storage.verification.findings import Findings
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
 
@@ -41,17 +41,17 @@ def check_replicates(run: Run, first: Frames, datasets: list[int], findings: Fin
         for name, frame in frames.items():
             _check_seed(replicate, name, frame, findings)
             _check_datasets(replicate, name, frame, first, findings)
-        for training in check_handovers(replicate, frames, datasets, findings):
+        for training in check_records(replicate, frames, datasets, findings):
             with findings.faults_of_reading():
                 _check_settings(run, replicate, training, findings)
 
 
-def check_handovers(run: Run, frames: Frames, datasets: list[int], findings: Findings) -> list[Handover]:
+def check_records(run: Run, frames: Frames, datasets: list[int], findings: Findings) -> list[TrainingRecord]:
     """Compare the frames of a run, or of a replicate, with what its trainings handed over; return that."""
-    found: dict[str, Handover] = {}
+    found: dict[str, TrainingRecord] = {}
     for name in frames:
         with findings.faults_of_checking(run.frame(name)):
-            found |= _check_against_handovers(run, name, frames, datasets, findings)
+            found |= _check_against_records(run, name, frames, datasets, findings)
     return list(found.values())
 
 
@@ -74,17 +74,17 @@ def _check_datasets(replicate: Run, name: str, frame: pd.DataFrame, first: Frame
             )
 
 
-def _check_against_handovers(
+def _check_against_records(
     run: Run, name: str, frames: Frames, datasets: list[int], findings: Findings
-) -> dict[str, Handover]:
+) -> dict[str, TrainingRecord]:
     """Build the frame anew from what its trainings handed over, and compare; return that by its path."""
     trainings = _trainings(run, name, frames, datasets)
-    paths = [run.handover(training) for part in trainings.values() for training in part]
+    paths = [run.record(training) for part in trainings.values() for training in part]
     if not paths or not all(Path(path).exists() for path in paths):
         findings.note(f"{run.frame(name)}: not compared with what its trainings handed over: some of it is gone")
         return {}
-    read = {path: read_handover(path) for path in paths}
-    parts = {part: [read[run.handover(training)] for training in names] for part, names in trainings.items()}
+    read = {path: read_record(path) for path in paths}
+    parts = {part: [read[run.record(training)] for training in names] for part, names in trainings.items()}
     if run.kind.frame_names:
         built = build_merge_frame(name, frames[name].attrs.get("n_selected"), **parts)
     else:
@@ -113,14 +113,14 @@ def _trainings(run: Run, name: str, frames: Frames, datasets: list[int]) -> dict
     return parts
 
 
-def _check_settings(run: Run, replicate: Run, training: Handover, findings: Findings) -> None:
+def _check_settings(run: Run, replicate: Run, training: TrainingRecord, findings: Findings) -> None:
     """But for the seed, a training has the settings of that with the first seed."""
     which = training["model_type"], training["dataset_idx"]
-    first = Path(run.handover(run.training(*which)))
-    if first.exists() and _but_seed(read_handover(first)) != _but_seed(training):
-        path = replicate.handover(replicate.training(*which))
+    first = Path(run.record(run.training(*which)))
+    if first.exists() and _but_seed(read_record(first)) != _but_seed(training):
+        path = replicate.record(replicate.training(*which))
         findings.fault(path, "its settings differ from those with the first seed, not in the seed alone")
 
 
-def _but_seed(training: Handover) -> dict[str, Any]:
+def _but_seed(training: TrainingRecord) -> dict[str, Any]:
     return {key: value for key, value in training["settings"].items() if key != "seed"}

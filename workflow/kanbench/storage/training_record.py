@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import kanbench
 from kanbench.errors import InputError
-from kanbench.io.atomic import whole_file
+from kanbench.io.atomic import atomic_write
 from kanbench.plan.naming import CHECKPOINTS, FileName
 from kanbench.plan.settings import digest
 
 if TYPE_CHECKING:
     from kanbench.training.history import Training
 
-Handover = dict[str, Any]
+TrainingRecord = dict[str, Any]
 
 KEYS = {"section", "timestamp", "epochs", "model_type", "dataset_idx", "dataset_name", "device", "settings"}
 KEYS |= {"provenance", "stopped", "checkpoints", "history"}
@@ -27,8 +27,8 @@ VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
 
-def handover(name: FileName, settings: dict[str, Any], training: Training, **more: Any) -> Handover:
-    """The hand-over of one training.
+def training_record(name: FileName, settings: dict[str, Any], training: Training, **more: Any) -> TrainingRecord:
+    """The record of one training.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = V
     }
 
 
-def write_handover(content: Handover, path: str | Path) -> None:
-    with whole_file(path) as partial:
+def write_record(content: TrainingRecord, path: str | Path) -> None:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(_finite(content), allow_nan=False, indent=1) + "\n")
 
 
@@ -89,7 +89,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_handover(path: str | Path) -> Handover:
+def read_record(path: str | Path) -> TrainingRecord:
     try:
         content = json.loads(Path(path).read_text())
         if not isinstance(content, dict) or not content.keys() >= KEYS:
