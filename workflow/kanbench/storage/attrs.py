@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pandas as pd
 
+from kanbench.errors import warn
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTION_1, WITHOUT_EPOCHS, section_of, without_variant
 from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
@@ -64,7 +64,7 @@ def _with_sound_epochs(run: Run, where: str, attrs: dict[str, Any]) -> dict[str,
         return others
     if epochs is None:
         found = repr(stored)[:100]
-        warnings.warn(f"{where}: epochs: found {found}; allowed: a whole number from 1 on", UserWarning, stacklevel=5)
+        warn(f"{where}: epochs: found {found}; allowed: an integer from 1 on")
         return others
     return {**others, "epochs": epochs}
 
@@ -88,7 +88,7 @@ def _known(attrs: dict[str, Any]) -> dict[str, Any]:
 def _warn_of_differences(where: str, attrs: dict[str, Any], right: dict[str, Any]) -> None:
     for key, value in _known(attrs).items():
         if right.get(key) is not None and not same(right[key], value):
-            warnings.warn(f"{where}: {key} is {value!r}, but {right[key]!r} is right", UserWarning, stacklevel=5)
+            warn(f"{where}: {key}={value!r} conflicts with other sources; using {right[key]!r}")
 
 
 def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame | Frames) -> dict[str, Any]:
@@ -100,11 +100,7 @@ def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame |
         except (ValueError, TypeError, AttributeError):  # the columns are not there, are empty or hold something else
             continue
         if not _same(stored, derived):
-            warnings.warn(
-                f"{where}: {key} is stored as {stored!r}, but the data have {derived!r}; the data are right",
-                UserWarning,
-                stacklevel=5,
-            )
+            warn(f"{where}: {key}={stored!r} conflicts with the data; using {derived!r}")
     return {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, warn
 from kanbench.plan.naming import RESULTS, Run
 from kanbench.plan.sections import WITHOUT_EPOCHS, section_of, without_variant
 from kanbench.storage.metadata import Metadata, read_metadata
@@ -37,7 +36,7 @@ def find_run(
     with_frames: bool = True,
 ) -> Run:
     """The latest run of a section, or the one with this timestamp or this many epochs; see `open_run`."""
-    return open_run(section, timestamp, epochs, results_dir, with_frames=with_frames, stacklevel=4).run
+    return open_run(section, timestamp, epochs, results_dir, with_frames=with_frames).run
 
 
 def open_run(
@@ -48,7 +47,6 @@ def open_run(
     *,
     with_frames: bool = True,
     trusted: bool = False,
-    stacklevel: int = 3,
 ) -> StoredRun:
     """Open the latest run of a section, or the one with this timestamp or this many epochs.
 
@@ -64,8 +62,6 @@ def open_run(
         timestamp is given never is.
     trusted : bool
         See `StoredRun`.
-    stacklevel : int
-        Of the warning.
 
     Returns
     -------
@@ -97,8 +93,7 @@ def open_run(
         raise InputError(results_dir, problem=f"no run {section}_{timestamp or '*'}{ending}; there: {there}")
     latest = fitting[-1].run.timestamp
     if later := [stored.name for stored in passed_over if stored.run.timestamp > latest]:
-        taken = f"{section}_{latest}, the latest with frames, is taken"
-        warnings.warn(f"{', '.join(later)}: no frames; {taken}", UserWarning, stacklevel=stacklevel)
+        warn(f"{', '.join(later)}: no frames; using {section}_{latest}, the latest with frames")
     return _of_the_latest(fitting, any_of_them=timestamp is None)
 
 
@@ -140,7 +135,7 @@ def _stored_epochs(stored: StoredRun) -> int | None:
     try:
         return stored.attrs.get("epochs")
     except InputError as error:
-        warnings.warn(f"{stored.name}: left out: {error}", UserWarning, stacklevel=5)
+        warn(f"{stored.name}: left out: {error}")
         return None
 
 

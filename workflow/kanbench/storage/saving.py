@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kanbench.errors import InputError, one_line
+from kanbench.errors import InputError, one_line, warn
 from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import TRUST
 from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
@@ -85,7 +84,7 @@ def save_run(
     if not isinstance(timestamp, str) or not is_timestamp(timestamp):
         raise InputError("timestamp", _found(timestamp), "a date and time as YYYYMMDD_HHMMSS")
     if models is not None:
-        warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
+        warn("models= is deprecated; use checkpoints=", DeprecationWarning)
     _check_names(section, "frame", results)
     attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
     results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as pandas does, and whoever looks for the run
@@ -165,7 +164,7 @@ def _given(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
     given = {}
     for key, value in metadata.items():
         if key in DERIVABLE:
-            warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}", UserWarning, stacklevel=3)
+            warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}")
         elif key in essential(section):
             given[key] = _checked(key, value, key)
             other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, warn
 from kanbench.io.readers import clear_errors, read_bytes, read_json, read_tensors
 from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.checkpoints import read_checkpoint
@@ -200,8 +199,7 @@ class StoredRun:
         for file in sorted(states, key=rank):
             key = file.name, file.dataset_idx, file.checkpoint or "final"
             if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
-                message = f"{chosen[key].path}: {file.path.name} differs, and is taken"
-                warnings.warn(message, UserWarning, stacklevel=4)
+                warn(f"{chosen[key].path}: differs from {file.path.name}, which is used")
             chosen[key] = file
         return dict(sorted(chosen.items(), key=lambda item: item[0]))
 
