@@ -19,6 +19,7 @@ from kanbench.plan.naming import Run
 from kanbench.storage.derive import threshold_summary
 from kanbench.storage.frames import COLUMNS, read_frame
 from kanbench.storage.migration import migrate
+from kanbench.storage.runs import open_run
 from kanbench.storage.stored_names import parse_stored
 from support.old_formats import (
     ESSENTIAL,
@@ -127,7 +128,7 @@ def test_of_two_checkpoints_with_one_name_the_named_one_is_loaded_and_none_migra
             (tmp_path / f"{stem}_{name}").unlink()
         before = {path.name for path in tmp_path.iterdir()}
         with pytest.raises(InputError, match=rf"_e2_{named}: found {stem}_\w+ and {stem}_\w+, which differ; allowed"):
-            migrate(kanbench.find_run(section, results_dir=tmp_path))
+            migrate(open_run(section, results_dir=tmp_path))
         assert {path.name for path in tmp_path.iterdir()} == before
 
 
@@ -135,7 +136,7 @@ def test_a_checkpoint_and_its_copy_with_the_present_name_are_one(tmp_path):
     """What migration leaves where names have epochs."""
     write(tmp_path, f"{STEM}_e2", attrs=META, formats=("pkl", "parquet"))
     save_checkpoint(to_pykan(initialize([2, 2, 1], 3)), str(tmp_path / f"{STEM}_e2_adam_0"), torch.zeros(3, 2))
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
     assert len(migrate(run)) == 3
     assert list(kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)[2]["adam"][0]) == ["final"]
     (tmp_path / f"{STEM}_e2_adam_0_final_state").unlink()
@@ -286,14 +287,14 @@ def test_a_json_file_with_other_epochs_in_its_name_is_not_taken(stem, tmp_path):
     other.write_text(json.dumps({"device": "cuda", "lbfgs_threshold_time": 99.0}))
     _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
     assert meta == {**META, "device": None, "lbfgs_threshold_time": None}
-    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    migrate(open_run("section2_1", results_dir=tmp_path), delete_json=True)
     assert other.exists()
 
 
 def test_a_json_file_alone_is_no_run(tmp_path):
     (tmp_path / f"{STEM}_meta.json").write_text("{}")
     assert kanbench.list_runs(results_dir=tmp_path) == []
-    with pytest.raises(InputError, match="there: none"):
+    with pytest.raises(InputError, match="found none"):
         kanbench.load_run("section2_1", results_dir=tmp_path)
 
 
