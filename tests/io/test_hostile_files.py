@@ -198,10 +198,7 @@ def test_there_are_enough_of_them():
 def test_the_name_is_said(tmp_path):
     path = tmp_path / "frame.pkl"
     path.write_bytes(b"\x80\x04" + stack_named("os", "mkdir") + ARGUMENT + b"R.")
-    assert refused(read_frame, path) == (
-        f"{path}: refused: it names os.mkdir; with trusted=True, which may run code of the file's author, other files "
-        "are read"
-    )
+    assert refused(read_frame, path).startswith(f"{path}: refused: it names os.mkdir; allowed: plain data, or ")
 
 
 def test_trust_is_explicit(tmp_path):

@@ -168,10 +168,10 @@ def test_tensors_that_do_not_fit_their_storage_are_refused(case, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([torch.zeros(3)], "found list; allowed: tensors of float32, float64, float16"),
-        (None, "found NoneType; allowed: tensors"),
-        ({"a": 1.5}, "found float; allowed: tensors"),
-        ({"a": {"b": torch.zeros(3)}}, "found dict; allowed: tensors"),
+        ([torch.zeros(3)], "it has a list"),
+        (None, "it has a NoneType"),
+        ({"a": 1.5}, "it has a float"),
+        ({"a": {"b": torch.zeros(3)}}, "it has a dict"),
         ({"a": torch.zeros(3, dtype=torch.int64)}, r"it names torch\.LongStorage"),
         ({"a": torch.zeros(3, dtype=torch.bfloat16)}, r"it names torch\.BFloat16Storage"),
         (torch.nn.Linear(1, 1), r"it names torch\.nn\.modules\.linear\.Linear"),

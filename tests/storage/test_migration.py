@@ -19,7 +19,9 @@ from kanbench.storage import frames, migration
 from kanbench.storage.inspection import inspect
 from kanbench.storage.metadata import read_metadata
 from kanbench.storage.migration import migrate
+from kanbench.storage.runs import open_run
 from support.old_formats import META, SECTION_1, STAMP, STEM, json_beside, numbers_of_numpy, plain_frame, present, write
+from support.results import opened
 
 
 def contents(folder):
@@ -44,7 +46,7 @@ def test_an_old_run_is_written_in_the_present_format_beside_it(tmp_path):
     folder = tmp_path / "sec1_results"
     old_run(folder)
     before = contents(folder)
-    done = migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    done = migrate(open_run("section2_1", results_dir=tmp_path))
     after = contents(folder)
     assert {name: after[name] for name in before} == before
     new = Run("section2_1", STAMP, 2, str(tmp_path))
@@ -66,13 +68,13 @@ def test_an_old_run_is_written_in_the_present_format_beside_it(tmp_path):
 
     assert kanbench.find_run("section2_1", STAMP, results_dir=tmp_path) == new
     assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)[1] == META
-    assert migrate(new) == []
+    assert migrate(opened(new)) == []
 
 
 def test_a_dry_run_changes_nothing_and_says_what_would_be_done(tmp_path):
     old_run(tmp_path)
     before = contents(tmp_path)
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
     would = migrate(run, dry_run=True, delete_json=True)
     assert contents(tmp_path) == before
     assert would[-1] == f"delete {tmp_path / f'{STEM}_meta.json'}"
@@ -86,7 +88,7 @@ def test_checkpoints_that_nothing_is_compared_with_are_not_read(tmp_path, monkey
     old_run(tmp_path / "sec1_results")
     read = []
     monkeypatch.setattr(migration, "read_bytes", lambda path: read.append(path) or Path(path).read_bytes())
-    assert len(migrate(kanbench.find_run("section2_1", results_dir=tmp_path), dry_run=True)) > 12
+    assert len(migrate(open_run("section2_1", results_dir=tmp_path), dry_run=True)) > 12
     assert read == []
 
 
@@ -96,7 +98,7 @@ def test_frames_that_have_their_names_get_their_attrs(tmp_path):
     (tmp_path / f"{STEM}_e2_checkpoint_metadata.pkl").write_bytes(
         pickle.dumps({"adam": {0: {"final": {"time": np.float64(1.5)}}}})
     )
-    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    migrate(open_run("section2_1", results_dir=tmp_path), delete_json=True)
     for frame in (
         pd.read_pickle(tmp_path / f"{STEM}_e2_adam.pkl"),
         pd.read_parquet(tmp_path / f"{STEM}_e2_adam.parquet"),
@@ -110,7 +112,7 @@ def test_a_run_of_section_1(tmp_path):
     write(tmp_path, stem, ("mlp", "kan_pruning"), {"epochs": 2, "device": "cpu", "kan_threshold_time": 12.5})
     torch.save({"weight": torch.ones(2)}, tmp_path / f"{stem}_mlp_0.pth")
     save_checkpoint(to_pykan(initialize([2, 1, 1], 3)), str(tmp_path / f"{stem}_pruned_0"), torch.zeros(1, 2))
-    migrate(kanbench.find_run("section1_1", results_dir=tmp_path))
+    migrate(open_run("section1_1", results_dir=tmp_path))
     _, meta, models = kanbench.load_run("section1_1", STAMP, epochs=2, results_dir=tmp_path, load_models=True)
     assert meta == SECTION_1
     assert (tmp_path / f"{stem}_e2_mlp_0_final.pth").exists()
@@ -123,8 +125,8 @@ def test_what_is_in_the_way_is_left_alone(tmp_path):
     other = tmp_path / f"{STEM}_e2_adam_0_final_state"
     other.write_bytes(b"another")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match="adam_0_final_state: is in the way"):
-        migrate(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path)))
+    with pytest.raises(InputError, match="adam_0_final_state: already exists"):
+        migrate(opened(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path))))
     assert contents(tmp_path) == before
 
 
@@ -137,8 +139,8 @@ def test_what_does_not_come_back_as_it_was_changes_nothing(tmp_path, monkeypatch
 
     write_frame = frames.write_frame
     monkeypatch.setattr(frames, "write_frame", lossy)
-    with pytest.raises(InputError, match=r"adam\.pkl: does not come back as it was; allowed: numbers"):
-        migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    with pytest.raises(InputError, match=r"adam\.pkl: does not "):
+        migrate(open_run("section2_1", results_dir=tmp_path), delete_json=True)
     assert contents(tmp_path) == before
 
 
@@ -146,7 +148,7 @@ def test_a_json_file_that_two_runs_share_is_not_deleted(tmp_path):
     write(tmp_path, f"{STEM}_e2", ("adam",))
     write(tmp_path, f"{STEM}_e3", ("adam",))
     (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({"device": "cpu"}))
-    run = kanbench.find_run("section2_1", STAMP, 2, tmp_path)
+    run = open_run("section2_1", STAMP, 2, tmp_path)
     with pytest.raises(InputError, match=f"{STEM}_e3 has it too"):
         migrate(run, delete_json=True)
     migrate(run)
@@ -157,7 +159,7 @@ def test_a_run_that_does_not_tell_its_epochs(tmp_path):
     write(tmp_path, f"section4_1_{STAMP}", ("a",))
     pd.DataFrame({"x": [1]}).to_pickle(tmp_path / f"section4_1_{STAMP}_a.pkl")
     with pytest.raises(InputError, match="found no epochs"):
-        migrate(kanbench.find_run("section4_1", results_dir=tmp_path))
+        migrate(open_run("section4_1", results_dir=tmp_path))
 
 
 def test_the_command(tmp_path, capsys):
@@ -179,7 +181,7 @@ def test_a_run_of_the_present_format_has_nothing_to_migrate(tmp_path, capsys):
 
 def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_path):
     old_run(tmp_path)
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
     migrate(run)
     before = contents(tmp_path)
     assert migrate(run) == []
@@ -189,13 +191,13 @@ def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_p
     new = Run("section2_1", STAMP, 2, str(tmp_path), folder_override=str(tmp_path))
     assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
     Path(new.checkpoint_metadata()).write_bytes(pickle.dumps({"adam": {0: {"final": {"epoch": 5}}}}))
-    with pytest.raises(InputError, match="in the way"):
+    with pytest.raises(InputError, match="already exists"):
         migrate(run)
 
 
 def test_who_waits_for_another_process_finds_its_work_done(tmp_path, monkeypatch):
     old_run(tmp_path)
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
 
     def after_another(folder):
         monkeypatch.undo()
@@ -216,7 +218,7 @@ def test_a_json_file_that_another_process_deletes_first(tmp_path, monkeypatch):
         return staged(run)
 
     monkeypatch.setattr(migration, "staged", after_another)
-    migrate(kanbench.find_run("section2_1", results_dir=tmp_path), delete_json=True)
+    migrate(open_run("section2_1", results_dir=tmp_path), delete_json=True)
     assert kanbench.load_run("section2_1", results_dir=tmp_path)[1] == META
 
 
@@ -224,8 +226,8 @@ def test_a_copy_whose_attrs_contradict_the_old_frame_is_in_the_way(tmp_path):
     write(tmp_path, STEM, ("adam",), {"device": "cpu"})
     write(tmp_path, f"{STEM}_e2", ("adam",), {**META, "device": "cuda"}, ("pkl", "parquet"))
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"_e2_adam\.pkl: is in the way"):
-        migrate(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path)))
+    with pytest.raises(InputError, match=r"_e2_adam\.pkl: already exists"):
+        migrate(opened(Run("section2_1", STAMP, None, str(tmp_path), str(tmp_path))))
     assert contents(tmp_path) == before
 
 
@@ -235,7 +237,7 @@ def test_epochs_that_are_no_number_do_not_get_into_names(tmp_path, epochs):
     path = tmp_path / f"{STEM}_meta.json"
     path.write_text(json.dumps({**META, "epochs": epochs}))
     with pytest.warns(UserWarning, match="epochs: found"):
-        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+        migrate(open_run("section2_1", results_dir=tmp_path))
     with pytest.warns(UserWarning, match="epochs: found"):
         assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs="most").epochs == 2
     assert {name for name in contents(tmp_path) if "_e" in name} == {
@@ -254,7 +256,7 @@ def test_a_run_of_merging_has_no_epochs(tmp_path):
     frame = pd.DataFrame({"dataset_idx": [0], "dataset_name": ["a"], "merged_dense_mse": [0.5]})
     frame.to_pickle(tmp_path / f"section2_3_{STAMP}_summary.pkl")
     (tmp_path / f"section2_3_{STAMP}_meta.json").write_text(json.dumps({"epochs": 10, "device": "cpu"}))
-    migrate(kanbench.find_run("section2_3", results_dir=tmp_path))
+    migrate(open_run("section2_3", results_dir=tmp_path))
     made = pd.read_parquet(tmp_path / f"section2_3_{STAMP}_summary.parquet")
     assert "epochs" not in made.attrs and made.attrs["device"] == "cpu"
 
@@ -271,11 +273,11 @@ def test_what_old_runs_have_comes_back(tmp_path):
     frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
     metadata = {"adam": {0: {"final": {"epoch": 4, "test_loss": float("nan")}}}}
     (tmp_path / f"{STEM}_checkpoint_metadata.pkl").write_bytes(pickle.dumps(metadata))
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
     with pytest.raises(InputError, match=r"refused: lists or mappings in parts\."):
-        migrate(run)
-    assert len(migrate(run, trusted=True)) == 3
-    assert migrate(run, trusted=True) == []
+        migrate(open_run("section2_1", results_dir=tmp_path))
+    run = open_run("section2_1", results_dir=tmp_path, trusted=True)
+    assert len(migrate(run)) == 3
+    assert migrate(run) == []
     _, meta = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
     assert np.isnan(meta["lbfgs_threshold_time"])
 
@@ -286,7 +288,7 @@ def test_a_frame_that_parquet_cannot_hold_is_one_line(tmp_path):
     frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
     before = contents(tmp_path)
     with pytest.raises(InputError, match=f"^{tmp_path / STEM}_e2_adam.parquet: parquet cannot hold this"):
-        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+        migrate(open_run("section2_1", results_dir=tmp_path))
     assert contents(tmp_path) == before
 
 
@@ -294,8 +296,7 @@ def test_arrays_in_attrs_of_a_trusted_file(tmp_path):
     frame = plain_frame("adam")
     frame.attrs = {"device": "cpu", "epochs": np.int64(2), "grids": np.array([3, 5]), "note": np.float64(0.5)}
     frame.to_pickle(tmp_path / f"{STEM}_adam.pkl")
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
-    migrate(run, trusted=True)
+    migrate(open_run("section2_1", results_dir=tmp_path, trusted=True))
     assert type(pd.read_parquet(tmp_path / f"{STEM}_e2_adam.parquet").attrs["note"]) is float
 
 
@@ -306,7 +307,7 @@ def test_one_run_that_cannot_be_migrated_does_not_stop_the_others(tmp_path, caps
     captured = capsys.readouterr()
     assert f"{STEM}: write" in captured.out
     assert captured.err.startswith("section2_1_20200101_000000: ")
-    assert captured.err.endswith("kanbench: 1 of 2 runs could not be migrated; the others are\n")
+    assert captured.err.endswith("kanbench: migrate: 1 of 2 runs could not be migrated; the others are\n")
     with pytest.warns(UserWarning, match="left out"):
         assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs=2).timestamp == STAMP
 
@@ -318,7 +319,7 @@ def test_a_json_file_that_was_not_read_is_not_deleted(tmp_path, other):
     for name, content in ((f"{STEM}_meta.json", {"device": "cuda", "lbfgs_threshold_time": 9.0}), other):
         (tmp_path / name).write_text(json.dumps(content))
     before = contents(tmp_path)
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
     with pytest.raises(InputError, match=r"meta\.json: nothing of it is in the frames"):
         migrate(run, delete_json=True)
     assert contents(tmp_path) == before
@@ -347,7 +348,7 @@ def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_the
     metadata = kanbench.load_checkpoint_metadata("section2_1", STAMP, results_dir=tmp_path)
     assert metadata == {"adam": {0: {"final": {"epoch": 4, "dense_mse": 0.5}}}}
 
-    migrate(run)
+    migrate(opened(run))
     after = contents(tmp_path)
     assert {name: after[name] for name in before if "_e2" not in name} == {
         name: content for name, content in before.items() if "_e2" not in name
@@ -356,7 +357,7 @@ def test_checkpoints_without_epochs_in_their_names_belong_to_the_frames_with_the
         assert after[name.replace(STEM, f"{STEM}_e2")] == before[name]
     assert read_metadata(run.checkpoint_metadata()) == metadata
     assert kanbench.list_runs(results_dir=tmp_path) == [run]
-    assert migrate(run) == []
+    assert migrate(opened(run)) == []
     (tmp_path / f"{STEM}_meta.json").unlink()
     assert "format: an earlier one" in inspect(tmp_path / f"{STEM}_e2")
 
@@ -368,15 +369,15 @@ def test_of_checkpoints_with_and_without_epochs_in_their_names_the_former_are_lo
     own = {"adam": {0: {"final": {"epoch": 9}}}}
     Path(run.checkpoint_metadata()).write_bytes(pickle.dumps(own))
     before = contents(tmp_path)
-    with pytest.warns(UserWarning, match=r"adam_0_final_state: .*_e2_adam_0_final_state differs, and is taken"):
+    with pytest.warns(UserWarning, match=r"adam_0_final_state: differs from .*_e2_adam_0_final_state, which is used"):
         _, _, models = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path, load_models=True)
     assert [len(models["adam"][0][name].act_fun[0].coef[0]) for name in ("at_threshold", "final")] == [2, 7]
     assert kanbench.load_checkpoint_metadata("section2_1", STAMP, results_dir=tmp_path) == own
-    with pytest.raises(InputError, match=r"e2_checkpoint_metadata\.pkl: is in the way, with other metrics"):
-        migrate(run)
+    with pytest.raises(InputError, match=r"e2_checkpoint_metadata\.pkl: already exists"):
+        migrate(opened(run))
     Path(run.checkpoint_metadata()).unlink()
-    with pytest.raises(InputError, match=r"e2_adam_0_final_.*: is in the way"):
-        migrate(run)
+    with pytest.raises(InputError, match=r"e2_adam_0_final_.*: already exists"):
+        migrate(opened(run))
     before.pop(Path(run.checkpoint_metadata()).name)
     assert contents(tmp_path) == before
 
@@ -406,8 +407,8 @@ def test_a_copy_in_parquet_with_other_data_is_not_written_over(tmp_path):
     plain_frame("adam").to_pickle(tmp_path / f"{STEM}_e2_adam.pkl")
     plain_frame("adam").assign(test_loss=7.0).to_parquet(tmp_path / f"{STEM}_e2_adam.parquet")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"_e2_adam\.parquet: is in the way, with other data"):
-        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    with pytest.raises(InputError, match=r"_e2_adam\.parquet: already exists"):
+        migrate(open_run("section2_1", results_dir=tmp_path))
     assert contents(tmp_path) == before
 
 
@@ -415,19 +416,19 @@ def test_attrs_that_only_the_copy_in_parquet_has_are_not_lost(tmp_path):
     write(tmp_path, f"{STEM}_e2", ("adam",))
     write(tmp_path, f"{STEM}_e2", ("adam",), META, ("parquet",))
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"_e2_adam\.parquet: device, lbfgs_threshold_time in its attrs only"):
-        migrate(kanbench.find_run("section2_1", results_dir=tmp_path))
+    with pytest.raises(InputError, match=r"_e2_adam\.parquet: found device, lbfgs_threshold_time in its attrs only"):
+        migrate(open_run("section2_1", results_dir=tmp_path))
     assert contents(tmp_path) == before
 
 
 def test_of_two_formats_with_other_data_none_is_migrated(tmp_path):
     plain_frame("adam").to_pickle(tmp_path / f"{STEM}_adam.pkl")
     plain_frame("adam").to_parquet(tmp_path / f"{STEM}_adam.parquet")
-    run = kanbench.find_run("section2_1", results_dir=tmp_path)
+    run = open_run("section2_1", results_dir=tmp_path)
     assert len(migrate(run, dry_run=True)) == 2
     plain_frame("adam").assign(test_loss=7.0).to_parquet(tmp_path / f"{STEM}_adam.parquet")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=rf"{STEM}_adam\.parquet: other data than in the pickle of this frame"):
+    with pytest.raises(InputError, match=rf"{STEM}_adam\.parquet: found other data than in the pickle of this frame"):
         migrate(run)
     assert contents(tmp_path) == before
 
@@ -435,6 +436,6 @@ def test_of_two_formats_with_other_data_none_is_migrated(tmp_path):
 def test_a_run_of_merging_that_was_migrated_stands_for_one_named_with_epochs(tmp_path):
     frame = pd.DataFrame({"dataset_idx": [0], "dataset_name": ["a"], "merged_dense_mse": [0.5]})
     frame.to_pickle(tmp_path / f"section2_3_{STAMP}_e10_summary.pkl")
-    migrate(kanbench.find_run("section2_3", results_dir=tmp_path))
+    migrate(open_run("section2_3", results_dir=tmp_path))
     for timestamp in (None, STAMP):
         assert kanbench.find_run("section2_3", timestamp, results_dir=tmp_path).epochs is None

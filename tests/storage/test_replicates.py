@@ -13,7 +13,7 @@ from kanbench.errors import InputError
 from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.storage.frames import write_frame
-from kanbench.storage.replicates import load_replicates
+from kanbench.storage.runs import load_replicates
 from kanbench.storage.verification import verify
 from support.kills import without_times
 from support.old_formats import META, STEM, json_beside, no_epochs_in_names, plain_frame, present

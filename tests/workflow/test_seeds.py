@@ -3,7 +3,7 @@
 import pytest
 
 from kanbench.plan.naming import Run
-from kanbench.storage.replicates import load_replicates
+from kanbench.storage.runs import load_replicates
 from support.kills import SHOWING_TIMES, Pipeline, compare
 from support.pipelines import STAMP, assert_one_line, contents, planned, snakemake
 

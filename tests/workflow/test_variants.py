@@ -5,7 +5,7 @@ import pytest
 import kanbench
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run
-from kanbench.storage.replicates import load_replicates
+from kanbench.storage.runs import load_replicates
 from kanbench.storage.verification import verify
 from support.pipelines import SMOKE, STAMP, assert_one_line, contents, planned, snakemake
 

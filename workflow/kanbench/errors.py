@@ -1,6 +1,15 @@
-"""The one exception for wrong input: a line that says where, what was found and what is allowed."""
+"""The exception for wrong input, a line that says where, what was found and what is allowed; and warnings."""
 
 from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import warnings
+from pathlib import Path
+
+# Frames that warnings pass over: the package's, and those of decorators between them.
+INSIDE = (f"{Path(__file__).parent}/", functools.__file__, contextlib.__file__)
 
 
 class InputError(ValueError):
@@ -30,8 +39,16 @@ class InputError(ValueError):
         super().__init__(": ".join(filter(None, (self.where, "; ".join(parts)))))
 
     def at(self, where: object) -> InputError:
-        """The same error somewhere else."""
+        """This error with another place."""
         return type(self)(where, self.found, self.allowed, problem=self.problem)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called the package, however deep inside the reason was found."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def one_line(text: object) -> str:

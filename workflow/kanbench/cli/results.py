@@ -6,14 +6,15 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from kanbench.errors import InputError, one_line
 from kanbench.plan import naming
 from kanbench.plan.config import DEFAULT_CONFIG, load_config
-from kanbench.plan.sections import SECTIONS, without_variant
+from kanbench.plan.sections import SECTIONS, section_of, without_variant
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands to those of a parser."""
     listed = commands.add_parser("list", help="print the runs of a folder as a table")
     listed.add_argument("section", nargs="?", help="default: all")
@@ -62,12 +63,11 @@ def _epochs(text: str) -> int | str:
     if text in ("most", "fewest"):
         return text
     if not re.fullmatch(naming.EPOCHS, text):
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 on, most or fewest")
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on, most or fewest")
     return int(text)
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from kanbench.plan.sections import section_of
     from kanbench.storage.inspection import runs_table
 
     if arguments.section is not None:
@@ -95,52 +95,62 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kanbench.storage.runs import find_run, list_runs
+    from kanbench.storage.runs import choose_run
+    from kanbench.storage.stored_run import stored_runs
     from kanbench.storage.verification import verify
 
-    there = dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir))
-    there = [section for section in there if without_variant(section) in SECTIONS]
+    runs = stored_runs(arguments.results_dir)
+    there = list(
+        dict.fromkeys(stored.run.section for stored in runs if without_variant(stored.run.section) in SECTIONS)
+    )
     sections = [arguments.section] if arguments.section else there
     if not sections:
         raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
     config, faults = load_config(arguments.config), 0
     for section in sections:
-        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir, with_frames=False)
-        with tqdm(desc=run.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
+        stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, False, arguments.results_dir)
+        with tqdm(desc=stored.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
 
-            def report(done: int, total: int, bar: tqdm = bar) -> None:
+            def report(done: int, total: int, bar: tqdm[NoReturn] = bar) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            findings = verify(run, config, report)
+            findings = verify(stored, config, report)
         faults += len(findings.faults)
         for line in [*findings.faults, *(f"not checked: {note}" for note in findings.notes)]:
             print(line)
-        print(f"{run.name}: {len(findings.faults) or 'no'} fault{'s' if len(findings.faults) != 1 else ''}")
+        print(f"{stored.name}: {_faults(len(findings.faults))}")
     if faults:
-        raise InputError("verify", f"{faults} fault{('s' if faults > 1 else '')}", "none")
+        raise InputError("verify", problem=_faults(faults))
+
+
+def _faults(count: int) -> str:
+    return f"{count or 'no'} fault{'s' if count != 1 else ''}"
 
 
 def _migrate(arguments: argparse.Namespace) -> None:
     from kanbench.storage.migration import migrate
-    from kanbench.storage.runs import list_runs
+    from kanbench.storage.stored_run import stored_runs
 
-    runs = list_runs(arguments.section, arguments.results_dir)
-    runs = [run for run in runs if arguments.timestamp in (None, run.timestamp)]
+    if arguments.section is not None:
+        section_of(arguments.section)
+    runs = [
+        stored
+        for stored in stored_runs(arguments.results_dir, trusted=arguments.trusted)
+        if arguments.section in (None, stored.run.section) and arguments.timestamp in (None, stored.run.timestamp)
+    ]
     if not runs:
         raise InputError(arguments.results_dir, problem="no runs to migrate")
     failed = 0
-    for run in runs:
+    for stored in runs:
         try:
-            lines = migrate(
-                run, dry_run=arguments.dry_run, delete_json=arguments.delete_json, trusted=arguments.trusted
-            )
+            lines = migrate(stored, dry_run=arguments.dry_run, delete_json=arguments.delete_json)
         except InputError as error:
             failed += 1
-            print(f"{run.name}: {error}", file=sys.stderr)
+            print(f"{stored.name}: {error}", file=sys.stderr)
             continue
         would = "would " if arguments.dry_run else ""
         for line in lines or ["nothing to do: the present format"]:
-            print(f"{run.name}: {would if lines else ''}{line}")
+            print(f"{stored.name}: {would if lines else ''}{line}")
     if failed:
-        raise InputError(f"{failed} of {len(runs)} runs could not be migrated; the others are")
+        raise InputError("migrate", problem=f"{failed} of {len(runs)} runs could not be migrated; the others are")

@@ -65,7 +65,7 @@ class KernelCache:
         self.is_open = self.is_locked = False
         self.begun: set[str] = set()
 
-    def compiled(self, function: Callable) -> Any:
+    def compiled(self, function: Callable[..., Any]) -> Any:
         """numba's `njit`, with code that is kept in the folder from `open` on.
 
         Divisions by zero are not errors, and not looked for; products are added without being rounded before.

@@ -22,35 +22,39 @@ MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, of which a model of a hundred by a h
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
 MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
 MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
-TRUST = "with trusted=True, which may run code of the file's author, other files are read"
+TRUST = "plain data, or pass trusted=True to load it (may execute code)"
 TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
 
 
 @contextlib.contextmanager
-def clear_errors(path: str | Path) -> Iterator[None]:
-    """Turn whatever a damaged file raises into one line that names the file.
+def parser_errors(path: str | Path) -> Iterator[None]:
+    """Turn whatever the parser of a damaged file raises into one line that names the file.
+
+    Parsers raise nearly anything, and so does a bug: the block should hold a parser's call and nothing else.
 
     Raises
     ------
     InputError
+        The file cannot be read, or what the block raised.
     """
     try:
         file = Path(path)
         if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
-            raise InputError(path, problem="cannot be read (not a regular file)")
+            raise OSError("not a regular file")
         yield
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
-    except Exception as error:  # parsers of damaged files raise nearly anything
-        reason = one_line(error)[:200] or type(error).__name__
+    except Exception as error:
+        reason = one_line(getattr(error, "strerror", None) or error)[:200] or type(error).__name__
         raise InputError(path, problem=f"cannot be read ({reason})") from error
+
+
+clear_errors = parser_errors
 
 
 def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
     """The content of a file that is not larger than `limit` bytes."""
-    with clear_errors(path), Path(path).open("rb") as file:
+    with parser_errors(path), Path(path).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise InputError(path, f"more than {limit >> 20} MiB", "files below that")
@@ -60,20 +64,23 @@ def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a JSON file."""
     content = read_bytes(path, MAX_TEXT)
-    with clear_errors(path):
-        return _mapping(path, json.loads(content))
+    with parser_errors(path):
+        value = json.loads(content)
+    return _mapping(path, value)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file; tags that build objects are refused."""
     content = read_bytes(path, MAX_YAML)
-    with clear_errors(path):
+    with parser_errors(path):
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
-        if node is None:
-            raise InputError(path, "nothing", "keys with values")
-        _check_nodes(path, node, len(content) + MAX_SHARED)
-        return _mapping(path, loader.construct_document(node))
+    if node is None:
+        raise InputError(path, "nothing", "keys with values")
+    _check_nodes(path, node, len(content) + MAX_SHARED)
+    with parser_errors(path):
+        value = loader.construct_document(node)
+    return _mapping(path, value)
 
 
 def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
@@ -88,7 +95,7 @@ def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
         parts = [part for item in inner for part in (item if isinstance(item, tuple) else [item])]
         count += len(parts)
         if count > limit:
-            raise InputError(path, problem=f"refused: its aliases stand for more than {MAX_SHARED} parts")
+            raise refusal(path, "aliases", f"up to {MAX_SHARED} parts that they stand for")
         rest += parts
 
 
@@ -114,36 +121,43 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     import torch
 
     if trusted:
-        with clear_errors(path):
+        with parser_errors(path):
             return torch.load(path, map_location="cpu", weights_only=False)
     check_archive(path)
-    with clear_errors(path):
+    with parser_errors(path):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            named = re.search(r"GLOBAL ([\w.]+)", str(error))
-            if named is None:
-                reason = re.split(TORCHS_ADVICE, str(error).rpartition("WeightsUnpickler error: ")[2])[0]
-                raise ValueError(reason or type(error).__name__) from None
-            raise InputError(path, problem=f"refused: it names {named[1]}; {TRUST}") from None
-        _check_tensors(path, content)
+            if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+                raise refusal(path, f"it names {named[1]}") from None
+            reason = re.split(TORCHS_ADVICE, str(error).rpartition("WeightsUnpickler error: ")[2])[0]
+            raise ValueError(reason or type(error).__name__) from None
+    _check_tensors(path, content)
     return content
+
+
+def refusal(path: str | Path, why: object, allowed: str = TRUST) -> InputError:
+    """The error for a file that is whole, but has something in it that results have not."""
+    return InputError(path, problem=f"refused: {why}", allowed=allowed)
 
 
 def check_archive(path: str | Path) -> None:
     """An archive whose parts are not compressed cannot hold more than its size; torch does not look at checksums."""
-    with clear_errors(path):
+    with parser_errors(path):
         try:
-            parts = zipfile.ZipFile(path)
+            archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
-            raise InputError(path, problem="cannot be read (not an archive as torch writes it since 1.6)") from None
-        with parts:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
-                raise InputError(path, problem=f"refused: it is compressed, which torch.save does not do; {TRUST}")
-            if sum(part.file_size for part in parts.infolist()) > Path(path).stat().st_size:
-                raise InputError(path, problem=f"refused: its parts are larger together than it is; {TRUST}")
-            if parts.testzip() is not None:
-                raise InputError(path, problem="damaged: a part of it has another checksum than it should")
+            raise ValueError("not an archive as torch writes it since 1.6") from None
+    with archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise refusal(path, "it is compressed, which torch.save does not do")
+        if sum(part.file_size for part in parts) > Path(path).stat().st_size:
+            raise refusal(path, "its parts are larger together than it is")
+        with parser_errors(path):
+            damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(path, problem="damaged: a part of it has another checksum than it should")
 
 
 def _check_tensors(path: str | Path, content: Any) -> None:
@@ -154,7 +168,8 @@ def _check_tensors(path: str | Path, content: Any) -> None:
     import torch
 
     plain = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-    left, seen = [content], set()
+    left: list[Any] = [content]
+    seen: set[int] = set()
     while left:
         value = left.pop()
         if id(value) in seen:  # few lists can hold each other very often
@@ -167,9 +182,7 @@ def _check_tensors(path: str | Path, content: Any) -> None:
         elif isinstance(value, torch.Tensor):
             whole = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
             if not whole or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise InputError(
-                    path, problem=f"refused: a tensor of shape {tuple(value.shape)} without its values; {TRUST}"
-                )
+                raise refusal(path, f"a tensor of shape {tuple(value.shape)} without its values")
         elif not isinstance(value, plain):
             name = value.__name__ if isinstance(value, type) else type(value).__name__
-            raise InputError(path, allowed=f"tensors, numbers and text; {TRUST}", problem=f"refused: found {name}")
+            raise refusal(path, f"it has a {name}")

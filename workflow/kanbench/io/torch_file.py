@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kanbench.io.readers import check_archive, clear_errors
-from kanbench.io.untrusted.pickle_machine import PERSISTENT, Made, Named, RefusedError, read_pickle, refusals
+from kanbench.io.readers import check_archive, parser_errors
+from kanbench.io.untrusted.pickle_machine import PERSISTENT, Made, Named, RefusedError, kind_of, read_pickle, refusals
 
 Array = NDArray[np.floating]
 
 STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage"}
 READ = STORAGES | {"float16": "HalfStorage"}
+TENSORS = f"dense tensors of {', '.join(READ)}"
 ADMITTED = {
     "torch._utils._rebuild_tensor_v2": "tensor",
     "torch._utils._rebuild_parameter": "parameter",
@@ -58,16 +59,16 @@ def _tensor(key: str, array: Array) -> bytes:
     """Opcodes that make a contiguous tensor of the numbers in `data/KEY`."""
     strides = [math.prod(max(1, size) for size in array.shape[axis + 1 :]) for axis in range(array.ndim)]
     kind = f"ctorch\n{STORAGES[str(array.dtype)]}\n".encode()
-    storage = _tuple([_text("storage"), kind, _text(key), _text("cpu"), _whole(array.size)]) + b"Q"
-    shape = (_tuple(map(_whole, sizes)) for sizes in (array.shape, strides))
-    return b"ctorch._utils\n_rebuild_tensor_v2\n" + _tuple([storage, _whole(0), *shape, b"\x89", ORDERED_DICT]) + b"R"
+    storage = _tuple([_text("storage"), kind, _text(key), _text("cpu"), _integer(array.size)]) + b"Q"
+    shape = (_tuple(map(_integer, sizes)) for sizes in (array.shape, strides))
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + _tuple([storage, _integer(0), *shape, b"\x89", ORDERED_DICT]) + b"R"
 
 
 def _text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
-def _whole(value: int) -> bytes:
+def _integer(value: int) -> bytes:
     return b"\x8a\x08" + struct.pack("<q", value)
 
 
@@ -86,7 +87,7 @@ def read_arrays(path: str | Path) -> Array | dict[str, Array]:
         The file is damaged, or has something else in it than dense tensors in single or double precision.
     """
     check_archive(path)
-    with clear_errors(path), refusals(path, advice=""), zipfile.ZipFile(path) as archive:
+    with parser_errors(path), refusals(path, TENSORS), zipfile.ZipFile(path) as archive:
         files = {name.partition("/")[2]: name for name in archive.namelist()}
         order = archive.read(files["byteorder"]) if "byteorder" in files else b"little"
 
@@ -112,10 +113,9 @@ def _array(value: Any, numbers: Callable[[str, str], Array]) -> Array:
         ):
             data, (offset, shape, strides) = numbers(key, dtype), layout[:3]
         case _:
-            found = value.kind if isinstance(value, (Made, Named)) else type(value).__name__
-            raise RefusedError(f"found {found}; allowed: tensors of {', '.join(READ)}")
+            raise RefusedError(f"it has a {kind_of(value)}")
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
-        raise RefusedError("a tensor whose shape, strides and offset are not whole numbers from 0 on")
+        raise RefusedError("a tensor whose shape, strides and offset are not integers from 0 on")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if len(data) != size or math.prod(shape) > size or (math.prod(shape) > 0 and last >= size):
         raise RefusedError(f"a tensor of shape {str(shape)[:99]} without its values")

@@ -1,14 +1,14 @@
-"""What a run's metadata is, wherever it is stored: in the attrs of frames, or in a JSON file beside them."""
+"""The attrs of a run's frames, completed from wherever they are stored: with the frames, or in a JSON file beside."""
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pandas as pd
 
+from kanbench.errors import InputError, warn
 from kanbench.plan.naming import Run
-from kanbench.plan.sections import SECTION_1, WITHOUT_EPOCHS, section_of, without_variant
+from kanbench.plan.sections import SECTION_1, section_of, without_variant
 from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
 
@@ -18,6 +18,7 @@ ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and 
     "section2_2": TRAINED,
     "section2_3": ("device", "n_seeds", "n_experts", "n_selected", "provenance"),
 }
+Attrs = dict[Any, Any]  # those of a frame may have keys of any kind
 OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
 
 
@@ -25,19 +26,24 @@ def essential(section: str) -> tuple[str, ...]:
     """The keys that the attrs of a section's frames have, beside section, timestamp and model_type."""
     if (known := without_variant(section)) in ESSENTIAL:
         return ESSENTIAL[known]
-    of_section_1 = [SECTION_1.threshold_time] if section_of(section) is SECTION_1 else []
+    of_section_1 = ("kan_threshold_time",) if section_of(section) is SECTION_1 else ()
     return ("epochs", "device", *of_section_1, "provenance")
 
 
-def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]:
+def has_epochs(section: str) -> bool:
+    """Whether runs of a section have one number of epochs, which is in their files' names: all but section 2.3's."""
+    return "epochs" in essential(section)
+
+
+def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
     """Give every frame the attrs that the present format stores, and return those on which all agree.
 
     What a key's value is comes from, in this order: the file's name, the frame's own attrs, the metadata beside it
     (`stored`), what the data tell; where nothing tells, it is None. What disagrees with a source further up gives a
     warning. What can be derived is left out, with a warning if it disagrees with the data.
     """
-    named = {"section": run.section, "timestamp": run.timestamp}
-    if run.epochs is not None and without_variant(run.section) not in WITHOUT_EPOCHS:
+    named: Attrs = {"section": run.section, "timestamp": run.timestamp}
+    if run.epochs is not None and has_epochs(run.section):
         named["epochs"] = run.epochs
     beside = _with_sound_epochs(run, run.name, _without_derivable(run.name, stored, frames))
     for name, frame in frames.items():
@@ -54,25 +60,25 @@ def complete(run: Run, frames: Frames, stored: dict[str, Any]) -> dict[str, Any]
     return agreed([frame.attrs for frame in frames.values()])
 
 
-def _with_sound_epochs(run: Run, where: str, attrs: dict[str, Any]) -> dict[str, Any]:
-    """The number of epochs, which becomes part of files' names, as a number, or left out; of merging, always."""
+def _with_sound_epochs(run: Run, where: str, attrs: Attrs) -> Attrs:
+    """The attrs with their `epochs` as an integer; without them, where they are none or the section has none."""
     if "epochs" not in attrs:
         return attrs
     others, stored = {key: value for key, value in attrs.items() if key != "epochs"}, attrs["epochs"]
     epochs = epochs_of(stored)
-    if without_variant(run.section) in WITHOUT_EPOCHS or stored is None:
+    if stored is None or not has_epochs(run.section):
         return others
     if epochs is None:
         found = repr(stored)[:100]
-        warnings.warn(f"{where}: epochs: found {found}; allowed: a whole number from 1 on", UserWarning, stacklevel=5)
+        warn(f"{where}: epochs: found {found}; allowed: an integer from 1 on")
         return others
     return {**others, "epochs": epochs}
 
 
-def agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
+def agreed(dicts: list[Attrs]) -> Attrs:
     """The items that all of several mappings have; of mappings in them, theirs."""
     first, *others = dicts
-    shared = {}
+    shared: Attrs = {}
     for key, value in first.items():
         if isinstance(value, dict) and all(isinstance(other.get(key), dict) for other in others):
             shared[key] = agreed([value, *(other[key] for other in others)])
@@ -81,34 +87,31 @@ def agreed(dicts: list[dict[str, Any]]) -> dict[str, Any]:
     return shared
 
 
-def _known(attrs: dict[str, Any]) -> dict[str, Any]:
+def _known(attrs: Attrs) -> Attrs:
     return {key: value for key, value in attrs.items() if value is not None}
 
 
-def _warn_of_differences(where: str, attrs: dict[str, Any], right: dict[str, Any]) -> None:
+def _warn_of_differences(where: str, attrs: Attrs, right: Attrs) -> None:
     for key, value in _known(attrs).items():
         if right.get(key) is not None and not same(right[key], value):
-            warnings.warn(f"{where}: {key} is {value!r}, but {right[key]!r} is right", UserWarning, stacklevel=5)
+            warn(f"{where}: {key}={value!r} conflicts with other sources; using {right[key]!r}")
 
 
-def _without_derivable(where: str, attrs: dict[str, Any], frames: pd.DataFrame | Frames) -> dict[str, Any]:
+def _without_derivable(where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
     for key, stored in attrs.items():
         if key not in DERIVABLE:
             continue
         try:
             derived = DERIVABLE[key][1](frames)
-        except (ValueError, TypeError, AttributeError):  # the columns are not there, are empty or hold something else
+        except InputError:  # the columns are not there, are empty or hold something else
             continue
-        if not _same(stored, derived):
-            warnings.warn(
-                f"{where}: {key} is stored as {stored!r}, but the data have {derived!r}; the data are right",
-                UserWarning,
-                stacklevel=5,
-            )
+        if not _agree(stored, derived):
+            warn(f"{where}: {key}={stored!r} conflicts with the data; using {derived!r}")
     return {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
 
 
-def _same(stored: Any, derived: Any) -> bool:
+def _agree(stored: Any, derived: Any) -> bool:
+    """Whether a stored value says what the data say; what says something else, and not the same wrongly, agrees."""
     if isinstance(stored, (list, tuple)) and isinstance(derived, list):
         return same(sorted(stored, key=_rank), sorted(derived, key=_rank))
     if isinstance(stored, (int, float, str)) and isinstance(derived, list):  # one of several, as of the last grid
@@ -117,7 +120,7 @@ def _same(stored: Any, derived: Any) -> bool:
     return same(stored, derived) or not (number or type(stored) is type(derived))  # others say something else
 
 
-def _rank(value: Any) -> tuple:
+def _rank(value: Any) -> tuple[int, Any]:
     """To sort anything together: numbers, text, and the rest by how Python shows it."""
     if isinstance(value, (int, float)):
         return 0, value

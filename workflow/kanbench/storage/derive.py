@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from kanbench.errors import InputError
+from kanbench.storage.values import builtin
 from kanbench.training.threshold import Threshold
 
 Frames = dict[str, pd.DataFrame]
@@ -25,13 +26,24 @@ def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
     return pd.concat(plain, ignore_index=True)
 
 
-def _sorted(values: Iterable[Any]) -> list[Any]:
-    return sorted({getattr(value, "item", lambda value=value: value)() for value in values if not pd.isna(value)})
+def _values(frames: pd.DataFrame | Frames, column: str) -> list[Any]:
+    """The values of a column, sorted, without duplicates and missing ones."""
+    try:
+        return sorted(set(builtin(_column(frames, column)[column].dropna().tolist())))
+    except TypeError:  # lists, or numbers and text together
+        raise InputError(column, "values that have no order", "numbers or text") from None
+
+
+def _largest(frames: pd.DataFrame | Frames, column: str) -> Any:
+    values = _values(frames, column)
+    if not values:
+        raise InputError(column, "no values", "at least one")
+    return values[-1]
 
 
 def grids(frames: pd.DataFrame | Frames) -> list[int]:
     """The grids that were trained, in increasing order."""
-    return _sorted(_column(frames, "grid_size")["grid_size"])
+    return _values(frames, "grid_size")
 
 
 def dataset_names(frames: pd.DataFrame | Frames) -> list[str]:
@@ -67,13 +79,13 @@ def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
 
 
 def _by_dataset(series: pd.Series) -> dict[int, int]:
-    return {int(dataset_idx): int(value) for dataset_idx, value in series.items()}
+    return dict(zip(series.index.astype(int).tolist(), series.astype(int).tolist(), strict=True))
 
 
 def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
     """The row at the interpolation threshold of every dataset, indexed by `dataset_idx`.
 
-    Found by the same rule as while training (`kanbench.training.threshold`), in whose terms the parameters are.
+    The rule and its parameters are those of training: see `kanbench.training.threshold`.
 
     Raises
     ------
@@ -106,11 +118,11 @@ DERIVABLE: dict[str, tuple[str, Callable[[Any], Any]]] = {  # what may be stored
     "grids": ("df['grid_size'].unique()", grids),
     "num_datasets": ("df['dataset_idx'].nunique()", num_datasets),
     "dataset_names": ("df['dataset_name'].unique()", dataset_names),
-    "optimizers": ("df['optimizer'].unique()", lambda f: _sorted(_column(f, "optimizer")["optimizer"])),
-    "approaches": ("df['approach'].unique()", lambda f: _sorted(_column(f, "approach")["approach"])),
-    "depths": ("df['depth'].unique()", lambda f: _sorted(_column(f, "depth")["depth"])),
-    "activations": ("df['activation'].unique()", lambda f: _sorted(_column(f, "activation")["activation"])),
-    "num_params": ("df['num_params']", lambda f: _sorted(_column(f, "num_params")["num_params"])),
-    "total_epochs": ("df.groupby('dataset_idx')['epoch'].max()", lambda f: int(_column(f, "epoch")["epoch"].max())),
-    "final_grid": ("df.groupby('dataset_idx')['grid_size'].last()", lambda f: max(grids(f))),
+    "optimizers": ("df['optimizer'].unique()", lambda f: _values(f, "optimizer")),
+    "approaches": ("df['approach'].unique()", lambda f: _values(f, "approach")),
+    "depths": ("df['depth'].unique()", lambda f: _values(f, "depth")),
+    "activations": ("df['activation'].unique()", lambda f: _values(f, "activation")),
+    "num_params": ("df['num_params']", lambda f: _values(f, "num_params")),
+    "total_epochs": ("df.groupby('dataset_idx')['epoch'].max()", lambda f: int(_largest(f, "epoch"))),
+    "final_grid": ("df.groupby('dataset_idx')['grid_size'].last()", lambda f: _largest(f, "grid_size")),
 }

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import MAX_FILE, TRUST, clear_errors, read_bytes
+from kanbench.io.readers import MAX_FILE, clear_errors, read_bytes, refusal
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import SECTIONS, Section, without_variant
@@ -245,7 +245,7 @@ def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
             )
         nested = [column.path for column in columns if column.max_repetition_level or column.path != column.name]
         if nested and not trusted:  # a few bytes can stand for any number of values in a row
-            raise InputError(path, problem=f"refused: lists or mappings in {nested[0]}; {TRUST}")
+            raise refusal(path, f"lists or mappings in {nested[0]}")
         text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         if text and (size := _size_of_text(path, text)) > MAX_FILE:
             raise InputError(path, f"{size} bytes of text", MAX_FILE)

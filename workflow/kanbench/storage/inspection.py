@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
-from kanbench.io.readers import clear_errors, read_json, read_tensors
+from kanbench.io.readers import read_json, read_tensors
 from kanbench.network.checkpoint_config import coef_shapes, read_model_config
-from kanbench.plan.naming import CHECKPOINT_FILES, Run
-from kanbench.plan.sections import SECTIONS, section_of, without_variant
-from kanbench.storage.attrs import essential
+from kanbench.plan.naming import CHECKPOINT_FILES
+from kanbench.plan.sections import SECTION, SECTIONS, without_variant
+from kanbench.storage.attrs import Attrs, essential
 from kanbench.storage.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
@@ -26,29 +28,34 @@ SHOWN = 100  # characters of a value
 
 
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
-    """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written."""
-    rows = []
-    for stored in stored_runs(results_dir):
-        run, files = stored.run, stored.files
-        if section not in (None, run.section):
-            continue
-        with clear_errors(f"{run.folder}/{run.name}"):
-            sizes = [file.stat() for file in files]
-        bases = {(file.name, file.dataset_idx, file.checkpoint) for file in files if file.dataset_idx is not None}
-        rows.append(
-            {
-                "section": run.section,
-                "timestamp": run.timestamp,
-                "epochs": "" if run.epochs is None else run.epochs,
-                "frames": ", ".join(sorted({file.name for file in files if file.kind == "frame"})),
-                "checkpoints": len(bases),
-                "more_seeds": ", ".join(str(replicate.seed) for replicate in stored.replicate_files),
-                "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
-                "written": pd.Timestamp(max(size.st_mtime for size in sizes), unit="s").strftime("%Y-%m-%d %H:%M UTC"),
-                "folder": one_line(run.folder),
-            }
-        )
-    return pd.DataFrame(rows)
+    """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or a file in it is gone meanwhile.
+    """
+    runs = [stored for stored in stored_runs(results_dir) if section in (None, stored.run.section)]
+    return pd.DataFrame([_row(stored) for stored in runs])
+
+
+def _row(stored: StoredRun) -> dict[str, Any]:
+    try:
+        sizes = [file.stat() for file in stored.files]
+    except OSError as error:
+        raise InputError(stored.path, problem=f"cannot be read ({error.strerror})") from None
+    written = pd.Timestamp(max(size.st_mtime for size in sizes), unit="s")
+    return {
+        "section": stored.run.section,
+        "timestamp": stored.run.timestamp,
+        "epochs": "" if stored.run.epochs is None else stored.run.epochs,
+        "frames": ", ".join(sorted({file.name for file in stored.of_kind("frame")})),
+        "checkpoints": len({file.model for file in stored.of_kind("checkpoint", "weights")}),
+        "more_seeds": ", ".join(str(replicate.seed) for replicate in stored.replicate_files),
+        "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
+        "written": written.strftime("%Y-%m-%d %H:%M UTC"),
+        "folder": one_line(stored.run.folder),
+    }
 
 
 def inspect(path: str | Path, trusted: bool = False) -> str:
@@ -60,26 +67,19 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
         There is no such thing, or it is damaged or refused.
     """
     path = Path(path)
-    with clear_errors(path):  # files may hold anything
-        return _explained(path, trusted)
-
-
-def _explained(path: Path, trusted: bool) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long
         table = runs_table(path)
         found = one_line(f"{path}: {'no' if table.empty else len(table)} runs")
         return found if table.empty else f"{found}\n{table.to_string(index=False)}"
-    if os.path.lexists(path):  # a link to nothing cannot be read, and that is said
-        return "\n".join(map(_shown, _of_file(path, trusted)))
-    if os.path.lexists(state := path.with_name(f"{path.name}_state")):  # what KAN.loadckpt is given
-        return "\n".join(map(_shown, _of_file(state, trusted)))
+    for file in (path, path.with_name(f"{path.name}_state")):  # the latter where KAN.loadckpt is given the path
+        if os.path.lexists(file):  # a link to nothing cannot be read, and that is said
+            return "\n".join(map(_shown, _of_file(file, trusted)))
     for results in (path.parent.parent, path.parent):  # a section's folder, or any
         for stored in stored_runs(results, trusted=trusted):
-            if stored.name == path.name and Path(stored.run.folder) == path.parent:
+            if Path(stored.path) == path:
                 return "\n".join(map(_shown, _of_run(stored)))
-    raise InputError(
-        path, allowed="a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS", problem="no such file or run"
-    )
+    allowed = "a file, a folder, or FOLDER/SECTION_TIMESTAMP_eEPOCHS"
+    raise InputError(path, problem="no such file or run", allowed=allowed)
 
 
 def _shown(line: str) -> str:
@@ -124,10 +124,11 @@ def _of_other(path: Path, trusted: bool) -> Iterator[str]:
         return
     if path.suffix == ".json":
         content = read_json(path)
-        handed_over = "history" in content and "settings" in content
-        yield f"{path}: " + ("what a training hands to the consolidation" if handed_over else "JSON")
-        yield from _items({key: value for key, value in content.items() if key != "history"})
-        yield f"  history: {len(content.get('history', []))} epochs" if handed_over else "  not a file of kanbench's"
+        history = content.pop("history", None) if "settings" in content else None
+        is_record = isinstance(history, list)
+        yield f"{path}: {'the record of a training' if is_record else 'JSON'}"
+        yield from _items(content)
+        yield f"  history: {len(history or [])} epochs" if is_record else "  not a file of kanbench's"
         return
     if path.suffix == ".pth" or path.name.endswith(("_state", "_cache_data")):
         yield f"{path}: tensors"
@@ -137,11 +138,11 @@ def _of_other(path: Path, trusted: bool) -> Iterator[str]:
         yield f"{path}: configuration of a model of pykan's"
         yield from _of_config(path)
         return
-    raise InputError(path, allowed="frames, metadata and checkpoints", problem="not a file of kanbench's")
+    raise InputError(path, problem="not a file of kanbench's", allowed="frames, metadata and checkpoints")
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
-    section = file.run.section if file else frame.attrs.get("section")
+    section = file.run.section if file else _section(frame)
     name = file.name if file else frame.attrs.get("model_type", "?")
     seed = f", seed {file.run.seed}" if file and file.run.seed is not None else ""
     yield f"{path}: frame {name} of {section or 'an unknown section'}{seed}: {len(frame)} rows"
@@ -158,13 +159,20 @@ def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Itera
     yield from _trainings(frame)
 
 
+def _section(frame: pd.DataFrame) -> str | None:
+    """The section in a frame's attrs, which may be anything."""
+    section = frame.attrs.get("section")
+    return section if isinstance(section, str) and re.fullmatch(SECTION, section) else None
+
+
 def _trainings(frame: pd.DataFrame) -> Iterator[str]:
     if not {"dataset_idx", "epoch", "grid_size"} <= set(frame.columns) or frame.empty:
         return
-    names = dict(frame[["dataset_idx", "dataset_name"]].itertuples(index=False)) if "dataset_name" in frame else {}
+    names = dict(zip(frame["dataset_idx"], frame["dataset_name"], strict=True)) if "dataset_name" in frame else {}
     epochs, last = total_epochs(frame), final_grid(frame)
     yield f"  trainings: {len(epochs)}, grids {', '.join(map(str, grids(frame)))}"
-    for index, rows in frame.groupby("dataset_idx"):
+    for index in epochs:
+        rows = frame[frame["dataset_idx"] == index]
         end = rows.sort_values("epoch").iloc[-1]
         columns = [key for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
         losses = [f"{key} {end[key]:.3g}" if pd.notna(end[key]) else f"{key} not a number" for key in columns]
@@ -181,7 +189,7 @@ def _of_metadata(metadata: Metadata) -> Iterator[str]:
 
 
 def _of_checkpoint(path: Path, file: StoredFile, trusted: bool) -> Iterator[str]:
-    base = path.with_name(path.name.removesuffix(f"_{file.suffix}"))
+    base = file.base
     missing = [part for part in CHECKPOINT_FILES if not Path(f"{base}_{part}").exists()]
     if Path(f"{base}_config.yml").exists():
         yield from _of_config(Path(f"{base}_config.yml"))
@@ -207,43 +215,44 @@ def _of_tensors(content: Any) -> Iterator[str]:
 
 
 def _of_run(stored: StoredRun) -> Iterator[str]:
-    run, files = stored.run, list(stored.files)
-    yield f"{run.folder}/{run.name}: a run of {run.section}, {len(files)} files"
+    run = stored.run
+    yield f"{stored.path}: a run of {run.section}, {len(stored.files)} files"
     present = without_variant(run.section) in SECTIONS and (run.epochs is None) != bool(run.kind.reference)
-    if not present or any(file.kind == "meta" or file.run != run for file in files):
+    if not present or any(file.kind == "meta" or file.run != run for file in stored.files):
         yield "  format: an earlier one (migrate turns it into the present one)"
-    results: Frames = {}
-    if any(file.kind == "frame" for file in files):
-        results, meta = stored.frames, stored.attrs
-        yield from _items(meta, "  meta: ")
-    for name, frame in results.items():
+    frames: Frames = {}
+    if stored.has_frames:
+        frames = stored.frames
+        yield from _items(stored.attrs, "  meta: ")
+    for name, frame in frames.items():
         yield f"  frame {name}: {len(frame)} rows"
         yield from (f"  {line}" for line in _trainings(frame))
-    bases = sorted({(f.name, f.dataset_idx, f.checkpoint or "final") for f in files if f.dataset_idx is not None})
-    for model_type, index, checkpoint in bases:
+    for model_type, index, checkpoint in sorted({file.model for file in stored.of_kind("checkpoint", "weights")}):
         yield f"  checkpoint {model_type}, dataset {index}: {checkpoint}"
     for replicate, others in stored.replicate_files.items():
         yield f"  seed {replicate.seed}: frames {', '.join(file.name for file in others)}"
-    yield from (f"  missing: {name}" for name in _missing(run, files, results, present))
+    yield from (f"  missing: {name}" for name in _missing(stored, frames, present))
 
 
-def _missing(run: Run, files: list[StoredFile], results: Frames, present: bool) -> list[str]:
+def _missing(stored: StoredRun, frames: Frames, present: bool) -> list[str]:
     """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
     if present:
-        count = 1 + max((f.dataset_idx for f in files if f.dataset_idx is not None), default=-1)
-        indexed = [frame["dataset_idx"] for frame in results.values() if "dataset_idx" in frame and len(frame)]
-        count = max([count, *(int(indices.max()) + 1 for indices in indexed)])
-        model_types = model_types_there(run, {*results, *(file.name for file in files)})
-        return [Path(path).name for path in run.deliverables(count, model_types) if not Path(path).exists()]
-    frames = [f"frame {name}" for name in section_of(run.section).frames if name not in results]
-    return frames + ([] if any(f.kind == "metadata" for f in files) else ["metrics of the checkpoints"])
+        indices = {file.dataset_idx for file in stored.files if file.dataset_idx is not None}
+        count = 1 + max(indices.union(stored.datasets if frames else ()), default=-1)
+        model_types = model_types_there(stored.run, {*frames, *(file.name for file in stored.files)})
+        return [Path(path).name for path in stored.run.deliverables(count, model_types) if not Path(path).exists()]
+    missing = [f"frame {name}" for name in stored.section.frames if name not in frames]
+    return missing + ([] if stored.of_kind("metadata") else ["metrics of the checkpoints"])
 
 
-def _items(content: dict[str, Any], before: str = "  ") -> Iterator[str]:
+def _items(content: Attrs, before: str = "  ") -> Iterator[str]:
     for key, value in content.items():
         yield f"{before}{key} = {_short(value)}"
 
 
 def _short(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    try:
+        text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):  # bytes as keys, a list in itself, lists in lists
+        text = reprlib.repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
 from os.path import lexists
 from pathlib import Path
 
@@ -14,16 +16,19 @@ from kanbench.errors import InputError
 from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import read_bytes
 from kanbench.plan.naming import FRAME_FORMATS, Run
-from kanbench.plan.sections import WITHOUT_EPOCHS, without_variant
+from kanbench.storage.attrs import has_epochs
 from kanbench.storage.frames import read_frame, write_and_compare
-from kanbench.storage.metadata import read_metadata, write_metadata
+from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.staging import staged
 from kanbench.storage.stored_names import StoredFile
 from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import same, same_frame
 
+EXISTS = "already exists with different data; move it first"
+DIFFERENT = "does not survive a write/read round trip; nothing was changed"
 
-def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trusted: bool = False) -> list[str]:
+
+def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = False) -> list[str]:
     """Write a run of an earlier format in the present one, beside it.
 
     Frames get `_e{epochs}` in their names, complete attrs, and a copy in parquet; checkpoints and their metadata get
@@ -33,14 +38,12 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
 
     Parameters
     ----------
-    run : Run
-        As `kanbench.find_run` returns it.
+    stored : StoredRun
+        As `kanbench.storage.runs.open_run` returns it.
     dry_run : bool
         Whether only to say what would be done.
     delete_json : bool
         Whether to delete the old metadata file in the end.
-    trusted : bool
-        See `kanbench.load_run`.
 
     Returns
     -------
@@ -50,64 +53,57 @@ def migrate(run: Run, *, dry_run: bool = False, delete_json: bool = False, trust
     Raises
     ------
     InputError
-        A file cannot be read or written, is in the way, or does not come back as it was; or two files of one frame or
-        one checkpoint differ.
+        A file cannot be read or written, exists with different data, or does not survive a write/read round trip; or
+        two files of one frame or one checkpoint differ.
     """
-    with folder_lock(run.folder):  # whoever waited finds what the other has done
-        every = stored_runs(run.results, trusted=trusted)
-        stored = next(stored for stored in every if stored.run == run)
-        files, results, meta = list(stored.files), stored.frames, stored.attrs
-        if meta.get("epochs") is None and without_variant(run.section) not in WITHOUT_EPOCHS:
-            raise InputError(f"{run.folder}/{run.name}", "no epochs", "runs that tell them")
-        target = dataclasses.replace(run, epochs=meta.get("epochs"))
-        plans = _plans(target, files, results, trusted)
-        _check_not_in_the_way(target, plans, files)
-        _check_one_of_each(target, files)
-        json = [file.path for file in files if file.kind == "meta"]
-        if delete_json:
-            _check_read(stored, json)
-            _check_not_shared(run, every, json)
-        done = [f"write {Path(target.folder) / name}" for name in plans]
-        done += [f"delete {path}" for path in json if delete_json]
+    with folder_lock(stored.run.folder):
+        every = stored_runs(
+            stored.run.results, trusted=stored.trusted
+        )  # another process may have migrated it meanwhile
+        stored = next((other for other in every if other.run == stored.run), stored)
+        if stored.attrs.get("epochs") is None and has_epochs(stored.run.section):
+            raise InputError(stored.path, "no epochs", "runs that tell them")
+        target = dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs"))
+        plans = _plans(stored, target)
+        _check_destinations(stored, target, plans)
+        _check_one_of_each(stored, target)
+        json = [file.path for file in stored.of_kind("meta")] if delete_json else []
+        _check_unneeded(stored, every, json)
+        done = [*(f"write {Path(target.folder) / name}" for name in plans), *(f"delete {path}" for path in json)]
         if dry_run or not done:
             return done
         with staged(target) as new:
-            for name, plan in plans.items():
-                plan(Path(new.folder) / name)
-        if delete_json:
-            for path in json:
-                path.unlink(missing_ok=True)  # where nobody waits, another may have deleted it
+            for name, write in plans.items():
+                write(Path(new.folder) / name)
+        for path in json:
+            path.unlink(missing_ok=True)  # where the file system has no locks, another may have deleted it
         return done
 
 
-def _plans(target: Run, files: list[StoredFile], results: dict[str, pd.DataFrame], trusted: bool) -> dict:
+def _plans(stored: StoredRun, target: Run) -> dict[str, Callable[[Path], None]]:
     """How to write every file that is not there in the present format, by its name."""
-    plans, own = {}, [file.path for file in files]
-    for name, frame in results.items():
+    plans: dict[str, Callable[[Path], None]] = {}
+    own = [file.path for file in stored.files]
+    for name, frame in stored.frames.items():
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
-            if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, trusted):
-                plans[path.name] = lambda new, frame=frame: write_and_compare(frame, new, trusted)
-    for file in files:
-        if file.kind == "frame":
-            if file.path != Path(target.frame(file.name, file.suffix)):  # of which the data were compared above
-                _check_same_data(file, results[file.name], trusted)
+            if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, stored.trusted):
+                plans[path.name] = partial(_write_frame, frame, stored.trusted)
+    for file in stored.files:
+        if file.kind == "frame" and file.path != Path(target.frame(file.name, file.suffix)):
+            _check_same_data(file, stored.frames[file.name], stored.trusted)
         elif file.kind == "metadata":
-            path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, trusted)
-            if lexists(path) and not same(read_metadata(path, trusted), metadata):
-                raise InputError(path, allowed="a folder without it", problem="is in the way, with other metrics")
+            path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, stored.trusted)
+            if lexists(path) and not same(read_metadata(path, stored.trusted), metadata):
+                raise InputError(path, problem=EXISTS)
             if not lexists(path) or b"numpy" in read_bytes(path):
-                plans[path.name] = lambda new, metadata=metadata: _write_metadata(metadata, new)
+                plans[path.name] = partial(_write_metadata, metadata)
         elif file.kind in ("checkpoint", "weights"):
-            base = _new_base(target, file)
+            base = target.checkpoint(*file.model)
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
             if path != file.path and (not lexists(path) or read_bytes(path) != read_bytes(file.path)):
-                plans[path.name] = lambda new, old=file.path: _copy(old, new)
+                plans[path.name] = partial(_copy, file.path)
     return plans
-
-
-def _new_base(target: Run, file: StoredFile) -> str:
-    return target.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
 
 
 def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
@@ -118,12 +114,10 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
     there = read_frame(path, trusted)
     attrs, there.attrs = there.attrs, frame.attrs
     if not same_frame(there, frame):
-        raise InputError(path, allowed="a folder without it", problem="is in the way, with other data")
+        raise InputError(path, problem=EXISTS)
     if own:
         if lost := [key for key, value in frame.attrs.items() if value is None and attrs.get(key) is not None]:
-            raise InputError(
-                path, allowed="the same attrs in both files", problem=f"{', '.join(lost)} in its attrs only"
-            )
+            raise InputError(path, f"{', '.join(map(str, lost))} in its attrs only", "the same attrs in both files")
         return same(attrs, frame.attrs)
     return all(key in attrs and (value is None or same(attrs[key], value)) for key, value in frame.attrs.items())
 
@@ -133,61 +127,55 @@ def _check_same_data(file: StoredFile, frame: pd.DataFrame, trusted: bool) -> No
     there = read_frame(file.path, trusted)
     there.attrs = frame.attrs
     if not same_frame(there, frame):
-        raise InputError(
-            file.path, allowed="one of the two files", problem="other data than in the pickle of this frame"
-        )
+        raise InputError(file.path, "other data than in the pickle of this frame", "one of the two files")
 
 
-def _check_not_in_the_way(target: Run, plans: dict, files: list[StoredFile]) -> None:
+def _check_destinations(stored: StoredRun, target: Run, plans: Iterable[str]) -> None:
     """A file that has the name already must be one of the run's own frames, or its metadata."""
-    own = {file.path.name for file in files if file.kind in ("frame", "metadata")}
+    own = {file.path.name for file in stored.of_kind("frame", "metadata")}
     for name in plans:
         path = Path(target.folder) / name
         if lexists(path) and name not in own:
-            raise InputError(path, allowed="a folder without it", problem="is in the way")
+            raise InputError(path, problem=EXISTS)
 
 
-def _check_one_of_each(target: Run, files: list[StoredFile]) -> None:
+def _check_one_of_each(stored: StoredRun, target: Run) -> None:
     """Of checkpoints that would get one name, one must have all that the others have: parts of two make none."""
-    found: dict[tuple, dict[Path, list[StoredFile]]] = defaultdict(lambda: defaultdict(list))
-    for file in files:
-        if file.kind in ("checkpoint", "weights"):
-            found[file.kind, _new_base(target, file)][file.base].append(file)
+    found: dict[tuple[str, str], dict[Path, list[StoredFile]]] = defaultdict(lambda: defaultdict(list))
+    for file in stored.of_kind("checkpoint", "weights"):
+        found[file.kind, target.checkpoint(*file.model)][file.base].append(file)
     for (_, base), by_old in found.items():
         if len(by_old) == 1:  # its files need not be read, which may be large
             continue
         parts = [{(file.suffix, read_bytes(file.path)) for file in group} for group in by_old.values()]
         if set.union(*parts) not in parts:
-            names = " and ".join(old.name for old in by_old)
-            raise InputError(base, f"{names}, which differ", "one of them")
+            raise InputError(base, f"{' and '.join(old.name for old in by_old)}, which differ", "one of them")
 
 
-def _check_read(stored: StoredRun, json: list[Path]) -> None:
+def _check_unneeded(stored: StoredRun, every: Iterable[StoredRun], json: list[Path]) -> None:
+    """A JSON file that is to be deleted must have been read, and be this run's alone."""
     for path in json:
         if path != stored.json_file:
-            raise InputError(
-                path,
-                allowed="to migrate without deleting it",
-                problem=f"nothing of it is in the frames of {stored.name}",
-            )
+            problem = f"nothing of it is in the frames of {stored.name}"
+            raise InputError(path, problem=problem, allowed="to migrate without deleting it")
+        for other in every:
+            if other.run != stored.run and path in (file.path for file in other.files):
+                raise InputError(
+                    path, problem=f"{other.name} has it too", allowed="to migrate both, and then to delete it"
+                )
 
 
-def _check_not_shared(run: Run, every: list[StoredRun], json: list[Path]) -> None:
-    for other in every:
-        shared = [file.path for file in other.files if file.path in json]
-        if other.run != run and shared:
-            raise InputError(
-                shared[0], allowed="to migrate both, and then delete it", problem=f"{other.name} has it too"
-            )
+def _write_frame(frame: pd.DataFrame, trusted: bool, path: Path) -> None:
+    write_and_compare(frame, path, trusted)
 
 
-def _write_metadata(metadata: dict, path: Path) -> None:
+def _write_metadata(metadata: Metadata, path: Path) -> None:
     write_metadata(metadata, path)
     if not same(read_metadata(path), metadata):
-        raise InputError(path, problem="does not come back as it was; nothing was changed")
+        raise InputError(path, problem=DIFFERENT)
 
 
 def _copy(old: Path, path: Path) -> None:
     shutil.copyfile(old, path)
     if read_bytes(path) != read_bytes(old):
-        raise InputError(path, problem="does not come back as it was; nothing was changed")
+        raise InputError(path, problem=DIFFERENT)

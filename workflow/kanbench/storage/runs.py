@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, warn
 from kanbench.plan.naming import RESULTS, Run
-from kanbench.plan.sections import WITHOUT_EPOCHS, section_of, without_variant
+from kanbench.plan.sections import section_of
+from kanbench.storage.attrs import has_epochs
+from kanbench.storage.derive import Frames
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import epochs_of
@@ -37,7 +40,7 @@ def find_run(
     with_frames: bool = True,
 ) -> Run:
     """The latest run of a section, or the one with this timestamp or this many epochs; see `open_run`."""
-    return open_run(section, timestamp, epochs, results_dir, with_frames=with_frames, stacklevel=4).run
+    return open_run(section, timestamp, epochs, results_dir, with_frames=with_frames).run
 
 
 def open_run(
@@ -48,9 +51,8 @@ def open_run(
     *,
     with_frames: bool = True,
     trusted: bool = False,
-    stacklevel: int = 3,
 ) -> StoredRun:
-    """Open the latest run of a section, or the one with this timestamp or this many epochs.
+    """Open the latest run of a section, or the one with this timestamp or this many epochs; lists each folder once.
 
     Parameters
     ----------
@@ -64,8 +66,6 @@ def open_run(
         timestamp is given never is.
     trusted : bool
         See `StoredRun`.
-    stacklevel : int
-        Of the warning.
 
     Returns
     -------
@@ -83,8 +83,20 @@ def open_run(
     UserWarning
         A later run is passed over.
     """
+    return choose_run(stored_runs(results_dir, trusted=trusted), section, timestamp, epochs, with_frames, results_dir)
+
+
+def choose_run(
+    runs: Iterable[StoredRun],
+    section: str,
+    timestamp: str | None,
+    epochs: int | str | None,
+    with_frames: bool,
+    where: str | Path,
+) -> StoredRun:
+    """The run that `open_run` opens, among those of a folder that have been opened; errors name `where`."""
     section_of(section)
-    runs = [stored for stored in stored_runs(results_dir, trusted=trusted) if stored.run.section == section]
+    runs = [stored for stored in runs if stored.run.section == section]
     fitting = [stored for stored in runs if timestamp in (None, stored.run.timestamp)]
     passed_over = [stored for stored in fitting if timestamp is None and with_frames and not stored.has_frames]
     fitting = [stored for stored in fitting if stored not in passed_over] or fitting
@@ -93,12 +105,11 @@ def open_run(
         fitting = _with_epochs(fitting, epochs) or passed_over
     if not fitting:
         there = ", ".join(stored.name for stored in runs) or "none"
-        ending = "" if without_variant(section) in WITHOUT_EPOCHS else f"_e{epochs or '*'}"
-        raise InputError(results_dir, problem=f"no run {section}_{timestamp or '*'}{ending}; there: {there}")
+        ending = f"_e{epochs or '*'}" if has_epochs(section) else ""
+        raise InputError(where, problem=f"no run {section}_{timestamp or '*'}{ending}", found=there)
     latest = fitting[-1].run.timestamp
     if later := [stored.name for stored in passed_over if stored.run.timestamp > latest]:
-        taken = f"{section}_{latest}, the latest with frames, is taken"
-        warnings.warn(f"{', '.join(later)}: no frames; {taken}", UserWarning, stacklevel=stacklevel)
+        warn(f"{', '.join(later)}: no frames; using {section}_{latest}, the latest with frames")
     return _of_the_latest(fitting, any_of_them=timestamp is None)
 
 
@@ -109,8 +120,7 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
     """
     latest = [stored for stored in runs if stored.run.timestamp == runs[-1].run.timestamp]
     first = latest[0].run
-    named = without_variant(first.section) not in WITHOUT_EPOCHS
-    latest = [s for s in latest if (s.run.epochs is not None) == named and s.has_frames] or latest
+    latest = [s for s in latest if (s.run.epochs is not None) == has_epochs(first.section) and s.has_frames] or latest
     if len(latest) > 1 and any_of_them:
         return max(latest, key=lambda stored: max(file.stat().st_mtime_ns for file in stored.files))
     if len({stored.run.epochs for stored in latest}) > 1:
@@ -140,7 +150,7 @@ def _stored_epochs(stored: StoredRun) -> int | None:
     try:
         return stored.attrs.get("epochs")
     except InputError as error:
-        warnings.warn(f"{stored.name}: left out: {error}", UserWarning, stacklevel=5)
+        warn(f"{stored.name}: left out: {error}")
         return None
 
 
@@ -152,7 +162,7 @@ def load_run(
     results_dir: str | Path = RESULTS,
     load_models: bool = False,
     trusted: bool = False,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Load a run, of the present format or of an earlier one; results/README.md has a table of those that are known.
 
     Parameters
@@ -189,7 +199,7 @@ def load_run(
     -----
     UserWarning
         What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same name; says
-        which is right. Or a later run has no frames. Of a frame in both formats the pickle is read; `verify` and
+        what is used. Or a later run has no frames. Of a frame in both formats the pickle is read; `verify` and
         `migrate` compare the two.
     """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
@@ -212,3 +222,26 @@ def load_checkpoint_metadata(
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
     found = stored.metadata
     return read_metadata(stored.run.checkpoint_metadata(), trusted) if found is None else found
+
+
+def load_replicates(
+    section: str,
+    timestamp: str | None = None,
+    epochs: int | str | None = None,
+    results_dir: str | Path = RESULTS,
+) -> dict[int | None, Frames]:
+    """Load the frames of a run with every seed that it was trained with.
+
+    See `load_run` for the parameters, and `kanbench.storage.stored_run.StoredRun.replicates` for the seeds.
+
+    Returns
+    -------
+    replicates : dict
+        `{seed: {frame: DataFrame}}`.
+
+    Examples
+    --------
+    >>> replicates = load_replicates("section2_1")
+    >>> [frames["lm"].groupby("dataset_name")["test_loss"].min() for frames in replicates.values() if "lm" in frames]
+    """
+    return open_run(section, timestamp, epochs, results_dir).replicates

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kanbench.errors import InputError, one_line
+from kanbench.errors import InputError, one_line, warn
 from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import TRUST
 from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
-from kanbench.storage.attrs import OF_FRAMES, agreed, essential
+from kanbench.storage.attrs import OF_FRAMES, Attrs, agreed, essential, has_epochs
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
@@ -26,7 +25,7 @@ from kanbench.storage.stored_names import MAX_DATASETS
 from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
 
-PLAIN = "allowed: numbers and text"
+PLAIN = "numbers and text"
 
 
 def save_run(
@@ -51,7 +50,7 @@ def save_run(
         `section2_1`, `section2_2` or `section2_3`, or a variant of one, as `section2_1_highd_3d_shallow`.
     checkpoints : dict, optional
         `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN under the key `model` is written
-        as a checkpoint of pykan's, everything else goes into the metadata file. `dataset_idx` is a whole number.
+        as a checkpoint of pykan's, everything else goes into the metadata file. `dataset_idx` is an integer.
     models : dict, optional
         Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without metadata.
     timestamp : str, optional
@@ -85,7 +84,7 @@ def save_run(
     if not isinstance(timestamp, str) or not is_timestamp(timestamp):
         raise InputError("timestamp", _found(timestamp), "a date and time as YYYYMMDD_HHMMSS")
     if models is not None:
-        warnings.warn("models= is deprecated; use checkpoints=", DeprecationWarning, stacklevel=2)
+        warn("models= is deprecated; use checkpoints=", DeprecationWarning)
     _check_names(section, "frame", results)
     attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
     results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as pandas does, and whoever looks for the run
@@ -94,7 +93,7 @@ def save_run(
     for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
         _check_model(where, model)
         if (key := (model_type, dataset_idx, "final")) in weights:
-            raise InputError(f"save_run: {where}", allowed="one", problem="checkpoints has a final model of it, too")
+            raise InputError(f"save_run: {where}", "a final model in checkpoints, too", "one")
         weights[key] = model
 
     def write(new: Run) -> None:
@@ -117,16 +116,17 @@ def save_run(
 
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     """Put what `write` writes in the place of the run; no other process does so at the same time."""
-    if not overwrite and any(Path(run.folder).glob(f"{run.name}_*")):
-        raise InputError(
-            f"{run.folder}/{run.name}", allowed="another timestamp, or overwrite=True", problem="this run exists"
-        )
     every = {stored.run: stored.files for stored in stored_runs(run.results)}
+    if not overwrite and run in every:
+        where = f"{run.folder}/{run.name}"
+        raise InputError(where, problem="this run exists", allowed="another timestamp, or overwrite=True")
     with staged(run) as new:
         try:
             write(new)
-        except InputError as error:  # of what was read back: it is not for the reader to trust it
-            raise InputError(str(error).replace(TRUST, PLAIN)) from error
+        except InputError as error:
+            if error.allowed != TRUST:  # whoever saves is not to trust a file, but to save what needs no trust
+                raise
+            raise InputError(error.where, error.found, PLAIN, problem=error.problem) from error
         written = {path.name for path in Path(new.folder).iterdir()}
     of_others = {file.path for other, files in every.items() if other != run for file in files}
     for file in every.get(run, []):  # of the run that was there before
@@ -145,10 +145,10 @@ def _check_names(section: str, word: str, names: Iterable[str]) -> None:
     allowed = known.frames if word == "frame" else known.model_types
     for name in names:
         if name not in allowed:
-            raise InputError("save_run", f"{word} {_found(name)}; allowed in {section}: {', '.join(allowed)}")
+            raise InputError("save_run", f"{word} {_found(name)}", f"{', '.join(allowed)} in {section}")
 
 
-def _dict(value: Any, where: str, allowed: str) -> dict:
+def _dict(value: Any, where: str, allowed: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise InputError(f"save_run: {where}", _found(value), allowed)
     return value
@@ -160,28 +160,28 @@ def _found(value: Any) -> str:
     return one_line(repr(value))[:100] if plain else type(value).__name__
 
 
-def _given(section: str, metadata: dict[str, Any]) -> dict[str, Any]:
+def _given(section: str, metadata: Attrs) -> Attrs:
     """The attrs that the caller gives for all frames."""
-    given = {}
+    given: Attrs = {}
     for key, value in metadata.items():
         if key in DERIVABLE:
-            warnings.warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}", UserWarning, stacklevel=3)
+            warn(f"{key} is not stored: derive it with {DERIVABLE[key][0]}")
         elif key in essential(section):
             given[key] = _checked(key, value, key)
             other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time
             if other and value is not None:
-                raise InputError(f"save_run: {key}", f"{_found(value)}; allowed in {section}: None")
+                raise InputError(f"save_run: {key}", _found(value), f"None in {section}")
         elif key not in OF_FRAMES:  # which load_run's meta have, where all frames are of one
             allowed = ", ".join(essential(section))
-            raise InputError("save_run", problem=f"unknown metadata {key!r}; allowed in {section}: {allowed}")
+            raise InputError("save_run", f"metadata {key!r}", f"{allowed} in {section}")
     return given
 
 
-def _attrs(section: str, name: str, frame: pd.DataFrame, given: dict[str, Any]) -> dict[str, Any]:
+def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
     """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"save_run: results.{name}", _found(frame), "a DataFrame")
-    attrs = {}
+    attrs: Attrs = {}
     for key in essential(section):
         own, wanted = frame.attrs.get(key), given.get(key)
         part = isinstance(own, dict) and isinstance(wanted, dict) and same(agreed([wanted, own]), wanted)
@@ -189,14 +189,14 @@ def _attrs(section: str, name: str, frame: pd.DataFrame, given: dict[str, Any]) 
     return attrs
 
 
-def _epochs(section: str, attrs: dict[str, dict[str, Any]]) -> int | None:
+def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
     """The epochs of all frames, whose names have them; None where names have none."""
-    if "epochs" not in essential(section):
+    if not has_epochs(section):
         return None
     found = {of_frame["epochs"] for of_frame in attrs.values()}
     if None in found or len(found) > 1:
-        found = ", ".join(sorted(map(str, found)))
-        raise InputError("save_run: epochs", found, f"{ALLOWED['epochs'][1]}, the same for all frames")
+        counts = ", ".join(sorted(map(str, found)))
+        raise InputError("save_run: epochs", counts, f"{ALLOWED['epochs'][1]}, the same for all frames")
     return found.pop()
 
 
@@ -205,7 +205,7 @@ def _is_time(value: Any) -> bool:
 
 
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
-    "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "a whole number, at least 1"),
+    "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "an integer from 1 on"),
     "device": (lambda v: isinstance(v, str), "text"),
     "lbfgs_threshold_time": (_is_time, "seconds"),
     "baseline_threshold_time": (_is_time, "seconds"),
@@ -233,7 +233,7 @@ def _plain(value: Any, key: str) -> Any:
     raise InputError(f"save_run: {key}", type(value).__name__, "numbers, text, lists and dicts of them")
 
 
-def _separated(section: str, checkpoints: dict) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
+def _separated(section: str, checkpoints: dict[Any, Any]) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
     """The metrics, and the models by (model type, dataset, checkpoint)."""
     metadata: Metadata = {}
     models = {}
@@ -250,25 +250,25 @@ def _separated(section: str, checkpoints: dict) -> tuple[Metadata, dict[tuple[st
     return metadata, models
 
 
-def _by_dataset(section: str, argument: str, content: dict) -> Iterator[tuple[str, str, int, Any]]:
+def _by_dataset(section: str, argument: str, content: dict[Any, Any]) -> Iterator[tuple[str, str, int, Any]]:
     """What `checkpoints` or `models` has for every model type and dataset, with where that is."""
     _check_names(section, "model type", _dict(content, argument, "{model_type: {dataset_idx: …}}"))
     for model_type, per_dataset in content.items():
         where = f"{argument}.{model_type}"
         for index, of_dataset in _dict(per_dataset, where, "{dataset_idx: …}").items():
-            whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
-            if not whole or not 0 <= index < MAX_DATASETS:
+            is_integer = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+            if not is_integer or not 0 <= index < MAX_DATASETS:
                 raise InputError(f"save_run: {where}", f"dataset {_found(index)}", f"0 to {MAX_DATASETS - 1}")
             yield f"{where}.{index}", model_type, int(index), of_dataset
 
 
 def _check_model(where: str, model: Any) -> None:
-    from kan import KAN  # takes seconds to import, as torch does
+    from kanbench.network.pykan import is_kan  # takes seconds to import, as torch does
 
-    if not isinstance(model, KAN):
+    if not is_kan(model):
         raise InputError(f"save_run: {where}", _found(model), "a KAN")
     if model.cache_data is None:
-        raise InputError(f"save_run: {where}", problem="no cache_data; evaluate the model once first")
+        raise InputError(f"save_run: {where}", "no cache_data", "a KAN that has been evaluated")
 
 
 def _write_model(base: str, model: Any) -> None:

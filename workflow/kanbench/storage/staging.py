@@ -18,10 +18,10 @@ def staged(run: Run) -> Iterator[Run]:
     Raises
     ------
     InputError
-        The files cannot be written; or what the block raised, with the run's own folder in place of the other.
+        The files cannot be written; or what the block raised, of the files where they would have been.
     """
     with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
         try:
             yield dataclasses.replace(run, folder_override=str(beside))
-        except InputError as error:  # names a file there, which is gone by the time that it is read
-            raise InputError(str(error).replace(str(beside), run.folder)) from error
+        except InputError as error:  # names a file there, which is gone by the time that this is read
+            raise error.at(error.where.replace(str(beside), run.folder)) from error

@@ -13,7 +13,9 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from kanbench.errors import InputError
 from kanbench.plan.naming import (
@@ -34,17 +36,17 @@ WEIGHTS = "pth"
 STORED_CHECKPOINTS = (*CHECKPOINTS, "at_kan_threshold_time")
 OLD_NAMES = {"pruned": "kan_pruning"}  # what checkpoints of a model type were called
 
+Kind = Literal["meta", "metadata", "frame", "checkpoint", "weights"]
+
 _RUN = rf"(?P<section>{SECTION})_(?P<timestamp>{TIMESTAMP})(?:_e(?P<epochs>{EPOCHS}))?"
-_CHECKPOINT = rf"(?P<model_type>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{'|'.join(STORED_CHECKPOINTS)}))?"
-_PATTERNS = [
-    re.compile(pattern)
-    for pattern in (
-        rf"{_RUN}_{META}\.(?P<kind>json)",
-        rf"{_RUN}_{CHECKPOINT_METADATA}\.(?P<metadata>pkl)",
-        rf"{_RUN}_{_CHECKPOINT}(?:_(?P<part>{'|'.join(map(re.escape, CHECKPOINT_FILES))})|\.(?P<weights>{WEIGHTS}))",
-        rf"{_RUN}_s(?P<seed>{NUMBER})_(?P<frame>\w+)\.(?P<suffix>parquet)",
-        rf"{_RUN}_(?P<frame>\w+)\.(?P<suffix>{'|'.join(FRAME_FORMATS)})",
-    )
+_MODEL = rf"{_RUN}_(?P<name>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{'|'.join(STORED_CHECKPOINTS)}))?"
+_PATTERNS: list[tuple[Kind, str]] = [
+    ("meta", rf"{_RUN}_{META}\.json"),
+    ("metadata", rf"{_RUN}_{CHECKPOINT_METADATA}\.pkl"),
+    ("checkpoint", rf"{_MODEL}_(?P<suffix>{'|'.join(map(re.escape, CHECKPOINT_FILES))})"),
+    ("weights", rf"{_MODEL}\.{WEIGHTS}"),
+    ("frame", rf"{_RUN}_s(?P<seed>{NUMBER})_(?P<name>\w+)\.(?P<suffix>parquet)"),
+    ("frame", rf"{_RUN}_(?P<name>\w+)\.(?P<suffix>{'|'.join(FRAME_FORMATS)})"),
 ]
 
 
@@ -56,23 +58,28 @@ class StoredFile:
     ----------
     path : Path
     run : Run
-    kind : str
-        `meta`, `metadata`, `frame`, `checkpoint` or `weights`.
+    kind : {'meta', 'metadata', 'frame', 'checkpoint', 'weights'}
+        Attrs in JSON, metrics of checkpoints, a frame, one file of a model of pykan's, or weights of another model.
     name : str
         The frame's, or the model type.
     suffix : str
-        `pkl` or `parquet` of a frame, and which of its files of a checkpoint.
+        `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
     dataset_idx : int or None
     checkpoint : str or None
     """
 
     path: Path
     run: Run
-    kind: str
+    kind: Kind
     name: str = ""
     suffix: str = ""
     dataset_idx: int | None = None
     checkpoint: str | None = None
+
+    @property
+    def model(self) -> tuple[str, int, str]:
+        """Of a checkpoint or weights: model type, dataset and checkpoint, which is `final` where none is named."""
+        return self.name, self.dataset_idx or 0, self.checkpoint or "final"
 
     @property
     def base(self) -> Path:
@@ -85,7 +92,7 @@ class StoredFile:
         return self.path.stat() if self.path.exists() else self.path.lstat()
 
 
-def in_order(names: Iterable[str], section: str) -> list[str]:
+def order_names(names: Iterable[str], section: str) -> list[str]:
     """Frames or model types in the order of plots and tables; those that are not known last."""
     known = section_of(section)
     order = [*known.frames, *known.model_types]
@@ -93,9 +100,9 @@ def in_order(names: Iterable[str], section: str) -> list[str]:
 
 
 def model_types_there(run: Run, names: Iterable[str]) -> list[str]:
-    """The model types of a run of the present format, which need not compare all: those among `names`.
+    """The model types of a run of the present format: those among `names`, since a run need not compare all.
 
-    And the reference, and those of a section whose frames are of something else.
+    The reference is always one, and so is every model type of a section whose frames are not one per model type.
     """
     return [m for m in run.kind.model_types if m in names or m == run.kind.reference or run.kind.frame_names]
 
@@ -109,31 +116,23 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
         The folder of the sections' folders, or of the files.
     """
     path = Path(path)
-    found = next((m.groupdict() for m in (p.fullmatch(path.name) for p in _PATTERNS) if m), None)
-    if found is None or not is_timestamp(found["timestamp"]):
+    matches = ((kind, re.fullmatch(pattern, path.name)) for kind, pattern in _PATTERNS)
+    kind, found = next(((kind, match.groupdict()) for kind, match in matches if match), (None, {}))
+    numbers = {key: int(found[key]) for key in ("epochs", "seed", "dataset_idx") if found.get(key)}
+    dataset_idx = numbers.get("dataset_idx")
+    if kind is None or not is_timestamp(found["timestamp"]) or (dataset_idx or 0) >= MAX_DATASETS:
         return None
-    section, epochs = found["section"], found["epochs"] and int(found["epochs"])
-    seed = found.get("seed") and int(found["seed"])
-    run = Run(section, found["timestamp"], epochs, results, seed=seed)
-    known = without_variant(section) in SECTIONS or seed is not None
-    run = (
-        run if known and path.parent == Path(run.folder) else dataclasses.replace(run, folder_override=str(path.parent))
-    )
-    if found.get("kind"):
-        return StoredFile(path, run, "meta")
-    if found.get("metadata"):
-        return StoredFile(path, run, "metadata")
-    if found.get("frame"):
-        return StoredFile(path, run, "frame", found["frame"], found["suffix"])
-    if int(found["dataset_idx"]) >= MAX_DATASETS:
-        return None
-    name = OLD_NAMES.get(found["model_type"], found["model_type"])
-    kind = "weights" if found["weights"] else "checkpoint"
-    return StoredFile(path, run, kind, name, found["part"] or "", int(found["dataset_idx"]), found["checkpoint"])
+    run = Run(found["section"], found["timestamp"], numbers.get("epochs"), results, seed=numbers.get("seed"))
+    has_folder = without_variant(run.section) in SECTIONS or run.seed is not None
+    if not has_folder or path.parent != Path(run.folder):
+        run = dataclasses.replace(run, folder_override=str(path.parent))
+    name = found.get("name", "")
+    name = name if dataset_idx is None else OLD_NAMES.get(name, name)
+    return StoredFile(path, run, kind, name, found.get("suffix", ""), dataset_idx, found.get("checkpoint"))
 
 
 def stored_files(results: str | Path) -> list[StoredFile]:
-    """The files of runs in a folder and in the sections' folders below it, by path; none of other seeds.
+    """The files of runs in a folder, in the sections' folders below it, and of other seeds; each folder is listed once.
 
     Links to files that are gone are among them, so that whoever reads one hears of it.
 
@@ -145,23 +144,33 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
     if not Path(results).is_dir():
         raise InputError(results, problem="no such folder")
-    folders = [Path(results), *sorted(Path(results).glob("sec*_results"))]
-    return [file for folder in folders for file in _stored_in(folder, results) if file.run.seed is None]
+    top = _listed(Path(results))
+    folders = [path for path in top if fnmatchcase(path.name, "sec*_results")]
+    paths = [*top, *(path for folder in folders for path in _listed(folder))]
+    runs = [file for path in paths if (file := parse_stored(path, results)) and file.run.seed is None]
+    return runs + _of_seeds(results)
 
 
 def stored_replicates(run: Run) -> dict[Run, list[StoredFile]]:
     """The frames of a run with other seeds, by `run.replicate(seed)`; those that are there."""
-    by_run: dict[Run, list[StoredFile]] = {}
-    for file in _stored_in(Path(run.results) / SEEDS, run.results):
-        if file.run == run.replicate(file.run.seed):
-            by_run.setdefault(file.run, []).append(file)
-    return dict(sorted(by_run.items(), key=lambda item: item[0].seed))
+    return by_seed(run, _of_seeds(run.results))
 
 
-def _stored_in(folder: Path, results: str | Path) -> list[StoredFile]:
+def by_seed(run: Run, files: Iterable[StoredFile]) -> dict[Run, list[StoredFile]]:
+    """Those of `files` that are a run's with another seed, by `run.replicate(seed)`."""
+    own = [file for file in files if file.run.seed is not None and file.run == run.replicate(file.run.seed)]
+    seeds = sorted({int(file.run.seed or 0) for file in own})
+    return {run.replicate(seed): [file for file in own if file.run.seed == seed] for seed in seeds}
+
+
+def _of_seeds(results: str) -> list[StoredFile]:
+    files = (parse_stored(path, results) for path in _listed(Path(results) / SEEDS))
+    return [file for file in files if file and file.run.seed is not None]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing where there is none."""
     try:
-        paths = list(folder.iterdir()) if folder.is_dir() else []
+        return sorted(folder.iterdir(), key=str) if folder.is_dir() else []
     except OSError as error:
         raise InputError(folder, problem=f"cannot be read ({error.strerror})") from None
-    found = (parse_stored(path, str(results)) for path in paths)
-    return sorted(filter(None, found), key=lambda file: str(file.path))

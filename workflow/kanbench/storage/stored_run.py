@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from kanbench.errors import InputError
-from kanbench.io.readers import clear_errors, read_bytes, read_json, read_tensors
+from kanbench.errors import InputError, warn
+from kanbench.io.readers import read_bytes, read_json, read_tensors
 from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, Run
 from kanbench.plan.sections import Section, section_of
-from kanbench.storage.attrs import complete
+from kanbench.storage.attrs import Attrs, complete
 from kanbench.storage.derive import Frames, threshold_rows
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
-from kanbench.storage.stored_names import StoredFile, in_order, stored_files, stored_replicates
+from kanbench.storage.stored_names import StoredFile, by_seed, order_names, stored_files
 from kanbench.storage.values import epochs_of
 
 Models = dict[str, dict[int, dict[str, Any]]]
@@ -33,7 +32,7 @@ Models = dict[str, dict[int, dict[str, Any]]]
 class StoredRun:
     """One run of a results folder.
 
-    It lists its folders once, when it is opened, and reads every file at most once, when it is first asked for.
+    Its folders are listed once, when it is opened; every file is read at most once, when it is first asked for.
 
     Attributes
     ----------
@@ -43,11 +42,14 @@ class StoredRun:
         Those that belong to the run, of whatever format; none of other seeds.
     trusted : bool
         Whether to read files with other contents than results have. That may run code of their author.
+    replicate_files : dict
+        The frames with other seeds, by `run.replicate(seed)`; those that are there.
     """
 
     run: Run
     files: tuple[StoredFile, ...]
     trusted: bool = False
+    replicate_files: dict[Run, list[StoredFile]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -80,18 +82,14 @@ class StoredRun:
         return None
 
     @cached_property
-    def _loaded(self) -> tuple[Frames, dict[str, Any]]:
+    def _loaded(self) -> tuple[Frames, Attrs]:
         paths: dict[str, Path] = {}
-        for suffix in FRAME_FORMATS:
-            for file in self.of_kind("frame"):
-                if file.suffix == suffix:
-                    paths.setdefault(file.name, file.path)
+        for file in sorted(self.of_kind("frame"), key=lambda file: FRAME_FORMATS.index(file.suffix)):
+            paths.setdefault(file.name, file.path)
         if not paths:
             raise InputError(self.path, problem="no frames", allowed="a run with at least one")
-        frames = {name: read_frame(paths[name], self.trusted) for name in in_order(paths, self.run.section)}
-        stored = read_json(self.json_file) if self.json_file else {}
-        with clear_errors(self.path):  # columns may hold anything
-            return frames, complete(self.run, frames, stored)
+        frames = {name: read_frame(paths[name], self.trusted) for name in order_names(paths, self.run.section)}
+        return frames, complete(self.run, frames, read_json(self.json_file) if self.json_file else {})
 
     @property
     def frames(self) -> Frames:
@@ -105,7 +103,7 @@ class StoredRun:
         return self._loaded[0]
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> Attrs:
         """The attrs on which all frames agree."""
         return self._loaded[1]
 
@@ -116,24 +114,19 @@ class StoredRun:
         return read_metadata(files[0].path, self.trusted) if files else None
 
     @cached_property
-    def replicate_files(self) -> dict[Run, list[StoredFile]]:
-        """The frames with other seeds, by `run.replicate(seed)`; those that are there."""
-        return stored_replicates(self.run)
-
-    @cached_property
     def replicates(self) -> dict[int | None, Frames]:
         """`{seed: {name: frame}}`: the run itself first, then what is there of other seeds, by seed.
 
         The first seed is None where it is not recorded, as in earlier formats. While the trainings of a seed have not
         all finished, some or all of its frames are absent. A frame with the seed of the run itself is left out.
         """
-        replicates = {_seed(self.frames): self.frames}
+        replicates: dict[int | None, Frames] = {_seed(self.frames): self.frames}
         for other, files in self.replicate_files.items():
-            if other.seed not in replicates:
+            if (seed := int(other.seed or 0)) not in replicates:
                 paths = {file.name: file.path for file in files}
-                frames = {name: read_frame(paths[name]) for name in in_order(paths, self.run.section)}
+                frames = {name: read_frame(paths[name]) for name in order_names(paths, self.run.section)}
                 complete(other, frames, {})
-                replicates[other.seed] = frames
+                replicates[seed] = frames
         return replicates
 
     @property
@@ -187,21 +180,19 @@ class StoredRun:
         Warns
         -----
         UserWarning
-            There are several, which differ; says which is taken.
+            There are several, which differ; says which is used.
         """
 
         def rank(file: StoredFile) -> tuple[bool, bool]:
-            """Of several with one name, the run's own is taken, and that whose name is of the present format."""
-            present = file.run.checkpoint(file.name, file.dataset_idx, file.checkpoint or "final")
-            return file.run == self.run, file.base == Path(present)
+            """Of several for one model, the run's own is used, and that whose name is of the present format."""
+            return file.run == self.run, file.base == Path(file.run.checkpoint(*file.model))
 
-        chosen: dict[tuple, StoredFile] = {}
+        chosen: dict[tuple[str, int, str], StoredFile] = {}
         states = [f for f in self.of_kind("checkpoint", "weights") if f.kind == "weights" or f.suffix == "state"]
         for file in sorted(states, key=rank):
-            key = file.name, file.dataset_idx, file.checkpoint or "final"
+            key = file.model
             if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
-                message = f"{chosen[key].path}: {file.path.name} differs, and is taken"
-                warnings.warn(message, UserWarning, stacklevel=4)
+                warn(f"{chosen[key].path}: differs from {file.path.name}, which is used")
             chosen[key] = file
         return dict(sorted(chosen.items(), key=lambda item: item[0]))
 
@@ -249,7 +240,7 @@ class StoredRun:
                 if file.kind == "weights"
                 else load_checkpoint(file.base, trusted=self.trusted)
             )
-        return {model_type: dict(models[model_type]) for model_type in in_order(models, self.run.section)}
+        return {model_type: dict(models[model_type]) for model_type in order_names(models, self.run.section)}
 
 
 def _seed(frames: Frames) -> int | None:
@@ -260,7 +251,7 @@ def _seed(frames: Frames) -> int | None:
 
 
 def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> list[StoredRun]:
-    """All runs in a folder that have at least one file, by section, time and epochs; the folder is listed once.
+    """All runs in a folder that have at least one file, by section, time and epochs; every folder is listed once.
 
     A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
     checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
@@ -271,8 +262,12 @@ def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> 
         There is no such folder, or it cannot be read.
     """
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
+    of_seeds = []
     for file in stored_files(results_dir):
-        by_run[file.run].append(file)
+        if file.run.seed is None:
+            by_run[file.run].append(file)
+        else:
+            of_seeds.append(file)
     same_time: dict[Run, list[Run]] = defaultdict(list)
     for run in by_run:
         same_time[dataclasses.replace(run, epochs=None)].append(run)
@@ -289,4 +284,4 @@ def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> 
         for owner in owners:
             by_run[owner] += files
     ordered = sorted(by_run, key=lambda run: (run.section, run.timestamp, run.epochs or 0, run.folder))
-    return [StoredRun(run, tuple(by_run[run]), trusted) for run in ordered]
+    return [StoredRun(run, tuple(by_run[run]), trusted, by_seed(run, of_seeds)) for run in ordered]

@@ -39,13 +39,13 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if one is other or _is_missing(one) or _is_missing(other):  # pandas's NA is neither equal to anything nor different
         return one is other or (_is_missing(one) and _is_missing(other))
-    return bool(one == other)
+    return (one == other) is True  # an object may answer with anything
 
 
 def _is_missing(value: Any) -> bool:
     import pandas as pd  # not for trainings, which write checkpoints
 
-    return value is None or (not isinstance(value, (list, dict)) and bool(pd.isna(value)))
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 def same_frame(one: pd.DataFrame, other: pd.DataFrame) -> bool:

@@ -16,35 +16,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from kanbench.errors import InputError, one_line
-from kanbench.io.readers import TRUST
+from kanbench.errors import one_line
+from kanbench.io.readers import TRUST, refusal
 
 MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every piece of text
 
-VALUES = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-    ]
-)
+VALUES = frozenset({  # opcodes whose argument is the value
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8", "BYTEARRAY8",
+})  # fmt: skip
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -74,15 +55,15 @@ class Named:
 class Made:
     """An object that a pickle asks for: the function or class, its arguments and the state that is set on it."""
 
-    def __init__(self, kind: str, args: tuple) -> None:
+    def __init__(self, kind: str, args: tuple[Any, ...]) -> None:
         self.kind = kind
         self.args = args
         self.state: Any = None
 
 
 @contextlib.contextmanager
-def refusals(path: str | Path, advice: str = f"; {TRUST}") -> Iterator[None]:
-    """Say in one line what a file was refused for, and what to do about it.
+def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
+    """Say in one line what a file was refused for, and what is allowed.
 
     Raises
     ------
@@ -91,7 +72,7 @@ def refusals(path: str | Path, advice: str = f"; {TRUST}") -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise InputError(path, problem=f"refused: {one_line(error)}{advice}") from None
+        raise refusal(path, one_line(error), allowed) from None
 
 
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
@@ -200,7 +181,7 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise RefusedError(f"items that are appended to {_word(self.stack[-1])}")
+            raise RefusedError(f"items that are appended to {kind_of(self.stack[-1])}")
         self.stack[-1].extend(items)
 
     def _setitem(self, _: None) -> None:
@@ -214,11 +195,11 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
-            raise RefusedError(f"items that are set on {_word(target)}")
+            raise RefusedError(f"items that are set on {kind_of(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             number = isinstance(key, Made) and key.kind == "scalar"  # one of numpy's, hashed as the note that it is
             if type(key) not in KEYS and not number:  # hashing nested tuples that share their parts takes for ever
-                raise RefusedError(f"{_word(key)} as a key")
+                raise RefusedError(f"{kind_of(key)} as a key")
             target[key] = value
 
     def _global(self, argument: str) -> None:
@@ -238,7 +219,7 @@ class _Machine:
     def _reduce(self, _: None) -> None:
         function, args = self._last(2)
         if not isinstance(function, Named) or type(args) is not tuple:
-            raise RefusedError(f"a call of {_word(function)} with {_word(args)}")
+            raise RefusedError(f"a call of {kind_of(function)} with {kind_of(args)}")
         plain = function.kind == "dict" and len(args) <= 1 and all(isinstance(arg, (Named, NoneType)) for arg in args)
         self.stack[-2:] = [{} if plain else Made(function.kind, args)]
 
@@ -255,10 +236,11 @@ class _Machine:
             self.stack.pop()
             return
         if not isinstance(made, Made) or made.state is not None:
-            raise RefusedError(f"a state for {_word(made)}")
+            raise RefusedError(f"a state for {kind_of(made)}")
         made.state = state
         self.stack.pop()
 
 
-def _word(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What errors call a value or a note."""
     return value.kind if isinstance(value, (Named, Made)) else type(value).__name__

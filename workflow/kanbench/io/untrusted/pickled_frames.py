@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, read_pickle
+from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, kind_of, read_pickle
+
+Array = NDArray[Any]
 
 MAX_ROWS = 10_000_000
 MAX_COLUMNS = 1_000
@@ -144,9 +147,7 @@ class _Builder:
                 return self._bytes(args[0]) if args else b""
             case Made(kind="array" | "array of a buffer"):
                 return self._array(value).tolist()
-        raise RefusedError(
-            f"a {getattr(value, 'kind', type(value).__name__)} where a number, text, list or dict belongs"
-        )
+        raise RefusedError(f"a {kind_of(value)} where a number, text, list or dict belongs")
 
     def _bytes(self, value: Any) -> bytes:
         raw = self.plain(value)
@@ -157,24 +158,24 @@ class _Builder:
 
     # --- numpy ---
 
-    def _dtype(self, note: Any) -> np.dtype:
+    def _dtype(self, note: Any) -> np.dtype[Any]:
         match note:
             case Made(kind="dtype", args=(str(code), *_), state=None) if DTYPE.fullmatch(code):
                 return np.dtype(code)
-            case Made(kind="dtype", args=(str(code), *_), state=(_, str(order), None, None, None, *_)):
-                if DTYPE.fullmatch(code) and order in "<>|=":
+            case Made(kind="dtype", args=(str(code), *_), state=(_, ("<" | ">" | "|" | "=") as order, *rest)):
+                if DTYPE.fullmatch(code) and rest[:3] == [None] * 3:
                     return np.dtype(code).newbyteorder(order)
         raise RefusedError("a dtype that is none of numbers, text and objects")
 
-    def _array(self, note: Any) -> np.ndarray:
+    def _array(self, note: Any) -> Array:
         match note:
             case Made(kind="array", state=(_, tuple(shape), dtype, fortran, raw)):
                 return self._filled(shape, self._dtype(dtype), raw, "F" if fortran else "C")
             case Made(kind="array of a buffer", args=(raw, dtype, tuple(shape), ("C" | "F") as order)):
                 return self._filled(shape, self._dtype(dtype), raw, order)
-        raise RefusedError(f"a {getattr(note, 'kind', type(note).__name__)} where an array belongs")
+        raise RefusedError(f"a {kind_of(note)} where an array belongs")
 
-    def _filled(self, shape: tuple, dtype: np.dtype, raw: Any, order: str) -> np.ndarray:
+    def _filled(self, shape: tuple[Any, ...], dtype: np.dtype[Any], raw: Any, order: Literal["C", "F"]) -> Array:
         whole = all(type(length) is int and 0 <= length <= MAX_ROWS for length in shape)
         if len(shape) > MAX_DIMENSIONS or not whole:
             raise RefusedError(f"an array of shape {str(shape)[:100]}")
@@ -192,8 +193,8 @@ class _Builder:
 
     def frame(self, note: Any) -> pd.DataFrame:
         if not isinstance(note, Made) or note.kind not in ("frame", "reconstructor") or type(note.state) is not dict:
-            raise RefusedError(f"a {getattr(note, 'kind', type(note).__name__)}; allowed: a DataFrame")
-        if note.kind == "reconstructor" and getattr(note.args[0], "kind", None) != "frame":
+            raise RefusedError(f"a {kind_of(note)} where a DataFrame belongs")
+        if note.kind == "reconstructor" and kind_of(note.args[0]) != "frame":
             raise RefusedError("no DataFrame")
         columns, index, arrays = self._manager(note.state.get("_mgr", note.state.get("_data")))
         if sorted(arrays) != list(range(len(columns))):
@@ -220,7 +221,7 @@ class _Builder:
                 raise RefusedError("a DataFrame without its manager")
         columns, index = self._index(columns), self._index(index)
         if len(index) > MAX_ROWS or len(columns) > MAX_COLUMNS:
-            raise RefusedError(f"{len(index)} rows, {len(columns)} columns; allowed: {MAX_ROWS}, {MAX_COLUMNS}")
+            raise RefusedError(f"{len(index)} rows, {len(columns)} columns; of at most {MAX_ROWS} and {MAX_COLUMNS}")
         arrays: dict[int, Any] = {}
         for values, placement in parts:
             positions = self._placement(placement, len(columns))
@@ -248,11 +249,11 @@ class _Builder:
 
     def _index(self, note: Any) -> pd.Index:
         match note:
-            case Made(kind="new index", args=(Named(kind="range"), dict(fields))):
-                bounds = [fields.get(key) for key in ("start", "stop", "step")]
-                if any(type(bound) is not int for bound in bounds):
-                    raise RefusedError("a RangeIndex without numbers")
-                return pd.RangeIndex(*bounds, name=self.plain(fields.get("name")))
+            case Made(
+                kind="new index",
+                args=(Named(kind="range"), {"start": int(start), "stop": int(stop), "step": int(step), **rest}),
+            ):
+                return pd.RangeIndex(range(start, stop, step), name=self.plain(rest.get("name")))
             case Made(kind="new index", args=(Named(kind="index"), dict(fields))):
                 values = self._values(fields.get("data"))
                 return pd.Index(values, dtype=values.dtype, name=self.plain(fields.get("name")))
@@ -279,7 +280,7 @@ class _Builder:
                 return array.get(kind, pd.arrays.BooleanArray)(values, mask)
         return self._array(note)
 
-    def _categorical(self, codes: np.ndarray, dtype: Any) -> pd.Categorical:
+    def _categorical(self, codes: Array, dtype: Any) -> pd.Categorical:
         state = dtype.state if isinstance(dtype, Made) else None
         if type(state) is not dict:
             raise RefusedError("a categorical without its categories")
@@ -288,7 +289,7 @@ class _Builder:
 
     # --- pyarrow: pandas keeps text in its arrays ---
 
-    def _text(self, note: Any) -> np.ndarray:
+    def _text(self, note: Any) -> Array:
         match note:
             case Made(kind="arrow chunks", args=(list(chunks), *_)):
                 return np.concatenate([np.empty(0, object), *map(self._text, chunks)])
@@ -298,7 +299,7 @@ class _Builder:
                 return self._decoded(kind, length, start, valid, offsets, letters)
         raise RefusedError("text that is in no array of pyarrow's")
 
-    def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> np.ndarray:
+    def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> Array:
         """Text from validity bits, offsets and letters: pyarrow itself does not check them."""
         if (
             not isinstance(kind, Made)
