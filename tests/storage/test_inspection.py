@@ -20,6 +20,7 @@ from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.plan.naming import Run
 from kanbench.storage.verification import verify
 from support.old_formats import STAMP, STEM, json_beside, plain_frame, present, write
+from support.results import opened
 
 
 def said(capsys, *arguments):
@@ -241,7 +242,7 @@ def test_links_that_lead_nowhere_are_files_that_cannot_be_read(target, tmp_path,
         assert f"{link}: cannot be read (" in refused(capsys, *command, lines=2 if command[0] == "migrate" else 1)
     with pytest.raises(InputError, match=r"adam\.pkl: cannot be read"):
         kanbench.load_run("section2_1", results_dir=tmp_path)
-    assert f"{link}: missing" in map(str, verify(kanbench.find_run("section2_1", results_dir=tmp_path)).faults)
+    assert f"{link}: missing" in map(str, verify(opened(kanbench.find_run("section2_1", results_dir=tmp_path))).faults)
 
 
 def test_links_that_lead_nowhere_are_named_whatever_they_stand_for(tmp_path, capsys):

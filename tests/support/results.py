@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kanbench.cli.main import main
 from kanbench.plan.sections import SECTIONS
+from kanbench.storage.stored_run import StoredRun, stored_runs
 
 STAMP = "20260101_000000"
 TINY = {
@@ -15,6 +16,11 @@ TINY = {
     "experts": {"depths": [1, 2], "orders": [3], "seeds": [1, 2], "hidden_width": 2, "steps": 3},
     "merge_kan": {"n_selected": 2, "valid_num": 50, "grids": [5, 7], "epochs": 2},
 }
+
+
+def opened(run):
+    """A run, opened; it need not have files."""
+    return next((stored for stored in stored_runs(run.results) if stored.run == run), StoredRun(run, ()))
 
 
 def command(*arguments):

@@ -95,7 +95,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kanbench.storage.runs import find_run, list_runs
+    from kanbench.storage.runs import list_runs, open_run
     from kanbench.storage.verification import verify
 
     there = dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir))
@@ -105,14 +105,16 @@ def _verify(arguments: argparse.Namespace) -> None:
         raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
     config, faults = load_config(arguments.config), 0
     for section in sections:
-        run = find_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir, with_frames=False)
+        chosen = arguments.timestamp, arguments.epochs, arguments.results_dir
+        stored = open_run(section, *chosen, with_frames=False)
+        run = stored.run
         with tqdm(desc=run.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
 
             def report(done: int, total: int, bar: tqdm = bar) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            findings = verify(run, config, report)
+            findings = verify(stored, config, report)
         faults += len(findings.faults)
         for line in [*findings.faults, *(f"not checked: {note}" for note in findings.notes)]:
             print(line)
