@@ -13,6 +13,8 @@ import yaml
 from kanbench.cli.train import TRAINED
 from kanbench.plan.config import DEFAULT_CONFIG, load_config
 
+PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
+
 log = logging.getLogger("kanbench")
 
 
@@ -27,7 +29,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     merge_frame = commands.add_parser("merge-frame", help="consolidate trainings of section 2.3 into one of its frames")
     _add_outputs(merge_frame)
     merge_frame.add_argument("--n-selected", required=True, type=int, help="how many experts of a dataset are merged")
-    for part in ("experts", "merged", "controls"):
+    for part in PARTS:
         merge_frame.add_argument(f"--{part}", nargs="*", default=[], type=Path, metavar="JSON")
     merge_frame.set_defaults(run=_merge_frame)
 
@@ -69,8 +71,9 @@ def _frame(arguments: argparse.Namespace) -> None:
 def _merge_frame(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.consolidation import consolidate_merge_frame
 
-    parts = arguments.experts, arguments.merged, arguments.controls
-    consolidate_merge_frame(arguments.outputs, arguments.n_selected, *parts)
+    consolidate_merge_frame(
+        arguments.outputs, arguments.n_selected, **{part: getattr(arguments, part) for part in PARTS}
+    )
 
 
 def _metadata(arguments: argparse.Namespace) -> None:

@@ -20,46 +20,22 @@ log = logging.getLogger("kanbench")
 
 
 def consolidate_frame(outputs: Sequence[Path], trainings: Sequence[Path], reference: Sequence[Path]) -> None:
-    """Write the frame of a model type, in the format of every output, from the records of its trainings.
-
-    Raises
-    ------
-    InputError
-        A record cannot be read, or they are not of one run.
-    """
+    """Write the frame of a model type, in the format of every output, from the records of its trainings."""
     _write(build_frame(_read(trainings), _read(reference)), outputs)
 
 
-def consolidate_merge_frame(
-    outputs: Sequence[Path],
-    n_selected: int,
-    experts: Sequence[Path] = (),
-    merged: Sequence[Path] = (),
-    controls: Sequence[Path] = (),
-) -> None:
-    """Write one of the frames of section 2.3, which the outputs' names say, in the format of each.
-
-    Raises
-    ------
-    InputError
-        The outputs are not of one such frame, a record cannot be read, or they are not of one run.
-    """
+def consolidate_merge_frame(outputs: Sequence[Path], n_selected: int, **records: Sequence[Path]) -> None:
+    """Write one of the frames of section 2.3, which the outputs' names say; see `build_merge_frame`."""
     frames = SECTIONS["section2_3"].frames
-    names = [parse(output).frame for output in outputs]
-    name = names[0]
-    if name not in frames or len(set(names)) > 1:
+    name, *others = {parse(output).frame for output in outputs}
+    if name not in frames or others:
         raise InputError(outputs[0], problem="not a frame of section2_3", allowed=f"one of {', '.join(frames)}")
-    _write(build_merge_frame(name, n_selected, *map(_read, (experts, merged, controls))), outputs)
+    parts = {part: _read(paths) for part, paths in records.items()}
+    _write(build_merge_frame(name, n_selected, **parts), outputs)
 
 
 def consolidate_metadata(output: Path, trainings: Sequence[Path]) -> None:
-    """Write the metrics of the checkpoints of trainings.
-
-    Raises
-    ------
-    InputError
-        A record cannot be read.
-    """
+    """Write the metrics of the checkpoints of trainings."""
     write_metadata(build_metadata(_read(trainings)), output)
     log.info("%s: %d trainings", output, len(trainings))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,22 +55,12 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
 def histories(trainings: Sequence[TrainingRecord], model_type: str) -> pd.DataFrame:
     """The rows of all epochs of trainings of a model type, by dataset."""
     section = trainings[0].section
-    label = section_of(section).label
-    types = dtypes(section, "grid_history")
-    parts = [_history(record) for record in sorted(trainings, key=lambda record: record.dataset_idx)]
-    frame = pd.concat(parts, ignore_index=True).assign(**{label: model_type})
-    return portable(frame[list(types)].astype(types))
-
-
-def _history(record: TrainingRecord) -> pd.DataFrame:
-    own = [name for name in dtypes(record.section, "grid_history") if name not in DERIVED]
-    frame = pd.DataFrame(record.history, columns=own)
-    frame["dataset_idx"], frame["dataset_name"] = record.dataset_idx, record.dataset_name
-    stages = frame.groupby("grid_size", sort=False)["time"]
-    ends = stages.max()
-    frame["total_time"] = frame["grid_size"].map(ends - ends.shift(fill_value=0.0))
-    frame["time_per_epoch"] = frame["total_time"] / stages.transform("size")
-    return frame
+    types, label, parts = dtypes(section, "grid_history"), section_of(section).label, []
+    for record in sorted(trainings, key=lambda record: record.dataset_idx):
+        rows = pd.DataFrame(record.history, columns=[name for name in types if name not in DERIVED])
+        rows["dataset_idx"], rows["dataset_name"], rows[label] = record.dataset_idx, record.dataset_name, model_type
+        parts.append(rows.assign(**stage_times(rows)))
+    return portable(pd.concat(parts, ignore_index=True)[list(types)].astype(types))
 
 
 def portable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -82,22 +73,30 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
+def check_same(where: str, values: Iterable[Any]) -> None:
+    """Check that trainings whose rows are put together have one value in common."""
+    if len(different := set(map(str, values))) > 1:
+        raise InputError(where, "; ".join(sorted(different)), "the same for all trainings")
+
+
 def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> None:
-    wanted, first = section_of(trainings[0].section).reference, trainings[0]
-    for other in reference:
-        if other.model_type != wanted:
-            raise InputError("reference", f"trainings of {other.model_type}", f"of {wanted}")
-        for key in ("section", "timestamp", "epochs", "device"):
-            if getattr(other, key) != getattr(first, key):
-                raise InputError(f"{key} of {wanted}, the reference", getattr(other, key), getattr(first, key))
-        found, seed = (record.provenance.get("seed") for record in (other, first))
-        if found != seed:
-            raise InputError(f"seed of {wanted}, the reference", found, seed)
-    for key in ("model_type", "section", "timestamp", "epochs", "device", "provenance"):
-        values = {str(getattr(record, key)): record.dataset_name for record in trainings}
-        if len(values) > 1:
-            found = "; ".join(f"{name}: {value}" for value, name in values.items())
-            raise InputError(f"{key} of {first.model_type}", found, "the same for all datasets")
+    """Check that a model type's trainings have one provenance, and the reference's are of the same run and seed."""
+    name, wanted = trainings[0].model_type, section_of(trainings[0].section).reference
+    for key in ("model_type", "provenance"):
+        check_same(f"{key} of {name}", [getattr(record, key) for record in trainings])
+    check_same("model_type of the reference", [wanted, *(record.model_type for record in reference)])
+    both = f"{name} and {wanted}, the reference"
+    for key in ("section", "timestamp", "epochs", "device"):
+        check_same(f"{key} of {both}", [getattr(record, key) for record in (*trainings, *reference)])
+    check_same(f"seed of {both}", [record.provenance.get("seed") for record in (*trainings, *reference)])
+
+
+def stage_times(rows: pd.DataFrame) -> pd.DataFrame:
+    """`total_time` and `time_per_epoch` of the rows of a training, from their cumulative `time`."""
+    stages = rows.groupby("grid_size", sort=False)["time"]
+    ends = stages.max()
+    total = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
+    return pd.DataFrame({"total_time": total, "time_per_epoch": total / stages.transform("size")})
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path) -> None:

@@ -13,60 +13,46 @@ SUMMARY = ("summary",)  # one row per dataset
 TYPES = {"int64": "integer", "float64": "number", "object": "text", "bool": "boolean"}
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of some frames.
-
-    Attributes
-    ----------
-    name : str
-    dtype : str
-        Of pandas: a key of `TYPES`.
-    unit : str
-        Empty for counts, names and ratios.
-    meaning : str
-    frames : tuple of str
-        Which have it: a frame of section 2.3, or a section all of whose frames do.
-    below : int or None
-        Integers from 0 to below this one are allowed.
-    optional : bool
-        Whether a frame that somebody else wrote may lack it.
-    """
-
-    name: str
-    dtype: str
-    unit: str
-    meaning: str
-    frames: tuple[str, ...]
-    below: int | None = None
-    optional: bool = False
-
-
+REQUIRED = {
+    "dataset_idx",
+    "dataset_name",
+    "n_experts_trained",
+    "n_experts_selected",
+    "merged_dense_mse",
+}  # of a summary
 _SQUARED = "target²"
 
 
-def _more(name: str, meaning: str, dtype: str = "float64", unit: str = _SQUARED) -> Column:
-    """A column of the summary that others need not write."""
-    return Column(name, dtype, unit, meaning, SUMMARY, optional=True)
+@dataclass(frozen=True)
+class Column:
+    """One column of some frames."""
+
+    name: str
+    dtype: str  # of pandas: a key of TYPES
+    unit: str  # empty for counts, names and ratios
+    meaning: str
+    frames: tuple[str, ...]  # which have it: frames of section 2.3, or sections all of whose frames do
+    below: int | None = None  # integers from 0 to below this one are allowed
+
+    @property
+    def optional(self) -> bool:
+        """Whether a frame that somebody else wrote may lack it."""
+        return self.frames == SUMMARY and self.name not in REQUIRED
+
+
+def _summary(name: str, meaning: str, dtype: str = "float64", unit: str = _SQUARED) -> Column:
+    return Column(name, dtype, unit, meaning, SUMMARY)
 
 
 def _outcome(name: str, model: str) -> tuple[Column, ...]:
     return (
-        _more(f"{name}_threshold_dense_mse", f"dense MSE of the {model} at its interpolation threshold"),
-        Column(
-            f"{name}_dense_mse",
-            "float64",
-            _SQUARED,
-            f"dense MSE of the {model} at the end",
-            SUMMARY,
-            None,
-            name != "merged",
-        ),
-        _more(f"{name}_test_loss", f"test loss of the {model} at the end"),
-        _more(f"{name}_grid_size", f"last grid of the {model}", "int64", ""),
-        _more(f"{name}_num_params", f"parameters of the {model} at the end", "int64", ""),
-        _more(f"{name}_n_evals", f"evaluations of the {model}", "int64", ""),
-        _more(f"{name}_time", f"time of the training of the {model}", unit="s"),
+        _summary(f"{name}_threshold_dense_mse", f"dense MSE of the {model} at its interpolation threshold"),
+        _summary(f"{name}_dense_mse", f"dense MSE of the {model} at the end"),
+        _summary(f"{name}_test_loss", f"test loss of the {model} at the end"),
+        _summary(f"{name}_grid_size", f"last grid of the {model}", "int64", ""),
+        _summary(f"{name}_num_params", f"parameters of the {model} at the end", "int64", ""),
+        _summary(f"{name}_n_evals", f"evaluations of the {model}", "int64", ""),
+        _summary(f"{name}_time", f"time of the training of the {model}", unit="s"),
     )
 
 
@@ -114,19 +100,19 @@ COLUMNS = (
     Column("train_time", "float64", "s", "time of the training", EXPERTS),
     Column("selected", "bool", "", "whether it is merged", EXPERTS[:1]),
     # one row per dataset
-    Column("n_experts_trained", "int64", "", "experts", SUMMARY),
-    Column("n_experts_selected", "int64", "", "experts that are merged", SUMMARY),
-    _more("best_expert_dense_mse", "dense MSE, the lowest of all experts"),
-    _more("chosen_expert_dense_mse", "dense MSE of the expert with the lowest `valid_loss`"),
-    _more("ensemble_dense_mse", "dense MSE of the weighted sum of the selected experts"),
-    _more("initial_dense_mse", "dense MSE of the merged model before its training"),
+    _summary("n_experts_trained", "experts", "int64", ""),
+    _summary("n_experts_selected", "experts that are merged", "int64", ""),
+    _summary("best_expert_dense_mse", "dense MSE, the lowest of all experts"),
+    _summary("chosen_expert_dense_mse", "dense MSE of the expert with the lowest `valid_loss`"),
+    _summary("ensemble_dense_mse", "dense MSE of the weighted sum of the selected experts"),
+    _summary("initial_dense_mse", "dense MSE of the merged model before its training"),
     *_outcome("merged", "merged model"),
     *_outcome("control", "control"),
-    _more("initial_num_params", "parameters of the merged model before its training", "int64", ""),
-    _more("via_n_evals", "evaluations of intermediate models", "int64", ""),
-    _more("via_time", "time of the trainings of intermediate models", unit="s"),
-    _more("experts_n_evals", "evaluations of all experts", "int64", ""),
-    _more("experts_time", "time of the trainings of all experts", unit="s"),
+    _summary("initial_num_params", "parameters of the merged model before its training", "int64", ""),
+    _summary("via_n_evals", "evaluations of intermediate models", "int64", ""),
+    _summary("via_time", "time of the trainings of intermediate models", unit="s"),
+    _summary("experts_n_evals", "evaluations of all experts", "int64", ""),
+    _summary("experts_time", "time of the trainings of all experts", unit="s"),
 )
 
 

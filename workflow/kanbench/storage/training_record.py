@@ -34,74 +34,40 @@ OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_nu
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a training hands to the consolidation; the fields are the keys of the JSON file, in its order.
-
-    Attributes
-    ----------
-    section, timestamp, epochs, model_type, dataset_idx, dataset_name
-        Which training it is; `epochs` are those of a grid, None in section 2.3. `model_type` may be `expert` or
-        `control`, too.
-    device : str
-        `cpu` or `cuda`.
-    settings, provenance : dict
-        What was trained, and what else a rerun needs.
-    stopped : str or None
-        Why it ended early.
-    checkpoints : dict
-        `{'at_threshold': row, 'final': row}`.
-    history : list of dict
-        A row per epoch.
-    stages : list of dict
-        See `Training`.
-    expert : dict or None
-        Of an expert: what the selection and the frames need to know.
-    merging : dict or None
-        Of a merged model: the experts, and what was measured before its training.
-    width : list of int or None
-        Of a control: its nodes by layer.
-    """
+    """What a training hands to the consolidation; the fields are the keys of the JSON file, in its order."""
 
     section: str
     timestamp: str
-    epochs: int | None
-    model_type: str
+    epochs: int | None  # per grid; None in section 2.3
+    model_type: str  # or `expert`, or `control`
     dataset_idx: int
     dataset_name: str
     device: str
     settings: dict[str, Any]
     provenance: dict[str, Any]
-    stopped: str | None
-    checkpoints: dict[str, dict[str, Any]]
-    history: list[dict[str, Any]]
-    stages: list[dict[str, Any]] = []
-    expert: dict[str, Any] | None = None
-    merging: dict[str, Any] | None = None
-    width: list[int] | None = None
+    stopped: str | None  # why it ended early
+    checkpoints: dict[str, dict[str, Any]]  # {'at_threshold': row, 'final': row}
+    history: list[dict[str, Any]]  # a row per epoch
+    stages: list[dict[str, Any]] = []  # see Training
+    expert: dict[str, Any] | None = None  # of an expert: what the selection and the frames need
+    merging: dict[str, Any] | None = None  # of a merged model: its experts, and what was measured before the training
+    width: list[int] | None = None  # of a control
 
 
 def training_record(name: FileName, settings: Any, training: Training, **more: Any) -> TrainingRecord:
-    """The record of one training.
+    """The record of one training, by its name, settings (a dict or Struct) and outcome.
 
-    Parameters
-    ----------
-    name : FileName
-        Which training it is.
-    settings : dict or Struct
-        What was trained.
-    training : Training
-        What came of it.
-    **more
-        `expert`, `merging` or `width`.
+    `more` is `expert`, `merging` or `width`.
     """
-    if name.model_type is None or name.dataset_idx is None or isinstance(name.run.epochs, str):
-        raise InputError(name.run.name, problem="not the name of a training")
-    settings = msgspec.to_builtins(settings)
+    run, settings = name.run, msgspec.to_builtins(settings)
+    if name.model_type is None or name.dataset_idx is None or isinstance(run.epochs, str):
+        raise InputError(run.name, problem="not the name of a training")
     return TrainingRecord(
-        section=name.run.section,
-        timestamp=name.run.timestamp,
-        epochs=name.run.epochs,
-        model_type=name.model_type,
-        dataset_idx=name.dataset_idx,
+        run.section,
+        run.timestamp,
+        run.epochs,
+        name.model_type,
+        name.dataset_idx,
         dataset_name=settings["problem"],
         device=training.device,
         settings=settings,

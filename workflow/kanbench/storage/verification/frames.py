@@ -11,9 +11,10 @@ from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.storage.attrs import essential
 from kanbench.storage.derive import DERIVABLE
+from kanbench.storage.frames import stage_times
 from kanbench.storage.schema import HISTORY, Column, columns
 from kanbench.storage.values import same
-from kanbench.storage.verification.report import CheckedRun, VerificationReport
+from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
 THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if section.threshold_time is not None}
@@ -119,10 +120,7 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
         stages = rows.groupby("grid_size", sort=False)
         if isinstance(epochs, int) and stages.size().max() > epochs:
             report.fault(where, found=f"{stages.size().max()} epochs on one grid", allowed=epochs)
-        ends = stages["time"].max()
-        seconds = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
-        per_epoch = seconds / stages["epoch"].transform("size")
-        if not (np.allclose(rows["total_time"], seconds) and np.allclose(rows["time_per_epoch"], per_epoch)):
+        if any(not np.allclose(rows[name], values) for name, values in stage_times(rows).items()):
             report.fault(where, "total_time and time_per_epoch are not those of the column time")
         if stages["num_params"].nunique().max() > 1:
             report.fault(where, "num_params changes while the grid stays")
@@ -130,15 +128,13 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
 
 def check_frames_of_run(checked: CheckedRun) -> None:
     """Check that the frames of a run agree with each other about datasets and attrs."""
-    shared: dict[str, tuple[str, Any]] = {}
-    names = checked.dataset_names
+    names, first = checked.dataset_names, next(iter(checked.frames.items()), None)
     for name, frame in checked.frames.items():
         path = checked.run.frame(name)
-        for index, dataset in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
+        for index, dataset in datasets_of(frame):
             if names[index] != dataset:
                 checked.report.fault(path, f"dataset {index} is {dataset}, in another frame {names[index]}")
-        for key in essential(checked.run.section):
-            own = frame.attrs.get(key)
-            other, value = shared.setdefault(key, (name, own))
-            if key != "provenance" and not same(own, value):
-                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {other} {value!r}")
+        for key in (key for key in essential(checked.run.section) if key != "provenance"):
+            own, value = frame.attrs.get(key), first and first[1].attrs.get(key)
+            if first and not same(own, value):
+                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {first[0]} {value!r}")

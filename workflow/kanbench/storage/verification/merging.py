@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kanbench.storage.merge_frames import summary_of_experts
 from kanbench.storage.values import same
 from kanbench.storage.verification.report import CheckedRun
 from kanbench.training.selection import select_experts
@@ -73,7 +74,10 @@ def _check_selected(checked: CheckedRun, chosen: pd.DataFrame, experts: pd.DataF
 def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataFrame) -> None:
     """Check what the experts and the history of the merged model tell, where the summary has it."""
     rows = summary.drop_duplicates("dataset_idx").set_index("dataset_idx")
-    wanted = {int(str(index)): _of_experts(group) for index, group in experts.groupby("dataset_idx")}
+    wanted = {}
+    for index in experts["dataset_idx"].unique():
+        group = experts[experts["dataset_idx"] == index]
+        wanted[index] = {**summary_of_experts(_rows(group)), "n_experts_selected": group["selected"].sum()}
     if (history := checked.frames.get("grid_history")) is not None:
         final = history.groupby("dataset_idx")[OF_FINAL].last().add_prefix("merged_")
         for index in final.index:
@@ -86,19 +90,5 @@ def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataF
                 checked.report.fault(where, f"{column} is {found}, by other frames {value}")
 
 
-def _of_experts(group: pd.DataFrame) -> dict[str, float]:
-    """What the summary says about the experts of a dataset."""
-    chosen = select_experts(_rows(group), 1)[0]
-    return {
-        "n_experts_trained": len(group),
-        "n_experts_selected": group["selected"].sum(),
-        "best_expert_dense_mse": group["dense_mse"].min(),
-        "chosen_expert_dense_mse": group["dense_mse"].iloc[chosen],
-        "experts_n_evals": group["n_evals"].sum(),
-        "experts_time": group["train_time"].sum(),
-    }
-
-
 def _rows(group: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = ["valid_loss", "dependencies"]
-    return [dict(zip(columns, row, strict=True)) for row in group[columns].itertuples(index=False)]
+    return [{str(name): value for name, value in row.items()} for row in group.to_dict("records")]

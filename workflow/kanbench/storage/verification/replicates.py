@@ -13,7 +13,7 @@ from kanbench.storage.merge_frames import NEEDED, build_merge_frame
 from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import TrainingRecord, read_record
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
-from kanbench.storage.verification.report import CheckedRun
+from kanbench.storage.verification.report import CheckedRun, datasets_of, provenance_of
 
 
 def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
@@ -31,29 +31,20 @@ def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
                     frames[file.name] = frame
         checked = CheckedRun(replicate, frames, first.datasets, report)
         check_frames_of_run(checked)
-        _check_seed(checked)
-        _check_datasets(checked, first.dataset_names)
+        _check_seed_and_datasets(checked, first.dataset_names)
         for training in check_records(checked):
             with report.collecting():
                 _check_settings(first.run, checked, training)
 
 
-def _check_seed(checked: CheckedRun) -> None:
+def _check_seed_and_datasets(checked: CheckedRun, known: dict[int, str]) -> None:
     for name, frame in checked.frames.items():
-        provenance = frame.attrs.get("provenance")
-        seed = provenance.get("seed") if isinstance(provenance, dict) else None
-        if seed not in (None, checked.run.seed):
-            checked.report.fault(
-                checked.run.frame(name), f"its provenance says seed {seed!r}, its name {checked.run.seed}"
-            )
-
-
-def _check_datasets(checked: CheckedRun, known: dict[int, str]) -> None:
-    for name, frame in checked.frames.items():
-        for index, dataset in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
-            if known.get(index, dataset) != dataset:
-                path, other = checked.run.frame(name), f"with the first seed it is {known[index]}"
-                checked.report.fault(path, f"dataset {index} is {dataset}, {other}")
+        path, seed = checked.run.frame(name), checked.run.seed
+        if (found := provenance_of(frame).get("seed", seed)) != seed:
+            checked.report.fault(path, f"its provenance says seed {found!r}, its name {seed}")
+        for index, dataset in datasets_of(frame):
+            if (other := known.get(index, dataset)) != dataset:
+                checked.report.fault(path, f"dataset {index} is {dataset}, with the first seed it is {other}")
 
 
 def check_records(checked: CheckedRun) -> list[TrainingRecord]:

@@ -18,17 +18,10 @@ from kanbench.storage.values import same
 
 @dataclass
 class VerificationReport:
-    """
-    Attributes
-    ----------
-    faults : list of str
-        What is wrong: a line each, which begins with the file.
-    notes : list of str
-        What could not be checked, and why.
-    """
+    """What checks find."""
 
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # what is wrong: a line each, which begins with the file
+    notes: list[str] = field(default_factory=list)  # what could not be checked, and why
 
     def fault(self, where: object, problem: object = "", found: object = "", allowed: object = "") -> None:
         """Add a fault, worded as `InputError` does, once."""
@@ -72,39 +65,30 @@ def _equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A run, or one with another seed, as the checks that compare its parts see it.
-
-    Attributes
-    ----------
-    run : Run
-    frames : dict
-        Those that are sound: their columns and dtypes are those of the schema.
-    datasets : list of int
-        The indices that the run should have.
-    report : VerificationReport
-        Where faults go.
-    """
+    """A run, or one with another seed, as the checks that compare its parts see it."""
 
     run: Run
-    frames: Frames
-    datasets: list[int]
+    frames: Frames  # those that are sound: their columns and dtypes are those of the schema
+    datasets: list[int]  # the indices that the run should have
     report: VerificationReport
 
     def history(self, model_type: str) -> pd.DataFrame | None:
         """The frame with a model type's epochs."""
         return self.frames.get(model_type, self.frames.get("grid_history"))
 
-    def provenance(self, model_type: str) -> dict[str, Any]:
-        """That of a model type's frame; empty where there is none."""
-        history = self.history(model_type)
-        found = None if history is None else history.attrs.get("provenance")
-        return found if isinstance(found, dict) else {}
-
     @property
     def dataset_names(self) -> dict[int, str]:
         """The names of datasets, by index; where frames disagree, the first one's."""
-        names: dict[int, str] = {}
-        for frame in self.frames.values():
-            for index, name in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
-                names.setdefault(index, name)
-        return names
+        pairs = [pair for frame in self.frames.values() for pair in datasets_of(frame)]
+        return dict(reversed(pairs))
+
+
+def datasets_of(frame: pd.DataFrame) -> list[tuple[int, str]]:
+    """The pairs of index and name of datasets that a frame has."""
+    return list(frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def provenance_of(frame: pd.DataFrame | None) -> dict[str, Any]:
+    """That of a frame; empty where there is none."""
+    found = None if frame is None else frame.attrs.get("provenance")
+    return found if isinstance(found, dict) else {}
