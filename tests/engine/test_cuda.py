@@ -30,7 +30,7 @@ from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer
 from support.models_at_random import assert_near, random_model, results, sample
 from support.pretended_cuda import pretended_cuda
-from support.results import STAMP, TINY
+from support.results import STAMP, TINY, opened
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 ON_CUDA = {
@@ -246,7 +246,7 @@ def test_runs_are_read_without_cuda(cuda, section, tmp_path):
         frames = [made.frame(model_type, suffix) for suffix in ("pkl", "parquet")]
         command("frame", *frames, "--trainings", record, "--reference", *reference)
         assert pd.read_pickle(frames[0]).attrs["device"] == "cuda"
-    assert verify(made).faults == []
+    assert verify(opened(made)).faults == []
 
 
 def test_random_states_of_gpus_are_kept_only_where_they_are_used(monkeypatch):

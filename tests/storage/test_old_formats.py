@@ -17,9 +17,10 @@ from kanbench.network.initialization import initialize
 from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.plan.naming import Run
 from kanbench.storage.derive import threshold_summary
-from kanbench.storage.frames import COLUMNS, read_frame
+from kanbench.storage.frames import read_frame
 from kanbench.storage.migration import migrate
 from kanbench.storage.runs import open_run
+from kanbench.storage.schema import HISTORY
 from kanbench.storage.stored_names import parse_stored
 from support.old_formats import (
     ESSENTIAL,
@@ -410,7 +411,7 @@ def test_frames_are_read_as_pandas_reads_them(kind, tmp_path):
         plain = pd.read_pickle(path)
         text = {name: object for name, dtype in plain.dtypes.items() if isinstance(dtype, pd.StringDtype)}
         floats = {name: "float64" for name, dtype in plain.dtypes.items() if str(dtype) in ("Float32", "Float64")}
-        trained = {name: dtype for name, dtype in COLUMNS.items() if name in plain and dtype != "str"}
+        trained = {name: c.dtype for name, c in HISTORY.items() if name in plain and c.dtype != "object"}
         plain = plain.astype(text | floats | trained)
         pd.testing.assert_frame_equal(
             read_frame(path), plain, check_exact=True, check_column_type=False, check_index_type=False

@@ -17,7 +17,7 @@ from kanbench.storage.runs import load_replicates
 from kanbench.storage.verification import verify
 from support.kills import without_times
 from support.old_formats import META, STEM, json_beside, no_epochs_in_names, plain_frame, present
-from support.results import STAMP, TINY, command, train_and_compare, train_and_merge
+from support.results import STAMP, TINY, command, opened, train_and_compare, train_and_merge
 
 # --- loading ---
 
@@ -168,7 +168,7 @@ def replicated(tiny_results, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("section", ["section2_1", "section2_3"])
 def test_replicates_of_the_pipeline_pass(replicated, section):
-    findings = verify(Run(section, STAMP, 2 if section == "section2_1" else None, str(replicated)))
+    findings = verify(opened(Run(section, STAMP, 2 if section == "section2_1" else None, str(replicated))))
     assert findings.faults == findings.notes == []
     first, other = load_replicates(section, results_dir=replicated).values()
     assert list(first) == list(other)
@@ -251,11 +251,11 @@ def other_settings(run):
 
 FAULTS = {
     a_frame_is_cut: "s2_adam.parquet: cannot be read",
-    a_row_is_missing: "s2_adam.parquet: found (7, 13) rows and columns; the handed-over frame has (8, 13)",
+    a_row_is_missing: "s2_adam.parquet: the frame built from its training records has (8, 13)",
     a_column_is_missing: "s2_adam.parquet: no columns dense_mse",
-    a_loss_is_another: "s2_adam.parquet: test_loss differ from the handed-over frame's",
+    a_loss_is_another: "s2_adam.parquet: test_loss differ from those of the frame built from",
     attrs_of_another_run: "s2_adam.parquet: its attrs say timestamp '20200101_000000', its name '20260101_000000'",
-    the_threshold_time_of_another_seed: "s2_adam.parquet: its attrs differ from those of the handed-over frame",
+    the_threshold_time_of_another_seed: "s2_adam.parquet: its attrs differ from those of the frame built",
     the_frame_of_another_seed: "s2_adam.parquet: its provenance says seed 3, its name 2",
     other_datasets: "s2_adam.parquet: dataset 1 is sin, with the first seed it is poisson_2d_sin",
     a_frame_of_no_model_type: "s2_sgd.parquet: allowed: a frame of adam, lbfgs, lm",
@@ -278,7 +278,7 @@ def copied(replicated, tmp_path):
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
 def test_a_planted_fault_is_found(plant, copied):
     plant(copied.replicate(2))
-    faults = [fault for fault in verify(copied).faults if not fault.endswith(": missing")]
+    faults = [fault for fault in verify(opened(copied)).faults if not fault.endswith(": missing")]
     assert any(FAULTS[plant] in fault for fault in faults), faults
     assert all("\n" not in fault and "_s2" in fault for fault in faults)
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_compared_is_said(copied):
     run = copied.replicate(2)
     Path(run.record(run.training("lm", 0))).unlink()
     Path(run.frame("adam")).unlink()  # is not missed: its trainings need not have ended
-    findings = verify(copied)
+    findings = verify(opened(copied))
     assert [fault for fault in findings.faults if not fault.endswith(": missing")] == []
-    gone = "not compared with what its trainings handed over: some of it is gone"
+    gone = "not compared with its training records: some are gone"
     assert findings.notes == [f"{run.frame('lm')}: {gone}"]

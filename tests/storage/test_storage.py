@@ -1,11 +1,8 @@
 """Frames, metadata and runs on disk, read back with plain pandas, pickle and pykan."""
 
-import copy
 import io
-import json
 import os
 import pickle
-import pickletools
 import re
 import shutil
 import subprocess
@@ -28,168 +25,12 @@ from kanbench.network.pykan import to_pykan
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run, parse
 from kanbench.storage.checkpoints import write_checkpoint
-from kanbench.storage.frames import build_frame, read_frame, write_frame
-from kanbench.storage.metadata import build_metadata, read_metadata, write_metadata
-from kanbench.storage.training_record import read_record, write_record
+from kanbench.storage.frames import write_frame
+from kanbench.storage.metadata import build_metadata
+from kanbench.storage.training_record import read_record
 from kanbench.storage.verification import verify
-
-STAMP = "20260101_000000"
-
-
-def handed_over(model_type, dataset_idx, epochs_run=4, threshold=3):
-    """A record with two stages of two epochs; the second stage takes twice as long."""
-    times = [1.0, 2.0, 4.0, 6.0]
-    history = [
-        {
-            "grid_size": (3, 3, 5, 5)[i],
-            "epoch": i + 1,
-            "train_loss": 1 / (i + 1 + dataset_idx),
-            "test_loss": 2 / (i + 1),
-            "dense_mse": 3 / (i + 1),
-            "time": times[i] * (dataset_idx + 1),
-            "n_evals": 10 * (i + 1),
-            "num_params": (120, 120, 150, 150)[i],
-        }
-        for i in range(epochs_run)
-    ]
-    untrained = {"epoch": 0, "grid_size": 3, "num_params": 120, "n_evals": 0, "time": 0.0}
-    untrained |= {"train_loss": 9.0, "test_loss": 9.0, "dense_mse": 9.0}
-    rows = [untrained, *history]
-    return {
-        "section": "section2_1",
-        "timestamp": STAMP,
-        "epochs": 2,
-        "model_type": model_type,
-        "dataset_idx": dataset_idx,
-        "dataset_name": f"problem_{dataset_idx}",
-        "device": "cpu",
-        "settings": {},
-        "provenance": {"seed": 1, "dtype": "float64", "engine": "reference", "config_digest": model_type},
-        "stopped": None,
-        "checkpoints": {"at_threshold": rows[min(threshold, epochs_run)], "final": rows[-1]},
-        "history": history,
-    }
-
-
-TRAININGS = {m: [handed_over(m, i) for i in (0, 1)] for m in ("adam", "lbfgs", "lm")}
-
-
-def frame_of(model_type):
-    return build_frame(TRAININGS[model_type], TRAININGS["lbfgs"])
-
-
-def test_a_frame_has_the_contracts_columns_and_one_row_per_epoch():
-    frame = frame_of("adam")
-    assert list(frame.columns) == [
-        "dataset_idx",
-        "dataset_name",
-        "grid_size",
-        "epoch",
-        "train_loss",
-        "test_loss",
-        "dense_mse",
-        "time",
-        "total_time",
-        "time_per_epoch",
-        "n_evals",
-        "num_params",
-        "optimizer",
-    ]
-    assert len(frame) == 8
-    assert frame["optimizer"].unique().tolist() == ["adam"]
-    assert frame.groupby("dataset_idx")["epoch"].max().tolist() == [4, 4]
-
-
-def test_times_of_stages():
-    frame = frame_of("adam")
-    assert frame["total_time"].tolist() == [2, 2, 4, 4, 4, 4, 8, 8]
-    assert frame["time_per_epoch"].tolist() == [1, 1, 2, 2, 2, 2, 4, 4]
-    early = build_frame([handed_over("adam", 0, epochs_run=3)], TRAININGS["lbfgs"])
-    assert early["total_time"].tolist() == [2, 2, 2]
-    assert early["time_per_epoch"].tolist() == [1, 1, 2]
-
-
-def test_a_training_that_failed_at_once_has_no_rows():
-    trainings = [handed_over("adam", 0, epochs_run=0), handed_over("adam", 1)]
-    frame = build_frame(trainings, TRAININGS["lbfgs"])
-    assert frame["dataset_idx"].tolist() == [1] * 4
-    assert frame.dtypes.equals(frame_of("adam").dtypes)
-    assert build_metadata(trainings)["adam"][0]["final"]["epoch"] == 0
-    assert len(build_frame(trainings[:1], TRAININGS["lbfgs"])) == 0
-
-
-def test_attrs_are_what_cannot_be_derived():
-    assert frame_of("adam").attrs == {
-        "section": "section2_1",
-        "timestamp": STAMP,
-        "epochs": 2,
-        "device": "cpu",
-        "model_type": "adam",
-        "lbfgs_threshold_time": 6.0,  # the mean of 4 and 8
-        "baseline_threshold_time": None,
-        "provenance": {"seed": 1, "dtype": "float64", "engine": "reference", "config_digest": "adam"},
-    }
-
-
-@pytest.mark.parametrize("key", ["device", "provenance"])
-def test_trainings_that_were_not_made_alike_are_not_put_together(key):
-    trainings = copy.deepcopy(TRAININGS["adam"])
-    trainings[1][key] = "cuda" if key == "device" else {"seed": 2}
-    with pytest.raises(InputError, match=f"different {key}") as error:
-        build_frame(trainings, TRAININGS["lbfgs"])
-    assert "\n" not in str(error.value)
-
-
-def test_the_reference_has_the_same_seed():
-    reference = copy.deepcopy(TRAININGS["lbfgs"])
-    for training in reference:
-        training["provenance"]["seed"] = 2
-    with pytest.raises(InputError, match="lbfgs, the reference, has seed 2; allowed: 1"):
-        build_frame(TRAININGS["adam"], reference)
-
-
-@pytest.mark.parametrize("suffix", ["pkl", "parquet"])
-def test_frames_and_attrs_survive_every_format(tmp_path, suffix):
-    frame, path = frame_of("lm"), tmp_path / f"frame.{suffix}"
-    write_frame(frame, path)
-    read = read_frame(path)
-    pd.testing.assert_frame_equal(read, frame, check_exact=True)
-    plain = pd.read_pickle(path) if suffix == "pkl" else pd.read_parquet(path)
-    pd.testing.assert_frame_equal(plain, frame, check_exact=True, check_dtype=False, check_column_type=False)
-    assert read.attrs == plain.attrs == frame.attrs
-
-
-def test_metadata_is_builtin_types_only_and_small(tmp_path):
-    path = tmp_path / "metadata.pkl"
-    write_metadata(build_metadata(TRAININGS["lm"] + TRAININGS["adam"]), path)
-    opcodes = {opcode.name for opcode, _, _ in pickletools.genops(path.read_bytes())}
-    assert not opcodes & {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ"}
-    metadata = pickle.loads(path.read_bytes())
-    assert list(metadata) == ["adam", "lm"]
-    assert metadata["lm"][1]["final"] == {
-        "epoch": 4,
-        "time": 12.0,
-        "train_loss": 0.2,
-        "test_loss": 0.5,
-        "dense_mse": 0.75,
-        "grid_size": 5,
-        "num_params": 150,
-        "optimizer": "lm",
-    }
-    assert metadata == read_metadata(path)
-    assert path.stat().st_size < 8 * 1024
-
-
-def test_records_come_back_exactly(tmp_path):
-    content = handed_over("adam", 0)
-    content["history"][0]["time"] = 0.1 + 0.2
-    write_record(content, tmp_path / "training.json")
-    assert read_record(tmp_path / "training.json") == content
-    without_device = {key: value for key, value in content.items() if key != "device"}
-    for damaged in ("", "{", "[]", json.dumps(without_device)):
-        (tmp_path / "training.json").write_text(damaged)
-        with pytest.raises(InputError, match=r"training.json: damaged; delete it and the training is repeated"):
-            read_record(tmp_path / "training.json")
+from support.records import STAMP, TRAININGS, frame_of
+from support.results import opened
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -663,7 +504,7 @@ def test_what_is_loaded_and_saved_elsewhere_has_no_faults(tiny_results, tmp_path
         saved, saved_meta = kanbench.load_run(section, results_dir=copy)
         assert saved_meta == meta
         assert {name: frame.attrs for name, frame in saved.items()} == attrs
-        assert verify(kanbench.find_run(section, results_dir=copy)).faults == []
+        assert verify(opened(kanbench.find_run(section, results_dir=copy))).faults == []
 
 
 def test_numbers_of_numpy_become_pythons(tmp_path):
@@ -693,14 +534,6 @@ def test_parquet_is_enough(tmp_path):
     Path(run.frame("adam", "parquet")).write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"adam\.parquet: cannot be read"):
         kanbench.load_run("section2_1", timestamp, results_dir=tmp_path)
-
-
-def test_the_reference_must_be_of_the_same_run():
-    other = [{**training, "device": "cuda"} for training in TRAININGS["lbfgs"]]
-    with pytest.raises(InputError, match="lbfgs, the reference, has device 'cuda'; allowed: 'cpu'"):
-        build_frame(TRAININGS["adam"], other)
-    with pytest.raises(InputError, match="reference: found trainings of lm; allowed: of lbfgs"):
-        build_frame(TRAININGS["adam"], TRAININGS["lm"])
 
 
 # --- what is derived ---

@@ -12,40 +12,43 @@ import yaml
 
 import kanbench
 from kanbench.errors import InputError
+from kanbench.network.initialization import initialize
 from kanbench.plan.config import load_config, merge
 from kanbench.plan.naming import Run
+from kanbench.storage import verification
+from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.verification import verify
-from support.results import STAMP, TINY
+from support.results import STAMP, TINY, opened
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("section", ["section2_1", "section2_2", "section2_3"])
-@pytest.mark.parametrize("handed_over", [True, False], ids=["with what was handed over", "with the configuration"])
-def test_runs_of_the_pipeline_pass(section, handed_over, tiny_results, tmp_path):
-    if not handed_over:
+@pytest.mark.parametrize("with_records", [True, False], ids=["with the records", "with the configuration"])
+def test_runs_of_the_pipeline_pass(section, with_records, tiny_results, tmp_path):
+    if not with_records:
         shutil.copytree(tiny_results, tmp_path / "results", ignore=shutil.ignore_patterns("trainings"))
-    results = tiny_results if handed_over else tmp_path / "results"
-    config = None if handed_over else merge(load_config(), TINY)
+    results = tiny_results if with_records else tmp_path / "results"
+    config = None if with_records else merge(load_config(), TINY)
     counts = []
     findings = verify(
-        kanbench.find_run(section, results_dir=results), config, lambda done, total: counts.append((done, total))
+        opened(kanbench.find_run(section, results_dir=results)),
+        config,
+        lambda done, total: counts.append((done, total)),
     )
     assert findings.faults == []
-    frames = 0 if handed_over else len(Run(section, STAMP).kind.frames)
-    assert [note.split(": ")[1] for note in findings.notes] == [
-        "not compared with what its trainings handed over"
-    ] * frames
+    frames = 0 if with_records else len(Run(section, STAMP).kind.frames)
+    assert [note.split(": ")[1] for note in findings.notes] == ["not compared with its training records"] * frames
     checkpoints = 4 if section == "section2_3" else 12
     assert counts == [(done, checkpoints) for done in range(1, checkpoints + 1)]
 
 
 def test_what_cannot_be_checked_is_said(tiny_results, tmp_path):
     shutil.copytree(tiny_results / "sec1_results", tmp_path / "sec1_results")
-    findings = verify(Run("section2_1", STAMP, 2, str(tmp_path)), load_config())
+    findings = verify(opened(Run("section2_1", STAMP, 2, str(tmp_path))), load_config())
     assert findings.faults == []
     assert len(findings.notes) == 3 + 6
-    assert "not compared with what its trainings handed over" in findings.notes[0]
+    assert "not compared with its training records" in findings.notes[0]
     assert "test_loss and dense_mse of its checkpoints were not computed" in findings.notes[-1]
 
 
@@ -312,6 +315,31 @@ def the_inputs_are_in_single_precision(copy):
     torch.save(torch.load(path, weights_only=True).float(), path)
 
 
+def an_attr_is_a_list(copy):
+    copy.attrs(lambda attrs: attrs.update(epochs=[2]))
+
+
+def the_threshold_time_is_text(copy):
+    copy.attrs(lambda attrs: attrs.update(lbfgs_threshold_time="long"))
+
+
+def a_name_is_missing(copy):
+    copy.frame(lambda frame: frame.assign(dataset_name=frame["dataset_name"].where(frame["epoch"] != 2)))
+
+
+def a_model_type_is_a_number(copy):
+    copy.frame(lambda frame: frame.assign(optimizer=pd.Series([5] * len(frame), dtype=object)))
+
+
+def a_checkpoint_has_a_number_for_a_name(copy):
+    copy.metadata(lambda metadata: metadata["lm"][1].update({7: metadata["lm"][1].pop("final")}))
+
+
+def a_model_has_three_inputs(copy):
+    shape = initialize([3, 2, 1], 5)
+    write_checkpoint(shape, copy.run.checkpoint("lm", 1, "final"), np.zeros((60, 2)))
+
+
 FAULTS = {  # what is planted → what is said of which file
     a_file_is_missing: r"lm_0_final_cache_data: missing",
     a_frame_is_missing: r"lm\.parquet: missing",
@@ -322,7 +350,7 @@ FAULTS = {  # what is planted → what is said of which file
     provenance_is_cut: r"adam\.pkl: provenance: allowed: a dict with",
     the_threshold_time_is_another: r"adam\.pkl: lbfgs_threshold_time is .*, but the mean of lbfgs is",
     a_loss_in_a_frame_is_another: r"metadata\.pkl: adam, dataset 0, at_threshold: test_loss is .*, in the frame",
-    parquet_and_pickle_differ: r"adam\.parquet: n_evals differ from the pickled frame's",
+    parquet_and_pickle_differ: r"adam\.parquet: n_evals differ from those of the pickled frame",
     an_epoch_is_missing: r"adam\.pkl: dataset 0: the epochs are not 1 to 3",
     the_last_epoch_is_missing: r"metadata\.pkl: adam, dataset 0, final: epoch 4, but the frame ends with 3",
     an_epoch_is_there_twice: r"adam\.pkl: dataset 1: the epochs are not 1 to 5",
@@ -336,7 +364,7 @@ FAULTS = {  # what is planted → what is said of which file
     datasets_in_another_order: r"adam\.pkl: the datasets are not in the order of dataset_idx",
     the_threshold_time_of_another_section: r"lm\.pkl: baseline_threshold_time: found 3\.0; allowed: None",
     numbers_of_numpys_are_in_the_metadata: r"metadata\.pkl: found numbers of numpy's; allowed: builtin types",
-    datasets_of_text_are_in_the_metadata: r"metadata\.pkl: lm: found datasets '0', '1'; allowed: 0, 1",
+    datasets_of_text_are_in_the_metadata: r"metadata\.pkl: lm: datasets: found '0', '1'; allowed: 0, 1",
     the_state_is_in_single_precision: r"lm_1_final_state: found torch\.float32; allowed: torch\.float64",
     the_inputs_are_in_single_precision: r"lm_1_final_cache_data: found torch\.float32; allowed: torch\.float64",
     a_column_is_missing: r"adam\.pkl: no columns dense_mse",
@@ -346,8 +374,8 @@ FAULTS = {  # what is planted → what is said of which file
     a_dataset_has_another_name: r"lbfgs\.pkl: dataset 1 is poisson_2d_sin, in another frame sin",
     another_model_types_rows: r"adam\.pkl: optimizer: found lm",
     a_loss_in_the_metadata_is_another: r"lm_1_final_state: dense_mse is .*, recorded is",
-    a_training_is_not_in_the_metadata: r"metadata\.pkl: lm: found datasets 0; allowed: 0, 1",
-    a_metric_is_missing: r"metadata\.pkl: lm, dataset 1, final: missing grid_size; too much nothing",
+    a_training_is_not_in_the_metadata: r"metadata\.pkl: lm: datasets: found 0; allowed: 0, 1",
+    a_metric_is_missing: r"metadata\.pkl: lm, dataset 1, final: missing: grid_size",
     weights_are_in_the_metadata: r"metadata\.pkl: refused: it names .*rebuild_tensor|OrderedDict",
     weights_as_lists_are_in_the_metadata: r"metadata\.pkl: lm, dataset 1, final: coef: found a list; allowed: a number",
     the_metadata_are_too_large: r"metadata\.pkl: found \d+ bytes for 12 checkpoints",
@@ -359,10 +387,16 @@ FAULTS = {  # what is planted → what is said of which file
     a_checkpoint_is_cut: r"lm_1_final_state: cannot be read",
     a_checkpoint_is_for_cuda: r"lm_1_final_config\.yml: device: found 'cuda'; allowed: cpu",
     a_checkpoints_grid_is_another: r"lm_1_final_state: found coefficients of shapes",
-    a_loss_between_checkpoints_is_another: r"adam\.pkl: train_loss differ from the handed-over frame's",
+    a_loss_between_checkpoints_is_another: r"adam\.pkl: train_loss differ from those of the frame built",
     an_index_is_damaged: r"adam\.pkl: dataset_idx: found nan",
     an_index_of_text: r"adam\.pkl: dataset_idx: found string; allowed: numbers",
-    an_index_is_enormous: r"adam\.pkl: dataset_idx: found 2\.68435e\+08; allowed: whole numbers below 1000",
+    an_index_is_enormous: r"adam\.pkl: dataset_idx: found 2\.68435e\+08; allowed: integers",
+    an_attr_is_a_list: r"adam\.pkl: its attrs say epochs \[2\], its name 2",
+    the_threshold_time_is_text: r"adam\.pkl: lbfgs_threshold_time: found 'long'; allowed: seconds",
+    a_name_is_missing: r"adam\.pkl: dataset_name: found object; allowed: text",
+    a_model_type_is_a_number: r"adam\.pkl: optimizer: found object; allowed: text",
+    a_checkpoint_has_a_number_for_a_name: r"metadata\.pkl: lm, dataset 1: checkpoints: found 'at_threshold', 7",
+    a_model_has_three_inputs: r"lm_1_final_\w+: found 3 inputs",
     provenance_is_text: r"adam\.pkl: provenance: allowed: a dict with",
     another_trainings_settings: r"lm_1\.json: its settings are not those that the frame was made with",
 }
@@ -374,7 +408,7 @@ def test_a_planted_fault_is_found(plant, tiny_results, tmp_path):
         shutil.copytree(tiny_results / folder, tmp_path / folder)
     run = Run("section2_1", STAMP, 2, str(tmp_path))
     plant(Copy(run))
-    faults = verify(run).faults
+    faults = verify(opened(run)).faults
     assert any(pd.Series([fault]).str.contains(FAULTS[plant], regex=True).item() for fault in faults), faults
     assert all("\n" not in fault and fault.startswith(str(tmp_path)) for fault in faults)
 
@@ -392,7 +426,7 @@ def test_other_files_with_the_name_of_a_run_are_named(tiny_results, tmp_path):
     of_others = [f"{run.folder}/section2_1_{STAMP}_e20_lm_0_final_state", f"{run.folder}/section2_1_{STAMP}_adam.pkl"]
     for path in (*(f"{name}_{ending}" for ending in (*read, *unread, *left)), *of_others):
         Path(path).write_bytes(state)
-    findings = verify(run)
+    findings = verify(opened(run))
     assert findings.faults == sorted(f"{name}_{ending}: not a file of this run" for ending in read)
     assert findings.notes == sorted(f"{name}_{ending}: not a file of this run" for ending in unread)
 
@@ -402,7 +436,7 @@ def test_columns_of_others_are_no_faults(tiny_results, tmp_path):
     run = Run("section2_1", STAMP, 2, str(tmp_path))
     Copy(run).frame(lambda frame: frame.assign(mine=5))
     shutil.rmtree(tmp_path / "trainings")  # with which the frame is compared as a whole
-    findings = verify(run)
+    findings = verify(opened(run))
     assert findings.faults == []
     assert f"{run.frame('adam')}: columns mine, which kanbench does not write" in findings.notes
 
@@ -476,9 +510,9 @@ def no_expert_has_weight(copy):
 FAULTS_OF_MERGING = {
     experts_are_missing: r"experts\.pkl: dataset 0: n_experts is 3, in the attrs 4",
     another_expert_is_selected: r"selected_experts\.pkl: not the experts that are selected in the frame of all",
-    a_summary_of_one_dataset: r"summary\.pkl: found datasets 0; allowed: 0, 1",
-    a_dataset_is_in_the_summary_twice: r"summary\.pkl: found datasets 0, 1, 1; allowed: 0, 1",
-    a_history_of_no_dataset: r"grid_history\.pkl: found datasets 1, 2; allowed: 0, 1",
+    a_summary_of_one_dataset: r"summary\.pkl: datasets: found 0; allowed: 0, 1",
+    a_dataset_is_in_the_summary_twice: r"summary\.pkl: datasets: found 0, 1, 1; allowed: 0, 1",
+    a_history_of_no_dataset: r"grid_history\.pkl: datasets: found 1, 2; allowed: 0, 1",
     a_number_as_text: r"summary\.pkl: control_num_params: found object; allowed: numbers",
     a_negative_loss_in_the_summary: r"summary\.pkl: control_dense_mse: found less than 0; allowed: mean squares",
     an_experts_loss_is_another: r"selected_experts\.pkl: dense_mse differ from those in the frame of all experts",
@@ -498,7 +532,7 @@ def test_a_planted_fault_in_a_run_of_merging_is_found(plant, tiny_results, tmp_p
         shutil.copytree(tiny_results / folder, tmp_path / folder)
     run = Run("section2_3", STAMP, None, str(tmp_path))
     plant(Copy(run))
-    faults = verify(run).faults
+    faults = verify(opened(run)).faults
     assert any(pd.Series([fault]).str.contains(FAULTS_OF_MERGING[plant], regex=True).item() for fault in faults), faults
 
 
@@ -509,7 +543,7 @@ def test_the_summary_says_what_the_other_frames_say(tiny_results, tmp_path):
     of_experts = ["n_experts_trained", "n_experts_selected", "best_expert_dense_mse", "chosen_expert_dense_mse"]
     columns = [*of_experts, "experts_n_evals", "experts_time", *of_merged]
     Copy(run).frame(lambda frame: frame.assign(**{name: 2 * frame[name] for name in columns}), "summary")
-    faults = " ".join(verify(run).faults)
+    faults = " ".join(verify(opened(run)).faults)
     assert [name for name in columns if f"summary.pkl: dataset 1: {name} is " not in faults] == []
 
 
@@ -518,10 +552,22 @@ def test_a_merged_model_may_have_no_history(tiny_results, tmp_path):
     shutil.copytree(tiny_results / "sec3_results", tmp_path / "sec3_results")
     run = Run("section2_3", STAMP, None, str(tmp_path))
     Copy(run).frame(lambda frame: frame[frame["dataset_idx"] == 0], "grid_history")
-    assert all("checkpoint_metadata.pkl: merge_kan, dataset 1" in fault for fault in verify(run).faults)
+    assert all("checkpoint_metadata.pkl: merge_kan, dataset 1" in fault for fault in verify(opened(run)).faults)
 
 
 def test_runs_of_earlier_formats_are_to_be_migrated_first(tmp_path):
     for run in (Run("section1_1", STAMP, 2, str(tmp_path)), Run("section2_1", STAMP, None, str(tmp_path))):
-        with pytest.raises(InputError, match="a run of an earlier format; allowed: one of section2_1"):
-            verify(run)
+        with pytest.raises(InputError, match="earlier format") as error:
+            verify(opened(run))
+        assert error.value.where == run.name
+
+
+def test_a_mistake_in_a_check_is_no_fault_of_the_run(tiny_results, monkeypatch):
+    """It raises: only what reading a file raises is a fault of the file."""
+
+    def mistaken(checked):
+        raise KeyError("n_evals")
+
+    monkeypatch.setattr(verification, "check_frames_of_run", mistaken)
+    with pytest.raises(KeyError):
+        verify(opened(Run("section2_1", STAMP, 2, str(tiny_results))))

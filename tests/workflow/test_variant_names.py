@@ -17,7 +17,7 @@ from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.storage.verification import verify
 from kanbench.storage.verification.models import _agree, terms
-from support.results import STAMP
+from support.results import STAMP, opened
 
 SMALL = {"data": {"train_num": 60, "test_num": 50, "dense_num": 200}, "grids": {"sizes": [3, 5]}}
 
@@ -86,7 +86,7 @@ def test_degenerate_problems_are_named_in_the_log(variants, tmp_path, caplog):
 
 def test_they_agree(variants):
     for run in kanbench.list_runs(results_dir=variants):
-        findings = verify(run)
+        findings = verify(opened(run))
         assert findings.faults == []
         assert findings.notes == []
 
@@ -120,7 +120,7 @@ def test_a_missing_model_type_shows(variants, tmp_path):
     for path in run.deliverables(1, ["lbfgs", "lm"]):
         if "_lm" not in path:
             shutil.copy(path, tmp_path / "sec1_results")
-    faults = verify(copy).faults
+    faults = verify(opened(copy)).faults
     assert f"{copy.frame('lm')}: missing" in faults
     assert not any("adam" in fault for fault in faults)
 

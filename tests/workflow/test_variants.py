@@ -8,6 +8,7 @@ from kanbench.plan.naming import Run
 from kanbench.storage.runs import load_replicates
 from kanbench.storage.verification import verify
 from support.pipelines import SMOKE, STAMP, assert_one_line, contents, planned, snakemake
+from support.results import opened
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_variants_beside_each_other(tmp_path):
         path for path in found if path.startswith("results/seeds/")
     } == set(delivered)
     for run in kanbench.list_runs(results_dir=results):
-        findings = verify(run)
+        findings = verify(opened(run))
         assert findings.faults == []
         assert findings.notes == []
     replicates = load_replicates(shallow.section, results_dir=results)

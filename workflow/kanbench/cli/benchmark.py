@@ -1,4 +1,4 @@
-"""The command line of the benchmark."""
+"""The subcommand `benchmark`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
 ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any result
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the subcommand to those of a parser."""
+    parser = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
+    parser.set_defaults(run=run)
     parser.add_argument("--quick", action="store_true", help="in about a minute: fewer models, sizes and epochs")
     parts = f"{', '.join(PARTS)}; on cuda: {', '.join(CUDA_PARTS)}"
     parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=parts)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError
+from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import Config, check, merge
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
@@ -30,9 +32,7 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     for parent in parents:
         mapping = mapping.get(parent) if isinstance(mapping, dict) else None
     if not isinstance(mapping, dict) or last not in mapping:
-        raise InputError(
-            "config", allowed="a key of config.yaml such as optimizers.adam.lr", problem=f"unknown key {key!r}"
-        )
+        raise InputError("config", f"unknown key {key!r}", "a key of config.yaml, for example optimizers.adam.lr")
     mapping[last] = value
     return check(changed)
 
@@ -50,7 +50,7 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         test targets, parameters and time, at the interpolation threshold and at the end.
     """
     if key in ("seeds", "data.seed", "data.dense_num"):
-        raise InputError("sweep", f"{key!r}", "a key that the sweep does not set itself")
+        raise InputError("sweep", key, "a key that the sweep does not set itself")
     # The dense MSE is not looked at, and takes longer than training with Adam.
     changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}} for seed in seeds}
     configs = [
@@ -90,5 +90,20 @@ def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
     """
     logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
-    losses = np.exp(logs)
+    losses = logs.apply(np.exp)
     return losses.assign(mean=losses.mean(axis="columns"), geometric_mean=np.exp(logs.mean(axis="columns")))
+
+
+def as_text(rows: pd.DataFrame, model_type: str, key: str, seeds: Sequence[int]) -> str:
+    """The table, and above it what its numbers are."""
+    return (
+        f"{model_type}: test loss at the threshold / variance of the target,\n"
+        f"geometric mean over the seeds {seeds}, by {key}\n"
+        f"{table(rows, key).to_string(float_format='{:.3g}'.format)}"
+    )
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write a row for every training as CSV."""
+    with atomic_write(path) as partial:
+        rows.to_csv(partial, index=False)

@@ -165,10 +165,10 @@ def merge_job(title: str, name: FileName, source: Source, experts: Sequence[Path
 def control_job(title: str, name: FileName, source: Source, merged: Path, experts: Sequence[Path]) -> Job:
     """The control of a merged model, whose training record this is, and of its experts."""
     told, record = read_experts(name, experts), read_record(merged)
-    if "merging" not in record or record["dataset_idx"] != name.dataset_idx:
+    if record.merging is None or record.dataset_idx != name.dataset_idx:
         raise InputError(merged, problem=f"allowed: the merged model of dataset {name.dataset_idx}")
     settings = source.settings(title, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
-    outcome = record["checkpoints"]["final"] | {key: record["merging"][key] for key in ("width", "k", "via")}
+    outcome = record.checkpoints["final"] | {key: record.merging[key] for key in ("width", "k", "via")}
 
     def train(data, report, threads, resume):
         training = train_control(settings, outcome, told, data, report, threads, resume)
@@ -186,10 +186,12 @@ def read_experts(name: FileName, paths: Sequence[Path]) -> list[dict[str, Any]]:
         One is none, or of another dataset.
     """
     records = [read_record(path) for path in paths]
+    experts = []
     for path, record in zip(paths, records, strict=True):
-        if "expert" not in record or record["dataset_idx"] != name.dataset_idx:
+        if record.expert is None or record.dataset_idx != name.dataset_idx:
             raise InputError(path, problem=f"allowed: experts of dataset {name.dataset_idx}")
-    return [record["expert"] for record in records]
+        experts.append(record.expert)
+    return experts
 
 
 @contextlib.contextmanager

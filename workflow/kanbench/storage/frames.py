@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,34 +15,14 @@ from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import MAX_FILE, clear_errors, read_bytes, refusal
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
-from kanbench.plan.sections import SECTIONS, Section, without_variant
-from kanbench.storage.stored_names import MAX_DATASETS
+from kanbench.plan.sections import section_of
+from kanbench.storage.schema import DERIVED, HISTORY, dtypes
 from kanbench.storage.training_record import TrainingRecord
 from kanbench.storage.values import builtin, same_frame
 
-COLUMNS = {
-    "dataset_idx": "int64",
-    "dataset_name": "str",
-    "grid_size": "int64",
-    "epoch": "int64",
-    "train_loss": "float64",
-    "test_loss": "float64",
-    "dense_mse": "float64",
-    "time": "float64",
-    "total_time": "float64",
-    "time_per_epoch": "float64",
-    "n_evals": "int64",
-    "num_params": "int64",
-}
-
-BELOW = {"dataset_idx": MAX_DATASETS, "epoch": 1 << 31, "grid_size": 1 << 31}  # whole numbers from 0
 KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without values is either
     "text": ("string", "categorical", "empty"),
     "numbers": ("integer", "integer-na", "floating", "mixed-integer-float", "empty"),
-}
-
-MORE_COLUMNS = {
-    "section2_2": {"attribution_threshold": "float64", "important_neurons": "int64", "total_neurons": "int64"},
 }
 
 
@@ -52,9 +32,9 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
     Parameters
     ----------
     trainings : sequence
-        What the model type's trainings handed over, one per dataset.
+        The records of the model type's trainings, one per dataset.
     reference : sequence
-        The same of the section's reference model type.
+        Those of the section's reference model type.
 
     Raises
     ------
@@ -62,13 +42,25 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
         The trainings were not made alike, so that their rows cannot be compared.
     """
     _check_alike(trainings, reference)
-    section = _section(trainings[0])
-    parts = [history(training) for training in sorted(trainings, key=lambda t: t["dataset_idx"])]
-    more = MORE_COLUMNS.get(without_variant(trainings[0]["section"]), {})
-    frame = pd.concat(parts, ignore_index=True).astype(COLUMNS | more)
-    frame.insert(len(COLUMNS), section.label, trainings[0]["model_type"])
-    frame.attrs = _attrs(trainings[0], reference)
-    return portable(frame)
+    first = trainings[0]
+    section = section_of(first.section)
+    frame = histories(trainings, first.model_type)
+    frame.attrs.update({key: getattr(first, key) for key in ("section", "timestamp", "epochs", "device", "model_type")})
+    frame.attrs.update(lbfgs_threshold_time=None, baseline_threshold_time=None)
+    frame.attrs[section.threshold_time] = fmean(record.checkpoints["at_threshold"]["time"] for record in reference)
+    frame.attrs["provenance"] = first.provenance
+    return frame
+
+
+def histories(trainings: Sequence[TrainingRecord], model_type: str) -> pd.DataFrame:
+    """The rows of all epochs of trainings of a model type, by dataset."""
+    section = trainings[0].section
+    types, label, parts = dtypes(section, "grid_history"), section_of(section).label, []
+    for record in sorted(trainings, key=lambda record: record.dataset_idx):
+        rows = pd.DataFrame(record.history, columns=[name for name in types if name not in DERIVED])
+        rows["dataset_idx"], rows["dataset_name"], rows[label] = record.dataset_idx, record.dataset_name, model_type
+        parts.append(rows.assign(**stage_times(rows)))
+    return portable(pd.concat(parts, ignore_index=True)[list(types)].astype(types))
 
 
 def portable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -81,57 +73,30 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
-def history(training: TrainingRecord) -> pd.DataFrame:
-    """The history of one training, one row per epoch."""
-    columns = [*COLUMNS, *MORE_COLUMNS.get(without_variant(training["section"]), ())]
-    frame = pd.DataFrame(training["history"], columns=[c for c in columns if c not in _DERIVED])
-    frame["dataset_idx"], frame["dataset_name"] = training["dataset_idx"], training["dataset_name"]
-    stages = frame.groupby("grid_size", sort=False)["time"]
-    ends = stages.max()
-    seconds = ends - ends.shift(fill_value=0.0)
-    frame["total_time"] = frame["grid_size"].map(seconds)
-    frame["time_per_epoch"] = frame["total_time"] / stages.transform("size")
-    return frame[columns]
-
-
-def _section(training: TrainingRecord) -> Section:
-    return SECTIONS[without_variant(training["section"])]
-
-
-_DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")
-
-
-def _attrs(training: TrainingRecord, reference: Sequence[TrainingRecord]) -> dict[str, Any]:
-    threshold_time = fmean(part["checkpoints"]["at_threshold"]["time"] for part in reference)
-    return {
-        **{key: training[key] for key in ("section", "timestamp", "epochs", "device", "model_type")},
-        "lbfgs_threshold_time": None,
-        "baseline_threshold_time": None,
-        _section(training).threshold_time: threshold_time,
-        "provenance": training["provenance"],
-    }
+def check_same(where: str, values: Iterable[Any]) -> None:
+    """Check that trainings whose rows are put together have one value in common."""
+    if len(different := set(map(str, values))) > 1:
+        raise InputError(where, "; ".join(sorted(different)), "the same for all trainings")
 
 
 def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> None:
-    wanted = _section(trainings[0]).reference
-    for other in reference:
-        if other["model_type"] != wanted:
-            raise InputError("reference", f"trainings of {other['model_type']}", f"of {wanted}")
-        for key in ("section", "timestamp", "epochs", "device"):
-            if other[key] != trainings[0][key]:
-                raise InputError(
-                    f"{wanted}, the reference, has {key} {other[key]!r}; allowed", problem=f"{trainings[0][key]!r}"
-                )
-        found, seed = (part["provenance"].get("seed") for part in (other, trainings[0]))
-        if found != seed:
-            raise InputError(f"{wanted}, the reference, has seed {found}; allowed", problem=seed)
-    for key in ("model_type", "section", "timestamp", "epochs", "device", "provenance"):
-        found = {str(training[key]): training["dataset_name"] for training in trainings}
-        if len(found) > 1:
-            raise InputError(
-                f"{trainings[0]['model_type']}: the datasets were trained with different {key}: "
-                + "; ".join(f"{name}: {value}" for value, name in found.items())
-            )
+    """Check that a model type's trainings have one provenance, and the reference's are of the same run and seed."""
+    name, wanted = trainings[0].model_type, section_of(trainings[0].section).reference
+    for key in ("model_type", "provenance"):
+        check_same(f"{key} of {name}", [getattr(record, key) for record in trainings])
+    check_same("model_type of the reference", [wanted, *(record.model_type for record in reference)])
+    both = f"{name} and {wanted}, the reference"
+    for key in ("section", "timestamp", "epochs", "device"):
+        check_same(f"{key} of {both}", [getattr(record, key) for record in (*trainings, *reference)])
+    check_same(f"seed of {both}", [record.provenance.get("seed") for record in (*trainings, *reference)])
+
+
+def stage_times(rows: pd.DataFrame) -> pd.DataFrame:
+    """`total_time` and `time_per_epoch` of the rows of a training, from their cumulative `time`."""
+    stages = rows.groupby("grid_size", sort=False)["time"]
+    ends = stages.max()
+    total = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
+    return pd.DataFrame({"total_time": total, "time_per_epoch": total / stages.transform("size")})
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
@@ -156,11 +121,11 @@ def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = Fal
     Raises
     ------
     InputError
-        It cannot be written, or read, or does not come back as it was.
+        It cannot be written or read, or does not survive a write/read round trip.
     """
     write_frame(frame, path)
     if not same_frame(read_frame(path, trusted), frame):
-        raise InputError(path, allowed="numbers and text", problem="does not come back as it was")
+        raise InputError(path, allowed="numbers and text", problem="does not survive a write/read round trip")
 
 
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
@@ -175,8 +140,8 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file is not a frame, is damaged, or contains what a frame does not need; or a column that trainings have
-        holds something else than theirs.
+        The file is not a frame, is damaged, or contains what a frame does not need; or a column of every history
+        holds something else.
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
@@ -185,11 +150,11 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
 
 
 def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of trainings, and all floats, in numpy's types: pandas's NA can be neither compared nor drawn."""
+    """The numbers of histories, and all floats, in numpy's types: pandas's NA can be neither compared nor drawn."""
     plain = {}
-    for name, values in frame.items():
-        wanted = COLUMNS.get(name) or ("float64" if values.dtype.kind == "f" else "str")
-        if wanted == "str" or (isinstance(values.dtype, np.dtype) and values.dtype.kind != "O"):
+    for name, values in ((str(name), frame[name]) for name in frame):
+        wanted = HISTORY[name].dtype if name in HISTORY else ("float64" if values.dtype.kind == "f" else "object")
+        if wanted == "object" or (isinstance(values.dtype, np.dtype) and values.dtype.kind != "O"):
             continue
         plain[name] = values.to_numpy("float64", na_value=np.nan)
         if wanted == "int64" and (plain[name] % 1 == 0).all():
@@ -200,19 +165,18 @@ def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
     """Check what everything that reads frames relies on: numbers and text in their columns, indices that count."""
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
-        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names, each once")
-    for name in frame.columns.intersection(list(COLUMNS)):
-        allowed = "text" if COLUMNS[name] == "str" else "numbers"
+        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names without duplicates")
+    for name in frame.columns.intersection(list(HISTORY)):
+        where, column = f"{path}: {name}", HISTORY[name]
+        allowed = "text" if column.dtype == "object" else "numbers"
         if (kind := pd.api.types.infer_dtype(frame[name], skipna=True)) not in KINDS[allowed]:
-            raise InputError(path, allowed=allowed, problem=f"{name}: found {kind}")
-    for name in frame.columns.intersection(list(BELOW)):
-        values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
-        values = pd.to_numeric(values).astype(float)
-        wrong = values[~((values % 1 == 0) & values.between(0, BELOW[name] - 1))]
-        if len(wrong):
-            raise InputError(
-                path, allowed=f"whole numbers below {BELOW[name]}", problem=f"{name}: found {wrong.iloc[0]:g}"
-            )
+            raise InputError(where, kind, allowed)
+        if column.below is not None:
+            values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
+            values = pd.to_numeric(values).astype(float)
+            wrong = values[~((values % 1 == 0) & values.between(0, column.below - 1))]
+            if len(wrong):
+                raise InputError(where, f"{wrong.iloc[0]:g}", f"integers from 0 to {column.below - 1}")
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:

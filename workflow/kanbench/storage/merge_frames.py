@@ -1,4 +1,4 @@
-"""The frames of section 2.3, from what the trainings of experts, merged models and controls hand over."""
+"""The frames of section 2.3, from the records of experts, merged models and controls."""
 
 from __future__ import annotations
 
@@ -8,182 +8,150 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.plan.sections import SECTIONS, without_variant
-from kanbench.storage.frames import COLUMNS, history, portable
+from kanbench.plan.sections import section_of
+from kanbench.storage.frames import check_same, histories, portable
+from kanbench.storage.schema import dtypes
 from kanbench.storage.training_record import TrainingRecord
 from kanbench.training.selection import select_experts
 
-EXPERT_COLUMNS = (
-    "depth",
-    "k",
-    "seed",
-    "train_loss",
-    "valid_loss",
-    "test_loss",
-    "dense_mse",
-    "dependencies",
-    "num_params",
-    "n_evals",
-    "steps",
-    "train_time",
-)
+Records = Sequence[TrainingRecord]
+Row = dict[str, Any]
+Groups = dict[int, list[Row]]
+NEEDED = {  # the trainings that a frame is made from
+    "experts": ("experts",),
+    "selected_experts": ("experts", "merged"),
+    "grid_history": ("experts", "merged"),
+    "summary": ("experts", "merged", "controls"),
+}
 
 
 def build_merge_frame(
-    name: str,
-    n_selected: int,
-    experts: Sequence[TrainingRecord] = (),
-    merged: Sequence[TrainingRecord] = (),
-    controls: Sequence[TrainingRecord] = (),
+    name: str, n_selected: int, experts: Records = (), merged: Records = (), controls: Records = ()
 ) -> pd.DataFrame:
-    """One of the frames of section 2.3: `summary`, `experts`, `selected_experts` or `grid_history`.
-
-    Parameters
-    ----------
-    name : str
-    n_selected : int
-        How many experts of a dataset are merged.
-    experts, merged, controls : sequences
-        What the trainings handed over. Every frame but `experts` needs the merged models, `summary` the controls too.
+    """One of the frames of section 2.3, of which `n_selected` experts of every dataset are merged.
 
     Raises
     ------
     InputError
-        The trainings were not made alike, or some are missing.
+        The trainings were not made alike, or some of those in NEEDED are missing.
     """
-    build, *needed = {
-        "experts": (lambda: _experts(experts, n_selected), experts),
-        "selected_experts": (lambda: _selected(experts, merged, n_selected), experts, merged),
-        "grid_history": (lambda: _grid_history(merged), experts, merged),
-        "summary": (lambda: _summary(experts, merged, controls, n_selected), experts, merged, controls),
-    }[name]
-    if not all(needed):
-        raise InputError(name, f"trainings of {sum(map(bool, needed))} kinds", f"of {len(needed)}")
+    given = {"experts": experts, "merged": merged, "controls": controls}
+    if missing := [part for part in NEEDED[name] if not given[part]]:
+        raise InputError(name, f"no trainings of {', '.join(missing)}", f"all of {', '.join(NEEDED[name])}")
     _check_kinds({"expert": experts, "merge_kan": merged, "control": controls})
     if n_selected < 1:
-        raise InputError("n_selected", n_selected, "a whole number, at least 1")
-    frame = build()
-    frame.attrs = _attrs(experts, (experts if name == "experts" else merged)[0], n_selected)
-    return portable(frame)
+        raise InputError("n_selected", n_selected, "an integer, at least 1")
+    merged = sorted(merged, key=lambda record: record.dataset_idx)
+    if name == "grid_history":
+        frame = histories(merged, merged[0].model_type)
+    else:
+        groups, types = _by_dataset(experts), dtypes(experts[0].section, name)
+        rows = {
+            "experts": lambda: _experts(groups, n_selected),
+            "selected_experts": lambda: _selected(groups, merged),
+            "summary": lambda: _summary(groups, merged, controls),
+        }[name]()
+        frame = portable(pd.DataFrame(rows, columns=list(types)).astype(types))
+    record = (experts if name == "experts" else merged)[0]
+    group = next(iter(_by_dataset(experts).values()))
+    frame.attrs.update({key: getattr(record, key) for key in ("section", "timestamp", "device")})
+    frame.attrs["model_type"] = section_of(record.section).model_types[0]
+    frame.attrs["n_seeds"] = len({expert["seed"] for expert in group})
+    frame.attrs.update(n_experts=len(group), n_selected=n_selected, provenance=record.provenance)
+    return frame
 
 
-def _experts(experts: Sequence[TrainingRecord], n_selected: int) -> pd.DataFrame:
-    rows = []
-    for group in _by_dataset(experts).values():
-        selected = select_experts([training["expert"] for training in group], n_selected)
-        for position, training in enumerate(group):
-            row = {column: training["expert"][column] for column in EXPERT_COLUMNS}
-            rows.append({**_dataset(training), **row, "selected": position in selected})
-    return pd.DataFrame(rows)
-
-
-def _selected(experts: Sequence[TrainingRecord], merged: Sequence[TrainingRecord], n_selected: int) -> pd.DataFrame:
-    """The selected experts, the best of a dataset first, with their weights in the merged model."""
-    chosen = [
-        {**_dataset(training), "rank": rank, **expert}
-        for training in sorted(merged, key=lambda t: t["dataset_idx"])
-        for rank, expert in enumerate(training["merging"]["selected"], start=1)
-    ]
-    keys = ["dataset_idx", "dataset_name", "depth", "k", "seed"]
-    return pd.DataFrame(chosen).merge(_experts(experts, n_selected).drop(columns="selected"), on=keys, how="left")
-
-
-def _grid_history(merged: Sequence[TrainingRecord]) -> pd.DataFrame:
-    parts = [history(training) for training in sorted(merged, key=lambda t: t["dataset_idx"])]
-    frame = pd.concat(parts, ignore_index=True).astype(COLUMNS)
-    return frame.assign(approach=merged[0]["model_type"])
-
-
-def _summary(
-    experts: Sequence[TrainingRecord],
-    merged: Sequence[TrainingRecord],
-    controls: Sequence[TrainingRecord],
-    n_selected: int,
-) -> pd.DataFrame:
-    by_dataset = _by_dataset(experts)
-    control_of = {training["dataset_idx"]: training for training in controls}
-    rows = []
-    for training in sorted(merged, key=lambda t: t["dataset_idx"]):
-        group = [expert["expert"] for expert in by_dataset[training["dataset_idx"]]]
-        merging, best = training["merging"], group[select_experts(group, 1)[0]]
-        rows.append(
-            {
-                **_dataset(training),
-                "n_experts_trained": len(group),
-                "n_experts_selected": len(merging["selected"]),
-                "best_expert_dense_mse": min(expert["dense_mse"] for expert in group),
-                "chosen_expert_dense_mse": best["dense_mse"],
-                "ensemble_dense_mse": merging["ensemble_dense_mse"],
-                "initial_dense_mse": merging["initial_dense_mse"],
-                **_outcome("merged", training),
-                **_outcome("control", control_of[training["dataset_idx"]]),
-                "initial_num_params": merging["initial_num_params"],
-                "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
-                "via_time": sum(part["time"] for part in merging["via"]),
-                "experts_n_evals": sum(expert["n_evals"] for expert in group),
-                "experts_time": sum(expert["train_time"] for expert in group),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _outcome(name: str, training: TrainingRecord) -> dict[str, Any]:
-    at_threshold, final = training["checkpoints"]["at_threshold"], training["checkpoints"]["final"]
-    return {
-        f"{name}_threshold_dense_mse": at_threshold["dense_mse"],
-        f"{name}_dense_mse": final["dense_mse"],
-        f"{name}_test_loss": final["test_loss"],
-        f"{name}_grid_size": final["grid_size"],
-        f"{name}_num_params": final["num_params"],
-        f"{name}_n_evals": final["n_evals"],
-        f"{name}_time": final["time"],
-    }
-
-
-def _by_dataset(experts: Sequence[TrainingRecord]) -> dict[int, list[TrainingRecord]]:
-    groups: dict[int, list[TrainingRecord]] = {}
-    for training in sorted(experts, key=lambda t: t["dataset_idx"]):  # stable: the experts keep their order
-        groups.setdefault(training["dataset_idx"], []).append(training)
+def _by_dataset(experts: Records) -> Groups:
+    """What the records of experts say of them, with their datasets, by dataset."""
+    groups: Groups = {}
+    for record in sorted(experts, key=lambda record: record.dataset_idx):  # stable: the experts keep their order
+        groups.setdefault(record.dataset_idx, []).append({**_dataset(record), **(record.expert or {})})
     return groups
 
 
-def _dataset(training: TrainingRecord) -> dict[str, Any]:
-    return {key: training[key] for key in ("dataset_idx", "dataset_name")}
+def _experts(groups: Groups, n_selected: int) -> list[Row]:
+    rows = []
+    for group in groups.values():
+        selected = select_experts(group, n_selected)
+        rows += [{**expert, "selected": position in selected} for position, expert in enumerate(group)]
+    return rows
 
 
-def _attrs(experts: Sequence[TrainingRecord], training: TrainingRecord, n_selected: int) -> dict[str, Any]:
-    group = next(iter(_by_dataset(experts).values()))
+def _selected(groups: Groups, merged: Records) -> list[Row]:
+    """The selected experts, the best of a dataset first, with their weights in the merged model."""
+    rows = []
+    for record in merged:
+        group = {_key(expert): expert for expert in groups[record.dataset_idx]}
+        for rank, chosen in enumerate((record.merging or {})["selected"], start=1):
+            if _key(chosen) not in group:
+                key = "depth {depth}, k {k}, seed {seed}".format_map(chosen)
+                raise InputError("experts", f"none with {key} on {record.dataset_name}", "all that were merged")
+            rows.append({**group[_key(chosen)], "rank": rank, "weight": chosen["weight"]})
+    return rows
+
+
+def _summary(groups: Groups, merged: Records, controls: Records) -> list[Row]:
+    control_of = {record.dataset_idx: record for record in controls}
+    rows = []
+    for record in merged:
+        group, merging = groups[record.dataset_idx], record.merging or {}
+        rows.append(
+            {
+                **_dataset(record),
+                **summary_of_experts(group),
+                "n_experts_selected": len(merging["selected"]),
+                **{key: merging[key] for key in ("ensemble_dense_mse", "initial_dense_mse", "initial_num_params")},
+                **_outcome("merged", record),
+                **_outcome("control", control_of[record.dataset_idx]),
+                "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
+                "via_time": sum(part["time"] for part in merging["via"]),
+            }
+        )
+    return rows
+
+
+def summary_of_experts(group: list[Row]) -> Row:
+    """What the summary says about all experts of a dataset."""
     return {
-        **{key: training[key] for key in ("section", "timestamp", "device")},
-        "model_type": SECTIONS[without_variant(training["section"])].model_types[0],
-        "n_seeds": len({expert["expert"]["seed"] for expert in group}),
-        "n_experts": len(group),
-        "n_selected": n_selected,
-        "provenance": training["provenance"],
+        "n_experts_trained": len(group),
+        "best_expert_dense_mse": min(expert["dense_mse"] for expert in group),
+        "chosen_expert_dense_mse": group[select_experts(group, 1)[0]]["dense_mse"],
+        "experts_n_evals": sum(expert["n_evals"] for expert in group),
+        "experts_time": sum(expert["train_time"] for expert in group),
     }
 
 
-def _check_kinds(kinds: dict[str, Sequence[TrainingRecord]]) -> None:
+def _outcome(name: str, record: TrainingRecord) -> Row:
+    final = record.checkpoints["final"]
+    columns = ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "time")
+    return {
+        f"{name}_threshold_dense_mse": record.checkpoints["at_threshold"]["dense_mse"],
+        **{f"{name}_{column}": final[column] for column in columns},
+    }
+
+
+def _key(expert: Row) -> tuple[int, int, int]:
+    return expert["depth"], expert["k"], expert["seed"]
+
+
+def _dataset(record: TrainingRecord) -> Row:
+    return {"dataset_idx": record.dataset_idx, "dataset_name": record.dataset_name}
+
+
+def _check_kinds(kinds: dict[str, Records]) -> None:
     """Check that trainings are what they are given for, of one run, made alike, and of the same datasets."""
-    present = {kind: trainings for kind, trainings in kinds.items() if trainings}
-    for kind, trainings in present.items():
-        for key, values in (
-            ("model_type", {training["model_type"] for training in trainings} | {kind}),
-            ("provenance", {str(training["provenance"]) for training in trainings}),
-        ):
-            if len(values) > 1:
-                raise InputError(kind, problem=f"the trainings have different {key}: {'; '.join(sorted(values))}")
+    present = {kind: records for kind, records in kinds.items() if records}
+    for kind, records in present.items():
+        check_same(f"model_type of {kind}", [kind, *(record.model_type for record in records)])
+        check_same(f"provenance of {kind}", [record.provenance for record in records])
     for key in ("section", "timestamp", "device"):
-        found = {training[key] for trainings in present.values() for training in trainings}
-        if len(found) > 1:
-            raise InputError(
-                ", ".join(present), problem=f"the trainings have different {key}: {'; '.join(sorted(found))}"
-            )
-    seeds = {training["provenance"].get("seed") for kind in ("merge_kan", "control") for training in kinds[kind]}
-    if len(seeds) > 1:
-        raise InputError(
-            "merge_kan, control", problem=f"the trainings have different seed: {'; '.join(map(str, sorted(seeds)))}"
-        )
-    datasets = {kind: sorted({training["dataset_idx"] for training in part}) for kind, part in present.items()}
+        every = [getattr(record, key) for records in present.values() for record in records]
+        check_same(f"{key} of {', '.join(present)}", every)
+    of_models = [*kinds["merge_kan"], *kinds["control"]]
+    check_same("seed of merge_kan, control", [record.provenance.get("seed") for record in of_models])
+    datasets = {kind: sorted({record.dataset_idx for record in records}) for kind, records in present.items()}
     if len(set(map(tuple, datasets.values()))) > 1:
-        raise InputError("the trainings have different datasets", allowed="the same of every kind", problem=datasets)
+        raise InputError(f"datasets of {', '.join(present)}", datasets, "the same for all kinds")
+    for kind, part in (("expert", "expert"), ("merge_kan", "merging")):
+        if any(getattr(record, part) is None for record in kinds[kind]):
+            raise InputError(kind, problem=f"a record without {part!r}; delete it and the training is repeated")

@@ -12,7 +12,7 @@ from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
-from kanbench.plan.sections import SECTIONS, without_variant
+from kanbench.plan.sections import section_of
 from kanbench.storage.training_record import TrainingRecord
 
 MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
@@ -24,16 +24,17 @@ Metadata = dict[str, dict[int, dict[str, dict[str, Any]]]]
 def build_metadata(trainings: Sequence[TrainingRecord]) -> Metadata:
     """`{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`, without weights."""
     metadata: Metadata = {}
-    section = SECTIONS[without_variant(trainings[0]["section"])]
-    for training in sorted(trainings, key=lambda t: t["dataset_idx"]):
-        metadata.setdefault(training["model_type"], {})[training["dataset_idx"]] = {
-            name: {**{metric: row[metric] for metric in METRICS}, section.label: training["model_type"]}
-            for name, row in training["checkpoints"].items()
+    section = section_of(trainings[0].section)
+    for record in sorted(trainings, key=lambda record: record.dataset_idx):
+        metadata.setdefault(record.model_type, {})[record.dataset_idx] = {
+            name: {**{metric: row[metric] for metric in METRICS}, section.label: record.model_type}
+            for name, row in record.checkpoints.items()
         }
     return {model_type: metadata[model_type] for model_type in section.model_types if model_type in metadata}
 
 
 def write_metadata(metadata: Metadata, path: str | Path) -> None:
+    """Write the metrics of checkpoints, which loads without pandas, numpy or torch."""
     with atomic_write(path) as partial:
         partial.write_bytes(pickle.dumps(metadata, protocol=4))
 
@@ -57,6 +58,6 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     levels = [metadata]
     for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):
-            raise InputError(path, problem="allowed: {model type: {dataset: {checkpoint: {metric: value}}}}")
+            raise InputError(path, "something else", "{model type: {dataset: {checkpoint: {metric: value}}}}")
         levels = [below for level in levels for below in level.values()]
     return metadata

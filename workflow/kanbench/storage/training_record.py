@@ -1,66 +1,87 @@
-"""What a training hands to the consolidation: one JSON file, with everything but the weights."""
+"""The record of one training: one JSON file with everything but the weights."""
 
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 import kanbench
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan.naming import CHECKPOINTS, FileName
+from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.plan.settings import digest
+from kanbench.storage.schema import DERIVED, HISTORY, Column, columns
 
 if TYPE_CHECKING:
     from kanbench.training.history import Training
 
-TrainingRecord = dict[str, Any]
-
-KEYS = {"section", "timestamp", "epochs", "model_type", "dataset_idx", "dataset_name", "device", "settings"}
-KEYS |= {"provenance", "stopped", "checkpoints", "history"}
 VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "int64": int,
+    "float64": (int, float, type(None)),
+}  # None is a number that is not finite
+OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
+OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_num_params", "via", "width", "k"}
 
-def training_record(name: FileName, settings: dict[str, Any], training: Training, **more: Any) -> TrainingRecord:
-    """The record of one training.
 
-    Parameters
-    ----------
-    name : FileName
-        Which training it is.
-    settings : dict
-        What was trained.
-    training : Training
-        What came of it.
-    **more
-        What else the consolidation has to know of this kind of training.
+class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a training hands to the consolidation; the fields are the keys of the JSON file, in its order."""
+
+    section: str
+    timestamp: str
+    epochs: int | None  # per grid; None in section 2.3
+    model_type: str  # or `expert`, or `control`
+    dataset_idx: int
+    dataset_name: str
+    device: str
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    stopped: str | None  # why it ended early
+    checkpoints: dict[str, dict[str, Any]]  # {'at_threshold': row, 'final': row}
+    history: list[dict[str, Any]]  # a row per epoch
+    stages: list[dict[str, Any]] = []  # see Training
+    expert: dict[str, Any] | None = None  # of an expert: what the selection and the frames need
+    merging: dict[str, Any] | None = None  # of a merged model: its experts, and what was measured before the training
+    width: list[int] | None = None  # of a control
+
+
+def training_record(name: FileName, settings: Any, training: Training, **more: Any) -> TrainingRecord:
+    """The record of one training, by its name, settings (a dict or Struct) and outcome.
+
+    `more` is `expert`, `merging` or `width`.
     """
-    return {
-        "section": name.run.section,
-        "timestamp": name.run.timestamp,
-        "epochs": name.run.epochs,
-        "model_type": name.model_type,
-        "dataset_idx": name.dataset_idx,
-        "dataset_name": settings["problem"],
-        "device": training.device,
-        "settings": settings,
-        "provenance": provenance(settings, training.engine, VARYING if name.expert is None else VARYING_EXPERTS),
-        "stopped": training.stopped,
-        "checkpoints": {checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
-        "history": training.history,
-        "stages": training.stages,
+    run, settings = name.run, msgspec.to_builtins(settings)
+    if name.model_type is None or name.dataset_idx is None or isinstance(run.epochs, str):
+        raise InputError(run.name, problem="not the name of a training")
+    return TrainingRecord(
+        run.section,
+        run.timestamp,
+        run.epochs,
+        name.model_type,
+        name.dataset_idx,
+        dataset_name=settings["problem"],
+        device=training.device,
+        settings=settings,
+        provenance=provenance(settings, training.engine, VARYING if name.expert is None else VARYING_EXPERTS),
+        stopped=training.stopped,
+        checkpoints={checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
+        history=training.history,
+        stages=training.stages,
         **more,
-    }
+    )
 
 
 def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
-    """What a rerun needs and nothing else in a frame tells; the same for all trainings of a frame.
+    """What a rerun needs and nothing else in a frame tells; equal for all trainings of a frame.
 
     `varying` are the settings in which these differ.
     """
@@ -71,31 +92,54 @@ def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = V
         "torch": version("torch"),
         "pykan": version("pykan"),
         "kanbench": kanbench.__version__,
-        "config_digest": digest({key: value for key, value in settings.items() if key not in varying}),
+        "config_digest": settings_digest(settings, varying),
     }
 
 
-def write_record(content: TrainingRecord, path: str | Path) -> None:
+def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> str:
+    """The digest in the provenance."""
+    return digest({key: value for key, value in settings.items() if key not in varying})
+
+
+def write_record(record: TrainingRecord, path: str | Path) -> None:
+    """Write a record as JSON; numbers that are not finite become null, which pandas reads as nan."""
+    content = json.loads(msgspec.json.encode(record, enc_hook=lambda number: number.item()))  # of numpy
     with atomic_write(path) as partial:
-        partial.write_text(json.dumps(_finite(content), allow_nan=False, indent=1) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that are not finite as None, which pandas reads as nan: JSON has no word for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n")
 
 
 def read_record(path: str | Path) -> TrainingRecord:
+    """Read a record.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or is damaged.
+    """
     try:
-        content = json.loads(Path(path).read_text())
-        if not isinstance(content, dict) or not content.keys() >= KEYS:
-            raise ValueError
-        return content
+        record = msgspec.json.decode(Path(path).read_bytes(), type=TrainingRecord)
+        whole = _is_whole(record)
     except OSError as error:
         raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        raise InputError(path, problem="damaged; delete it and the training is repeated") from None
+    except (msgspec.DecodeError, RecursionError):
+        whole = False
+    if not whole:
+        raise InputError(path, problem="damaged; delete it and the training is repeated")
+    return record
+
+
+def _is_whole(record: TrainingRecord) -> bool:
+    """Whether a record has what the consolidation takes from it."""
+    if without_variant(record.section) not in SECTIONS or not record.checkpoints.keys() >= set(CHECKPOINTS):
+        return False
+    return (
+        all(_has_numbers(row, columns(record.section, "grid_history")) for row in record.history)
+        and all(_has_numbers(row, HISTORY) for row in record.checkpoints.values())
+        and (record.expert is None or record.expert.keys() >= OF_EXPERT)
+        and (record.merging is None or record.merging.keys() >= OF_MERGING)
+    )
+
+
+def _has_numbers(row: dict[str, Any], wanted: dict[str, Column]) -> bool:
+    numbers = {name: KINDS[c.dtype] for name, c in wanted.items() if c.dtype in KINDS and name not in DERIVED}
+    return row.keys() >= numbers.keys() and all(isinstance(row[name], kind) for name, kind in numbers.items())

@@ -57,7 +57,7 @@ def grids_figure(source: Source, note: Note) -> Figure:
 def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.DataFrame:
     """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
     record = Path(source.run.record(source.run.training(model_type, dataset_idx)))
-    if record.exists() and (stages := read_record(record).get("stages")):
+    if record.exists() and (stages := read_record(record).stages):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
     rows = {}
     for file in source.files:

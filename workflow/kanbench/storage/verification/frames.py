@@ -8,142 +8,133 @@ import numpy as np
 import pandas as pd
 
 from kanbench.plan.naming import Run
-from kanbench.plan.sections import SECTIONS, without_variant
+from kanbench.plan.sections import SECTIONS
 from kanbench.storage.attrs import essential
-from kanbench.storage.derive import DERIVABLE, Frames
-from kanbench.storage.frames import COLUMNS, MORE_COLUMNS
-from kanbench.storage.merge_frames import EXPERT_COLUMNS
-from kanbench.storage.verification.findings import Findings
-from kanbench.storage.verification.merging import check_merging
+from kanbench.storage.derive import DERIVABLE
+from kanbench.storage.frames import stage_times
+from kanbench.storage.schema import HISTORY, Column, columns
+from kanbench.storage.values import same
+from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
-TEXT = ("dataset_name", "dependencies", "optimizer", "approach")
-DTYPES = COLUMNS | MORE_COLUMNS["section2_2"] | dict.fromkeys(TEXT, "object") | {"selected": "bool"}
-THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values()} - {None}
-OF_EXPERTS = ("dataset_idx", "dataset_name", *EXPERT_COLUMNS)
-MERGE_COLUMNS = {
-    "summary": ("dataset_idx", "dataset_name", "n_experts_trained", "n_experts_selected", "merged_dense_mse"),
-    "experts": (*OF_EXPERTS, "selected"),
-    "selected_experts": (*OF_EXPERTS, "rank", "weight"),
-    "grid_history": (*COLUMNS, "approach"),
-}
+THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if section.threshold_time is not None}
 
 
-def check_frame(run: Run, name: str, frame: pd.DataFrame, findings: Findings) -> bool:
-    """Check one frame by itself; return whether it has the columns that others are compared with."""
+def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationReport) -> bool:
+    """Check one frame by itself; return whether its columns are those that others can be compared with."""
     path, section = run.frame(name), run.kind
-    _check_attrs(run, name, frame.attrs, findings)
-    columns = MERGE_COLUMNS.get(name) or (*COLUMNS, *MORE_COLUMNS.get(without_variant(run.section), ()), section.label)
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        findings.fault(path, f"no columns {', '.join(missing)}")
+    model_type = name if name in section.model_types else section.model_types[0]
+    _check_attrs(run, name, model_type, frame.attrs, report)
+    wanted = columns(run.section, name)
+    if not _check_columns(path, frame, wanted, report):
         return False
-    more = [column for column in frame if column not in columns]
-    if more and name != "summary":  # which says more than others need
-        findings.note(f"{path}: columns {', '.join(more)}, which kanbench does not write")
-        frame = frame[list(columns)]
-    others = [column for column in frame if not _has_dtype(frame[column].dtype, DTYPES.get(column))]
-    for column in others:
-        findings.fault(path, f"{column}: found {frame[column].dtype}; allowed: {DTYPES.get(column, 'numbers')}")
-    if others:
-        return False
+    frame = frame[[column for column in wanted if column in frame]]
     numbers = frame.select_dtypes("number")
     if infinite := numbers.columns[~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=0)].tolist():
-        findings.fault(path, f"{', '.join(infinite)}: found numbers that are not finite")
+        report.fault(f"{path}: {', '.join(infinite)}", found="numbers that are not finite")
     losses = numbers.filter(regex="_(loss|mse)$")
     if negative := losses.columns[(losses < 0).any()].tolist():
-        findings.fault(path, f"{', '.join(negative)}: found less than 0; allowed: mean squares")
+        report.fault(f"{path}: {', '.join(negative)}", found="less than 0", allowed="mean squares")
     if not frame["dataset_idx"].is_monotonic_increasing:
-        findings.fault(path, "the datasets are not in the order of dataset_idx")
+        report.fault(path, "the datasets are not in the order of dataset_idx")
     for index, names in frame.groupby("dataset_idx")["dataset_name"].unique().items():
         if len(names) > 1:
-            findings.fault(path, f"dataset {index} has the names {', '.join(map(str, names))}")
-    if set(COLUMNS) <= set(frame.columns):
-        _check_history(path, frame, frame.attrs.get("epochs"), findings)
-        model_type = name if name in section.model_types else section.model_types[0]
+            report.fault(path, f"dataset {index} has several names", ", ".join(names))
+    if set(HISTORY) <= set(frame.columns):
+        _check_history(path, frame, report)
         if len(frame) and set(frame[section.label]) != {model_type}:
-            findings.fault(path, f"{section.label}: found {', '.join(map(str, frame[section.label].unique()))}")
+            report.fault(f"{path}: {section.label}", found=", ".join(frame[section.label].unique()), allowed=model_type)
     return True
 
 
-def _has_dtype(found: Any, allowed: str | None) -> bool:
-    """Whether it is the one of a column; where none is known, any of numbers is."""
-    if allowed is not None:
-        return found == allowed
-    return pd.api.types.is_numeric_dtype(found) and not pd.api.types.is_bool_dtype(found)
+def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], report: VerificationReport) -> bool:
+    """Whether all columns that have to be there are, and all that the schema has hold what it says."""
+    if missing := [name for name, column in wanted.items() if not column.optional and name not in frame]:
+        report.fault(path, f"no columns {', '.join(missing)}")
+        return False
+    if others := [str(name) for name in frame if name not in wanted]:
+        report.note(f"{path}: columns {', '.join(others)}, which kanbench does not write")
+    sound = True
+    for name, column in wanted.items():
+        if name in frame and (allowed := _other_kind(frame[name], column)):
+            report.fault(f"{path}: {name}", found=frame[name].dtype, allowed=allowed)
+            sound = False
+    return sound
 
 
-def _check_attrs(run: Run, name: str, attrs: dict[str, Any], findings: Findings) -> None:
+def _other_kind(values: pd.Series[Any], column: Column) -> str:
+    """What is allowed in a column, if it holds something else; any numbers where a frame may lack it."""
+    if column.optional:
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        return "" if numeric else "numbers"
+    if column.dtype == "object" and values.dtype == "object" and not all(isinstance(value, str) for value in values):
+        return "text in every row"
+    return "" if values.dtype == column.dtype else column.dtype
+
+
+def _check_attrs(run: Run, name: str, model_type: str, attrs: dict[Any, Any], report: VerificationReport) -> None:
     path, section = run.frame(name), run.kind
     required = ("section", "timestamp", "model_type", *essential(run.section))
-    missing, more = [key for key in required if key not in attrs], [key for key in attrs if key not in required]
-    if missing:
-        findings.fault(path, f"its attrs have no {', '.join(missing)}")
-    for key in more:
+    if missing := [key for key in required if key not in attrs]:
+        report.fault(path, f"its attrs have no {', '.join(missing)}")
+    for key in (key for key in attrs if key not in required):
         why = "can be derived from the columns" if key in DERIVABLE else "is none of the format's"
-        findings.fault(path, f"its attrs have {key}, which {why}")
-    model_type = name if name in section.model_types else section.model_types[0]
-    named = {"section": run.section, "timestamp": run.timestamp, "model_type": model_type}
-    named |= {"epochs": run.epochs} if run.epochs is not None else {}
+        report.fault(path, f"its attrs have {key}, which {why}")
+    named = {"section": run.section, "timestamp": run.timestamp, "epochs": run.epochs, "model_type": model_type}
     for key, value in named.items():
-        if attrs.get(key, value) != value:
-            findings.fault(path, f"its attrs say {key} {attrs[key]!r}, its name {value!r}")
+        if value is not None and not same(attrs.get(key, value), value):
+            report.fault(path, f"its attrs say {key} {attrs[key]!r}, its name {value!r}")
     if attrs.get("device", "cpu") not in ("cpu", "cuda"):
-        findings.fault(path, f"device: found {attrs['device']!r}; allowed: cpu, cuda")
-    if section.threshold_time is not None and not _is_time(attrs.get(section.threshold_time, 0.0)):
-        findings.fault(path, f"{section.threshold_time}: found {attrs[section.threshold_time]!r}; allowed: seconds")
-    for key in sorted(THRESHOLD_TIMES & set(required) - {section.threshold_time}):
-        if attrs.get(key) is not None:
-            findings.fault(path, f"{key}: found {attrs[key]!r}; allowed: None: no model type of this section has it")
+        report.fault(f"{path}: device", found=repr(attrs["device"]), allowed="cpu, cuda")
+    for key in sorted(THRESHOLD_TIMES.intersection(required)):
+        value = attrs.get(key)
+        if key == section.threshold_time and key in attrs and not _is_time(value):
+            report.fault(f"{path}: {key}", found=repr(value), allowed="seconds")
+        elif key != section.threshold_time and value is not None:
+            report.fault(f"{path}: {key}", found=repr(value), allowed="None: no model type of this section has it")
     provenance = attrs.get("provenance")
     if provenance is None:
-        findings.note(f"{path}: no provenance, so that the settings of its trainings are not known")
+        report.note(f"{path}: no provenance, so that the settings of its trainings are not known")
     elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
-        findings.fault(path, f"provenance: allowed: a dict with {', '.join(PROVENANCE)}")
+        report.fault(f"{path}: provenance", allowed=f"a dict with {', '.join(PROVENANCE)}")
 
 
 def _is_time(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def _check_history(path: str, frame: pd.DataFrame, epochs: int | None, findings: Findings) -> None:
+def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -> None:
     """Rows of every training: one per epoch, from 1; grids that do not fall; each epoch takes time and evaluations."""
+    epochs = frame.attrs.get("epochs")
     for index, rows in frame.groupby("dataset_idx"):
-        where = f"dataset {index}"
+        where = f"{path}: dataset {index}"
         if rows["epoch"].tolist() != list(range(1, len(rows) + 1)):
-            findings.fault(path, f"{where}: the epochs are not 1 to {len(rows)}, each once and in order")
+            report.fault(where, f"the epochs are not 1 to {len(rows)}, in order and without duplicates")
             continue
         if not rows["grid_size"].is_monotonic_increasing:
-            findings.fault(path, f"{where}: grid_size falls from one epoch to the next")
+            report.fault(where, "grid_size falls from one epoch to the next")
         if not (np.diff(rows["n_evals"], prepend=0) > 0).all():
-            findings.fault(path, f"{where}: n_evals does not rise from 0 with every epoch")
+            report.fault(where, "n_evals does not rise from 0 with every epoch")
         if not (np.diff(rows["time"], prepend=0) >= 0).all() or not rows["time"].iloc[-1]:  # of coarse clocks, too
-            findings.fault(path, f"{where}: time falls, or is 0 at the end")
+            report.fault(where, "time falls, or is 0 at the end")
         stages = rows.groupby("grid_size", sort=False)
         if isinstance(epochs, int) and stages.size().max() > epochs:
-            findings.fault(path, f"{where}: {stages.size().max()} epochs on one grid; allowed: {epochs}")
-        ends = stages["time"].max()
-        seconds = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
-        per_epoch = seconds / stages["epoch"].transform("size")
-        if not (np.allclose(rows["total_time"], seconds) and np.allclose(rows["time_per_epoch"], per_epoch)):
-            findings.fault(path, f"{where}: total_time and time_per_epoch are not those of the column time")
+            report.fault(where, found=f"{stages.size().max()} epochs on one grid", allowed=epochs)
+        if any(not np.allclose(rows[name], values) for name, values in stage_times(rows).items()):
+            report.fault(where, "total_time and time_per_epoch are not those of the column time")
         if stages["num_params"].nunique().max() > 1:
-            findings.fault(path, f"{where}: num_params changes while the grid stays")
+            report.fault(where, "num_params changes while the grid stays")
 
 
-def check_frames_of_run(run: Run, frames: Frames, findings: Findings) -> None:
-    """Check that the frames of a run agree with each other."""
-    names: dict[int, str] = {}
-    shared: dict[str, tuple[str, Any]] = {}
-    for name, frame in frames.items():
-        if {"dataset_idx", "dataset_name"} <= set(frame.columns):
-            for index, dataset in frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False):
-                if names.setdefault(index, dataset) != dataset:
-                    findings.fault(run.frame(name), f"dataset {index} is {dataset}, in another frame {names[index]}")
-        for key in essential(run.section):
-            other, value = shared.setdefault(key, (name, frame.attrs.get(key)))
-            if key != "provenance" and frame.attrs.get(key) != value:
-                findings.fault(
-                    run.frame(name), f"its attrs say {key} {frame.attrs.get(key)!r}, those of {other} {value!r}"
-                )
-    check_merging(run, frames, findings)
+def check_frames_of_run(checked: CheckedRun) -> None:
+    """Check that the frames of a run agree with each other about datasets and attrs."""
+    names, first = checked.dataset_names, next(iter(checked.frames.items()), None)
+    for name, frame in checked.frames.items():
+        path = checked.run.frame(name)
+        for index, dataset in datasets_of(frame):
+            if names[index] != dataset:
+                checked.report.fault(path, f"dataset {index} is {dataset}, in another frame {names[index]}")
+        for key in (key for key in essential(checked.run.section) if key != "provenance"):
+            own, value = frame.attrs.get(key), first and first[1].attrs.get(key)
+            if first and not same(own, value):
+                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {first[0]} {value!r}")

@@ -2,101 +2,114 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from kanbench.io.readers import read_bytes
-from kanbench.plan.naming import CHECKPOINTS, Run
-from kanbench.storage.derive import Frames
+from kanbench.plan.naming import CHECKPOINTS
 from kanbench.storage.metadata import METRICS, Metadata
-from kanbench.storage.verification.findings import Findings
+from kanbench.storage.verification.report import CheckedRun
 
 MAX_BYTES = 1024  # of a checkpoint; about 150 are needed
-FROM_FRAMES = ("time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
 OF_SUMMARY = {"at_threshold": "merged_threshold_dense_mse", "final": "merged_dense_mse"}  # the dense MSE
 
 
-def check_metadata(
-    run: Run, metadata: Metadata, frames: Frames, model_types: list[str], datasets: list[int], findings: Findings
-) -> None:
-    """Check the metadata of a run by itself and against its frames."""
-    path, section = run.checkpoint_metadata(), run.kind
-    for model_type in {*metadata, *model_types}:
+@dataclass(frozen=True)
+class RecordedCheckpoint:
+    """A checkpoint, and what the metadata record of it: `row`, in which metrics may be missing but are numbers."""
+
+    model_type: str
+    dataset_idx: int
+    name: str
+    row: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.model_type}, dataset {self.dataset_idx}, {self.name}"
+
+
+def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[str]) -> list[RecordedCheckpoint]:
+    """Check the metadata of a run by itself and against its frames; return the checkpoints that are sound in it."""
+    path, section, report = checked.run.checkpoint_metadata(), checked.run.kind, checked.report
+    sound = []
+    for model_type in {**metadata, **dict.fromkeys(model_types)}:
+        per_dataset = metadata.get(model_type, {})
         if model_type not in section.model_types:
-            findings.fault(path, f"found model type {model_type!r}; allowed: {', '.join(section.model_types)}")
-        elif set(metadata.get(model_type, {})) != set(datasets):
-            there = ", ".join(map(repr, metadata.get(model_type, {}))) or "none"
-            findings.fault(path, f"{model_type}: found datasets {there}; allowed: {', '.join(map(repr, datasets))}")
-    count = 0
-    for model_type, per_dataset in metadata.items():
+            allowed = ", ".join(section.model_types)
+            report.fault(f"{path}: model type", found=repr(model_type), allowed=allowed)
+        elif set(per_dataset) != set(checked.datasets):
+            there = ", ".join(map(repr, per_dataset)) or "none"
+            allowed = ", ".join(map(repr, checked.datasets))
+            report.fault(f"{path}: {model_type}: datasets", found=there, allowed=allowed)
         for index, checkpoints in per_dataset.items():
             if set(checkpoints) != set(CHECKPOINTS):
-                findings.fault(path, f"{model_type}, dataset {index}: found checkpoints {', '.join(checkpoints)}")
+                there = ", ".join(map(repr, checkpoints))
+                report.fault(f"{path}: {model_type}, dataset {index}: checkpoints", found=there)
             for name, row in checkpoints.items():
-                count += 1
-                _check_row(path, f"{model_type}, dataset {index}, {name}", row, section.label, model_type, findings)
-            _check_against_frame(run, model_type, index, checkpoints, frames, findings)
+                checkpoint = RecordedCheckpoint(model_type, index, name, row)
+                known = model_type in section.model_types and index in checked.datasets and name in CHECKPOINTS
+                if _has_metrics(checked, checkpoint) and known:
+                    sound.append(checkpoint)
+    for checkpoint in sound:
+        _check_against_frames(checked, checkpoint)
+    count = sum(len(checkpoints) for per_dataset in metadata.values() for checkpoints in per_dataset.values())
     content = read_bytes(path)
     if len(content) > MAX_BYTES * (count + 1):
-        findings.fault(path, f"found {len(content)} bytes for {count} checkpoints; allowed: {MAX_BYTES} for each")
+        report.fault(path, "", f"{len(content)} bytes for {count} checkpoints", f"{MAX_BYTES} for each")
     if b"numpy" in content:  # read_metadata makes Python's of them
-        findings.fault(path, "found numbers of numpy's; allowed: builtin types, which load without it")
-    _check_threshold_time(run, metadata, frames, findings)
+        report.fault(path, "", "numbers of numpy's", "builtin types, which load without it")
+    _check_threshold_time(checked, [c for c in sound if c.model_type == section.reference and c.name == "at_threshold"])
+    return sound
 
 
-def _check_row(path: str, where: str, row: dict[str, Any], label: str, model_type: str, findings: Findings) -> None:
+def _has_metrics(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> bool:
+    """Whether the values of a row are numbers and its model type."""
+    where, row = f"{checked.run.checkpoint_metadata()}: {checkpoint}", checkpoint.row
+    label, sound = checked.run.kind.label, True
     expected = {*METRICS, label}
-    if set(row) != expected:
-        missing, more = sorted(expected - set(row)), sorted(map(str, set(row) - expected))
-        findings.fault(
-            path, f"{where}: missing {', '.join(missing) or 'nothing'}; too much {', '.join(more) or 'nothing'}"
-        )
+    if missing := sorted(expected - set(row)):
+        checked.report.fault(where, f"missing: {', '.join(missing)}")
+    if more := sorted(map(str, set(row) - expected)):
+        checked.report.fault(where, found=", ".join(more), allowed=", ".join(sorted(expected)))
     for key, value in row.items():
-        allowed = str if key == label else (int, float)
-        if not isinstance(value, allowed) or isinstance(value, bool):
-            findings.fault(path, f"{where}: {key}: found a {type(value).__name__}; allowed: a number, no weights")
-    if row.get(label, model_type) != model_type:
-        findings.fault(path, f"{where}: {label}: found {row[label]!r}; allowed: {model_type}")
+        if not isinstance(value, str if key == label else (int, float)) or isinstance(value, bool):
+            found = f"a {type(value).__name__}"
+            checked.report.fault(f"{where}: {key}", found=found, allowed="a number, no weights")
+            sound = False
+    if row.get(label, checkpoint.model_type) != checkpoint.model_type:
+        checked.report.fault(f"{where}: {label}", found=repr(row[label])[:100], allowed=checkpoint.model_type)
+    return sound
 
 
-def _check_against_frame(
-    run: Run, model_type: str, index: int, checkpoints: dict[str, Any], frames: Frames, findings: Findings
-) -> None:
+def _check_against_frames(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> None:
     """Every checkpoint is a row of the history, and `final` its last. An untrained model (epoch 0) has no row."""
-    name = model_type if model_type in frames else "grid_history"
-    if name not in frames or not {"dataset_idx", "epoch", *FROM_FRAMES} <= set(frames[name].columns):
-        return
-    history = frames[name][frames[name]["dataset_idx"] == index].drop_duplicates("epoch").set_index("epoch")
-    path, last = run.checkpoint_metadata(), max(history.index, default=0)
-    for checkpoint, row in checkpoints.items():
-        where, epoch = f"{model_type}, dataset {index}, {checkpoint}", row.get("epoch")
-        if checkpoint == "final" and epoch != last:
-            findings.fault(path, f"{where}: epoch {epoch}, but the frame ends with {last}")
+    index, row = checkpoint.dataset_idx, checkpoint.row
+    if (frame := checked.history(checkpoint.model_type)) is not None:
+        history = frame[frame["dataset_idx"] == index].drop_duplicates("epoch").set_index("epoch")
+        where, epoch = f"{checked.run.checkpoint_metadata()}: {checkpoint}", row.get("epoch")
+        last = max(history.index, default=0)
+        if checkpoint.name == "final" and epoch != last:
+            checked.report.fault(where, f"epoch {epoch}, but the frame ends with {last}")
         elif epoch not in history.index and epoch != 0:
-            findings.fault(path, f"{where}: epoch {epoch}, which the frame does not have")
+            checked.report.fault(where, f"epoch {epoch}, which the frame does not have")
         elif epoch != 0:
-            for key in FROM_FRAMES:
-                if row.get(key) != history.at[epoch, key]:
-                    findings.fault(path, f"{where}: {key} is {row.get(key)!r}, in the frame {history.at[epoch, key]}")
-    if "summary" in frames:
-        rows = frames["summary"][frames["summary"]["dataset_idx"] == index]
-        for checkpoint, column in OF_SUMMARY.items():
-            there = column in rows and checkpoint in checkpoints
-            if there and (rows[column] != checkpoints[checkpoint].get("dense_mse")).any():
-                what = f"dataset {index}: {column} is not that of the {checkpoint} checkpoint"
-                findings.fault(run.frame("summary"), what)
+            for key in (key for key in METRICS if key != "epoch"):
+                if row.get(key) != (value := history.at[epoch, key]):
+                    checked.report.fault(where, f"{key} is {row.get(key)}, in the frame {value!s}")
+    if (summary := checked.frames.get("summary")) is not None:
+        column = OF_SUMMARY[checkpoint.name]
+        rows = summary[summary["dataset_idx"] == index]
+        if column in rows and (rows[column] != row.get("dense_mse")).any():
+            where = f"{checked.run.frame('summary')}: dataset {index}"
+            checked.report.fault(where, f"{column} is not that of the {checkpoint.name} checkpoint")
 
 
-def _check_threshold_time(run: Run, metadata: Metadata, frames: Frames, findings: Findings) -> None:
-    section = run.kind
-    rows = [checkpoints.get("at_threshold", {}) for checkpoints in metadata.get(section.reference or "", {}).values()]
-    times = [row["time"] for row in rows if isinstance(row.get("time"), (int, float))]
+def _check_threshold_time(checked: CheckedRun, reference: list[RecordedCheckpoint]) -> None:
+    section, times = checked.run.kind, [c.row["time"] for c in reference if "time" in c.row]
     if not times:
         return
-    for name, frame in frames.items():
+    for name, frame in checked.frames.items():
         stored = frame.attrs.get(section.threshold_time)
         if isinstance(stored, (int, float)) and abs(stored - fmean(times)) > 1e-9 * fmean(times):
-            findings.fault(
-                run.frame(name),
-                f"{section.threshold_time} is {stored}, but the mean of {section.reference} is {fmean(times)}",
-            )
+            where, mean = checked.run.frame(name), f"the mean of {section.reference} is {fmean(times)}"
+            checked.report.fault(where, f"{section.threshold_time} is {stored}, but {mean}")

@@ -1,126 +1,109 @@
-"""Check frames against what was handed over, and those of other seeds by themselves and against the first seed's."""
+"""Check frames against the records of trainings, and those of other seeds also against the first seed's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import CONTROL
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import build_frame, read_frame
-from kanbench.storage.merge_frames import build_merge_frame
-from kanbench.storage.stored_names import stored_replicates
+from kanbench.storage.merge_frames import NEEDED, build_merge_frame
+from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import TrainingRecord, read_record
-from kanbench.storage.verification.findings import Findings
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
+from kanbench.storage.verification.report import CheckedRun, datasets_of, provenance_of
 
 
-def check_replicates(run: Run, first: Frames, datasets: list[int], findings: Findings) -> None:
-    """Check what is there of a run's other seeds.
-
-    Parameters
-    ----------
-    first : dict
-        The frames of the run itself.
-    datasets : list of int
-        The run's.
-    """
-    for replicate, files in stored_replicates(run).items():
+def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
+    """Check what is there of a run's other seeds; `first` is the run itself."""
+    section, report = first.run.kind, first.report
+    for replicate, files in stored.replicate_files.items():
         frames: Frames = {}
         for file in files:
-            if file.name not in run.kind.frames:
-                findings.fault(file.path, f"allowed: a frame of {', '.join(run.kind.frames)}")
+            if file.name not in section.frames:
+                report.fault(file.path, allowed=f"a frame of {', '.join(section.frames)}")
                 continue
-            with findings.faults_of_reading():
-                frames[file.name] = read_frame(file.path)
-        frames = {name: frame for name, frame in frames.items() if check_frame(replicate, name, frame, findings)}
-        check_frames_of_run(replicate, frames, findings)
-        for name, frame in frames.items():
-            _check_seed(replicate, name, frame, findings)
-            _check_datasets(replicate, name, frame, first, findings)
-        for training in check_records(replicate, frames, datasets, findings):
-            with findings.faults_of_reading():
-                _check_settings(run, replicate, training, findings)
+            with report.collecting():
+                frame = read_frame(file.path)
+                if check_frame(replicate, file.name, frame, report):
+                    frames[file.name] = frame
+        checked = CheckedRun(replicate, frames, first.datasets, report)
+        check_frames_of_run(checked)
+        _check_seed_and_datasets(checked, first.dataset_names)
+        for training in check_records(checked):
+            with report.collecting():
+                _check_settings(first.run, checked, training)
 
 
-def check_records(run: Run, frames: Frames, datasets: list[int], findings: Findings) -> list[TrainingRecord]:
-    """Compare the frames of a run, or of a replicate, with what its trainings handed over; return that."""
+def _check_seed_and_datasets(checked: CheckedRun, known: dict[int, str]) -> None:
+    for name, frame in checked.frames.items():
+        path, seed = checked.run.frame(name), checked.run.seed
+        if (found := provenance_of(frame).get("seed", seed)) != seed:
+            checked.report.fault(path, f"its provenance says seed {found!r}, its name {seed}")
+        for index, dataset in datasets_of(frame):
+            if (other := known.get(index, dataset)) != dataset:
+                checked.report.fault(path, f"dataset {index} is {dataset}, with the first seed it is {other}")
+
+
+def check_records(checked: CheckedRun) -> list[TrainingRecord]:
+    """Build the frames anew from the records of their trainings, and compare; return these records."""
     found: dict[str, TrainingRecord] = {}
-    for name in frames:
-        with findings.faults_of_checking(run.frame(name)):
-            found |= _check_against_records(run, name, frames, datasets, findings)
+    for name in checked.frames:
+        with checked.report.collecting():
+            found |= _check_against_records(checked, name)
     return list(found.values())
 
 
-def _check_seed(replicate: Run, name: str, frame: pd.DataFrame, findings: Findings) -> None:
-    provenance = frame.attrs.get("provenance")
-    seed = provenance.get("seed", replicate.seed) if isinstance(provenance, dict) else replicate.seed
-    if seed != replicate.seed:
-        findings.fault(replicate.frame(name), f"its provenance says seed {seed!r}, its name {replicate.seed}")
-
-
-def _check_datasets(replicate: Run, name: str, frame: pd.DataFrame, first: Frames, findings: Findings) -> None:
-    def named(frame: pd.DataFrame) -> set[tuple[int, str]]:
-        return set(frame[["dataset_idx", "dataset_name"]].itertuples(index=False, name=None))
-
-    known = dict(pair for other in first.values() for pair in named(other))
-    for index, dataset in sorted(named(frame)):
-        if known.get(index, dataset) != dataset:
-            findings.fault(
-                replicate.frame(name), f"dataset {index} is {dataset}, with the first seed it is {known[index]}"
-            )
-
-
-def _check_against_records(
-    run: Run, name: str, frames: Frames, datasets: list[int], findings: Findings
-) -> dict[str, TrainingRecord]:
-    """Build the frame anew from what its trainings handed over, and compare; return that by its path."""
-    trainings = _trainings(run, name, frames, datasets)
-    paths = [run.record(training) for part in trainings.values() for training in part]
+def _check_against_records(checked: CheckedRun, name: str) -> dict[str, TrainingRecord]:
+    run, frame = checked.run, checked.frames[name]
+    parts = {part: [run.record(training) for training in names] for part, names in _trainings(checked, name).items()}
+    paths = [path for part in parts.values() for path in part]
     if not paths or not all(Path(path).exists() for path in paths):
-        findings.note(f"{run.frame(name)}: not compared with what its trainings handed over: some of it is gone")
+        checked.report.note(f"{run.frame(name)}: not compared with its training records: some are gone")
         return {}
     read = {path: read_record(path) for path in paths}
-    parts = {part: [read[run.record(training)] for training in names] for part, names in trainings.items()}
+    records = {part: [read[path] for path in paths] for part, paths in parts.items()}
     if run.kind.frame_names:
-        built = build_merge_frame(name, frames[name].attrs.get("n_selected"), **parts)
+        n_selected = frame.attrs.get("n_selected")
+        if not isinstance(n_selected, int):  # which the check of the experts has said
+            return read
+        built = build_merge_frame(name, n_selected, **records)
     else:
-        built = build_frame(**parts)
-    findings.compare_frames(run.frame(name), frames[name], built, "the handed-over frame")
+        built = build_frame(**records)
+    checked.report.compare_frames(run.frame(name), frame, built, "the frame built from its training records")
     return read
 
 
-def _trainings(run: Run, name: str, frames: Frames, datasets: list[int]) -> dict[str, list[str]]:
+def _trainings(checked: CheckedRun, name: str) -> dict[str, list[str]]:
     """The names of the trainings that a frame is made from, by what they are given for; none if they are not known."""
-    section = run.kind
+    run, section = checked.run, checked.run.kind
 
     def of(model_type: str) -> list[str]:
-        return [run.training(model_type, index) for index in datasets]
+        return [run.training(model_type, index) for index in checked.datasets]
 
-    if not section.frame_names:
+    if section.reference is not None:
         return {"trainings": of(name), "reference": of(section.reference)}
-    if "experts" not in frames:  # which tells their seeds
+    if "experts" not in checked.frames:  # which tells their seeds
         return {}
-    experts = frames["experts"][["dataset_idx", "depth", "k", "seed"]].itertuples(index=False, name=None)
-    parts = {"experts": [run.expert(*numbers) for numbers in experts]}
-    if name != "experts":
-        parts["merged"] = of(section.model_types[0])
-    if name == "summary":
-        parts["controls"] = of(CONTROL)
-    return parts
+    experts = checked.frames["experts"][["dataset_idx", "depth", "k", "seed"]].itertuples(index=False, name=None)
+    parts = {
+        "experts": [run.expert(*numbers) for numbers in experts],
+        "merged": of(section.model_types[0]),
+        "controls": of(CONTROL),
+    }
+    return {part: parts[part] for part in NEEDED[name]}
 
 
-def _check_settings(run: Run, replicate: Run, training: TrainingRecord, findings: Findings) -> None:
+def _check_settings(run: Run, replicate: CheckedRun, training: TrainingRecord) -> None:
     """But for the seed, a training has the settings of that with the first seed."""
-    which = training["model_type"], training["dataset_idx"]
+    which = training.model_type, training.dataset_idx
     first = Path(run.record(run.training(*which)))
     if first.exists() and _but_seed(read_record(first)) != _but_seed(training):
-        path = replicate.record(replicate.training(*which))
-        findings.fault(path, "its settings differ from those with the first seed, not in the seed alone")
+        path = replicate.run.record(replicate.run.training(*which))
+        replicate.report.fault(path, "its settings differ from those with the first seed, not in the seed alone")
 
 
 def _but_seed(training: TrainingRecord) -> dict[str, Any]:
-    return {key: value for key, value in training["settings"].items() if key != "seed"}
+    return {key: value for key, value in training.settings.items() if key != "seed"}

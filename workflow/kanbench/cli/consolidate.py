@@ -1,0 +1,103 @@
+"""The subcommands `frame`, `merge-frame` and `metadata`, which consolidate trainings, and `compile` and `sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kanbench.cli.train import TRAINED
+from kanbench.plan.config import DEFAULT_CONFIG, load_config
+
+PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
+
+log = logging.getLogger("kanbench")
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the subcommands to those of a parser."""
+    frame = commands.add_parser("frame", help="consolidate the trainings of a model type into its frame")
+    _add_outputs(frame)
+    frame.add_argument("--trainings", nargs="+", required=True, type=Path, metavar="JSON")
+    frame.add_argument("--reference", nargs="+", required=True, type=Path, metavar="JSON")
+    frame.set_defaults(run=_frame)
+
+    merge_frame = commands.add_parser("merge-frame", help="consolidate trainings of section 2.3 into one of its frames")
+    _add_outputs(merge_frame)
+    merge_frame.add_argument("--n-selected", required=True, type=int, help="how many experts of a dataset are merged")
+    for part in PARTS:
+        merge_frame.add_argument(f"--{part}", nargs="*", default=[], type=Path, metavar="JSON")
+    merge_frame.set_defaults(run=_merge_frame)
+
+    metadata = commands.add_parser("metadata", help="consolidate the metrics of all checkpoints of a run")
+    metadata.add_argument("output", type=Path)
+    metadata.add_argument("--trainings", nargs="+", required=True, type=Path, metavar="JSON")
+    metadata.set_defaults(run=_metadata)
+
+    sweep = commands.add_parser("sweep", help="compare values of a setting by their test loss")
+    sweep.add_argument("model_type", choices=TRAINED)
+    sweep.add_argument("key", help="for example optimizers.adam.lr")
+    sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
+    sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
+    sweep.add_argument("--output", type=Path, metavar="CSV", help="where to write a row for every training")
+    sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
+    sweep.set_defaults(run=_sweep)
+
+    compile_ = commands.add_parser("compile", help="compile the kernels of the compiled engine ahead of time")
+    compile_.set_defaults(run=_compile)
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
+
+
+def _yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from None
+
+
+def _frame(arguments: argparse.Namespace) -> None:
+    from kanbench.jobs.consolidation import consolidate_frame
+
+    consolidate_frame(arguments.outputs, arguments.trainings, arguments.reference)
+
+
+def _merge_frame(arguments: argparse.Namespace) -> None:
+    from kanbench.jobs.consolidation import consolidate_merge_frame
+
+    consolidate_merge_frame(
+        arguments.outputs, arguments.n_selected, **{part: getattr(arguments, part) for part in PARTS}
+    )
+
+
+def _metadata(arguments: argparse.Namespace) -> None:
+    from kanbench.jobs.consolidation import consolidate_metadata
+
+    consolidate_metadata(arguments.output, arguments.trainings)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from kanbench.jobs.sweep import as_text, sweep, write_rows
+
+    config, key = load_config(arguments.config), arguments.key
+    rows = sweep(config, arguments.model_type, key, arguments.values, arguments.seeds)
+    if arguments.output:
+        write_rows(rows, arguments.output)
+    print(as_text(rows, arguments.model_type, key, arguments.seeds))
+
+
+def _compile(_: argparse.Namespace) -> None:
+    from kanbench.engine.numba_engine.engine import DTYPES, compile_all
+    from kanbench.training.optimizers.lbfgs import compile_for
+
+    start = time.perf_counter()
+    compile_all()
+    for dtype in DTYPES:
+        compile_for(dtype)
+    log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)

@@ -1,0 +1,142 @@
+"""The columns of all frames: what builds, reads, verifies and documents frames takes them from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kanbench.plan.sections import SECTIONS, without_variant
+from kanbench.storage.stored_names import MAX_DATASETS
+
+HISTORIES = ("section2_1", "section2_2", "grid_history")  # one row per epoch
+EXPERTS = ("experts", "selected_experts")  # one row per expert
+SUMMARY = ("summary",)  # one row per dataset
+TYPES = {"int64": "integer", "float64": "number", "object": "text", "bool": "boolean"}
+
+
+REQUIRED = {
+    "dataset_idx",
+    "dataset_name",
+    "n_experts_trained",
+    "n_experts_selected",
+    "merged_dense_mse",
+}  # of a summary
+_SQUARED = "target²"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of some frames."""
+
+    name: str
+    dtype: str  # of pandas: a key of TYPES
+    unit: str  # empty for counts, names and ratios
+    meaning: str
+    frames: tuple[str, ...]  # which have it: frames of section 2.3, or sections all of whose frames do
+    below: int | None = None  # integers from 0 to below this one are allowed
+
+    @property
+    def optional(self) -> bool:
+        """Whether a frame that somebody else wrote may lack it."""
+        return self.frames == SUMMARY and self.name not in REQUIRED
+
+
+def _summary(name: str, meaning: str, dtype: str = "float64", unit: str = _SQUARED) -> Column:
+    return Column(name, dtype, unit, meaning, SUMMARY)
+
+
+def _outcome(name: str, model: str) -> tuple[Column, ...]:
+    return (
+        _summary(f"{name}_threshold_dense_mse", f"dense MSE of the {model} at its interpolation threshold"),
+        _summary(f"{name}_dense_mse", f"dense MSE of the {model} at the end"),
+        _summary(f"{name}_test_loss", f"test loss of the {model} at the end"),
+        _summary(f"{name}_grid_size", f"last grid of the {model}", "int64", ""),
+        _summary(f"{name}_num_params", f"parameters of the {model} at the end", "int64", ""),
+        _summary(f"{name}_n_evals", f"evaluations of the {model}", "int64", ""),
+        _summary(f"{name}_time", f"time of the training of the {model}", unit="s"),
+    )
+
+
+COLUMNS = (
+    Column("dataset_idx", "int64", "", "position in the configured list", HISTORIES + EXPERTS + SUMMARY, MAX_DATASETS),
+    Column("dataset_name", "object", "", "name of the problem", HISTORIES + EXPERTS + SUMMARY),
+    # one row per epoch
+    Column("grid_size", "int64", "", "grid intervals of this stage", HISTORIES, 1 << 31),
+    Column("epoch", "int64", "", "optimizer steps so far, from 1, counted through all grids", HISTORIES, 1 << 31),
+    Column(
+        "train_loss",
+        "float64",
+        _SQUARED,
+        "mean squared error on the training sample, at the end of the epoch",
+        HISTORIES,
+    ),
+    Column("test_loss", "float64", _SQUARED, "mean squared error on the test sample", HISTORIES),
+    Column("dense_mse", "float64", _SQUARED, "mean squared error on a fixed Sobol sample inside the domain", HISTORIES),
+    Column("time", "float64", "s", "training so far: steps and grid changes; no evaluation or file writing", HISTORIES),
+    Column("total_time", "float64", "s", "time of this row's grid stage", HISTORIES),
+    Column("time_per_epoch", "float64", "s", "`total_time` divided by the epochs of the stage", HISTORIES),
+    Column("n_evals", "int64", "", "evaluations so far of loss or residuals, also with derivatives", HISTORIES),
+    Column("num_params", "int64", "", "parameters that can receive a gradient", HISTORIES),
+    Column("optimizer", "object", "", "`adam`, `lbfgs` or `lm`", HISTORIES[:1]),
+    Column("approach", "object", "", "the model type: `adaptive_only`, `baseline` …", HISTORIES[1:]),
+    Column("attribution_threshold", "float64", "", "smallest score that is important in this stage", HISTORIES[1:2]),
+    Column("important_neurons", "int64", "", "input and hidden nodes important in this stage", HISTORIES[1:2]),
+    Column("total_neurons", "int64", "", "input and hidden nodes", HISTORIES[1:2]),
+    # one row per expert
+    Column("rank", "int64", "", "1 for the lowest `valid_loss` of the selected", EXPERTS[1:]),
+    Column("depth", "int64", "", "hidden layers", EXPERTS),
+    Column("k", "int64", "", "spline order", EXPERTS),
+    Column("seed", "int64", "", "of the initial model", EXPERTS),
+    Column("weight", "float64", "", "in the merged model", EXPERTS[1:]),
+    Column("train_loss", "float64", _SQUARED, "mean squared error on the training sample, after the training", EXPERTS),
+    Column(
+        "valid_loss", "float64", _SQUARED, "mean squared error on the validation sample; decides the selection", EXPERTS
+    ),
+    Column("test_loss", "float64", _SQUARED, "mean squared error on the test sample", EXPERTS),
+    Column("dense_mse", "float64", _SQUARED, "mean squared error on the dense sample", EXPERTS),
+    Column("dependencies", "object", "", "the inputs that it depends on, as `0,1`", EXPERTS),
+    Column("num_params", "int64", "", "parameters that can receive a gradient", EXPERTS),
+    Column("n_evals", "int64", "", "evaluations of the loss or residuals", EXPERTS),
+    Column("steps", "int64", "", "epochs of the training", EXPERTS),
+    Column("train_time", "float64", "s", "time of the training", EXPERTS),
+    Column("selected", "bool", "", "whether it is merged", EXPERTS[:1]),
+    # one row per dataset
+    _summary("n_experts_trained", "experts", "int64", ""),
+    _summary("n_experts_selected", "experts that are merged", "int64", ""),
+    _summary("best_expert_dense_mse", "dense MSE, the lowest of all experts"),
+    _summary("chosen_expert_dense_mse", "dense MSE of the expert with the lowest `valid_loss`"),
+    _summary("ensemble_dense_mse", "dense MSE of the weighted sum of the selected experts"),
+    _summary("initial_dense_mse", "dense MSE of the merged model before its training"),
+    *_outcome("merged", "merged model"),
+    *_outcome("control", "control"),
+    _summary("initial_num_params", "parameters of the merged model before its training", "int64", ""),
+    _summary("via_n_evals", "evaluations of intermediate models", "int64", ""),
+    _summary("via_time", "time of the trainings of intermediate models", unit="s"),
+    _summary("experts_n_evals", "evaluations of all experts", "int64", ""),
+    _summary("experts_time", "time of the trainings of all experts", unit="s"),
+)
+
+
+def columns(section: str, name: str) -> dict[str, Column]:
+    """The columns, by name and in order, of one of a section's frames; the section may be a variant's."""
+    known = without_variant(section)
+    frame = name if SECTIONS[known].frame_names else known
+    return {column.name: column for column in COLUMNS if frame in column.frames}
+
+
+def dtypes(section: str, name: str) -> dict[str, str]:
+    """The dtypes of `columns`, as `DataFrame.astype` takes them."""
+    return {name: column.dtype for name, column in columns(section, name).items()}
+
+
+HISTORY = {column.name: column for column in COLUMNS if set(HISTORIES) <= set(column.frames)}  # of every history
+DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")  # a training's rows do not have them
+
+
+def as_markdown() -> str:
+    """A table of all columns, for the documentation."""
+    rows = ["| column | frames | type | unit | meaning |", "|---|---|---|---|---|"]
+    every = dict.fromkeys(frame for column in COLUMNS for frame in column.frames)
+    for column in COLUMNS:
+        frames = "all" if set(column.frames) == set(every) else ", ".join(column.frames)
+        rows.append(f"| `{column.name}` | {frames} | {TYPES[column.dtype]} | {column.unit} | {column.meaning} |")
+    return "\n".join(rows) + "\n"

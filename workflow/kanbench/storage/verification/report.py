@@ -1,0 +1,94 @@
+"""What the checks of a run share: where faults go, and what they check."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kanbench.errors import InputError, one_line
+from kanbench.plan.naming import Run
+from kanbench.storage.derive import Frames
+from kanbench.storage.values import same
+
+
+@dataclass
+class VerificationReport:
+    """What checks find."""
+
+    faults: list[str] = field(default_factory=list)  # what is wrong: a line each, which begins with the file
+    notes: list[str] = field(default_factory=list)  # what could not be checked, and why
+
+    def fault(self, where: object, problem: object = "", found: object = "", allowed: object = "") -> None:
+        """Add a fault, worded as `InputError` does, once."""
+        line = one_line(InputError(where, found, allowed, problem=problem))
+        if line not in self.faults:
+            self.faults.append(line)
+
+    def note(self, what: str) -> None:
+        """Add a note, once."""
+        if what not in self.notes:
+            self.notes.append(what)
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Take a file that cannot be read as a fault, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self.fault(error.where, error.problem, error.found, error.allowed)
+
+    def compare_frames(
+        self, path: str | Path, frame: pd.DataFrame, other: pd.DataFrame, the_other: str = "the pickled frame"
+    ) -> None:
+        """Add what differs between a frame and one that should be equal."""
+        if not same(frame.attrs, other.attrs):
+            self.fault(path, f"its attrs differ from those of {the_other}")
+        if list(frame.columns) != list(other.columns) or len(frame) != len(other):
+            self.fault(path, f"{the_other} has {other.shape} rows and columns", frame.shape)
+            return
+        differing = [str(name) for name in frame if not _equal(frame[name], other[name])]
+        if differing:
+            self.fault(path, f"{', '.join(differing)} differ from those of {the_other}")
+
+
+def _equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
+    """Whether two columns have the same values; integers may stand for floats."""
+    if {one.dtype.kind, other.dtype.kind} == {"i", "f"}:
+        one, other = one.astype(float), other.astype(float)
+    return one.equals(other)
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run, or one with another seed, as the checks that compare its parts see it."""
+
+    run: Run
+    frames: Frames  # those that are sound: their columns and dtypes are those of the schema
+    datasets: list[int]  # the indices that the run should have
+    report: VerificationReport
+
+    def history(self, model_type: str) -> pd.DataFrame | None:
+        """The frame with a model type's epochs."""
+        return self.frames.get(model_type, self.frames.get("grid_history"))
+
+    @property
+    def dataset_names(self) -> dict[int, str]:
+        """The names of datasets, by index; where frames disagree, the first one's."""
+        pairs = [pair for frame in self.frames.values() for pair in datasets_of(frame)]
+        return dict(reversed(pairs))
+
+
+def datasets_of(frame: pd.DataFrame) -> list[tuple[int, str]]:
+    """The pairs of index and name of datasets that a frame has."""
+    return list(frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def provenance_of(frame: pd.DataFrame | None) -> dict[str, Any]:
+    """That of a frame; empty where there is none."""
+    found = None if frame is None else frame.attrs.get("provenance")
+    return found if isinstance(found, dict) else {}
