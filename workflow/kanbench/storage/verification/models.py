@@ -16,7 +16,7 @@ from kanbench.errors import InputError
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
 from kanbench.plan.naming import Run
-from kanbench.plan.settings import digest, merge_settings, training_settings
+from kanbench.plan.settings import as_dict, digest, merge_settings, training_settings
 from kanbench.problems.poisson import PROBLEMS
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.derive import Frames, threshold_rows
@@ -143,7 +143,7 @@ def _settings(
     if config is not None:
         of = merge_settings(config, dataset_idx) if run.epochs is None else None
         try:
-            settings = of or training_settings(config, run.section, model_type, dataset_idx)
+            settings = as_dict(of or training_settings(config, run.section, model_type, dataset_idx))
         except InputError:  # the configuration has fewer datasets
             settings = {}
         if settings and _digest(settings) == recorded:
