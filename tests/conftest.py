@@ -8,9 +8,9 @@ from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
-from kanbench.training.trainer import Trainer
 from support.pipelines import snakemake
 from support.results import STAMP, TINY, command, train_and_compare, train_and_merge
+from support.trainings import trainer_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +30,7 @@ def make_trainer(config):
     def make(model_type="lm", problem="poisson_2d_sin", **over):
         changed = merge(config, over)
         section = "section2_1" if model_type in SECTIONS["section2_1"].model_types else "section2_2"
-        return Trainer(training_settings(changed, section, model_type, config["datasets"].index(problem)))
+        return trainer_of(training_settings(changed, section, model_type, config["datasets"].index(problem)))
 
     return make
 

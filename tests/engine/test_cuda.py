@@ -27,10 +27,10 @@ from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
 from kanbench.storage.verification import verify
 from kanbench.training.resume import ResumeState
-from kanbench.training.trainer import Trainer
 from support.models_at_random import assert_near, random_model, results, sample
 from support.pretended_cuda import pretended_cuda
 from support.results import STAMP, TINY, opened
+from support.trainings import trainer_of
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 ON_CUDA = {
@@ -48,7 +48,7 @@ def cuda(request):
 
 
 def trainer(section, model_type, **over):
-    return Trainer(training_settings(merge(load_config(), merge(ON_CUDA, over)), section, model_type, 0))
+    return trainer_of(training_settings(merge(load_config(), merge(ON_CUDA, over)), section, model_type, 0))
 
 
 # --- the pretended device ---

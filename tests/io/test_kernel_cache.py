@@ -244,7 +244,7 @@ from kanbench.plan.config import load_config
 from kanbench.engine.numba_engine.engine import _compile
 from kanbench.io.kernel_cache import cache
 from kanbench.plan.settings import expert_settings, training_settings
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import Trainer, make_data
 
 def signatures():
     kernels = [kernel for kernel in cache.kernels if kernel.__module__ != "kanbench.training.optimizers.two_loops"]
@@ -254,7 +254,7 @@ _compile(np.dtype(float), 4)
 ahead = signatures()
 config = load_config()
 for settings in (expert_settings(config, 0, 2, 2, 1), training_settings(config, "section2_1", "lm", 0)):
-    Trainer(settings).train(1)
+    Trainer(settings, make_data(settings)).train(1)
 later = signatures()
 print(len(ahead["evaluate"]), {name: later[name] - ahead[name] for name in later if later[name] != ahead[name]})
 """

@@ -138,17 +138,6 @@ def test_what_is_not_changed_is_shared():
         assert np.shares_memory(before, after)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_dicts_come_back(dtype):
-    network = network_of(("scale_sp",), dtype)
-    again = SplineNetwork.from_dict(network.to_dict())
-    assert again.digest() == network.digest()
-    assert again.to_dict().keys() == network.to_dict().keys()
-    for before, after in zip(arrays(network), arrays(again), strict=True):
-        np.testing.assert_array_equal(before, after, strict=True)
-    assert (again.base, again.fixed, again.dtype) == (network.base, network.fixed, network.dtype)
-
-
 def test_the_digest_is_of_everything():
     network = network_of()
     layer = network.layers[1]

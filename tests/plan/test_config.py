@@ -1,19 +1,25 @@
 """The configuration: one default, one source, one clear line for what is wrong."""
 
+import json
 import re
 import tomllib
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from packaging.requirements import Requirement
 
 from kanbench.errors import InputError
 from kanbench.plan.config import ROOT, check, experts, load_config, merge
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import (
+    TrainingSettings,
+    as_dict,
     canonical_json,
     control_settings,
     digest,
+    expert_settings,
+    make_settings,
     merge_settings,
     model_types,
     training_settings,
@@ -190,25 +196,92 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_a_training_depends_on_its_own_settings_only(config):
     settings = training_settings(config, "section2_1", "adam", 1)
-    assert settings["problem"] == "poisson_2d_poly"
-    assert settings["optimizer"] == {"name": "adam", **config["optimizers"]["adam"]}
+    assert settings.problem == "poisson_2d_poly"
+    assert as_dict(settings.optimizer) == {"name": "adam", **config["optimizers"]["adam"]}
     other = merge(config, {"optimizers": {"lm": {"attempts": 3}}, "epochs": 7, "timestamp": "new"})
     assert training_settings(other, "section2_1", "adam", 1) == settings
     assert training_settings(merge(config, {"seeds": [2]}), "section2_1", "adam", 1) != settings
-    with pytest.raises(InputError, match="found 4; allowed: 0 to 3"):
+    with pytest.raises(InputError, match="0 to 3") as error:
         training_settings(config, "section2_1", "adam", 4)
+    assert (error.value.where, error.value.found) == ("dataset", "4")
 
 
 def test_the_settings_of_other_seeds_differ_in_the_seed_only(config):
     several, other = merge(config, {"seeds": [1, 2]}), merge(config, {"seeds": [2]})
     which = "section2_2", "baseline", 1
-    assert training_settings(config, *which)["seed"] == 1
+    assert training_settings(config, *which).seed == 1
     assert training_settings(several, *which) == training_settings(config, *which)
     assert training_settings(several, *which, 2) == training_settings(other, *which)
-    assert training_settings(several, *which, 2) == {**training_settings(config, *which), "seed": 2}
+    assert training_settings(several, *which, 2) == replace(training_settings(config, *which), seed=2)
     for of in (merge_settings, control_settings):
         assert of(several, 0) == of(config, 0)
-        assert of(several, 0, 2) == {**of(config, 0), "seed": 2} == of(other, 0)
+        assert of(several, 0, 2) == replace(of(config, 0), seed=2) == of(other, 0)
+
+
+DIGESTS = {  # of results that are stored: an update must not change them
+    "config.yaml": {
+        "adam": "21843ab653447ccd",
+        "lbfgs": "af754c4afb3cd50d",
+        "lm": "5ef3e6c7749747f7",
+        "adaptive_only": "5b87185461c3836b",
+        "expert": "7ae43bd3e2e1cc73",
+        "merge": "816bf3eba2148962",
+        "control": "d875760de9fff34a",
+    },
+    "smoke.yaml": {
+        "adam": "b9f7b7dc4053d142",
+        "lbfgs": "53aba571cfc649cc",
+        "lm": "881bb30cf850b0ba",
+        "adaptive_only": "f1d3ac90ddcd0029",
+        "expert": "6f79a9bf986de637",
+        "merge": "68dffdd2d65f54c4",
+        "control": "e60eea0b84e5ce58",
+    },
+}
+
+
+def all_kinds(config):
+    """The settings of one training of every kind."""
+    return {
+        "adam": training_settings(config, "section2_1", "adam", 1),
+        "lbfgs": training_settings(config, "section2_1", "lbfgs", 0, 7),
+        "lm": training_settings(config, "section2_1", "lm", 0),
+        "adaptive_only": training_settings(config, "section2_2", "adaptive_only", 0),
+        "expert": expert_settings(config, 0, 2, 3, 5),
+        "merge": merge_settings(config, 1),
+        "control": control_settings(config, 0, 3),
+    }
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_digests_of_trainings_are_those_of_stored_results(name):
+    config = load_config(ROOT / "config" / name)
+    assert {kind: digest(settings) for kind, settings in all_kinds(config).items()} == DIGESTS[name]
+    one = merge(config, {"optimizers": {"adam": {"lr": 1}}})  # not 1.0
+    assert '"lr":1,' in canonical_json(training_settings(one, "section2_1", "adam", 1))
+
+
+def test_settings_survive_a_round_trip_through_json(config):
+    for settings in all_kinds(merge(config, {"merge_kan": {"via": [4, 2]}})).values():
+        assert make_settings(type(settings), canonical_json(settings)) == settings
+        assert digest(as_dict(settings)) == digest(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"data": {"seed": 0}}, "settings.data"),
+        ({"seed": "one"}, "settings.seed"),
+        ({"optimizer": {"name": "sgd"}}, "settings.optimizer.name"),
+        ({"epochs": 3}, "settings"),
+    ],
+)
+def test_wrong_settings_name_the_key(config, change, key):
+    content = as_dict(training_settings(config, "section2_1", "adam", 0)) | change
+    for given in (content, json.dumps(content)):
+        with pytest.raises(InputError) as error:
+            make_settings(TrainingSettings, given)
+        assert error.value.where == key
 
 
 def test_digest_and_json_do_not_depend_on_the_order_of_keys():

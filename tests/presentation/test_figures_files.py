@@ -341,12 +341,12 @@ def test_names_of_figures_are_checked():
     run = Run("section2_2", STAMP, 3)
     datasets = ["poisson_2d_sin"]
     for name in ("grids.png", "surface_poisson_2d_sin.pdf"):
-        assert is_figure(f"{run.figures()}/{name}")
-        check_figure(f"{run.figures()}/{name}", datasets)
+        assert is_figure(f"{run.figure_folder}/{name}")
+        check_figure(f"{run.figure_folder}/{name}", datasets)
     assert not is_figure(run.frame("baseline"))
     for path, message in {
-        f"{run.figures()}/surface_poisson_2d_poly.pdf": "no such figure; allowed: results/figures/section2_2_",
-        f"{run.figures()}/grids.svg": "no such figure",
+        f"{run.figure_folder}/surface_poisson_2d_poly.pdf": "no such figure; allowed: results/figures/section2_2_",
+        f"{run.figure_folder}/grids.svg": "no such figure",
         f"results/figures/section2_2_{STAMP}/grids.png": f"allowed: section2_2_{STAMP}_eEPOCHS",
         "results/figures/section2_2_2026/grids.png": "no such result",
     }.items():

@@ -68,7 +68,7 @@ def results(tiny_results, tmp_path_factory):
     results = tmp_path_factory.mktemp("report") / "results"
     for section, known in SECTIONS.items():
         shutil.copytree(tiny_results / known.folder, results / known.folder)
-        folder = Path(find_run(section, results_dir=results).figures())
+        folder = Path(find_run(section, results_dir=results).figure_folder)
         folder.mkdir(parents=True)
         for figure in figures_of(section, NAMES):
             Image.new("RGB", (14, 7), "white").save(folder / f"{figure.name}.png")

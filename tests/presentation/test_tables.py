@@ -259,7 +259,7 @@ def test_a_planted_change_of_a_file_changes_what_is_printed(tmp_path, capsys):
         assert max(map(len, text.splitlines())) <= 100
     assert main(["tables", "section2_1", "--results-dir", str(tmp_path)]) == 0
     files = sorted(str(path) for path in tmp_path.rglob("tables/*/*"))
-    assert files == sorted(made.tables())
+    assert files == sorted(made.table_files())
     assert "At the end, lm has the lowest" in (tmp_path / "tables" / made.name / "summary.md").read_text()
 
 
@@ -319,7 +319,7 @@ def test_frames_without_rows(tmp_path):
 def test_tables_of_finished_runs(tiny_results, tmp_path):
     for section in SECTIONS:
         made, found = load_findings(section, results_dir=tiny_results)
-        names = [path.split("/")[-1] for path in made.tables()]
+        names = [path.split("/")[-1] for path in made.table_files()]
         for table in found.tables:
             table.write(tmp_path / section)
             assert_is_latex(table.latex())

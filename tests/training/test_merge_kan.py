@@ -62,7 +62,8 @@ def trained(small):
     """All experts on one dataset: what is known of each, and the networks."""
     known, networks = [], []
     for numbers in experts(small):
-        training, expert = train_expert(expert_settings(small, 1, *numbers))
+        settings = expert_settings(small, 1, *numbers)
+        training, expert = train_expert(settings, make_data(settings))
         known.append(expert)
         networks.append(training.final.network)
     return known, networks
@@ -88,9 +89,9 @@ def test_the_validation_sample_is_neither_of_training_nor_of_test(small):
 
 
 def test_experts_end_when_they_stagnate(small):
-    settings = expert_settings(small, 1, 1, 3, 1)
-    stop = [{"rule": "stagnation", "epochs": 5, "tolerance": 0.999}]
-    training, expert = train_expert({**settings, "stop": stop})
+    stagnation = {"experts": {"stagnation": {"epochs": 5, "tolerance": 0.999}}}
+    settings = expert_settings(merge(small, stagnation), 1, 1, 3, 1)
+    training, expert = train_expert(settings, make_data(settings))
     assert expert["steps"] == 10
     assert "fallen by less than 0.999 of itself in 5 epochs" in training.stopped
 
@@ -115,7 +116,7 @@ def test_least_squares_weights(small, trained):
 
 def merged_with(small, trained, **over):
     settings = control_settings(merge(small, {"merge_kan": over}), 1)
-    return settings, *train_merged(settings, trained[0], lambda i: trained[1][i])
+    return settings, *train_merged(settings, trained[0], lambda i: trained[1][i], make_data(settings))
 
 
 def test_the_merged_model_begins_as_the_ensemble(small, trained):
@@ -161,7 +162,7 @@ def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
     for control in ("merged", "all"):
         settings, training, merging = merged_with(small, trained, control=control)
         merged = {**training.final.row, "width": merging["width"], "k": merging["k"], "via": merging["via"]}
-        alone = train_control(settings, merged, trained[0])
+        alone = train_control(settings, merged, trained[0], make_data(settings))
         width, row = alone.final.network.width, alone.final.row
         assert len(width) == len(merging["width"])
         assert row["grid_size"] == merged["grid_size"]
@@ -181,7 +182,7 @@ def test_a_control_of_a_merged_model_whose_training_failed(small, trained):
         "k": merging["k"],
         "via": merging["via"],
     }
-    assert len(train_control(settings, failed, trained[0]).history) == 1
+    assert len(train_control(settings, failed, trained[0], make_data(settings)).history) == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

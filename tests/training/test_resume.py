@@ -1,5 +1,6 @@
-"""Trainings that are interrupted go on, and end as they would have ended."""
+"""Trainings that are interrupted resume, and end as they would have ended."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -11,19 +12,23 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kanbench.network.initialization import initialize
+from kanbench.network.refinement import refine
+from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.config import ROOT, merge
 from kanbench.plan.naming import Run
-from kanbench.plan.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.plan.settings import canonical_json, control_settings, expert_settings, merge_settings, training_settings
 from kanbench.training import resume
 from kanbench.training.experts import train_expert
-from kanbench.training.history import CHECKPOINTS
 from kanbench.training.merge_kan import train_control, train_merged
 from kanbench.training.resume import ResumeState
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import TrainerState, make_data
+from support.trainings import trainer_of
 
 SMALL = {
     "data": {"train_num": 80, "test_num": 60, "dense_num": 100},
@@ -61,7 +66,7 @@ class Mortal(ResumeState):
 
 def content(training):
     """All of a training but its times, with networks as digests."""
-    checkpoints = [getattr(training, name) for name in CHECKPOINTS]
+    checkpoints = [getattr(training, name) for name in ("untrained", "at_threshold", "final")]
     rows = [*training.history, *(checkpoint.row for checkpoint in checkpoints)]
     return (
         [{key: value for key, value in row.items() if key != "time"} for row in rows],
@@ -106,15 +111,15 @@ TRAININGS = {
 def test_a_training_that_crashes_after_every_epoch_ends_with_the_same_result(config, tmp_path, name):
     model_type, over = TRAININGS[name]
     settings = settings_of(config, model_type, **over)
-    undisturbed = Trainer(settings).train(EPOCHS)
-    resumed, crashes = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path)
+    undisturbed = trainer_of(settings).train(EPOCHS)
+    resumed, crashes = with_crashes(lambda place: trainer_of(settings).train(EPOCHS, resume=place), tmp_path)
     assert crashes == 3 * EPOCHS
     assert content(resumed) == content(undisturbed)
 
 
 def test_time_goes_on_counting(config, tmp_path):
     settings = settings_of(config)
-    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path, every=5)
+    resumed, _ = with_crashes(lambda place: trainer_of(settings).train(EPOCHS, resume=place), tmp_path, every=5)
     times = [row["time"] for row in resumed.history]
     assert times == sorted(times)
     assert times[0] > 0
@@ -122,17 +127,20 @@ def test_time_goes_on_counting(config, tmp_path):
 
 def test_only_new_rows_are_reported(config, tmp_path):
     settings, epochs = settings_of(config), []
-    train = lambda place: Trainer(settings).train(EPOCHS, lambda row: epochs.append(row["epoch"]), place)  # noqa: E731
+    train = lambda place: trainer_of(settings).train(EPOCHS, lambda row: epochs.append(row["epoch"]), place)  # noqa: E731
     with_crashes(train, tmp_path, every=5)
     assert epochs == list(range(1, 3 * EPOCHS + 1))
 
 
 def test_an_expert_that_crashes(config, tmp_path):
     settings = expert_settings(merge(config, SMALL), 0, 2, 3, 1)
-    training, expert = train_expert(settings)
+    data = make_data(settings)
+    training, expert = train_expert(settings, data)
     assert training.stopped is not None  # by a rule that has a memory
     assert len(training.history) > 3
-    (resumed, again), crashes = with_crashes(lambda place: train_expert(settings, resume=place), tmp_path)
+    (resumed, again), crashes = with_crashes(
+        lambda place: train_expert(settings, make_data(settings), resume=place), tmp_path
+    )
     assert crashes > len(training.history)
     assert content(resumed) == content(training)
     assert {**again, "train_time": 0} == {**expert, "train_time": 0}
@@ -141,12 +149,13 @@ def test_an_expert_that_crashes(config, tmp_path):
 @pytest.mark.parametrize("via", [[], [2]])
 def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
     small = merge(merge(config, SMALL), {"merge_kan": {"via": via}})
-    experts = [train_expert(expert_settings(small, 1, 1, k, 1)) for k in (2, 3)]
+    kinds = [expert_settings(small, 1, 1, k, 1) for k in (2, 3)]
+    experts = [train_expert(kind, make_data(kind)) for kind in kinds]
     told = [expert for _, expert in experts]
     load = lambda i: experts[i][0].final.network  # noqa: E731
-    settings = merge_settings(small, 1)
-    training, merging = train_merged(settings, told, load)
-    train = lambda place: train_merged(settings, told, load, resume=place)  # noqa: E731
+    settings, data = merge_settings(small, 1), make_data(merge_settings(small, 1))
+    training, merging = train_merged(settings, told, load, data)
+    train = lambda place: train_merged(settings, told, load, data, resume=place)  # noqa: E731
     (resumed, again), crashes = with_crashes(train, tmp_path / "merged")
     assert crashes == 2 * 3 + 2 * 3 * len(via)  # epochs of the merged model, and of the two that come before it
     assert content(resumed) == content(training)
@@ -157,8 +166,8 @@ def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
     settings, outcome = control_settings(small, 1), {**training.final.row, **merging}
     for expert in told:  # without the experts' evaluations the control is shorter
         expert["n_evals"] = 0
-    alone = train_control(settings, outcome, told)
-    resumed, crashes = with_crashes(lambda place: train_control(settings, outcome, told, resume=place), tmp_path)
+    alone = train_control(settings, outcome, told, data)
+    resumed, crashes = with_crashes(lambda place: train_control(settings, outcome, told, data, resume=place), tmp_path)
     assert crashes == len(alone.history)
     assert content(resumed) == content(alone)
 
@@ -166,8 +175,8 @@ def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
 def test_pykans_grids_go_on_too(config, tmp_path):
     """Not to the last digit: pykan's fits differ from call to call."""
     settings = settings_of(config, "adam", grids={"policy": "pykan", "update_every": 2})
-    undisturbed = Trainer(settings).train(EPOCHS)
-    resumed, _ = with_crashes(lambda place: Trainer(settings).train(EPOCHS, resume=place), tmp_path)
+    undisturbed = trainer_of(settings).train(EPOCHS)
+    resumed, _ = with_crashes(lambda place: trainer_of(settings).train(EPOCHS, resume=place), tmp_path)
     for ours, theirs in zip(resumed.history, undisturbed.history, strict=True):
         assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=1e-10)  # 1e-15 was measured
 
@@ -178,20 +187,20 @@ def test_pykans_grids_go_on_too(config, tmp_path):
 def interrupted(settings, folder, epochs=EPOCHS):
     """The place of a training that was interrupted after its fifth epoch."""
     with pytest.raises(Killed):
-        Trainer(settings).train(epochs, resume=Mortal(folder, lives=[5]))
+        trainer_of(settings).train(epochs, resume=Mortal(folder, lives=[5]))
     return ResumeState(folder)
 
 
 def epochs_of(settings, place, epochs=EPOCHS):
     """The epochs that a training at this place runs."""
     reported = []
-    Trainer(settings).train(epochs, lambda row: reported.append(row["epoch"]), place)
+    trainer_of(settings).train(epochs, lambda row: reported.append(row["epoch"]), place)
     return reported
 
 
 def test_without_a_place_nothing_is_saved(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Trainer(settings_of(config)).train(1)
+    trainer_of(settings_of(config)).train(1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,10 +210,10 @@ def test_a_state_is_saved_at_the_end_of_stages_and_when_it_is_time(config, tmp_p
 
         class Noting(ResumeState):
             def save(self, key, state):
-                epochs.append(state["epoch"])
+                epochs.append(state.epoch)
                 super().save(key, state)
 
-        Trainer(settings_of(config)).train(EPOCHS, resume=Noting(tmp_path))
+        trainer_of(settings_of(config)).train(EPOCHS, resume=Noting(tmp_path))
         (tmp_path / "training.state").unlink(missing_ok=True)
         return epochs
 
@@ -220,9 +229,9 @@ def test_a_state_is_saved_at_the_end_of_stages_and_when_it_is_time(config, tmp_p
 def test_a_finished_training_is_not_repeated(config, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "EVERY_STAGE", 0.0)
     settings = settings_of(config)
-    first = Trainer(settings).train(EPOCHS, resume=ResumeState(tmp_path))
+    first = trainer_of(settings).train(EPOCHS, resume=ResumeState(tmp_path))
     reported = []
-    again = Trainer(settings).train(EPOCHS, reported.append, ResumeState(tmp_path))
+    again = trainer_of(settings).train(EPOCHS, reported.append, ResumeState(tmp_path))
     assert reported == []
     assert content(again) == content(first)
     assert again.history == first.history  # times too
@@ -233,26 +242,25 @@ def other_version(monkeypatch, of):
 
 
 OTHERS = {
-    "settings": lambda s, monkeypatch: s["optimizer"].update(attempts=7),
-    "network, settings": lambda s, monkeypatch: s.update(seed=2),
-    "engine, settings": lambda s, monkeypatch: s.update(engine="reference"),
-    "code": lambda s, monkeypatch: monkeypatch.setattr("kanbench.training.trainer.code_digest", lambda: "other"),
-    **{
-        name: lambda s, monkeypatch, name=name: other_version(monkeypatch, name) for name in ("numba", "numpy", "torch")
-    },
+    "settings": {"optimizers": {"lm": {"attempts": 7}}},
+    "network, settings": {"seeds": [2]},
+    "engine, settings": {"engine": "reference"},
+    "code": lambda monkeypatch: monkeypatch.setattr("kanbench.training.trainer.code_digest", lambda: "other"),
+    **{name: lambda monkeypatch, name=name: other_version(monkeypatch, name) for name in ("numba", "numpy", "torch")},
 }
 
 
 @pytest.mark.parametrize("differs", OTHERS)
-def test_another_training_begins_anew(config, tmp_path, monkeypatch, caplog, differs):
-    settings = settings_of(config)
-    place = interrupted(settings, tmp_path)
-    OTHERS[differs](settings, monkeypatch)
-    assert epochs_of(settings, place) == list(range(1, 13))
-    assert f"training.state: of a training with another {differs}; the training begins anew" in caplog.text
+def test_another_training_starts_again(config, tmp_path, monkeypatch, caplog, differs):
+    place, over = interrupted(settings_of(config), tmp_path), OTHERS[differs]
+    if callable(over):
+        over(monkeypatch)
+        over = {}
+    assert epochs_of(settings_of(config, **over), place) == list(range(1, 13))
+    assert f"training.state: of a training with another {differs}; the training starts again" in caplog.text
 
 
-def test_other_epochs_begin_anew(config, tmp_path, caplog):
+def test_other_epochs_start_again(config, tmp_path, caplog):
     settings = settings_of(config)
     assert epochs_of(settings, interrupted(settings, tmp_path), epochs=2) == list(range(1, 7))
     assert "of a training with another epochs" in caplog.text
@@ -261,8 +269,8 @@ def test_other_epochs_begin_anew(config, tmp_path, caplog):
 def test_keys_of_other_versions_are_named_too(tmp_path, caplog):
     place = ResumeState(tmp_path)
     place.save({"settings": "{}", "old": "1"}, {})
-    assert place.load({"settings": "{}", "new": "1"}) is None
-    assert "of a training with another new, old; the training begins anew" in caplog.text
+    assert place.load({"settings": "{}", "new": "1"}, dict) is None
+    assert "of a training with another new, old; the training starts again" in caplog.text
 
 
 class Canary:
@@ -298,7 +306,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_state_is_one_line_and_the_training_begins_anew(config, tmp_path, caplog, damage):
+def test_a_damaged_state_is_one_line_and_the_training_starts_again(config, tmp_path, caplog, damage):
     settings = settings_of(config)
     place = interrupted(settings, tmp_path)
     spoil, said = DAMAGED[damage]
@@ -343,7 +351,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     }
     place = ResumeState(tmp_path / "new")
     place.save({"settings": "{}"}, state)
-    found = ResumeState(tmp_path / "new").load({"settings": "{}"})
+    found = ResumeState(tmp_path / "new").load({"settings": "{}"}, dict[str, Any])
     assert found.keys() == state.keys() and found["list"][2:] == state["list"][2:]
     assert found["infinite"] == state["infinite"]
     pairs = [(found["arrays"][name], array) for name, array in arrays.items()]
@@ -355,6 +363,25 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_network_survives_a_round_trip(tmp_path, dtype):
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 2))
+    network = refine(initialize([2, 3, 1], 4, dtype=dtype), [[4, 7], [5, 4, 9]], x)
+    network = dataclasses.replace(network, fixed=frozenset({"scale_sp"}), base="identity")
+    ResumeState(tmp_path).save({}, {"network": network})
+    again = ResumeState(tmp_path).load({}, dict[str, SplineNetwork])["network"]
+    assert again.digest() == network.digest()
+    assert (again.base, again.fixed, again.dtype) == (network.base, network.fixed, network.dtype)
+    assert not again.layers[0].knots[0].flags.writeable
+
+
+@pytest.mark.parametrize("content", [{"epoch": 1}, {"epoch": "one", "network": {}}, []])
+def test_a_state_of_another_form_is_not_used(tmp_path, caplog, content):
+    ResumeState(tmp_path).save({}, content)
+    assert ResumeState(tmp_path).load({}, TrainerState) is None
+    assert "refused" in caplog.text
+
+
 @pytest.mark.parametrize("value", [1j, {1, 2}, object(), b"bytes"], ids=lambda value: type(value).__name__)
 def test_what_is_no_state_is_refused_by_its_type(tmp_path, value):
     with pytest.raises(TypeError, match=f"{type(value).__name__} in a state"):
@@ -364,7 +391,7 @@ def test_what_is_no_state_is_refused_by_its_type(tmp_path, value):
 @pytest.mark.parametrize("model_type", ["adam", "lbfgs", "lm", "adaptive_only"])
 def test_a_state_is_a_value(config, model_type):
     """What comes after does not change it."""
-    trainer = Trainer(settings_of(config, model_type))
+    trainer = trainer_of(settings_of(config, model_type))
     training = trainer.train(2)
     state = trainer._state(training)
     before = resume._packed(state)
@@ -394,7 +421,7 @@ TRAIN = """if True:
 
 
 def start_training(folder, config):
-    arguments = ["train", EXPERT, "--settings", json.dumps(expert_settings(merge(config, LONG), 0, 2, 3, 1))]
+    arguments = ["train", EXPERT, "--settings", canonical_json(expert_settings(merge(config, LONG), 0, 2, 3, 1))]
     return subprocess.Popen(
         [sys.executable, "-c", TRAIN, *arguments],
         cwd=folder,

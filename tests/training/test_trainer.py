@@ -77,8 +77,9 @@ def test_the_default_engine_is_the_devices_fastest():
 def test_the_compiled_engine_is_refused_on_cuda(make_trainer, monkeypatch):
     monkeypatch.setattr("kanbench.plan.devices.has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(InputError, match=r"engine: found 'compiled'.*allowed on cuda: auto, torch, reference"):
+    with pytest.raises(InputError, match="compiled") as error:
         make_trainer("adam", engine="compiled", device="auto")
+    assert error.value.where == "engine" and "torch" in error.value.allowed
 
 
 def test_the_threshold_is_the_best_epoch_before_overfitting(trained):
@@ -123,7 +124,7 @@ def test_a_training_does_not_pay_for_imports_and_compilation(model_type, engine)
         from kanbench.io.kernel_cache import cache
         from kanbench.training.history import Stopwatch
         from kanbench.plan.settings import training_settings
-        from kanbench.training.trainer import Trainer
+        from kanbench.training.trainer import Trainer, make_data
 
         def there():
             return set(sys.modules) | {{(kernel, s) for kernel in cache.kernels for s in kernel.signatures}}
@@ -138,7 +139,8 @@ def test_a_training_does_not_pay_for_imports_and_compilation(model_type, engine)
                 self.new.append(there() - self.before)
 
         config = merge(load_config("config/smoke.yaml"), {{"engine": {engine!r}}})
-        trainer = Trainer(training_settings(config, "section2_1", {model_type!r}, 0))
+        settings = training_settings(config, "section2_1", {model_type!r}, 0)
+        trainer = Trainer(settings, make_data(settings))
         trainer.clock = Watch(trainer.device)
         training = trainer.train(1)
         assert len(training.stages) == 2 and training.engine == {engine!r}
@@ -211,8 +213,9 @@ def test_numbers_that_overflow_end_no_process(make_trainer, model_type, lr, rows
 def test_cuda_where_there_is_none(monkeypatch, driver):
     monkeypatch.setattr("kanbench.plan.devices.has_gpu_driver", lambda: driver)
     assert resolve_device("auto") == "cpu"
-    with pytest.raises(InputError, match=r"found 'cuda'.*allowed here: auto, cpu"):
+    with pytest.raises(InputError, match="cuda") as error:
         resolve_device("cuda")
+    assert error.value.where == "device" and error.value.allowed == "auto, cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -43,7 +43,7 @@ def test_the_files_are_the_contracts(smoke):
     for made in (finished, *others(finished)):
         delivered = [path for path in found if path.startswith(f"{made.folder}/")]
         assert delivered == sorted(made.deliverables(2))
-        assert [path for path in found if path.startswith(f"{made.table_folder}/")] == sorted(made.tables())
+        assert [path for path in found if path.startswith(f"{made.table_folder}/")] == sorted(made.table_files())
         trainings += [made.training(m, i) for m in SECTIONS[made.section].model_types for i in (0, 1)]
     experts = [made.expert(i, *expert) for expert in EXPERTS for i in (0, 1)]
     trainings += experts + [made.training("control", i) for i in (0, 1)]
@@ -59,7 +59,7 @@ def test_the_files_are_the_contracts(smoke):
         path
         for made in (finished, *others(finished))
         for figure in figures_of(made.section, ["poisson_2d_poly", "poisson_2d_sin"])
-        for path in figure.paths(made.figures())
+        for path in figure.paths(made.figure_folder)
     ]
     assert {path for path in found if path.startswith("results/figures/") and Path(path).suffix} == set(drawn)
     for made in (finished, *others(finished)):
@@ -300,11 +300,11 @@ def test_a_dry_run_leaves_nothing(tmp_path):
             for section in ("section2_1", "section2_2")
         ),
         (
-            Run("section2_2", STAMP, 7).tables()[0],
+            Run("section2_2", STAMP, 7).table_files()[0],
             {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1},
         ),
         (
-            f"{Run('section2_1', STAMP, 7).figures()}/slices_poisson_2d_spec.pdf",
+            f"{Run('section2_1', STAMP, 7).figure_folder}/slices_poisson_2d_spec.pdf",
             {"train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1, "figures_section2_1": 1},
         ),
         (
@@ -452,7 +452,10 @@ def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
             "section2_4",
             "target: found 'section2_4'; allowed: all, section2_1, section2_2, section2_3, seeds, figures, results/",
         ),
-        (f"{Run('section2_1', STAMP, 3).figures()}/grids.png", "no such figure; allowed: results/figures/section2_1_"),
+        (
+            f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png",
+            "no such figure; allowed: results/figures/section2_1_",
+        ),
         (Run("section2_3", STAMP).frame("experts").replace("_experts", "_e10_experts"), "without epochs"),
         (Run("section2_3", STAMP).record(Run("section2_3", STAMP).expert(0, 4, 3, 1)), "is not configured"),
         (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), "allowed: SECTION_"),

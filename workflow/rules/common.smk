@@ -126,7 +126,7 @@ def frames_of_seeds(run):
 
 def figure_files(section):
     """Every figure of the current run of a section."""
-    folder = current_run(section).figures()
+    folder = current_run(section).figure_folder
     return [path for figure in figures_of(section, config["datasets"]) for path in figure.paths(folder)]
 
 
@@ -137,7 +137,7 @@ def seed_of(wildcards):
 
 def tables(section):
     """The tables of the current run of a section."""
-    return current_run(section).tables()
+    return current_run(section).table_files()
 
 
 def records(run, model_types):

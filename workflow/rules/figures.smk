@@ -12,7 +12,7 @@ for section in SECTIONS:
         output:
             [
                 report(
-                    f"{RUN.figures()}/{figure.name}.png",
+                    f"{RUN.figure_folder}/{figure.name}.png",
                     category=QUESTIONS[section],
                     subcategory=TITLES[figure.kind],
                     labels={"figure": TITLES[figure.kind], "dataset": figure.dataset or "all"},
@@ -20,7 +20,7 @@ for section in SECTIONS:
                 )
                 for figure in figures_of(section, config["datasets"])
             ],
-            [f"{RUN.figures()}/{figure.name}.pdf" for figure in figures_of(section, config["datasets"])],
+            [f"{RUN.figure_folder}/{figure.name}.pdf" for figure in figures_of(section, config["datasets"])],
         log:
             RUN.log(f"{RUN.name}_figures"),
         conda:

@@ -20,9 +20,9 @@ for section in SECTIONS:
                     labels={"figure": "Statements" if path.endswith("summary.html") else "Results", "dataset": "all"},
                     caption="../report/tables.rst",
                 )
-                for path in RUN.tables("html")
+                for path in RUN.table_files("html")
             ],
-            RUN.tables("csv", "tex", "md"),
+            RUN.table_files("csv", "tex", "md"),
         log:
             RUN.log(f"{RUN.name}_{naming.TABLES}"),
         conda:

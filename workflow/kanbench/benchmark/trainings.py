@@ -18,14 +18,15 @@ from kanbench.network.pykan import default_dtype, global_random_state_kept
 from kanbench.plan.config import Config
 from kanbench.plan.settings import training_settings
 from kanbench.problems.poisson import PROBLEMS, Problem
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import Trainer, make_data
 
 PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`
 
 
 def train_ours(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
     """`seconds` of training, as a run of the pipeline records them; `epochs`; their `best_test_loss`."""
-    training = Trainer(training_settings(config, "section2_1", optimizer, dataset_idx)).train(config["epochs"])
+    settings = training_settings(config, "section2_1", optimizer, dataset_idx)
+    training = Trainer(settings, make_data(settings)).train(config["epochs"])
     return _outcome(training.final.row["time"], [row["test_loss"] for row in training.history])
 
 

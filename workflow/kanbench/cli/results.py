@@ -81,7 +81,7 @@ def _figures(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.figures.source import load_source
 
     source = load_source(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    folder = arguments.output or source.run.figures()
+    folder = arguments.output or source.run.figure_folder
     drawn = make_figures(source, folder, arguments.only, arguments.placeholders)
     print(f"{source.run.name}: {len(drawn)} figures in {folder}")
 

@@ -119,7 +119,7 @@ class KernelCache:
         digest.update(repr(machine).encode())
         return digest.hexdigest()[:16]
 
-    def once(self, what: str, compile: Callable[[], None]) -> None:
+    def once(self, what: str, compile: Callable[[], object]) -> None:
         """Call `compile`, which uses all kernels for `what`, unless that has been done with this folder.
 
         Other processes wait here until it is done, and then load what they need.

@@ -15,7 +15,7 @@ from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import Config, check, merge
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import Trainer, make_data
 
 
 def with_value(config: Config, key: str, value: Any) -> Config:
@@ -62,9 +62,10 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     rows = []
     for value, seed, changed in configs:
         for dataset_idx, dataset in enumerate(changed["datasets"]):
-            trainer = Trainer(training_settings(changed, section, model_type, dataset_idx))
-            training = trainer.train(changed["epochs"])
-            variance = float(trainer.dataset.test_label.var(ddof=1))
+            settings = training_settings(changed, section, model_type, dataset_idx)
+            data = make_data(settings)
+            training = Trainer(settings, data).train(changed["epochs"])
+            variance = float(data.test_label.var(ddof=1))
             at_threshold, final = training.at_threshold.row, training.final.row
             rows.append(
                 {

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import folder_lock
@@ -17,7 +17,19 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.config import Config, load_config
 from kanbench.plan.naming import FileName
-from kanbench.plan.settings import control_settings, expert_settings, merge_settings, training_settings
+from kanbench.plan.settings import (
+    ControlSettings,
+    ExpertSettings,
+    MergeSettings,
+    Settings,
+    TrainingSettings,
+    as_dict,
+    control_settings,
+    expert_settings,
+    make_settings,
+    merge_settings,
+    training_settings,
+)
 from kanbench.plan.targets import check_variant
 from kanbench.problems.samples import Dataset
 from kanbench.problems.target_scale import scale_of
@@ -29,35 +41,37 @@ from kanbench.training.merge_kan import train_control, train_merged
 from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer, make_data
 
-Settings = dict[str, Any]
 More = dict[str, Any]  # what the consolidation has to know beside the training
+Train = Callable[[Dataset, Report, int, ResumeState], tuple[Training, More]]
+S = TypeVar("S", bound=Settings)
 
 log = logging.getLogger("kanbench")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the settings of a training come from: given as they are, or else from a configuration file."""
+    """Where the settings of a training come from: JSON where it is given, or else a configuration file."""
 
-    given: Settings | None
+    given: str | None
     config: Path
 
-    def settings(self, title: str, name: FileName, of_config: Callable[[Config, int | None], Settings]) -> Settings:
-        """Those that were given, or what `of_config` says for the configuration and the seed in the name.
+    def settings(self, name: FileName, kind: type[S], of_config: Callable[[Config, int | None], S]) -> S:
+        """The settings that were given, or what `of_config` makes of the configuration and the seed in the name.
 
         Raises
         ------
         InputError
-            They are of another seed or variant than the name.
+            They are not of this kind, or of another seed or variant than the name.
         """
-        seed = name.run.seed
+        seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
             config = load_config(self.config)
-            check_variant(title, name.run, config["variant"])
+            check_variant(name.training, name.run, config["variant"])
             return of_config(config, seed)
-        if seed not in (None, self.given["seed"]):
-            raise InputError(title, f"settings with seed {self.given['seed']}", f"with seed {seed}")
-        return self.given
+        settings = make_settings(kind, self.given)
+        if seed not in (None, settings.seed):
+            raise InputError(name.training, f"settings with seed {settings.seed}", f"seed {seed}")
+        return settings
 
 
 @dataclass(frozen=True)
@@ -66,24 +80,23 @@ class Job:
 
     Attributes
     ----------
-    title : str
-        The name of its files, as text; `name` is what that says.
-    settings : dict
+    name : FileName
+        Of its files.
+    settings : Settings
         What is trained.
     train : callable
         Trains, given the samples, where to report rows, threads and the place of a state to resume from.
+    epochs : int
+        In all.
     checkpoints : dict
         `{which: base}`, those that are written.
-    epochs : int or None
-        In all, if that is known before.
     """
 
-    title: str
     name: FileName
     settings: Settings
-    train: Callable[[Dataset, Report, int, ResumeState], tuple[Training, More]]
-    checkpoints: dict[str, str] = field(default_factory=dict)
+    train: Train
     epochs: int | None = None
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
 
 def run_job(job: Job, threads: int = 1) -> None:
@@ -94,12 +107,13 @@ def run_job(job: Job, threads: int = 1) -> None:
     InputError
         Something cannot be read, trained or written.
     """
-    log.info("%s: %s", job.title, json.dumps(job.settings, sort_keys=True))
-    data, resume = make_data(job.settings), ResumeState(job.name.run.resume_folder(job.title))
+    title = job.name.training
+    log.info("%s: %s", title, json.dumps(as_dict(job.settings), sort_keys=True))
+    data, resume = make_data(job.settings), ResumeState(job.name.run.resume_folder(title))
     with _progress(job.epochs) as report:
         training, more = job.train(data, report, threads, resume)
     if training.stopped:
-        log.warning("%s: ended early: %s", job.title, training.stopped)
+        log.warning("%s: ended early: %s", title, training.stopped)
     _commit(job, data, training, more)
     resume.remove()
 
@@ -109,87 +123,94 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
 
     Where the same training runs twice at once, the files are those of one of them.
     """
-    path = job.name.run.record(job.title)
+    path = job.name.run.record(job.name.training)
     with folder_lock(Path(path).parent):
         for which, base in job.checkpoints.items():
             checkpoint = getattr(training, which)
             write_checkpoint(checkpoint.network, base, data.train_input)
             log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-        write_record(training_record(job.name, job.settings, training, **more), path)
+        write_record(training_record(job.name, as_dict(job.settings), training, **more), path)
 
 
-def training_job(title: str, name: FileName, source: Source) -> Job:
+def training_job(name: FileName, source: Source) -> Job:
     """A training of section 2.1 or 2.2."""
-    which = name.run.section, name.model_type, name.dataset_idx
-    settings = source.settings(title, name, lambda config, seed: training_settings(config, *which, seed))
+    run, (model_type, dataset_idx), epochs = name.run, name.model, name.run.epochs_per_grid
+    settings = source.settings(
+        name,
+        TrainingSettings,
+        lambda config, seed: training_settings(config, run.section, model_type, dataset_idx, seed),
+    )
 
-    def train(data, report, threads, resume):
+    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
         if (scale := scale_of(data.dense_label)).is_degenerate:
-            log.warning("%s is degenerate: %s", settings["problem"], scale.in_words())
-        return Trainer(settings, data, threads=threads).train(name.run.epochs, report, resume), {}
+            log.warning("%s is degenerate: %s", settings.problem, scale.in_words())
+        return Trainer(settings, data, threads=threads).train(epochs, report, resume), {}
 
-    checkpoints = name.run.checkpoints(name.model_type, name.dataset_idx)
-    return Job(title, name, settings, train, checkpoints, name.run.epochs * len(settings["grids"]["sizes"]))
-
-
-def expert_job(title: str, name: FileName, source: Source) -> Job:
-    """An expert of section 2.3."""
-    settings = source.settings(title, name, lambda config, _: expert_settings(config, name.dataset_idx, *name.expert))
-
-    def train(data, report, threads, resume):
-        training, expert = train_expert(settings, data, report, threads, resume)
-        return training, {"expert": expert}
-
-    return Job(title, name, settings, train, {"final": name.run.expert_checkpoint(title)}, settings["epochs"])
+    return Job(name, settings, train, epochs * len(settings.grids.sizes), run.checkpoints(model_type, dataset_idx))
 
 
-def merge_job(title: str, name: FileName, source: Source, experts: Sequence[Path]) -> Job:
+def expert_job(name: FileName, expert: tuple[int, int, int], source: Source) -> Job:
+    """An expert of section 2.3, of so many hidden layers, order and seed."""
+    _, dataset_idx = name.model
+    settings = source.settings(name, ExpertSettings, lambda config, _: expert_settings(config, dataset_idx, *expert))
+
+    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training, known = train_expert(settings, data, report, threads, resume)
+        return training, {"expert": known}
+
+    return Job(name, settings, train, settings.epochs, {"final": name.run.expert_checkpoint(name.training)})
+
+
+def merge_job(name: FileName, source: Source, experts: Sequence[Path]) -> Job:
     """The merged model of a dataset, of the experts whose training records these are."""
-    told = read_experts(name, experts)
-    settings = source.settings(title, name, lambda config, seed: merge_settings(config, name.dataset_idx, seed))
+    model_type, dataset_idx = name.model
+    known = read_experts(dataset_idx, experts)
+    settings = source.settings(name, MergeSettings, lambda config, seed: merge_settings(config, dataset_idx, seed))
 
     def load(position: int) -> SplineNetwork:
         try:
             return read_checkpoint(experts[position].with_suffix(""))
         except InputError as error:
-            raise InputError(f"{error}; train this expert again") from error
+            problem = f"{error.problem or 'damaged'}; train this expert again"
+            raise InputError(error.where, error.found, error.allowed, problem=problem) from error
 
-    def train(data, report, threads, resume):
-        training, merging = train_merged(settings, told, load, data, report, threads, resume)
+    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training, merging = train_merged(settings, known, load, data, report, threads, resume)
         return training, {"merging": merging}
 
-    checkpoints = name.run.checkpoints(name.model_type, name.dataset_idx)
-    return Job(title, name, settings, train, checkpoints, settings["epochs"] * len(settings["grids"]["sizes"]))
+    epochs = settings.epochs * len(settings.grids.sizes)
+    return Job(name, settings, train, epochs, name.run.checkpoints(model_type, dataset_idx))
 
 
-def control_job(title: str, name: FileName, source: Source, merged: Path, experts: Sequence[Path]) -> Job:
+def control_job(name: FileName, source: Source, merged: Path, experts: Sequence[Path]) -> Job:
     """The control of a merged model, whose training record this is, and of its experts."""
-    told, record = read_experts(name, experts), read_record(merged)
-    if record.merging is None or record.dataset_idx != name.dataset_idx:
-        raise InputError(merged, problem=f"allowed: the merged model of dataset {name.dataset_idx}")
-    settings = source.settings(title, name, lambda config, seed: control_settings(config, name.dataset_idx, seed))
+    _, dataset_idx = name.model
+    known, record = read_experts(dataset_idx, experts), read_record(merged)
+    if record.merging is None or record.dataset_idx != dataset_idx:
+        raise InputError(merged, "another training", f"the merged model of dataset {dataset_idx}")
+    settings = source.settings(name, ControlSettings, lambda config, seed: control_settings(config, dataset_idx, seed))
     outcome = record.checkpoints["final"] | {key: record.merging[key] for key in ("width", "k", "via")}
 
-    def train(data, report, threads, resume):
-        training = train_control(settings, outcome, told, data, report, threads, resume)
+    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training = train_control(settings, outcome, known, data, report, threads, resume)
         return training, {"width": training.final.network.width}
 
-    return Job(title, name, settings, train)
+    return Job(name, settings, train)
 
 
-def read_experts(name: FileName, paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What the training records of experts say of them.
+def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What `train_expert` said of experts, from their training records.
 
     Raises
     ------
     InputError
-        One is none, or of another dataset.
+        One is not of an expert, or of another dataset.
     """
     records = [read_record(path) for path in paths]
     experts = []
     for path, record in zip(paths, records, strict=True):
-        if record.expert is None or record.dataset_idx != name.dataset_idx:
-            raise InputError(path, problem=f"allowed: experts of dataset {name.dataset_idx}")
+        if record.expert is None or record.dataset_idx != dataset_idx:
+            raise InputError(path, "another training", f"experts of dataset {dataset_idx}")
         experts.append(record.expert)
     return experts
 
@@ -209,15 +230,16 @@ def _progress(epochs: int | None) -> Iterator[Report]:
     with tqdm(total=epochs, unit="epoch") as bar:
 
         def report(row: Row) -> None:
-            bar.set_postfix_str(f"grid {row['grid_size']}  {_losses(row)}", refresh=False)
+            bar.set_postfix_str(_losses(row), refresh=False)
             bar.update(row["epoch"] - bar.n)
 
         yield report
 
 
 def _in_words(row: Row) -> str:
-    return f"grid {row['grid_size']}  {_losses(row)}  {row['time']:.2f} s"
+    return f"{_losses(row)}  {row['time']:.2f} s"
 
 
 def _losses(row: Row) -> str:
-    return "  ".join(f"{name} {row[name]:.3e}" for name in ("train_loss", "test_loss", "dense_mse"))
+    losses = f"train_loss {row['train_loss']:.3e}  test_loss {row['test_loss']:.3e}  dense_mse {row['dense_mse']:.3e}"
+    return f"grid {row['grid_size']}  {losses}"

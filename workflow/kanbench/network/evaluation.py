@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.network.splines import evaluate_splines
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 CHUNK = 2**16  # numbers of a layer's edges that are there at once
 

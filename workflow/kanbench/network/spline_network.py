@@ -238,19 +238,6 @@ class SplineNetwork:
         layers = tuple(layer.astype(dtype) for layer in self.layers)
         return dataclasses.replace(self, layers=layers, output_bias=self.output_bias.astype(dtype))
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it in dicts, lists, text, numbers and arrays."""
-        layers = [
-            {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)} for layer in self.layers
-        ]
-        return {"layers": layers, "output_bias": self.output_bias, "base": self.base, "fixed": sorted(self.fixed)}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> SplineNetwork:
-        """The network of which `to_dict` made this."""
-        layers = tuple(SplineLayer(**layer) for layer in content["layers"])
-        return cls(layers, content["output_bias"], content["base"], frozenset(content["fixed"]))
-
     def digest(self) -> str:
         """A SHA-256 of all of it."""
         digest = hashlib.sha256(repr((self.width, self.base, sorted(self.fixed), str(self.dtype))).encode())

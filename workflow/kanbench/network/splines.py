@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import cache, compiled
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 @compiled

@@ -19,7 +19,7 @@ from kanbench.errors import InputError
 from kanbench.plan.devices import has_gpu_driver
 from kanbench.plan.naming import MAX_SEED
 from kanbench.plan.sections import is_timestamp, is_variant
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 
 if TYPE_CHECKING:
     import jsonschema

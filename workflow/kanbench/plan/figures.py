@@ -9,7 +9,7 @@ from pathlib import Path
 from kanbench.errors import InputError
 from kanbench.plan.naming import FIGURES, parse
 from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, section_of, without_variant
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 
 FORMATS = ("png", "pdf")
 TITLES = {  # what reports call the figures, in the order in which they are shown
@@ -85,9 +85,9 @@ def check_figure(target: str, datasets: Sequence[str]) -> None:
     if (run.epochs is None) != (without_variant(run.section) in WITHOUT_EPOCHS) or run.seed is not None:
         ending = "" if without_variant(run.section) in WITHOUT_EPOCHS else "_eEPOCHS"
         raise InputError(target, folder, f"{run.section}_{run.timestamp}{ending}")
-    allowed = [path for figure in figures_of(run.section, datasets) for path in figure.paths(run.figures())]
+    allowed = [path for figure in figures_of(run.section, datasets) for path in figure.paths(run.figure_folder)]
     if target not in allowed:
         names = ", ".join(figure.name for figure in figures_of(run.section, datasets))
         raise InputError(
-            target, allowed=f"{run.figures()}/NAME.{'|'.join(FORMATS)}, NAME: {names}", problem="no such figure"
+            target, allowed=f"{run.figure_folder}/NAME.{'|'.join(FORMATS)}, NAME: {names}", problem="no such figure"
         )

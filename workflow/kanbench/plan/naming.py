@@ -34,8 +34,8 @@ from kanbench.plan.sections import (
 )
 
 RESULTS = "results"
-UNFINISHED = "unfinished"  # what a training that is killed goes on from: results/unfinished/
-TRAININGS = "trainings"  # what a training hands to the consolidation: results/trainings/
+UNFINISHED = "unfinished"  # states of trainings that have not ended: results/unfinished/
+TRAININGS = "trainings"  # the records of trainings: results/trainings/
 FIGURES = "figures"  # results/figures/{name of the run}/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
@@ -87,6 +87,19 @@ class Run:
     seed: int | str | None = None
 
     @property
+    def epochs_per_grid(self) -> int:
+        """`epochs`, which must be a number.
+
+        Raises
+        ------
+        InputError
+            The name has none.
+        """
+        if not isinstance(self.epochs, int):
+            raise InputError(self.name, problem="no epochs")
+        return self.epochs
+
+    @property
     def kind(self) -> Section:
         """What is known of the section, whichever variant it is."""
         return SECTIONS[without_variant(self.section)]
@@ -110,7 +123,7 @@ class Run:
         return f"{self.results}/{self.kind.folder if self.seed is None else SEEDS}"
 
     def replicate(self, seed: int | str | None) -> Run:
-        """The same run with another seed; the run itself for None."""
+        """This run with another seed; the run itself for None."""
         return dataclasses.replace(self, seed=seed, folder_override=self.folder_override if seed is None else None)
 
     @property
@@ -122,7 +135,7 @@ class Run:
         return f"{self.folder}/{self.name}_{frame}.{suffix or self.frame_formats[0]}"
 
     def frame_files(self, frame: str) -> list[str]:
-        """The same frame in every format."""
+        """The paths of a frame, in every format."""
         return [self.frame(frame, suffix) for suffix in self.frame_formats]
 
     def checkpoint_metadata(self) -> str:
@@ -172,13 +185,13 @@ class Run:
     def table_folder(self) -> str:
         return f"{self.results}/{TABLES}/{self.name}"
 
-    def tables(self, *formats: str) -> list[str]:
-        """The tables of the run, in all formats or some."""
+    def table_files(self, *formats: str) -> list[str]:
+        """The run's tables, in all formats or some."""
         names = (self.kind.table, "summary")
         return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in formats or TABLE_FORMATS]
 
-    def figures(self) -> str:
-        """The folder of the run's figures."""
+    @property
+    def figure_folder(self) -> str:
         return f"{self.results}/{FIGURES}/{self.name}"
 
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
@@ -213,10 +226,32 @@ class FileName:
     dataset_idx: int | None = None
     expert: tuple[int, int, int] | None = None
 
+    @property
+    def model(self) -> tuple[str, int]:
+        """Model type and dataset of a training or checkpoint.
+
+        Raises
+        ------
+        InputError
+            The name is of something else.
+        """
+        if self.model_type is None or self.dataset_idx is None:
+            raise InputError(self.run.name, problem="no training", allowed="…_MODELTYPE_DATASET")
+        return self.model_type, self.dataset_idx
+
+    @property
+    def training(self) -> str:
+        """The name of the training."""
+        model_type, dataset_idx = self.model
+        if self.expert is not None:
+            return self.run.expert(dataset_idx, *self.expert)
+        return self.run.training(model_type, dataset_idx)
+
 
 _RUN = rf"(?P<section>({'|'.join(SECTIONS)})(_{VARIANT})?)_(?P<timestamp>{TIMESTAMP})(_e(?P<epochs>{EPOCHS}))?"
 _SEED = rf"_s(?P<run_seed>{NUMBER})"
 _TRAINING = rf"(?P<model_type>{'|'.join(MODEL_TYPES)})_(?P<dataset_idx>{NUMBER})"
+NUMBERS = ("epochs", "run_seed", "dataset_idx", "depth", "k", "seed")  # groups of the patterns
 _PATTERNS = [
     re.compile(pattern)
     for pattern in (
@@ -242,7 +277,7 @@ def parse(path: str | Path) -> FileName:
     """
     name = Path(path).name
     for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):
-        return _file_name(path, match.groupdict())
+        return _file_name(path, match.groupdict(default=""))
     raise InputError(
         path,
         allowed=(
@@ -256,30 +291,31 @@ def parse(path: str | Path) -> FileName:
     )
 
 
-def _file_name(path: str | Path, found: dict[str, str | None]) -> FileName:
+def _file_name(path: str | Path, found: dict[str, str]) -> FileName:
+    """What the groups of a pattern say; those that did not match are empty."""
+    section, frame, model_type = without_variant(found["section"]), found.get("frame"), found.get("model_type")
+    numbers = {part: int(found[part]) for part in NUMBERS if found.get(part)}
     if not is_timestamp(found["timestamp"]):
         raise InputError(path, f"{found['timestamp']!r}", "a date and time as YYYYMMDD_HHMMSS")
-    section, epochs = without_variant(found["section"]), found["epochs"] and int(found["epochs"])
-    frame, model_type, index = (found.get(part) for part in ("frame", "model_type", "dataset_idx"))
     others = (EXPERT, CONTROL) if section == "section2_3" else ()
     for word, value, allowed in (
         ("frame", frame, SECTIONS[section].frames),
         ("model type", model_type, SECTIONS[section].model_types + others),
     ):
-        if value is not None and value not in allowed:
-            raise InputError(path, f"{word} {value!r}; allowed in {section}: {', '.join(allowed)}")
-    if epochs is not None and section in WITHOUT_EPOCHS:
-        raise InputError(path, f"{epochs} epochs", f"{found['section']}_{found['timestamp']}_…, without epochs")
-    expert = tuple(int(found[part]) for part in ("depth", "k", "seed")) if found.get("depth") else None
-    for seed in filter(None, (found.get("seed"), found.get("run_seed"))):
-        if int(seed) > MAX_SEED:
-            raise InputError(path, f"seed {seed}", f"0 to {MAX_SEED}")
-    seed = found.get("run_seed")
-    run = Run(found["section"], found["timestamp"], epochs, seed=None if seed is None else int(seed))
-    return FileName(run, frame, model_type, None if index is None else int(index), expert)
+        if value and value not in allowed:
+            raise InputError(path, f"{word} {value!r}", f"{', '.join(allowed)} in {section}")
+    if "epochs" in numbers and section in WITHOUT_EPOCHS:
+        without = f"{found['section']}_{found['timestamp']}_…, without epochs"
+        raise InputError(path, f"{numbers['epochs']} epochs", without)
+    for part in ("seed", "run_seed"):
+        if numbers.get(part, 0) > MAX_SEED:
+            raise InputError(path, f"seed {numbers[part]}", f"0 to {MAX_SEED}")
+    run = Run(found["section"], found["timestamp"], numbers.get("epochs"), seed=numbers.get("run_seed"))
+    expert = (numbers["depth"], numbers["k"], numbers["seed"]) if "depth" in numbers else None
+    return FileName(run, frame or None, model_type or None, numbers.get("dataset_idx"), expert)
 
 
 def parse_folder(path: str) -> FileName | None:
     """What the folder of a file says, if it bears the name of a run, as those of tables do."""
     match = re.fullmatch(_RUN, Path(path).parent.name)
-    return _file_name(path, match.groupdict()) if match else None
+    return _file_name(path, match.groupdict(default="")) if match else None

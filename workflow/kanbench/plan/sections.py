@@ -68,9 +68,7 @@ SECTIONS = {
         table="merge_kan",
     ),
 }
-WITHOUT_EPOCHS = (
-    "section2_3",
-)  # sections whose names have no epochs: a run is an expert's and a merged model's trainings
+WITHOUT_EPOCHS = ("section2_3",)  # their names have no epochs: experts and merged models have epochs of their own
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
 FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
 SECTION = r"section\d+_\d+(?:_\w+?)?"  # of any experiment

@@ -1,17 +1,170 @@
-"""What a job needs of the configuration, and nothing else: when anything else changes, it is not repeated.
+"""The settings of trainings: what a job needs of the configuration, and nothing else.
 
-This module imports nothing heavy; the Snakefile reads it.
+When anything else changes, the job is not repeated. This module imports nothing heavy; the Snakefile reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from kanbench.errors import InputError
 from kanbench.plan.config import Config
 from kanbench.plan.sections import SECTIONS, without_variant
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
+
+Number = int | float  # as it is written: the texts 1 and 1.0 have different digests
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A group of settings. The keys of the configuration with these names say what they mean."""
+
+
+class Data(Part, frozen=True, omit_defaults=True):
+    """Sizes of the samples, and their seed."""
+
+    train_num: int
+    test_num: int
+    dense_num: int
+    seed: int
+    valid_num: int = 0
+
+
+class AdamSettings(Part, frozen=True, tag_field="name", tag="adam"):
+    lr: Number
+
+
+class LBFGSSettings(Part, frozen=True, tag_field="name", tag="lbfgs"):
+    lr: Number
+    max_iter: int
+    max_eval: int
+    history_size: int
+
+
+class LMSettings(Part, frozen=True, tag_field="name", tag="lm"):
+    damping: Number
+    attempts: int
+    geodesic_acceleration: bool
+
+
+class KnotInsertionGrids(Part, frozen=True, tag_field="policy", tag="preserve"):
+    sizes: tuple[int, ...]
+
+
+class PykanGrids(Part, frozen=True, tag_field="policy", tag="pykan"):
+    sizes: tuple[int, ...]
+    update_every: int
+
+
+class AttributionGrids(Part, frozen=True, tag_field="policy", tag="importance"):
+    sizes: tuple[int, ...]
+    approach: Literal["adaptive_only", "adaptive_regular", "baseline"]
+    rule: Literal["fraction", "threshold"]
+    fraction: Number
+    threshold: Number
+    density: Number
+
+
+class StagnationRule(Part, frozen=True, tag_field="rule", tag="stagnation"):
+    epochs: int
+    tolerance: Number
+
+
+class WorseningStagesRule(Part, frozen=True, tag_field="rule", tag="worsening_stages"):
+    stages: int
+
+
+class ThresholdRule(Part, frozen=True):
+    patience: int
+    tolerance: Number
+
+
+class Model(Part, frozen=True):
+    width: tuple[int, ...]
+    k: int
+
+
+class Merging(Part, frozen=True):
+    n_selected: int
+    weights: Literal["least_squares", "mean"]
+    cross_edges: Literal["absent", "zero"]
+    via: tuple[int, ...]
+
+
+class Settings(Part, frozen=True):
+    """What defines any training, but for where it begins."""
+
+    problem: str
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    dtype: Literal["float32", "float64"]
+    engine: Literal["auto", "compiled", "torch", "reference"]
+    data: Data
+    optimizer: AdamSettings | LBFGSSettings | LMSettings
+    grids: KnotInsertionGrids | PykanGrids | AttributionGrids
+    threshold: ThresholdRule
+    stop: tuple[StagnationRule | WorseningStagesRule, ...]
+    evaluate_every: int
+
+
+class TrainingSettings(Settings, frozen=True):
+    """A training that begins with an initial model, of section 2.1 or 2.2; the epochs per grid are in its name."""
+
+    model: Model
+
+
+class ExpertSettings(TrainingSettings, frozen=True):
+    """The training of one expert of section 2.3."""
+
+    epochs: int
+    dependency_threshold: Number
+
+
+class MergeSettings(Settings, frozen=True):
+    """The merged model of section 2.3 on one dataset; its experts are given."""
+
+    epochs: int
+    merge: Merging
+
+
+class ControlSettings(MergeSettings, frozen=True):
+    """The control of a merged model, which is given."""
+
+    control: Literal["merged", "all"]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
+    """Settings of one kind, of JSON or of a mapping.
+
+    Raises
+    ------
+    InputError
+        Names the first key that is wrong.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)
+    except msgspec.DecodeError as error:
+        problem, _, key = str(error).partition(" - at ")
+        raise InputError(f"settings{key.strip('`$')}", problem=problem) from None
+
+
+def as_dict(settings: msgspec.Struct) -> dict[str, Any]:
+    """In builtin types, as they stand in JSON."""
+    return msgspec.to_builtins(settings)
+
+
+def with_model(settings: Settings, model: Model, sizes: tuple[int, ...]) -> TrainingSettings:
+    """The training of an initial model through grids of these sizes, in all else as in `settings`."""
+    shared = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    shared["grids"] = msgspec.structs.replace(settings.grids, sizes=sizes)
+    return TrainingSettings(**shared, model=model)
 
 
 def model_types(config: Config, section: str) -> list[str]:
@@ -22,8 +175,8 @@ def model_types(config: Config, section: str) -> list[str]:
 
 def training_settings(
     config: Config, section: str, model_type: str, dataset_idx: int, seed: int | None = None
-) -> Config:
-    """Everything that defines one training of section 2.1 or 2.2, the epochs per grid aside.
+) -> TrainingSettings:
+    """The settings of one training of section 2.1 or 2.2.
 
     Parameters
     ----------
@@ -45,74 +198,68 @@ def training_settings(
         optimizer = density["optimizer"]
         policy = {"policy": "importance", "approach": model_type}
         policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
-    return {
-        **_shared(config, dataset_idx, seed),
-        "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
-        "model": config["model"],
-        "grids": {"sizes": grids["sizes"], **policy},
-        "threshold": config["threshold"],
-        "stop": [],
-        "evaluate_every": 1,
-    }
+    more = {"model": config["model"], "grids": {"sizes": grids["sizes"], **policy}, "stop": []}
+    return make_settings(TrainingSettings, _shared(config, dataset_idx, seed, optimizer) | more)
 
 
-def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> Config:
-    """Everything that defines the training of one expert of section 2.3; `seed` is that of its initial model."""
-    section, shared = config["experts"], _shared(config, dataset_idx, seed)
-    stagnation = section["stagnation"]
-    dim = PROBLEMS[shared["problem"]].dim
-    return {
-        **shared,
+def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> ExpertSettings:
+    """The settings of one expert of section 2.3; `seed` is that of its initial model."""
+    section = config["experts"]
+    shared = _shared(config, dataset_idx, seed, section["optimizer"])
+    stagnation, width = section["stagnation"], [PROBLEMS[shared["problem"]].dim, *[section["hidden_width"]] * depth, 1]
+    more = {
         "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
-        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
-        "model": {"width": [dim, *[section["hidden_width"]] * depth, 1], "k": k},
+        "model": {"width": width, "k": k},
         "grids": {"sizes": [section["grid"]], "policy": "preserve"},
-        "threshold": config["threshold"],
         "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
         "evaluate_every": section["evaluate_every"],
         "epochs": section["steps"],
         "dependency_threshold": section["dependency_threshold"],
     }
+    return make_settings(ExpertSettings, shared | more)
 
 
-def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) -> Config:
-    """Everything that defines the merged model of section 2.3 on one dataset, its experts aside.
+def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) -> MergeSettings:
+    """The settings of the merged model of section 2.3 on one dataset; `seed` is as for `training_settings`."""
+    return make_settings(MergeSettings, _merging(config, dataset_idx, seed))
 
-    `seed` is as for `training_settings`.
-    """
+
+def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> ControlSettings:
+    """The settings of the control of `merge_settings`' model."""
+    return make_settings(
+        ControlSettings, {**_merging(config, dataset_idx, seed), "control": config["merge_kan"]["control"]}
+    )
+
+
+def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, Any]:
     section = config["merge_kan"]
-    return {
-        **_shared(config, dataset_idx, seed),
+    more = {
         "data": {**config["data"], "valid_num": section["valid_num"]},
-        "optimizer": {"name": section["optimizer"], **config["optimizers"][section["optimizer"]]},
         "grids": {"sizes": section["grids"], "policy": "preserve"},
-        "threshold": config["threshold"],
         "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
-        "evaluate_every": 1,
         "epochs": section["epochs"],
         "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via")},
     }
+    return _shared(config, dataset_idx, seed, section["optimizer"]) | more
 
 
-def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> Config:
-    """The same for the control, the merged model aside."""
-    return {**merge_settings(config, dataset_idx, seed), "control": config["merge_kan"]["control"]}
-
-
-def _shared(config: Config, dataset_idx: int, seed: int | None) -> Config:
+def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) -> dict[str, Any]:
     if dataset_idx >= len(config["datasets"]):
         raise InputError("dataset", dataset_idx, f"0 to {len(config['datasets']) - 1}")
     return {
         "problem": config["datasets"][dataset_idx],
         "seed": config["seeds"][0] if seed is None else seed,
-        **{key: config[key] for key in ("device", "dtype", "engine", "data")},
+        **{key: config[key] for key in ("device", "dtype", "engine", "data", "threshold")},
+        "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
+        "evaluate_every": 1,
     }
 
 
-def canonical_json(settings: Config) -> str:
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+def canonical_json(settings: Settings | Mapping[str, Any]) -> str:
+    """JSON that is the same for the same settings: without spaces, the keys sorted."""
+    return json.dumps(msgspec.to_builtins(settings), sort_keys=True, separators=(",", ":"))
 
 
-def digest(settings: Config) -> str:
+def digest(settings: Settings | Mapping[str, Any]) -> str:
     """A short SHA-256 of settings, the same whatever the order of their keys."""
     return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ def check_target(
     seeds: Sequence[int] = (),
     variant: str | None = None,
 ) -> None:
-    """Check that `target` is one of `rules`, or the path of a file of a run.
+    """Reject unknown targets, listing valid ones: `target` is one of `rules`, or the path of a file of a run.
 
     Parameters
     ----------
@@ -39,28 +39,28 @@ def check_target(
     if "/" not in target and "." not in target:
         raise InputError("target", f"{target!r}", f"{', '.join(rules)}, or the path of a file of a run")
     name = parse_folder(target) or parse(target)
-    run, index = name.run, name.dataset_idx
+    run, expert = name.run, name.expert
     check_variant(target, run, variant)
     if run.epochs is None and without_variant(run.section) not in WITHOUT_EPOCHS:
         raise InputError(target, "no epochs", f"{run.section}_{run.timestamp}_eEPOCHS_…")
-    if index is not None and index >= n_datasets:
-        raise InputError(target, f"dataset {index}", f"0 to {n_datasets - 1}")
+    if name.dataset_idx is not None and name.dataset_idx >= n_datasets:
+        raise InputError(target, f"dataset {name.dataset_idx}", f"0 to {n_datasets - 1}")
     if run.seed is not None and run.seed not in seeds:
-        allowed = f"{', '.join(map(str, seeds)) or 'none'}, the configured seeds but the first"
-        raise InputError(target, f"seed {run.seed}", allowed)
-    if name.expert is not None and name.expert not in experts:
-        raise InputError(f"{target}: found an expert that is not configured; allowed: " + _experts(experts))
-    if name.expert is not None:
-        training = run.expert(index, *name.expert)
-        base = run.expert_checkpoint(training)
-        allowed = [run.record(training), *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
+        others = f"{', '.join(map(str, seeds)) or 'none'}, the configured seeds but the first"
+        raise InputError(target, f"seed {run.seed}", others)
+    if expert is not None and expert not in experts:
+        configured = ", ".join(f"d{depth}_k{k}_s{seed}" for depth, k, seed in experts)
+        raise InputError(target, "d{}_k{}_s{}".format(*expert), configured, problem="an expert that is not configured")
+    records = [run.record(name.training)] if name.dataset_idx is not None else []
+    if expert is not None:
+        base = run.expert_checkpoint(name.training)
+        allowed = [*records, *(f"{base}_{file}" for file in CHECKPOINT_FILES)]
     else:
-        trainings = [run.training(name.model_type, index)] if index is not None else []
-        allowed = [*run.deliverables(n_datasets), *run.tables(), *map(run.record, trainings)]
+        allowed = [*run.deliverables(n_datasets), *run.table_files(), *records]
     if target not in allowed:
         right = next((file for file in allowed if Path(file).name == Path(target).name), None)
         if Path(target).parent.name == run.name:
-            right = ", ".join(run.tables())
+            right = ", ".join(run.table_files())
         raise InputError(target, allowed=right or run.folder + "/…", problem="no such result")
 
 
@@ -74,12 +74,5 @@ def check_variant(path: str, run: Run, variant: str | None) -> None:
     """
     configured = with_variant(without_variant(run.section), variant)
     if run.section != configured:
-        raise InputError(
-            path,
-            f"{run.section}; allowed with this configuration: {configured} (variant: "
-            f"{('null' if variant is None else variant)}); others need their own",
-        )
-
-
-def _experts(experts: Iterable[tuple[int, int, int]]) -> str:
-    return ", ".join(f"d{depth}_k{k}_s{seed}" for depth, k, seed in experts)
+        needed = "null" if variant is None else variant
+        raise InputError(path, run.section, f"{configured}, which is what this configuration makes (variant: {needed})")

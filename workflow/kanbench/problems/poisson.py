@@ -1,4 +1,4 @@
-"""The functions to be learned, with their domains.
+"""Targets from Poisson equations, -Δu = f with a known solution u.
 
 A problem is one decorated function of a numpy array; nothing else has to be edited to add one.
 
@@ -8,53 +8,19 @@ factors below one vanish: see `kanbench.problems.target_scale`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
 from math import pi
 from operator import mul
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
-Interval = tuple[float, float]
+from kanbench.problems.registry import PROBLEMS, Array, Interval, Problem, Target, problem
 
+__all__ = ["DIMENSIONS", "PROBLEMS", "Array", "Interval", "Problem", "problem"]
 
-@dataclass(frozen=True)
-class Problem:
-    """A target function on a box.
-
-    Attributes
-    ----------
-    name : str
-    target : callable
-        Maps inputs of shape (n, d) to values of shape (n, 1).
-    domain : tuple of (low, high), one per dimension
-    """
-
-    name: str
-    target: Callable[[Array], Array]
-    domain: tuple[Interval, ...]
-
-    @property
-    def dim(self) -> int:
-        return len(self.domain)
-
-
-PROBLEMS: dict[str, Problem] = {}
 DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
-
-
-def problem(*domain: Interval) -> Callable:
-    """Register the decorated function, under its own name, as a problem on `domain`."""
-
-    def register(target: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        PROBLEMS[target.__name__] = Problem(target.__name__, target, domain)
-        return target
-
-    return register
 
 
 @problem((-1, 1), (-1, 1))
@@ -86,11 +52,10 @@ def poisson_2d_spec(x: Array) -> Array:
     return -(pi**2) * (1 + 4 * y**2) * sine * np.sin(pi * y**2) + 2 * pi * sine * np.cos(pi * y**2)
 
 
-def in_all_dimensions(target: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def in_all_dimensions(target: Target) -> Target:
     """Register the decorated function as `poisson_3d_…` and so on, on [-1, 1]^d, for all DIMENSIONS."""
     for d in DIMENSIONS:
-        name = f"poisson_{d}d_{target.__name__}"
-        PROBLEMS[name] = Problem(name, target, ((-1, 1),) * d)
+        problem(*[(-1, 1)] * d, name=f"poisson_{d}d_{target.__name__}")(target)
     return target
 
 

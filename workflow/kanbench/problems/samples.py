@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kanbench.problems.poisson import Array, Problem
+from kanbench.problems.registry import Array, Problem
 from kanbench.problems.torch_random import TorchGenerator, sobol
 
 

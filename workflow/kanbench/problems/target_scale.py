@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kanbench.problems.poisson import PROBLEMS, Array
+from kanbench.problems.registry import PROBLEMS, Array
 from kanbench.problems.samples import make_dataset
 
 # At every second point a constant is right to a hundredth of the largest deviation: in a plot the target would be a

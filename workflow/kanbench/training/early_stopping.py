@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
+from kanbench.training.history import Row
 from kanbench.training.resume import Stateful
 
 
-class StopRule(Protocol):
-    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+class StopRule(Stateful, ABC):
+    @abstractmethod
+    def update(self, row: Row, last_of_stage: bool) -> str | None:
         """Take the next row of the history; return why the training ends with it, or None."""
-
-    def state(self) -> dict[str, Any]:
-        """What the next decisions depend on."""
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on as the rule would whose state this is."""
 
 
 @dataclass
-class Stagnation(Stateful):
+class Stagnation(StopRule):
     """Ends when the training loss has not fallen by `tolerance`, relatively, within `epochs` epochs."""
 
     epochs: int
@@ -30,7 +27,7 @@ class Stagnation(Stateful):
     _best: float = inf
     _since: int = 0
 
-    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+    def update(self, row: Row, last_of_stage: bool) -> str | None:
         if row["train_loss"] < self._best * (1 - self.tolerance):
             self._best, self._since = row["train_loss"], row["epoch"]
         if row["epoch"] - self._since < self.epochs:
@@ -39,13 +36,13 @@ class Stagnation(Stateful):
 
 
 @dataclass
-class WorseningStages(Stateful):
+class WorseningStages(StopRule):
     """Ends when the test loss at the end of a stage is above that of the stage before, `stages` times in a row."""
 
     stages: int
     _losses: list[float] = field(default_factory=list)
 
-    def update(self, row: dict[str, Any], last_of_stage: bool) -> str | None:
+    def update(self, row: Row, last_of_stage: bool) -> str | None:
         if not last_of_stage:
             return None
         self._losses.append(row["test_loss"])
@@ -55,8 +52,9 @@ class WorseningStages(Stateful):
         return f"the test loss has worsened in {self.stages} consecutive stages"
 
 
-STOP_RULES = {"stagnation": Stagnation, "worsening_stages": WorseningStages}
+STOP_RULES: dict[str, type[StopRule]] = {"stagnation": Stagnation, "worsening_stages": WorseningStages}
 
 
-def make_stop_rule(rule: str, **settings: float) -> StopRule:
+def make_stop_rule(rule: str, **settings: Any) -> StopRule:
+    """The rule of this name in the settings, before its first row."""
     return STOP_RULES[rule](**settings)

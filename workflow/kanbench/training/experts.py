@@ -9,7 +9,8 @@ import numpy as np
 from kanbench.network.attribution import node_scores
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.problems.poisson import Array
+from kanbench.plan.settings import ExpertSettings
+from kanbench.problems import Array
 from kanbench.problems.samples import Dataset
 from kanbench.training.history import Report, Training
 from kanbench.training.resume import ResumeState
@@ -17,8 +18,8 @@ from kanbench.training.trainer import Trainer
 
 
 def train_expert(
-    settings: dict[str, Any],
-    data: Dataset | None = None,
+    settings: ExpertSettings,
+    data: Dataset,
     report: Report = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
@@ -27,8 +28,7 @@ def train_expert(
 
     Parameters
     ----------
-    settings : dict
-        As `kanbench.plan.settings.expert_settings` returns them.
+    settings : ExpertSettings
     data, report, threads, resume
         See `kanbench.training.trainer.Trainer`, and its `train`.
 
@@ -37,18 +37,23 @@ def train_expert(
     training : Training
         Its `final` network is the expert.
     expert : dict
-        What the selection and the frames need to know about it.
+        What the selection and the frames need to know about it: its row of the frame `experts`, but `selected`, and
+        its `valid_loss`, the mean squared error on the validation sample.
     """
     trainer = Trainer(settings, data, threads=threads)
-    training = trainer.train(settings["epochs"], report, resume)
-    network, data, row = training.final.network, trainer.dataset, training.final.row
+    training = trainer.train(settings.epochs, report, resume)
+    network, row = training.final.network, training.final.row
     return training, {
-        "depth": len(settings["model"]["width"]) - 2,
-        "k": settings["model"]["k"],
-        "seed": settings["seed"],
-        **{key: row[key] for key in ("train_loss", "test_loss", "dense_mse", "num_params", "n_evals")},
+        "depth": len(settings.model.width) - 2,
+        "k": settings.model.k,
+        "seed": settings.seed,
+        "train_loss": row["train_loss"],
+        "test_loss": row["test_loss"],
+        "dense_mse": row["dense_mse"],
+        "num_params": row["num_params"],
+        "n_evals": row["n_evals"],
         "valid_loss": float(np.square(evaluate(network, data.valid_input) - data.valid_label).mean()),
-        "dependencies": dependencies(network, data.train_input, settings["dependency_threshold"]),
+        "dependencies": dependencies(network, data.train_input, settings.dependency_threshold),
         "steps": row["epoch"],
         "train_time": row["time"],
     }

@@ -5,15 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.training.resume import Stateful
 
-CHECKPOINTS = ("untrained", "at_threshold", "final")
 
-Row = dict[str, Any]
+class Row(TypedDict):
+    """One epoch: losses are mean squared errors at its end, `time` (seconds) and `n_evals` are cumulative.
+
+    The last three keys are there where grids are refined by attribution (section 2.2).
+    """
+
+    grid_size: int
+    epoch: int
+    train_loss: float
+    test_loss: float
+    dense_mse: float
+    time: float
+    n_evals: int
+    num_params: int
+    attribution_threshold: NotRequired[float]
+    important_neurons: NotRequired[int]
+    total_neurons: NotRequired[int]
+
+
 Report = Callable[[Row], None]
+
+
+class Stage(TypedDict):
+    """What a stage began with; `intervals` is a list per layer, of those of its input nodes."""
+
+    grid_size: int
+    intervals: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -22,14 +46,6 @@ class Checkpoint:
 
     row: Row
     network: SplineNetwork
-
-    def to_dict(self) -> dict[str, Any]:
-        """In builtin types and arrays."""
-        return {"row": self.row, "network": self.network.to_dict()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Checkpoint:
-        return cls(content["row"], SplineNetwork.from_dict(content["network"]))
 
 
 @dataclass
@@ -42,14 +58,14 @@ class Training:
         Where it ran: `cpu` or `cuda`.
     engine : str
         What evaluated the model.
-    history : list of rows
-        One per epoch that ran and ended with finite losses.
     untrained : Checkpoint
         Epoch 0.
     at_threshold, final : Checkpoint
         Before the first epoch has ended well, the untrained model.
-    stages : list of dict
-        What every stage began with: its `grid_size`, and `intervals`, a list per layer of those of its input nodes.
+    history : list of rows
+        One per epoch that ran and ended with finite losses.
+    stages : list of stages
+        Those that have begun.
     stopped : str or None
         Why it ended early.
     """
@@ -60,19 +76,8 @@ class Training:
     at_threshold: Checkpoint
     final: Checkpoint
     history: list[Row] = field(default_factory=list)
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
     stopped: str | None = None
-
-    def state(self) -> dict[str, Any]:
-        """What `resumed` makes this of."""
-        checkpoints = {name: getattr(self, name).to_dict() for name in CHECKPOINTS}
-        return {"checkpoints": checkpoints, "history": self.history, "stages": self.stages, "stopped": self.stopped}
-
-    @classmethod
-    def resumed(cls, device: str, engine: str, state: dict[str, Any]) -> Training:
-        checkpoints = {name: Checkpoint.from_dict(content) for name, content in state["checkpoints"].items()}
-        rest = {name: state[name] for name in ("history", "stages", "stopped")}
-        return cls(device, engine, **checkpoints, **rest)
 
 
 class Stopwatch(Stateful):

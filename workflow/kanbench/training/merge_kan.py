@@ -6,30 +6,31 @@ same grids, with as many evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kanbench.network.evaluation import evaluate
 from kanbench.network.merge import merge
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.plan.settings import ControlSettings, MergeSettings, Model, with_model
+from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import Dataset
 from kanbench.training.history import Report, Training
 from kanbench.training.resume import ResumeState
 from kanbench.training.selection import select_experts
-from kanbench.training.trainer import Trainer, make_data
+from kanbench.training.trainer import Trainer
 
-Settings = dict[str, Any]
-Expert = dict[str, Any]
+Expert = dict[str, Any]  # what `train_expert` says of one
 
 
 def train_merged(
-    settings: Settings,
+    settings: MergeSettings,
     experts: Sequence[Expert],
     load: Callable[[int], SplineNetwork],
-    data: Dataset | None = None,
+    data: Dataset,
     report: Report = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
@@ -38,8 +39,7 @@ def train_merged(
 
     Parameters
     ----------
-    settings : dict
-        As `kanbench.plan.settings.merge_settings` returns them.
+    settings : MergeSettings
     experts : sequence of dict
         What `train_expert` says about each.
     load : callable
@@ -53,21 +53,21 @@ def train_merged(
     merging : dict
         The selected experts and what was measured before the training.
     """
-    selected = select_experts(experts, settings["merge"]["n_selected"])
+    selected = select_experts(experts, settings.merge.n_selected)
     networks = [load(position) for position in selected]
-    data = make_data(settings) if data is None else data
-    weights = ensemble_weights(networks, data, settings["merge"]["weights"])
+    weights = ensemble_weights(networks, data, settings.merge.weights)
     ensemble = _outputs(networks, data.dense_input) @ weights
 
     via, final_weights = [], weights
-    for count in settings["merge"]["via"]:
+    for count in settings.merge.via:
         parts = [resume and resume.part(f"via_{count}_{first}") for first in range(count)]
         trained = [_trained(settings, networks[i::count], data, threads, part) for i, part in enumerate(parts)]
         networks = [part.at_threshold.network for part in trained]
-        via += [{key: part.final.row[key] for key in ("n_evals", "num_params", "time")} for part in trained]
-        final_weights = ensemble_weights(networks, data, settings["merge"]["weights"])
+        rows = [part.final.row for part in trained]
+        via += [{"n_evals": row["n_evals"], "num_params": row["num_params"], "time": row["time"]} for row in rows]
+        final_weights = ensemble_weights(networks, data, settings.merge.weights)
     trainer = Trainer(settings, data, _merged(settings, networks, final_weights), threads)
-    training = trainer.train(settings["epochs"], report, resume)
+    training = trainer.train(settings.epochs, report, resume)
     return training, {
         "selected": [
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
@@ -83,17 +83,18 @@ def train_merged(
 
 
 def _trained(
-    settings: Settings, networks: Sequence[SplineNetwork], data: Dataset, threads: int, resume: ResumeState | None
+    settings: MergeSettings, networks: Sequence[SplineNetwork], data: Dataset, threads: int, resume: ResumeState | None
 ) -> Training:
     """One network for a group of networks, where merging goes in stages: trained on the first grid only."""
-    grids = {**settings["grids"], "sizes": settings["grids"]["sizes"][:1]}
-    weights = ensemble_weights(networks, data, settings["merge"]["weights"])
-    trainer = Trainer({**settings, "grids": grids}, data, _merged(settings, networks, weights), threads)
-    return trainer.train(settings["epochs"], resume=resume)
+    grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
+    weights = ensemble_weights(networks, data, settings.merge.weights)
+    first = msgspec.structs.replace(settings, grids=grids)
+    trainer = Trainer(first, data, _merged(settings, networks, weights), threads)
+    return trainer.train(settings.epochs, resume=resume)
 
 
-def _merged(settings: Settings, networks: Sequence[SplineNetwork], weights: Sequence[float]) -> SplineNetwork:
-    return merge(networks, weights, PROBLEMS[settings["problem"]].domain, settings["merge"]["cross_edges"])
+def _merged(settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float]) -> SplineNetwork:
+    return merge(networks, weights, PROBLEMS[settings.problem].domain, settings.merge.cross_edges)
 
 
 def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
@@ -113,10 +114,10 @@ def ensemble_weights(networks: Sequence[SplineNetwork], data: Dataset, how: str)
 
 
 def train_control(
-    settings: Settings,
-    merged: dict[str, Any],
+    settings: ControlSettings,
+    merged: Mapping[str, Any],
     experts: Sequence[Expert],
-    data: Dataset | None = None,
+    data: Dataset,
     report: Report = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
@@ -129,23 +130,22 @@ def train_control(
 
     Parameters
     ----------
-    settings : dict
-        As `kanbench.plan.settings.control_settings` returns them.
+    settings : ControlSettings
     merged : dict
         `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and its `width`,
         `k` and `via`.
     data, report, threads, resume
         See `kanbench.training.trainer.Trainer`, and its `train`.
     """
-    grids = {**settings["grids"], "sizes": [size for size in settings["grids"]["sizes"] if size <= merged["grid_size"]]}
+    sizes = tuple(size for size in settings.grids.sizes if size <= merged["grid_size"])
     inputs, *hidden, outputs = merged["width"]
-    per_edge = grids["sizes"][-1] + merged["k"] + 2
+    per_edge = sizes[-1] + merged["k"] + 2
     width = control_width(inputs, len(hidden), outputs, per_edge, merged["num_params"])
-    earlier = [*merged["via"], *(experts if settings["control"] == "all" else [])]
+    earlier = [*merged["via"], *(experts if settings.control == "all" else [])]
     work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
     epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
-    settings = {**settings, "model": {"width": width, "k": merged["k"]}, "grids": grids}
-    return Trainer(settings, data, threads=threads).train(max(1, round(epochs / len(grids["sizes"]))), report, resume)
+    alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
+    return Trainer(alone, data, threads=threads).train(max(1, round(epochs / len(sizes))), report, resume)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:

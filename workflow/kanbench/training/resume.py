@@ -1,11 +1,12 @@
-"""What a training goes on from if its process or its machine dies.
+"""The state from which a training resumes if its process or its machine dies.
 
 The state of a training is one file: a SHA-256, and then a numpy archive of a text, which is JSON, and of the arrays
-that it refers to. A file that is damaged, or of another training, is not used: the training then begins anew.
+that it refers to. A file that is damaged, or of another training, is not used: the training then starts again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -14,8 +15,9 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 
 from kanbench.errors import InputError, one_line
@@ -30,12 +32,23 @@ ARRAY = "array"  # the only key of what stands for an array in the text
 TEXT = "text"
 
 State = dict[str, Any]
+T = TypeVar("T")
 
 log = logging.getLogger("kanbench")
 
 
+class Resumable(Protocol):
+    """A part of a training that changes while it runs."""
+
+    def state(self) -> State:
+        """What its next decisions depend on, beside the settings: numbers, text, lists, dicts and arrays, by value."""
+
+    def resume(self, state: State) -> None:
+        """Continue as the part would whose state this is."""
+
+
 class Stateful:
-    """A part of a training whose attributes are its state: numbers, text, lists, dicts and arrays."""
+    """A Resumable whose attributes are its state."""
 
     def state(self) -> State:
         return dict(vars(self))
@@ -69,10 +82,11 @@ class ResumeState:
         """Whether it is time to save a state."""
         return time.monotonic() - self.saved_at >= (EVERY_STAGE if stage_ends else EVERY)
 
-    def save(self, key: State, state: State) -> None:
+    def save(self, key: dict[str, str], state: Any) -> None:
         """Save the state of the training that `key` describes: all that its result depends on.
 
-        A state that cannot be written is worth one line, not the training.
+        `state` is made of dataclasses, dicts, lists, text, numbers and arrays. One that cannot be written is worth a
+        warning, not the training.
         """
         content = _packed({"key": key, "state": state})
         try:
@@ -84,29 +98,25 @@ class ResumeState:
             self.can_be_written = False
         self.saved_at = time.monotonic()
 
-    def load(self, key: State) -> State | None:
-        """The state of the training that `key` describes; None where there is none that can be used."""
+    def load(self, key: dict[str, str], kind: type[T]) -> T | None:
+        """The state of the training that `key` describes, a `kind`; None where there is none that can be used."""
         self.saved_at = time.monotonic()
         try:
             content = self.path.read_bytes()
+            if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+                raise InputError(self.path, problem="damaged")
+            its, state = _unpacked(self.path, content[DIGEST:], kind)
+            if differing := sorted(name for name in key.keys() | its.keys() if its.get(name) != key.get(name)):
+                raise InputError(self.path, problem=f"of a training with another {', '.join(differing)}")
         except FileNotFoundError:
             return None
         except OSError as error:
-            return self._unused(f"cannot be read ({error.strerror})")
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-            return self._unused("damaged")
-        try:
-            found = _unpacked(content[DIGEST:])
-            its = found["key"]
-            differing = sorted(name for name in key.keys() | its.keys() if its.get(name) != key.get(name))
-        except Exception as error:  # of files from elsewhere, which can hold anything
-            return self._unused(f"refused ({one_line(error)[:100]})")
-        if differing:
-            return self._unused(f"of a training with another {', '.join(differing)}")
-        return found["state"]
-
-    def _unused(self, why: str) -> None:
-        log.warning("%s: %s; the training begins anew", self.path, why)
+            log.warning("%s: cannot be read (%s); the training starts again", self.path, error.strerror)
+            return None
+        except InputError as error:
+            log.warning("%s; the training starts again", error)
+            return None
+        return state
 
     def remove(self) -> None:
         """Nothing is kept any longer: the training has ended, and left its results."""
@@ -116,30 +126,41 @@ class ResumeState:
 def _packed(content: State) -> bytes:
     arrays: dict[str, np.ndarray] = {}
 
-    def stand_in(value: Any) -> dict[str, str]:
+    def stand_in(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            arrays[name := str(len(arrays))] = value
+            return {ARRAY: name}
         if isinstance(value, np.generic):
             return value.item()
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"{type(value).__name__} in a state")
-        arrays[name := str(len(arrays))] = value
-        return {ARRAY: name}
+        if isinstance(value, frozenset):
+            return sorted(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        raise TypeError(f"{type(value).__name__} in a state")
 
     text = json.dumps(content, default=stand_in)
     buffer = io.BytesIO()
-    np.savez(buffer, **{TEXT: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+    np.savez(buffer, **{TEXT: np.frombuffer(text.encode(), np.uint8)}, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _unpacked(content: bytes) -> State:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return json.loads(
-            arrays[TEXT].tobytes(), object_hook=lambda value: arrays[value[ARRAY]] if value.keys() == {ARRAY} else value
-        )
+def _unpacked(path: Path, content: bytes, kind: type[T]) -> tuple[dict[str, str], T]:
+    """The key, and the state as a `kind`, each of its values of the declared type."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = json.loads(
+                arrays[TEXT].tobytes(),
+                object_hook=lambda value: arrays[value[ARRAY]] if value.keys() == {ARRAY} else value,
+            )
+        key = msgspec.convert(found["key"], dict[str, str])
+        return key, msgspec.convert(found["state"], kind, dec_hook=lambda _, value: value)
+    except Exception as error:  # a file from elsewhere can hold anything, and these readers raise it
+        raise InputError(path, problem=f"refused ({one_line(error)[:100]})") from None
 
 
 @functools.cache
 def code_digest() -> str:
-    """The same as long as the package's code is."""
+    """A digest of the package's source files."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for source in sorted(package.rglob("*.py")):

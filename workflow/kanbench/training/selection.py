@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
 
-def select_experts(experts: Sequence[dict[str, Any]], n_selected: int) -> list[int]:
+def select_experts(experts: Sequence[Mapping[str, Any]], n_selected: int) -> list[int]:
     """The positions of the experts to merge, the best first.
 
     First the best expert of every dependency pattern, that is of every set of inputs that experts depend on, then the

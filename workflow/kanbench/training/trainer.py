@@ -1,13 +1,14 @@
 """The training loop: stages of grids, epochs in each, history, threshold. There is no other.
 
-A training is a mapping of settings (`kanbench.plan.settings.training_settings`) and a number of epochs per stage; what
-differs between model types is in the settings.
+What is trained is said by `kanbench.plan.settings.Settings` and a number of epochs per stage; all that differs between
+model types is in the settings.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -19,16 +20,27 @@ from kanbench.network.initialization import initialize
 from kanbench.network.refinement import make_policy
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.devices import resolve_device, resolve_engine
-from kanbench.plan.settings import canonical_json
-from kanbench.problems.poisson import PROBLEMS, Array
+from kanbench.plan.settings import Settings, TrainingSettings, as_dict, canonical_json
+from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.samples import Dataset, make_dataset
 from kanbench.training.early_stopping import make_stop_rule
 from kanbench.training.history import Checkpoint, Report, Row, Stopwatch, Training
 from kanbench.training.optimizers import make_optimizer
-from kanbench.training.resume import ResumeState, code_digest
+from kanbench.training.resume import Resumable, ResumeState, code_digest
 from kanbench.training.threshold import Threshold
 
 log = logging.getLogger("kanbench")
+
+
+@dataclass
+class TrainerState:
+    """All that the rest of a training depends on, and its result so far."""
+
+    epoch: int
+    network: SplineNetwork
+    n_evals: int
+    parts: dict[str, dict[str, Any]]
+    training: Training
 
 
 class Trainer:
@@ -36,13 +48,13 @@ class Trainer:
 
     Parameters
     ----------
-    settings : dict
-        As `kanbench.plan.settings.training_settings` returns them.
-    data : Dataset, optional
-        The samples that the settings describe; by default they are made here.
+    settings : Settings
+        TrainingSettings where no network is given.
+    data : Dataset
+        The samples that the settings describe (`make_data`).
     network : SplineNetwork, optional
-        Where to begin; by default the network that the settings describe. Its grids are refined to those of the first
-        stage.
+        Where to begin; by default the initial model that the settings describe. Its grids are refined to those of the
+        first stage.
     threads : int
         For many samples; results do not depend on it.
 
@@ -53,36 +65,34 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        settings: dict[str, Any],
-        data: Dataset | None = None,
-        network: SplineNetwork | None = None,
-        threads: int = 1,
+        self, settings: Settings, data: Dataset, network: SplineNetwork | None = None, threads: int = 1
     ) -> None:
-        self.settings = settings
-        self.device, self.threads = resolve_device(settings["device"]), threads
-        self.engine_name = resolve_engine(settings["engine"], self.device)
-        self.dataset = make_data(settings) if data is None else data
-        grids = dict(settings["grids"])
-        self.sizes = grids.pop("sizes")
-        self.policy = make_policy(**grids)
-        if network is None:
-            start = {"grid": self.sizes[0], "seed": settings["seed"], "dtype": settings["dtype"]}
-            network = initialize(**settings["model"], **start)
-        else:
-            network = self.policy.refine(network, self.sizes[0], self.dataset.train_input)
-        self.optimizer_settings = settings["optimizer"]
-        self.optimizer = make_optimizer(**self.optimizer_settings)
-        self.threshold = Threshold(**settings["threshold"])
-        self.stop_rules = [make_stop_rule(**rule) for rule in settings["stop"]]
-        self.evaluate_every = settings["evaluate_every"]
+        self.settings, self.dataset, self.threads = settings, data, threads
+        self.device = resolve_device(settings.device)
+        self.engine_name = resolve_engine(settings.engine, self.device)
+        self.sizes = settings.grids.sizes
+        policy = as_dict(settings.grids)
+        del policy["sizes"]
+        self.policy = make_policy(**policy)
+        self.optimizer = make_optimizer(**as_dict(settings.optimizer))
+        self.threshold = Threshold(**as_dict(settings.threshold))
+        self.stop_rules = [make_stop_rule(**as_dict(rule)) for rule in settings.stop]
         self.clock = Stopwatch(self.device)
         self.epoch = self.evals_of_earlier_engines = 0
-        self._take(network)
+        self._take(self._initial_network() if network is None else self._refined(network, self.sizes[0]))
         self._warm_up()
 
+    def _initial_network(self) -> SplineNetwork:
+        if not isinstance(self.settings, TrainingSettings):
+            raise TypeError(f"{type(self.settings).__name__} describe no initial network")
+        model = self.settings.model
+        return initialize(model.width, self.sizes[0], model.k, self.settings.seed, self.settings.dtype)
+
+    def _refined(self, network: SplineNetwork, grid: int) -> SplineNetwork:
+        return self.policy.refine(network, grid, self.dataset.train_input)
+
     def _take(self, network: SplineNetwork) -> None:
-        """Go on with this network."""
+        """Continue with this network."""
         self.engine, self.theta = self._make_engine(network), network.parameters()
 
     def _make_engine(self, network: SplineNetwork) -> Engine:
@@ -105,9 +115,9 @@ class Trainer:
         What is imported, compiled or loaded on first use is not training.
         """
         network = self.network
-        make_optimizer(**self.optimizer_settings).step(self._make_engine(network), self.theta)
+        make_optimizer(**as_dict(self.settings.optimizer)).step(self._make_engine(network), self.theta)
         if len(self.sizes) > 1:
-            self.policy.refine(network, network.grid + 1, self.dataset.train_input)
+            self._refined(network, network.grid + 1)
 
     @np.errstate(all="ignore")  # a loss that is not finite ends the training, and says so
     def train(self, epochs: int, report: Report = lambda row: None, resume: ResumeState | None = None) -> Training:
@@ -118,14 +128,14 @@ class Trainer:
         epochs : int
             Per grid.
         report : callable
-            Given every row as it is known; when a training goes on, those that are new.
+            Given every row as soon as it is known; of a training that resumes, those that are new.
         resume : ResumeState, optional
-            Where to save, at the end of stages and every few seconds, what the training can go on from. If a state of
-            the same training is there, this one goes on from it, and its result is that of one that was never
-            interrupted, times aside.
+            Where to save, at the end of stages and every few seconds, the state from which the training can resume. If
+            there is a state of the same training, this one resumes from it, and its result is that of one that was
+            never interrupted, times aside.
         """
         key = self._key(epochs) if resume else {}
-        state = resume.load(key) if resume else None
+        state = resume.load(key, TrainerState) if resume else None
         training = self._begin() if state is None else self._resume(state)
         for epoch in range(self.epoch + 1, epochs * len(self.sizes) + 1):
             if training.stopped:
@@ -137,13 +147,13 @@ class Trainer:
 
     def _begin(self) -> Training:
         self.policy.begin(self.network, self.dataset.train_input)
-        untrained = self._checkpoint(self._row(0, self.sizes[0]))
+        untrained = Checkpoint(self._row(0, self.sizes[0]), self.network)
         if not _is_finite(untrained.row):
-            raise InputError("the loss of the untrained model is not finite", problem=untrained.row)
+            raise InputError("untrained model", untrained.row, "finite losses")
         return Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
 
     def _run_epoch(self, epoch: int, epochs: int, training: Training, report: Report) -> None:
-        """Train for one epoch, and note in `training` what came of it."""
+        """Train for one epoch, and record its result in `training`."""
         self.epoch = epoch
         stage, epoch_of_stage = divmod(epoch - 1, epochs)
         with self.clock:
@@ -153,14 +163,14 @@ class Trainer:
             self.theta = self.optimizer.step(self.engine, self.theta)
         if epoch_of_stage == 0:
             training.stages.append({"grid_size": self.sizes[stage], "intervals": self.engine.network.intervals})
-        if epoch % self.evaluate_every and epoch < epochs * len(self.sizes):
+        if epoch % self.settings.evaluate_every and epoch < epochs * len(self.sizes):
             return
         row = self._row(epoch, self.sizes[stage])
         if not _is_finite(row):
             training.stopped = f"epoch {epoch} ended with a loss that is not finite"
             return
         training.history.append(row)
-        training.final = self._checkpoint(row)
+        training.final = Checkpoint(row, self.network)
         if self.threshold.update(row["test_loss"]):
             training.at_threshold = training.final
         report(row)
@@ -168,7 +178,7 @@ class Trainer:
 
     def _begin_stage(self, stage: int) -> None:
         if stage > 0:
-            self._replace(self.policy.refine(self.network, self.sizes[stage], self.dataset.train_input))
+            self._replace(self._refined(self.network, self.sizes[stage]))
         self.optimizer.restart()
 
     def _update_grids(self, epoch_of_stage: int) -> None:
@@ -176,17 +186,21 @@ class Trainer:
             self._replace(self.policy.update(self.network, self.dataset.train_input))
 
     def _replace(self, network: SplineNetwork) -> None:
-        """Go on with this network, and keep count of evaluations."""
+        """Continue with this network, and keep count of evaluations."""
         self.evals_of_earlier_engines += self.engine.n_evals
         self._take(network)
 
-    def _parts(self) -> dict[str, Any]:
-        """What has a state of its own."""
-        rules = {f"stop_rule_{number}": rule for number, rule in enumerate(self.stop_rules)}
-        own = {"optimizer": self.optimizer, "threshold": self.threshold, "policy": self.policy, "clock": self.clock}
-        return own | rules
+    def _parts(self) -> dict[str, Resumable]:
+        """What changes while the trainer trains, beside the network."""
+        return {
+            "optimizer": self.optimizer,
+            "threshold": self.threshold,
+            "policy": self.policy,
+            "clock": self.clock,
+            **{f"stop_rule_{number}": rule for number, rule in enumerate(self.stop_rules)},
+        }
 
-    def _key(self, epochs: int) -> dict[str, Any]:
+    def _key(self, epochs: int) -> dict[str, str]:
         """All that the result depends on, as text."""
         return {
             "settings": canonical_json(self.settings),
@@ -198,24 +212,18 @@ class Trainer:
             **{package: version(package) for package in ("numba", "numpy", "pykan", "scipy", "torch")},
         }
 
-    def _state(self, training: Training) -> dict[str, Any]:
-        """All that the rest of the training depends on, and its result so far, in builtin types and arrays."""
-        return {
-            "epoch": self.epoch,
-            "network": self.network.to_dict(),
-            "n_evals": self.n_evals,
-            "parts": {name: part.state() for name, part in self._parts().items()},
-            "training": training.state(),
-        }
+    def _state(self, training: Training) -> TrainerState:
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return TrainerState(self.epoch, self.network, self.n_evals, parts, training)
 
-    def _resume(self, state: dict[str, Any]) -> Training:
-        """Be where the trainer was that had this state."""
-        self.epoch, self.evals_of_earlier_engines = state["epoch"], state["n_evals"]
-        self._take(SplineNetwork.from_dict(state["network"]))
+    def _resume(self, state: TrainerState) -> Training:
+        """Continue where the trainer was that had this state."""
+        self.epoch, self.evals_of_earlier_engines = state.epoch, state.n_evals
+        self._take(state.network)
         for name, part in self._parts().items():
-            part.resume(state["parts"][name])
+            part.resume(state.parts[name])
         log.info("resuming after epoch %d (%.2f s)", self.epoch, self.clock.seconds)
-        return Training.resumed(self.device, self.engine_name, state["training"])
+        return state.training
 
     def _reason_to_stop(self, row: Row, last_of_stage: bool) -> str | None:
         # Every rule must see every row.
@@ -233,20 +241,17 @@ class Trainer:
             "time": self.clock.seconds,
             "n_evals": self.n_evals,
             "num_params": len(self.theta),
-            **self.policy.columns,
+            **self.policy.columns,  # type: ignore[typeddict-item]  # mypy knows no unpacking of dicts
         }
 
     def _mse(self, x: Array, y: Array) -> float:
         return float(np.square(self.engine.predict(self.theta, x) - y).mean())
 
-    def _checkpoint(self, row: Row) -> Checkpoint:
-        return Checkpoint(row, self.network)
 
-
-def make_data(settings: dict[str, Any]) -> Dataset:
+def make_data(settings: Settings) -> Dataset:
     """The samples that the settings of a training describe."""
-    return make_dataset(PROBLEMS[settings["problem"]], **settings["data"], dtype=settings["dtype"])
+    return make_dataset(PROBLEMS[settings.problem], **as_dict(settings.data), dtype=settings.dtype)
 
 
 def _is_finite(row: Row) -> bool:
-    return all(math.isfinite(row[loss]) for loss in ("train_loss", "test_loss", "dense_mse"))
+    return all(map(math.isfinite, (row["train_loss"], row["test_loss"], row["dense_mse"])))

@@ -87,7 +87,7 @@ def make_figures(
     for name in wanted:
         if name not in figures:
             raise InputError("only", f"{name!r}; allowed for {source.run.name}: {', '.join(figures)}")
-    folder, drawn = str(folder or source.run.figures()), []
+    folder, drawn = str(folder or source.run.figure_folder), []
     for name in wanted:
         with style():
             try:

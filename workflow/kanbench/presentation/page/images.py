@@ -46,7 +46,7 @@ def pictures(source: Source) -> tuple[list[Picture], list[str]]:
 
     Nothing is written: what is not in the run's folder of figures, or older than the run, is drawn for the page alone.
     """
-    folder, last_change = Path(source.run.figures()), _last_change(source)
+    folder, last_change = Path(source.run.figure_folder), _last_change(source)
     found, left_out = [], []
     with TemporaryDirectory() as drawn:
         for figure in figures_of(source.run.section, source.datasets.values()):

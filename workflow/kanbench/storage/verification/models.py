@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from kan import KAN
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
-from kanbench.plan.settings import merge_settings, training_settings
+from kanbench.plan.settings import as_dict, merge_settings, training_settings
 from kanbench.problems.poisson import PROBLEMS
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.derive import threshold_rows
@@ -137,7 +136,7 @@ def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Confi
     if config is not None and checkpoint.dataset_idx < len(config["datasets"]):
         of_run = run.epochs is None
         made = merge_settings(config, which[1]) if of_run else training_settings(config, run.section, *which)
-        settings = msgspec.to_builtins(made)
+        settings = as_dict(made)
         if settings_digest(settings) == recorded:
             return settings
     checked.report.note(

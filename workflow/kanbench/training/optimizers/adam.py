@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kanbench.engine import Engine
+from kanbench.training.resume import Stateful
 
 Array = NDArray[np.floating]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the paper's, and torch's defaults
 
 
-class Adam:
+class Adam(Stateful):
     """
     Parameters
     ----------
@@ -31,12 +31,6 @@ class Adam:
         self.steps = 0
         self.mean: Array | float = 0.0
         self.square: Array | float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "mean": self.mean, "square": self.square}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        self.steps, self.mean, self.square = state["steps"], state["mean"], state["square"]
 
     def step(self, engine: Engine, theta: Array) -> Array:
         """One evaluation of the gradient, one update."""

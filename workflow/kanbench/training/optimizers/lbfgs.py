@@ -37,18 +37,18 @@ class LBFGS:
 
     def restart(self) -> None:
         self.memory: Memory | None = None
-        self.change: Array | None = None  # of θ, in the last iteration
-        self.previous_gradient: Array | None = None
+        self.last: tuple[Array, Array] | None = None  # of the last iteration, Δθ and the gradient before it
 
     def state(self) -> dict[str, Any]:
-        memory = self.memory and self.memory.state()
-        return {"change": self.change, "previous_gradient": self.previous_gradient, "memory": memory}
+        return {"last": self.last, "memory": self.memory and self.memory.state()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        self.change, self.previous_gradient, self.memory = state["change"], state["previous_gradient"], None
-        if state["memory"] is not None:
-            self.memory = Memory(self.history_size, self.change)
-            self.memory.resume(state["memory"])
+        self.restart()
+        if state["last"] is not None:
+            self.last = change, _ = tuple(state["last"])
+            if state["memory"] is not None:
+                self.memory = Memory(self.history_size, change)
+                self.memory.resume(state["memory"])
 
     def step(self, engine: Engine, theta: Array) -> Array:
         """Up to `max_iter` iterations."""
@@ -60,10 +60,10 @@ class LBFGS:
             if not slope < -TOLERANCE:
                 break
             t = self.lr if self.memory else min(1.0, 1 / float(np.abs(gradient).sum())) * self.lr
-            self.previous_gradient = gradient
             found = strong_wolfe(Line(engine, theta, direction), Point(0.0, loss, slope, gradient), t)
-            self.change = direction * found.t
-            theta = theta + self.change
+            change = direction * found.t
+            self.last = change, gradient
+            theta = theta + change
             progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
             if engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
                 break
@@ -71,11 +71,12 @@ class LBFGS:
 
     def _direction(self, gradient: Array) -> Array:
         """Where the next line search goes."""
-        if self.change is None:
+        if self.last is None:
             return -gradient
+        change, previous = self.last
         if self.memory is None:
             self.memory = Memory(self.history_size, gradient)
-        return self.memory.direction(gradient, self.change, gradient - self.previous_gradient)
+        return self.memory.direction(gradient, change, gradient - previous)
 
 
 class Memory:

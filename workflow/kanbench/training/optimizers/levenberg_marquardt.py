@@ -160,7 +160,7 @@ class Backtracking:
 
 
 class Damping:
-    """How λ follows from what came of the steps. After a change of grid it goes on from where it was."""
+    """How λ (`value`, nan before the first step) follows from the outcome of the steps. A change of grid keeps it."""
 
     MIN_GAIN_RATIO = 0.25  # for a smaller λ
     LOWER, RAISE = 0.1, 3.0  # after such a step, and for every point that was no better
@@ -168,11 +168,11 @@ class Damping:
 
     def __init__(self, relative: float) -> None:
         self.relative = relative
-        self.value: float | None = None
+        self.value = math.nan
 
     def start(self, scale: float) -> None:
         """Begin at `relative` times `scale`, if this is the first step."""
-        if self.value is None:
+        if math.isnan(self.value):
             self.value = self.relative * scale
 
     def update(self, curvature_ratio: float, accepted: Accepted) -> None:
@@ -186,8 +186,7 @@ class LevenbergMarquardt:
     Parameters
     ----------
     damping : float
-        The first λ, relative to the largest diagonal element of the Gram matrix. After a change of grid λ goes on
-        from where it was.
+        The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid keeps λ.
     attempts : int
         Points of one path that are tried; if none has a lower loss, the parameters stay.
     geodesic_acceleration : bool
