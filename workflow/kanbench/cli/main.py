@@ -13,6 +13,7 @@ import yaml
 
 from kanbench import __version__
 from kanbench.cli import benchmark as benchmark_command
+from kanbench.cli import figures as figures_command
 from kanbench.cli import report as report_command
 from kanbench.cli import results, train
 from kanbench.cli import tables as tables_command
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.set_defaults(run=_compile)
 
     results.add_commands(commands)
+    figures_command.add_command(commands)
     tables_command.add_commands(commands)
     report_command.add_command(commands)
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source, problem_of
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of, problem_of
 from kanbench.problems.poisson import Problem
 from kanbench.problems.samples import make_dataset
+from kanbench.storage.stored_run import StoredRun
 
 GRID_POINTS = 101
 LINE_POINTS = 401
@@ -31,7 +32,7 @@ class Fit:
         return evaluate(self.network, x)[:, 0]
 
 
-def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
+def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
     """The models of a dataset, at the threshold where that is there.
 
     Raises
@@ -40,9 +41,9 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
         There is none, or they have other inputs than the problem.
     """
     problem, found = problem_of(dataset), []
-    for model_type in source.model_types:
+    for model_type in stored.model_types:
         try:
-            checkpoint, network = source.model(model_type, source.index(dataset))
+            checkpoint, network = model_of(stored, model_type, index_of(stored, dataset))
         except FigureUnavailableError as reason:
             note(f"no {model_type}: {reason}")
             continue

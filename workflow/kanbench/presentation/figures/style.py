@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -18,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.io.atomic import atomic_write
+from kanbench.io.numbers import power_of_ten, printed
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
 DPI = 200
@@ -25,8 +27,6 @@ DPI = 200
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
 
 RC = {
@@ -74,6 +74,7 @@ class Look:
         return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
 
 
+Looks = Mapping[str, Look]
 _DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
 # A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
 LOOKS = {
@@ -156,11 +157,28 @@ def dataset_panels(
     return figure, dict(zip(datasets, panels, strict=False))
 
 
-def label_rows(panels: Iterable[Axes], label: str) -> None:
-    """Label the ordinates of the first panel of every row."""
+def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> None:
+    """Give every panel a row for each dataset, from above, with the names on the left."""
     for axes in panels:
-        if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(label)
+        panel_grid(axes, "x")
+        axes.tick_params(axis="y", length=0)
+        for edge in range(1, len(datasets)):
+            axes.axhline(edge - 0.5, color=LIGHT, linewidth=0.4)
+    panels[0].set_yticks(range(len(datasets)), list(datasets.values()))
+    panels[0].set_ylim(len(datasets) - 0.5, -0.5)
+
+
+def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, pd.Series], styles: Looks) -> None:
+    """The median of values, which are indexed by dataset, with a line from the least to the greatest.
+
+    What is compared stands side by side in the row of a dataset, in the order of `styles`.
+    """
+    offsets = np.linspace(-0.26, 0.26, len(styles)) if len(styles) > 1 else [0.0]
+    for (name, look), offset in zip(styles.items(), offsets, strict=True):
+        spread = values[name].groupby(level=0).agg(["median", "min", "max"]).reindex(list(datasets))
+        y = np.arange(len(spread)) + offset
+        axes.hlines(y, spread["min"], spread["max"], color=look.color, linewidth=1.0)
+        axes.plot(spread["median"], y, **look.points(label=name))
 
 
 def save(figure: Figure, folder: str, name: str) -> None:
@@ -205,7 +223,9 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
     axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value) if few else power(value)))
+    axis.set_major_formatter(
+        FuncFormatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
+    )
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
     axis.set_minor_formatter(NullFormatter())
     return True
@@ -218,24 +238,9 @@ def _few_ticks(low: float, high: float) -> list[float]:
     return ticks if len(ticks) > 1 else [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
 
 
-def plain(value: float) -> str:
-    """A tick's number, 0.05 or 200."""
-    return f"{value:.3g}" if 1e-3 < value < 1e3 else number(value)
-
-
-def power(value: float) -> str:
-    """A power of ten, 10⁻⁷: as Unicode, because mathematical text would take most of the time of a figure."""
-    exponent = round(np.log10(value))
-    return f"{value:g}" if exponent in (0, 1) else f"10{str(exponent).translate(SUPERSCRIPTS)}"
-
-
-def number(value: float) -> str:
-    """A number with two digits: 0.53, 2.6×10⁻³."""
-    digits, exponent = f"{value:.1e}".replace("-", "−", int(value < 0)).split("e")
-    if -2 <= int(exponent) <= 2:
-        return f"{float(f'{value:.2g}'):g}".replace("-", "−")  # 140, not 1.4e+02
-    power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
+def _tick_text(value: float, position: int | None = None) -> str:
+    """0.05 or 200; as Unicode, because mathematical text would take most of the time of a figure."""
+    return f"{value:.3g}" if 1e-3 < value < 1e3 else printed(value)
 
 
 def positive_values(values: Iterable[Any]) -> np.ndarray:

@@ -8,30 +8,29 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kanbench.io.numbers import power_of_ten, printed, subscript
+from kanbench.presentation.figures.data import Note, problem_of
 from kanbench.presentation.figures.fits import axes_of, centres, fits, line, plane, truth
-from kanbench.presentation.figures.source import Note, Source, problem_of
 from kanbench.presentation.figures.style import (
     LIGHT,
-    SUBSCRIPTS,
     WIDE,
     legend,
     log_scale,
     looks,
     new_figure,
-    number,
     panel_grid,
     positive_values,
-    power,
 )
+from kanbench.storage.stored_run import StoredRun
 
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
 WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 
 
-def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
+def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
-    problem, found = problem_of(dataset), fits(source, dataset, note)
+    problem, found = problem_of(dataset), fits(stored, dataset, note)
     first, second, points = plane(problem)
     shape = len(second), len(first)
     wanted = truth(problem, points).reshape(shape)
@@ -39,7 +38,7 @@ def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
 
-    n, styles = len(found), looks(source.model_types)
+    n, styles = len(found), looks(stored.model_types)
     figure = new_figure(0.6 + 2 * 6.2 / (n + 1.5), WIDE if n > 1 else 5.0)
     cells = figure.add_gridspec(2, n + 1)
     extent = first[0], first[-1], second[0], second[-1]
@@ -59,14 +58,14 @@ def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
         upper.set_title(f"{styles[fit.model_type].label}\n{WORDS.get(fit.checkpoint, fit.checkpoint)}")
-        lower.set_xlabel(f"x₁\nRMSE {number(np.sqrt(np.mean(error**2)))}")
+        lower.set_xlabel(f"x₁\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
         rows[0].append(upper)
         rows[1].append(lower)
     for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
         bar = figure.colorbar(row[-1].images[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01)
         bar.outline.set_linewidth(0.4)
         if row is rows[1]:
-            bar.ax.yaxis.set_major_formatter(lambda value, _: power(value))
+            bar.ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(round(np.log10(value))))
     figure.suptitle(dataset)
     return figure
 
@@ -81,10 +80,10 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
     return LogNorm(min(low, high / 10), high)
 
 
-def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
+def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
-    problem, found = problem_of(dataset), fits(source, dataset, note)
-    styles, along_axes = looks(source.model_types), axes_of(problem)
+    problem, found = problem_of(dataset), fits(stored, dataset, note)
+    styles, along_axes = looks(stored.model_types), axes_of(problem)
     figure = new_figure(6.6, WIDE if len(along_axes) > 1 else 4.5)
     panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
     for (where, centre), pair in zip(centres(problem).items(), (panels[:2], panels[2:]), strict=True):
@@ -129,7 +128,7 @@ def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
 
 
 def variable(axis: int) -> str:
-    return f"x{str(axis + 1).translate(SUBSCRIPTS)}"
+    return f"x{subscript(axis + 1)}"
 
 
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from kanbench.analysis.measures import Replicates, measure
+from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
 from kanbench.analysis.notes import notes
-from kanbench.analysis.statements import statements
-from kanbench.analysis.words import MOMENTS, Statement, question_of
-from kanbench.plan.naming import RESULTS, Run
+from kanbench.analysis.statements import WHEN, Statement, question_of, statements
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.comparison import comparison_table
-from kanbench.presentation.tables.merging import measure_merging, merge_notes, merge_statements, merge_table
+from kanbench.presentation.tables.merging import merge_table
 from kanbench.presentation.tables.table import Table
 from kanbench.storage.metadata import Metadata
-from kanbench.storage.runs import open_run
+from kanbench.storage.stored_run import StoredRun
 
 ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about
 
@@ -46,6 +44,18 @@ class Findings:
     statements: tuple[Statement, ...]
     notes: tuple[str, ...]
 
+    @property
+    def other_answers(self) -> list[str]:
+        """The statements over all datasets but the answer; what two of them say is there once."""
+        overall = [statement for statement in self.statements if statement.dataset is None]
+        texts = {(statement.comparison, statement.answer): statement.text for statement in overall}
+        return [text for text in texts.values() if text != self.answer.text]
+
+
+def findings_of(stored: StoredRun) -> Findings:
+    """The findings of a run on disk, with the seeds that are there; see `findings`."""
+    return findings(stored.replicates, stored.metadata)
+
 
 def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findings:
     """Compute the tables and the statements of a run.
@@ -66,7 +76,7 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
     section = next(iter(first.values())).attrs["section"]
     if section_of(section) is SECTIONS["section2_3"]:
         merging = measure_merging(replicates)
-        about, said = merge_notes(merging), merge_statements(merging)
+        about, said = merge_notes(merging, replicates), merge_statements(merging)
         table = merge_table(merging, about)
     else:
         measures = measure(replicates, metadata)
@@ -74,17 +84,16 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
         table = comparison_table(measures, about)
     question = question_of(section)
     answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])
-    return Findings(
-        question, answer, tuple(replicates), (table, _summary(question, said, about)), tuple(said), tuple(about)
-    )
+    tables = table, _summary(question, said, about)
+    return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about))
 
 
 def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
     rows = [
         {
-            "comparison": MOMENTS[statement.comparison].lower(),
+            "comparison": WHEN[statement.comparison].lower(),
             "dataset": statement.dataset or "all",
-            "answer": statement.text,
+            "answer": "; ".join(filter(None, (statement.answer, statement.detail))),
             "factor": statement.numbers["factor"],
             "factor_low": statement.numbers["low"],
             "factor_high": statement.numbers["high"],
@@ -95,14 +104,3 @@ def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
     ]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(["factor", "factor_low", "factor_high", "seeds"], float))
     return Table("summary", question, frame, tuple(about))
-
-
-def load_findings(
-    section: str,
-    timestamp: str | None = None,
-    epochs: int | str | None = None,
-    results_dir: str | Path = RESULTS,
-) -> tuple[Run, Findings]:
-    """The findings of a run, of any format that `load_run` reads; see there for the parameters and errors."""
-    stored = open_run(section, timestamp, epochs, results_dir)
-    return stored.run, findings(stored.replicates, stored.metadata)
