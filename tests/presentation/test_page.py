@@ -12,10 +12,10 @@ from kanbench.cli.main import main
 from kanbench.errors import InputError
 from kanbench.plan.figures import figures_of
 from kanbench.plan.sections import SECTIONS
-from kanbench.presentation.page.captions import caption
 from kanbench.presentation.page.page import page
 from kanbench.presentation.tables.findings import findings_of
 from kanbench.presentation.tables.table import Table
+from kanbench.presentation.templates import caption
 from kanbench.storage.runs import find_run, open_run
 from support.old_formats import VARIANTS
 from support.planted import merged, some_run, store

@@ -52,7 +52,7 @@ class Measures:
     @property
     def model_types(self) -> tuple[str, ...]:
         """Those that have a frame, in the order of tables."""
-        return tuple(self.logs["final"])
+        return tuple(map(str, self.logs["final"]))
 
     @property
     def comparable(self) -> list[int]:
@@ -69,8 +69,8 @@ class Measures:
 
         `logs` has only datasets whose targets have a variance that is known.
         """
-        scale = np.log([self.variances[i] for i in logs.index.get_level_values("dataset_idx")])
-        return np.exp(logs.sub(scale, axis="index").groupby(level="seed").mean())
+        variances = pd.Series(self.variances, dtype=float).loc[logs.index.get_level_values("dataset_idx")]
+        return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean().apply(np.exp)
 
 
 def seeds_by_datasets(seeds: Sequence[int | None], datasets: Iterable[int]) -> pd.MultiIndex:

@@ -91,7 +91,7 @@ def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) ->
             continue
         found = threshold_rows(first[model_type])["epoch"]
         recorded = {i: named.get("at_threshold", {}).get("epoch") for i, named in checkpoints.items()}
-        if any(recorded.get(i) not in (None, epoch) for i, epoch in found.items()):
+        if any(recorded.get(i) not in (None, epoch) for i, epoch in zip(found.index, found, strict=True)):
             return [
                 "The first seed's thresholds were found by another rule than the default one, by which those of the "
                 "other seeds are found here."
@@ -104,7 +104,7 @@ def _trainings(measures: Measures) -> list[str]:
     ends = measures.rows.index.isin(["final"], level="moment")
     epochs = measures.rows.loc[ends, "epoch"].droplevel("moment")
     final, found = measures.logs["final"], []
-    for (position, i), errors in final.iterrows():
+    for (position, i), errors in zip(final.index, final.to_dict("records"), strict=True):
         for model_type, error in errors.items():
             where = f"{model_type} on {measures.datasets[i]}{of_seed(measures, position)}"
             last = epochs.get((position, i, model_type))

@@ -40,27 +40,35 @@ class Statement:
         Who has the lower error, and by what factor: `lm has a 2.3 times lower error than adam`.
     detail : str
         On how many problems.
-    certainty : str
-        The factor's interval; empty where there is no factor.
-    numbers : dict
-        `factor`, `low`, `high`, `seeds`, `decided` (None where they are not known); of a ranking `best`, `next`,
-        `wins` and `datasets`, of a comparison of two `one`, `other` and `better`.
+    factor : Factor or None
+        How many times larger the error of the second is; None where nothing can be compared.
+    more : dict
+        Of a ranking `best`, `next`, `wins` and `datasets`, of a comparison of two `one`, `other` and `better`.
     """
 
     comparison: str
     dataset: str | None
     answer: str
     detail: str = ""
-    certainty: str = ""
-    numbers: dict[str, Any] = field(default_factory=dict)
+    factor: Factor | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """A sentence to be read alone."""
         where = f", on {self.dataset}" if self.dataset else ""
-        certainty = f" ({self.certainty})" if self.certainty else ""
+        certainty = f" ({_above_one(self.factor).certainty})" if self.factor else ""
         detail = f"; {self.detail}" if self.detail else ""
         return f"{WHEN[self.comparison]}{where}, {self.answer}{certainty}{detail}."
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """`factor`, `low`, `high`, `seeds` and `decided`, which are None where they are not known, and `more`."""
+        if (factor := self.factor) is None:
+            return {**dict.fromkeys(("factor", "low", "high", "seeds", "decided")), **self.more}
+        low, high = (None, None) if factor.seeds == 1 else (factor.low, factor.high)
+        known = {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds, "decided": factor.decided}
+        return {**known, **self.more}
 
 
 def question_of(section: str) -> str:
@@ -85,22 +93,8 @@ def factor_phrase(factor: Factor, other: str) -> str:
     return f"a {size} times {'lower' if factor.value > 1 else 'higher'} error than {other}"
 
 
-def certainty(factor: Factor | None) -> str:
-    """That of the factor in `factor_phrase`, which is above one."""
-    return "" if factor is None else _above_one(factor).certainty
-
-
 def _above_one(factor: Factor) -> Factor:
     return factor if factor.value >= 1 else factor.inverse()
-
-
-def statement_numbers(factor: Factor | None, **more: Any) -> dict[str, Any]:
-    """See `Statement.numbers`."""
-    if factor is None:
-        return {**dict.fromkeys(("factor", "low", "high", "seeds", "decided")), **more}
-    low, high = (None, None) if factor.seeds == 1 else (factor.low, factor.high)
-    known = {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds, "decided": factor.decided}
-    return {**known, **more}
 
 
 def statements(measures: Measures) -> list[Statement]:
@@ -117,32 +111,19 @@ def statements(measures: Measures) -> list[Statement]:
             others = [name for name in measures.model_types if name != reference]
             found += [compare_two(measures, comparison, name, str(reference)) for name in others]
         for i, ranking in single.items():
-            numbers = statement_numbers(ranking.factor, best=ranking.best, next=ranking.next)
-            found.append(
-                Statement(
-                    comparison,
-                    measures.datasets[i],
-                    _answer(ranking),
-                    certainty=certainty(ranking.factor),
-                    numbers=numbers,
-                )
-            )
+            more = {"best": ranking.best, "next": ranking.next}
+            found.append(Statement(comparison, measures.datasets[i], _answer(ranking), "", ranking.factor, more))
     return found
 
 
 def _overall(measures: Measures, comparison: str, single: dict[int, Ranking]) -> Statement:
     ranking = rank(measures.logs_on(comparison, measures.comparable))
+    datasets = tuple(measures.datasets[i] for i in ranking.datasets)
     wins = Counter(_winner(single[i]) for i in ranking.datasets)
     counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
-    numbers = statement_numbers(
-        ranking.factor,
-        best=ranking.best,
-        next=ranking.next,
-        wins=dict(wins),
-        datasets=tuple(measures.datasets[i] for i in ranking.datasets),
-    )
-    detail = f"over {_problems(len(ranking.datasets), len(measures.datasets))}, won: {counts}" if counts else ""
-    return Statement(comparison, None, _answer(ranking), detail, certainty(ranking.factor), numbers)
+    detail = f"over {_problems(len(datasets), len(measures.datasets))}, won: {counts}" if counts else ""
+    more = {"best": ranking.best, "next": ranking.next, "wins": dict(wins), "datasets": datasets}
+    return Statement(comparison, None, _answer(ranking), detail, ranking.factor, more)
 
 
 def compare_two(
@@ -153,25 +134,19 @@ def compare_two(
     dataset_idx: int | None = None,
     names: dict[str, str] | None = None,
 ) -> Statement:
-    """How one column of `measures.logs` does against another, over all datasets or on one.
-
-    Parameters
-    ----------
-    names : dict, optional
-        What the text calls the columns.
-    """
+    """How one column of `measures.logs` does against another, over all datasets or on one; `names` are for the text."""
     datasets = measures.comparable if dataset_idx is None else [dataset_idx]
     result = versus(measures.logs_on(comparison, datasets), one, other)
     first, second = (names or {}).get(one, one), (names or {}).get(other, other)
-    numbers = statement_numbers(result.factor, one=one, other=other, better=len(result.better))
+    more = {"one": one, "other": other, "better": len(result.better)}
     dataset = None if dataset_idx is None else measures.datasets[dataset_idx]
     if result.factor is None:
         answer = f"{first} and {second} cannot be compared: no problem on which both have an error"
-        return Statement(comparison, dataset, answer, numbers=numbers)
+        return Statement(comparison, dataset, answer, more=more)
     equal = f", equal on {len(result.equal)}" if result.equal else ""
     detail = "" if dataset else f"lower on {_problems(len(result.better), len(result.datasets))}{equal}"
     answer = f"{first} has {factor_phrase(result.factor, second)}"
-    return Statement(comparison, dataset, answer, detail, certainty(result.factor), numbers)
+    return Statement(comparison, dataset, answer, detail, result.factor, more)
 
 
 def _problems(number: int, of: int) -> str:

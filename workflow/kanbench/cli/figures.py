@@ -9,7 +9,7 @@ from kanbench.cli.results import add_run
 from kanbench.plan.sections import SECTIONS
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to those of a parser."""
     figures = commands.add_parser("figures", help="draw the figures of a run, of any format, as PNG and PDF")
     figures.add_argument("section", help=f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")

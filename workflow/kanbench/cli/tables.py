@@ -10,7 +10,7 @@ from kanbench.errors import InputError
 from kanbench.plan import naming
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands to those of a parser."""
     tables = commands.add_parser("tables", help="write the tables of a run as CSV, LaTeX, Markdown and HTML")
     tables.add_argument("section")
@@ -36,8 +36,7 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.tables.findings import findings_of
-    from kanbench.presentation.tables.terminal import summary_text
+    from kanbench.presentation.tables.findings import findings_of, summary_text
     from kanbench.storage.runs import list_runs, open_run
 
     def show(section: str) -> None:

@@ -39,8 +39,7 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
     if not shown:
         raise FigureUnavailableError("no frame has dense_mse or time")
     styles = looks(stored.model_types)
-    figure = new_figure(1.2 + 0.42 * len(stored.datasets))
-    figure.get_layout_engine().set(wspace=0.08)
+    figure = new_figure(1.2 + 0.42 * len(stored.datasets), wspace=0.08)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
         log_scale(axes.xaxis, [other[name] for name, other in shown.values() if name == column])  # errors on one scale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -57,7 +56,8 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
         axes.text(x, y - 0.09, f"x{subscript(input_ + 1)}", ha="center", va="top")
-    axes.text(*np.add(places[len(graph.width) - 1, 0], (0, 0.09)), "output", ha="center", va="bottom")
+    x, y = places[len(graph.width) - 1, 0]
+    axes.text(x, y + 0.09, "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
     state = "at the threshold" if checkpoint == "at_threshold" else "at the end"

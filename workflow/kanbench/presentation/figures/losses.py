@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -30,22 +31,22 @@ STAGE = Line2D([], [], color=GREY, linewidth=0.5, linestyle=":", label="new grid
 
 def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
-    kinds = [loss for loss in LOSSES if any(_curves(stored, i, x, loss) for i in stored.datasets)]
+    every = {(i, loss): _curves(stored, i, x, loss) for i in stored.datasets for loss in LOSSES}
+    kinds = [loss for loss in LOSSES if any(every[i, loss] for i in stored.datasets)]
     if not kinds:
         raise FigureUnavailableError(f"no frame has {x} and a loss")
     for loss in LOSSES.keys() - set(kinds):
         note(f"no column '{LOSSES[loss]}': no frame has {loss}")
     for model_type in stored.model_types:
-        if not any(model_type in _curves(stored, i, x, loss) for i in stored.datasets for loss in kinds):
+        if not any(model_type in curves for curves in every.values()):
             note(f"no line of {model_type}: its frame does not have {x}")
     styles, n = looks(stored.model_types), len(stored.datasets)
     figure = new_figure(0.55 + 1.5 * n, WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
     if x != "epoch":
-        every = [curve for i in stored.datasets for loss in kinds for curve in _curves(stored, i, x, loss).values()]
-        log_scale(panels[0, 0].xaxis, [values["x"] for values in every])
+        log_scale(panels[0, 0].xaxis, [values["x"] for curves in every.values() for values in curves.values()])
     for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
-        by_kind = {loss: _curves(stored, i, x, loss) for loss in kinds}
+        by_kind = {loss: every[i, loss] for loss in kinds}
         _scale_losses(dict(zip(kinds, row, strict=True)), by_kind)
         for axes, curves in zip(row, by_kind.values(), strict=True):
             panel_grid(axes, "y" if x == "epoch" else "both")
@@ -72,8 +73,8 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
         raise FigureUnavailableError("no frame grid_history")
     figure, panels = dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
-        curves = {loss: curve(stored, model_type, i, "epoch", loss) for loss in LOSSES}
-        curves = {loss: values for loss, values in curves.items() if values is not None}
+        found = {loss: curve(stored, model_type, i, "epoch", loss) for loss in LOSSES}
+        curves = {loss: values for loss, values in found.items() if values is not None}
         panel_grid(axes, "y")
         log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
@@ -84,12 +85,12 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     return figure
 
 
-def _curves(stored: StoredRun, dataset_idx: int, x: str, loss: str) -> dict:
+def _curves(stored: StoredRun, dataset_idx: int, x: str, loss: str) -> dict[str, pd.DataFrame]:
     found = {m: curve(stored, m, dataset_idx, x, loss) for m in stored.model_types}
     return {m: values for m, values in found.items() if values is not None}
 
 
-def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict]) -> None:
+def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:
     """The axes of the losses of a dataset: one for test loss and dense MSE; the training loss may fall far below."""
     measured = [loss for loss in panels if loss != "train_loss"]
     for group in (measured, [loss for loss in panels if loss == "train_loss"]):
@@ -101,7 +102,7 @@ def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict]) -> None:
             log_scale(panels[group[0]].yaxis, values)
 
 
-def draw_curve(axes: Axes, values, look: Look, threshold: int | None) -> None:
+def draw_curve(axes: Axes, values: pd.DataFrame, look: Look, threshold: int | None) -> None:
     """A line, the band of the seeds, and the threshold."""
     if (values["low"] < values["high"]).any():
         axes.fill_between(values["x"], values["low"], values["high"], color=look.color, alpha=0.2, linewidth=0)
@@ -112,7 +113,7 @@ def draw_curve(axes: Axes, values, look: Look, threshold: int | None) -> None:
         axes.plot(at["x"], at["y"], **marker, label="threshold")
 
 
-def mark_stages(axes: Axes, ends, numbers: bool) -> None:
+def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
     """A vertical line where a grid begins, and how many intervals it has above the panel."""
     begin = 0.5
     for grid, end in ends.items():
@@ -124,7 +125,7 @@ def mark_stages(axes: Axes, ends, numbers: bool) -> None:
         begin = end + 0.5
 
 
-def mark_stage_ends(axes: Axes, values, look: Look, ends) -> None:
+def mark_stage_ends(axes: Axes, values: pd.DataFrame, look: Look, ends: pd.Series) -> None:
     """A stroke on the line at the last epoch of every grid."""
     there = values.loc[[end for end in ends if end in values.index]]
     axes.plot(there["x"], there["y"], linestyle="none", marker="|", markersize=5, color=look.color, label="stages")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
@@ -71,7 +72,7 @@ def make_figures(
     for name in wanted:
         with style():
             try:
-                canvas = draw(stored, figures[name], lambda text, name=name: log.info("%s: %s", name, text))
+                canvas = draw(stored, figures[name], partial(log.info, "%s: %s", name))
                 drawn.append(name)
             except FigureUnavailableError as reason:
                 log.info("%s: left out: %s", name, reason)

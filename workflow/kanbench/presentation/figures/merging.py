@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kanbench.analysis.measures import Measures
+from kanbench.analysis.merging import COMPARED_WITH, measure_merging
+from kanbench.errors import InputError
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.presentation.figures.style import (
     BLACK,
@@ -25,16 +31,15 @@ from kanbench.presentation.figures.style import (
 )
 from kanbench.storage.stored_run import StoredRun
 
-# What the merged model is compared with, and the columns of its dense MSE where the merged one is the threshold's or
-# the final one. In greyscale the markers tell them apart.
+# What the merged model is compared with. In greyscale the markers tell them apart.
 COMPARED = {
-    "best expert": (Look(BLUE, "s", "-", "best expert (by its dense MSE)"), "best_expert_dense_mse"),
-    "chosen expert": (Look(SKY, "D", "-", "chosen expert (by its validation loss)"), "chosen_expert_dense_mse"),
-    "ensemble": (Look(ORANGE, "o", "-", "ensemble"), "ensemble_dense_mse"),
-    "control": (Look(BLACK, "^", "-", "control"), "control{}_dense_mse"),
+    "best expert": Look(BLUE, "s", "-", "best expert (by its dense MSE)"),
+    "chosen expert": Look(SKY, "D", "-", "chosen expert (by its validation loss)"),
+    "ensemble": Look(ORANGE, "o", "-", "ensemble"),
+    "control": Look(BLACK, "^", "-", "control"),
 }
-MERGED = {"at the threshold": "_threshold", "at the end": ""}
-EXPERTS = {
+MERGED = {"threshold": "at the threshold", "final": "at the end"}
+EXPERTS: dict[bool, dict[str, Any]] = {
     True: {"color": BLUE, "marker": "s", "linestyle": "none", "label": "selected and merged"},
     False: {"color": GREY, "marker": "o", "linestyle": "none", "markerfacecolor": "white", "label": "not selected"},
 }
@@ -42,43 +47,42 @@ EXPERTS = {
 
 def gain_figure(stored: StoredRun, note: Note) -> Figure:
     """Two panels, a row per dataset: the dense MSE of others over that of the merged model."""
-    found = {merged: _gains(stored, note, merged) for merged in MERGED}
-    found = {merged: gains for merged, gains in found.items() if gains}
+    try:
+        measures = measure_merging(stored.replicates)
+    except InputError as error:
+        raise FigureUnavailableError(str(error)) from error
+    found = {moment: _gains(measures, note, moment) for moment in MERGED}
+    found = {moment: gains for moment, gains in found.items() if gains}
     every = [values for gains in found.values() for values in gains.values()]
-    if not any(values.gt(0).any() for values in every):
-        raise FigureUnavailableError("no frame summary with dense MSE of the merged models and of others")
-    styles = {other: look for other, (look, _) in COMPARED.items() if any(other in gains for gains in found.values())}
+    if not every:
+        raise FigureUnavailableError("the summary has no dense MSE of the merged models and of others")
+    styles = {other: look for other, look in COMPARED.items() if any(other in gains for gains in found.values())}
     figure = new_figure(0.9 + 0.42 * len(stored.datasets))
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     log_scale(panels[0].xaxis, [*every, [1.0]])
-    for axes, (merged, gains) in zip(panels, found.items(), strict=True):
+    for axes, (moment, gains) in zip(panels, found.items(), strict=True):
         axes.axvline(1, color=GREY, linewidth=1, zorder=0.5)
-        points_by_dataset(
-            axes, stored.datasets, {other: gains.get(other, pd.Series(dtype=float)) for other in styles}, styles
-        )
-        axes.set(title=f"merged model {merged}", xlabel="dense MSE of the other / of the merged model")
+        nothing = pd.Series(index=pd.Index([], dtype=int), dtype=float)
+        points_by_dataset(axes, stored.datasets, {other: gains.get(other, nothing) for other in styles}, styles)
+        axes.set(title=f"merged model {MERGED[moment]}", xlabel="dense MSE of the other / of the merged model")
     rows_of_datasets(panels, stored.datasets)
     legend(figure, [Line2D([], [], **look.points(label=look.label)) for look in styles.values()])
     return figure
 
 
-def _gains(stored: StoredRun, note: Note, merged: str) -> dict[str, pd.Series]:
+def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
     """How many times as large the error of others is, by `dataset_idx`, one value per seed.
 
     The control is compared in the same state as the merged model.
     """
-    summaries = [
-        frames["summary"].set_index("dataset_idx") for frames in stored.replicates.values() if "summary" in frames
-    ]
-    for summary in summaries:
-        summary.attrs = {}  # concat compares attrs
-    every = pd.concat(summaries) if summaries else pd.DataFrame()
-    own, gains = f"merged{MERGED[merged]}_dense_mse", {}
-    for other, (_, column) in COMPARED.items():
-        if lacking := {own, column := column.format(MERGED[merged])} - set(every):
-            note(f"no gain over {other} {merged}: the summary lacks {', '.join(sorted(lacking))}")
+    gains, logs = {}, measures.logs[moment]
+    for column in COMPARED_WITH[moment]:
+        other = column.removesuffix(f"_{moment}").replace("_", " ")
+        gain = (logs[column] - logs[f"merged_{moment}"]).droplevel("seed").dropna().apply(np.exp)
+        if len(gain):
+            gains[other] = gain
         else:
-            gains[other] = every[column] / every[own]
+            note(f"no gain over {other} {MERGED[moment]}: the summary does not tell both errors")
     return gains
 
 

@@ -35,8 +35,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
     for model_type, i in {(m, i) for m in stored.model_types for i in stored.datasets} - set(tables):
         note(f"no panel of {model_type} on {stored.datasets[i]}: it has no record and no checkpoint")
     styles, n = looks(stored.model_types), len(stored.datasets)
-    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))))
-    figure.get_layout_engine().set(wspace=0.05)
+    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))), wspace=0.05)
     panels = figure.subplots(n, len(styles), squeeze=False)
     every = pd.concat(tables.values()).to_numpy()
     colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # the darkest is still light enough for numbers
@@ -106,11 +105,7 @@ def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
     frame = stored.frames[model_type]
     if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
         return "important nodes: not recorded"
-    rows = (
-        frame[frame["dataset_idx"] == dataset_idx]
-        .groupby("grid_size", sort=False)[["important_neurons", "total_neurons"]]
-        .last()
-    )
+    rows = frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size", sort=False).last()
     counts = [str(count) for count in rows["important_neurons"]]
     if not counts:
         return ""

@@ -10,16 +10,7 @@ from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import superscript
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
-from kanbench.presentation.figures.style import (
-    GREY,
-    Look,
-    dataset_panels,
-    handle,
-    legend,
-    log_scale,
-    looks,
-    panel_grid,
-)
+from kanbench.presentation.figures.style import GREY, Look, dataset_panels, handle, legend, log_scale, looks, panel_grid
 from kanbench.storage.stored_run import StoredRun
 
 DEFAULT_ORDER = 3

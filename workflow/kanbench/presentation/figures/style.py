@@ -6,54 +6,29 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
+from kanbench.presentation.templates import FOLDER
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
-DPI = 200
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
-
-RC = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is the same everywhere
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "figure.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "figure.dpi": DPI,
-    "pdf.fonttype": 42,  # journals refuse Type 3
-}
 
 
 @dataclass(frozen=True)
@@ -111,15 +86,15 @@ def style() -> Iterator[None]:
     """Draw and save in the project's style, whatever the user has configured."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        matplotlib.style.use(FOLDER / "figures.mplstyle")
         yield
 
 
-def new_figure(height: float, width: float = WIDE) -> Figure:
+def new_figure(height: float, width: float = WIDE, wspace: float = 0.03) -> Figure:
     """An empty figure of this size in inches, whose layout keeps labels from each other."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=wspace, hspace=0.03)
+    figure = Figure(figsize=(width, height), layout=engine)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.03)
     return figure
 
 
@@ -133,18 +108,8 @@ def dataset_panels(
 ) -> tuple[Figure, dict[int, Axes]]:
     """A figure with a panel for every dataset, under its name.
 
-    Parameters
-    ----------
-    datasets : mapping
-        `{dataset_idx: name}`.
-    most : int
-        Panels side by side.
-    size : tuple of float
-        Width and height of a panel in inches.
-    extra : float
-        Height of what is above and below the panels.
-    pad : float
-        Points between a name and its panel.
+    At most `most` panels stand side by side. `size` is the width and height of one in inches, `extra` the height of
+    what is above and below; `pad` are the points between a name and its panel.
     """
     columns = min(len(datasets), most)
     rows = -(-len(datasets) // columns)
@@ -194,8 +159,8 @@ def save(figure: Figure, folder: str, name: str) -> None:
 
 def arrange(figure: Figure) -> None:
     """Find the layout, once for all formats."""
-    if figure.get_layout_engine() is not None:
-        figure.get_layout_engine().execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 
@@ -250,7 +215,7 @@ def positive_values(values: Iterable[Any]) -> np.ndarray:
     return every[np.isfinite(every) & (every > 0)]
 
 
-def panel_grid(axes: Axes, axis: str = "both") -> None:
+def panel_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     axes.grid(True, axis=axis, color=LIGHT, linewidth=0.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import power_of_ten, printed, subscript
 from kanbench.presentation.figures.data import Note, problem_of
-from kanbench.presentation.figures.fits import axes_of, centres, fits, line, plane, truth
+from kanbench.presentation.figures.fits import centres, fits, line, plane
 from kanbench.presentation.figures.style import (
     LIGHT,
     WIDE,
@@ -23,6 +24,7 @@ from kanbench.presentation.figures.style import (
 )
 from kanbench.storage.stored_run import StoredRun
 
+MOST_AXES = 3  # of slices
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
 WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
@@ -33,7 +35,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     problem, found = problem_of(dataset), fits(stored, dataset, note)
     first, second, points = plane(problem)
     shape = len(second), len(first)
-    wanted = truth(problem, points).reshape(shape)
+    wanted = problem.target(points).reshape(shape)
     values = [fit.values(points).reshape(shape) for fit in found]
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
@@ -43,7 +45,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     cells = figure.add_gridspec(2, n + 1)
     extent = first[0], first[-1], second[0], second[-1]
 
-    def show(cell, image, norm) -> Axes:
+    def show(cell: SubplotSpec, image: np.ndarray, norm: Normalize) -> Axes:
         axes = figure.add_subplot(cell)
         axes.imshow(image, norm=norm, cmap=COLOURS, extent=extent, origin="lower", aspect="auto")
         axes.set_box_aspect(1)
@@ -53,7 +55,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     target = show(cells[:, 0], wanted, colours[0])
     target.set(title="truth", xlabel="x₁", ylabel="x₂")
     target.tick_params(labelleft=True)
-    rows = [], []
+    rows: tuple[list[Axes], list[Axes]] = [], []
     for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
@@ -83,7 +85,7 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
 def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
     problem, found = problem_of(dataset), fits(stored, dataset, note)
-    styles, along_axes = looks(stored.model_types), axes_of(problem)
+    styles, along_axes = looks(stored.model_types), range(min(problem.dim, MOST_AXES))
     figure = new_figure(6.6, WIDE if len(along_axes) > 1 else 4.5)
     panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
     for (where, centre), pair in zip(centres(problem).items(), (panels[:2], panels[2:]), strict=True):
@@ -91,7 +93,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         for axis in along_axes:
             upper, lower = pair[:, axis]
             x, points = line(problem, centre, axis)
-            wanted = truth(problem, points)
+            wanted = problem.target(points)[:, 0]
             upper.plot(x, wanted, color=LIGHT, linewidth=4, label="truth")
             for fit in found:
                 value, look = fit.values(points), styles[fit.model_type]
@@ -107,16 +109,14 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         pair[0, 0].set_ylabel("value")
         pair[1, 0].set_ylabel("absolute error")
     for axis, axes in zip(along_axes, panels[-1], strict=True):
-        axes.set_xlabel(variable(axis))
-    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth"), *_handles(found, styles)]
+        axes.set_xlabel(f"x{subscript(axis + 1)}")
+    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth")]
+    for fit in found:
+        look = styles[fit.model_type]
+        handles.append(Line2D([], [], **look.line(label=f"{look.label} {WORDS.get(fit.checkpoint, fit.checkpoint)}")))
     legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
     return figure
-
-
-def _handles(found: list, styles: dict) -> list[Line2D]:
-    labels = {f.model_type: f"{styles[f.model_type].label} {WORDS.get(f.checkpoint, f.checkpoint)}" for f in found}
-    return [Line2D([], [], **styles[model_type].line(label=label)) for model_type, label in labels.items()]
 
 
 def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
@@ -127,13 +127,9 @@ def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
     log_scale(axes.yaxis, [positive])
 
 
-def variable(axis: int) -> str:
-    return f"x{subscript(axis + 1)}"
-
-
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:
     """Which line a slice follows: at what values the other inputs are held."""
     others = [(i, value) for i, value in enumerate(centre) if i != axis]
-    held = ", ".join(f"{variable(i)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
+    held = ", ".join(f"x{subscript(i + 1)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
     more = ", …" if len(others) > 2 else ""
     return f"through {where}{': ' if held else ''}{held}{more}"

@@ -11,14 +11,13 @@ from markupsafe import Markup
 
 from kanbench.analysis.statements import question_of
 from kanbench.errors import InputError
-from kanbench.plan.figures import KINDS
+from kanbench.plan.figures import KINDS, FigureKind
 from kanbench.plan.naming import RESULTS
 from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, section_of, without_variant
-from kanbench.presentation.page.captions import caption
 from kanbench.presentation.page.images import Picture, pictures
 from kanbench.presentation.page.setup import setup
 from kanbench.presentation.tables.findings import Findings, findings_of
-from kanbench.presentation.templates import render
+from kanbench.presentation.templates import caption, render
 from kanbench.storage.runs import open_run
 from kanbench.storage.stored_run import StoredRun
 
@@ -26,34 +25,15 @@ log = logging.getLogger("kanbench")
 
 
 @dataclass(frozen=True)
-class Group:
-    """Figures of one kind."""
-
-    title: str
-    caption: Markup
-    pictures: list[Picture]
-    folded: bool
-
-
-@dataclass(frozen=True)
 class Part:
-    """What the page says of a section that has a run."""
+    """What the page says of a section that has a run; `groups` are the kinds of figures with captions and pictures."""
 
     section: str
     run: str
     setup: dict[str, str]
     findings: Findings
-    groups: list[Group]
+    groups: list[tuple[FigureKind, Markup, list[Picture]]]
     left_out: list[str]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A section without a run that can be read, and why."""
-
-    section: str
-    question: str
-    reason: InputError
 
 
 def page(
@@ -84,7 +64,7 @@ def page(
         None of the sections has a run, or a section's name is none.
     """
     parts: list[Part] = []
-    missing: list[Missing] = []
+    missing: dict[str, InputError] = {}
     for section in sections:
         section_of(section)
         epochs_of_names = None if without_variant(section) in WITHOUT_EPOCHS else epochs
@@ -92,10 +72,10 @@ def page(
             parts.append(_part(open_run(section, timestamp, epochs_of_names, results_dir)))
         except InputError as error:  # a run of which only a part is there does not hide the others
             log.info("%s: left out: %s", section, error)
-            missing.append(Missing(section, question_of(section), error))
+            missing[section] = error
     if not parts and missing:
-        raise missing[0].reason
-    return render("page.html.jinja", parts=parts, missing=missing, number=_number)
+        raise next(iter(missing.values()))
+    return render("page.html.jinja", parts=parts, missing=missing, number=_number, question=question_of)
 
 
 def _number(section: str) -> str:
@@ -109,5 +89,5 @@ def _part(stored: StoredRun) -> Part:
     groups = []
     for kind in sorted(KINDS.values(), key=lambda kind: not kind.is_key):  # stable: the order of figures is kept
         if of_kind := [picture for picture in drawn if picture.figure.kind == kind.name]:
-            groups.append(Group(kind.title, caption(kind.name, found.seeds), of_kind, not kind.is_key))
+            groups.append((kind, caption(kind.name, found.seeds), of_kind))
     return Part(stored.run.section, stored.name, setup(stored), found, groups, left_out)

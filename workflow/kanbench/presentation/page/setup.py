@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +20,8 @@ NOT_RECORDED = "not recorded"
 def setup(stored: StoredRun) -> dict[str, str]:
     """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
     attrs = _attrs(stored)
-    provenance = attrs.get("provenance") if isinstance(attrs.get("provenance"), dict) else {}
+    recorded = attrs.get("provenance")
+    provenance = recorded if isinstance(recorded, dict) else {}
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     return {
         "Problems": _problems(stored.datasets.values()),
@@ -32,9 +34,10 @@ def setup(stored: StoredRun) -> dict[str, str]:
     }
 
 
-def _attrs(stored: StoredRun) -> dict:
+def _attrs(stored: StoredRun) -> dict[str, Any]:
     """Those of the frame that records most: that of the experts has no seed, because each has its own."""
-    return max((frame.attrs for frame in stored.frames.values()), key=lambda attrs: len(str(attrs.get("provenance"))))
+    attrs = [{str(key): value for key, value in frame.attrs.items()} for frame in stored.frames.values()]
+    return max(attrs, key=lambda known: len(str(known.get("provenance"))))
 
 
 def _problems(names: Iterable[str]) -> str:
@@ -45,7 +48,7 @@ def _problems(names: Iterable[str]) -> str:
     return "; ".join(join_names(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items())
 
 
-def _trainings(stored: StoredRun, attrs: dict) -> dict[str, str]:
+def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     epochs = attrs.get("epochs") or "an unknown number of"
     return {
         "Compared": join_names(stored.model_types),
@@ -54,7 +57,7 @@ def _trainings(stored: StoredRun, attrs: dict) -> dict[str, str]:
     }
 
 
-def _experts(stored: StoredRun, attrs: dict) -> dict[str, str]:
+def _experts(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     found = {}
     experts = stored.frames.get("experts")
     if experts is not None and {"depth", "k"} <= set(experts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,6 +18,27 @@ from kanbench.presentation.tables.table import Table
 from kanbench.storage.metadata import Metadata
 from kanbench.storage.stored_run import StoredRun
 
+WIDTH = 100
+COLUMNS = (  # on a terminal
+    "dataset",
+    "optimizer",
+    "approach",
+    "model_type",
+    "threshold_epoch",
+    "threshold_time",
+    "iso_compute_relative_error",
+    "threshold_relative_error",
+    "final_relative_error",
+    "final_num_params",
+    # section 2.3
+    "best_expert",
+    "ensemble",
+    "merged_initial",
+    "merged_threshold",
+    "control_threshold",
+    "merged_params",
+    "gain_over_best_expert",
+)
 ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about
 
 
@@ -46,10 +68,12 @@ class Findings:
 
     @property
     def other_answers(self) -> list[str]:
-        """The statements over all datasets but the answer; what two of them say is there once."""
-        overall = [statement for statement in self.statements if statement.dataset is None]
-        texts = {(statement.comparison, statement.answer): statement.text for statement in overall}
-        return [text for text in texts.values() if text != self.answer.text]
+        """For every moment the first statement over all datasets, but for the answer itself; the others are in tables."""
+        first: dict[str, str] = {}
+        for statement in self.statements:
+            if statement.dataset is None:
+                first.setdefault(statement.comparison, statement.text)
+        return [text for text in first.values() if text != self.answer.text]
 
 
 def findings_of(stored: StoredRun) -> Findings:
@@ -104,3 +128,10 @@ def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
     ]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(["factor", "factor_low", "factor_high", "seeds"], float))
     return Table("summary", question, frame, tuple(about))
+
+
+def summary_text(name: str, found: Findings) -> str:
+    """A run's table, notes, and the answers to its question over all datasets, at most 100 columns wide."""
+    texts = [found.answer.text, *found.other_answers, *(f"Note: {note}" for note in found.notes)]
+    parts = [f"{name}: {found.question}", "", found.tables[0].terminal(COLUMNS), "", *texts]
+    return "\n".join(part if "\n" in part else textwrap.fill(part, WIDTH, subsequent_indent="    ") for part in parts)

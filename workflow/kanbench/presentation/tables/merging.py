@@ -36,11 +36,13 @@ def merge_table(measures: Measures, notes: list[str]) -> Table:
 
 def _averages(measures: Measures) -> dict[str, float]:
     logs = measures.logs_on("final", [i for i in measures.comparable if measures.variances[i]])
-    return measures.mean_relative_errors(logs.dropna(axis="columns")).median().to_dict()
+    medians = measures.mean_relative_errors(logs.dropna(axis="columns")).median()
+    return dict(zip(medians.index, medians, strict=True))
 
 
 def _gains(measures: Measures, datasets: list[int]) -> dict[str, float]:
-    logs, figures = measures.logs_on("threshold", datasets), {}
+    logs = measures.logs_on("threshold", datasets)
+    figures: dict[str, float] = {}
     for other in COMPARED_WITH["threshold"]:
         factor = versus(logs, "merged_threshold", other).factor
         if factor is not None:

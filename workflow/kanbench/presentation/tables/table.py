@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
-        whole = [name for name in self.frame if name.endswith(COUNTS) and (self.frame[name].dropna() % 1 == 0).all()]
+        whole = [n for n in map(str, self.frame) if n.endswith(COUNTS) and (self.frame[n].dropna() % 1 == 0).all()]
         return self.frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
@@ -140,8 +141,8 @@ class Table:
     def _cells(self, number: Callable[[str, float], str], escape: Callable[[str], str] = str) -> pd.DataFrame:
         """The cells as text."""
 
-        def cell(row: dict[str, Any], name: str) -> str:
-            value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+        def cell(row: dict[Any, Any], name: str) -> str:
+            value, low, high = (row.get(key, nan) for key in (name, f"{name}_low", f"{name}_high"))
             if pd.isna(value):
                 return MISSING
             if isinstance(value, str):
