@@ -68,7 +68,7 @@ class Findings:
 
     @property
     def other_answers(self) -> list[str]:
-        """For every moment the first statement over all datasets, but for the answer itself; the others are in tables."""
+        """For every moment the first statement over all datasets, but for the answer itself."""
         first: dict[str, str] = {}
         for statement in self.statements:
             if statement.dataset is None:
