@@ -15,10 +15,10 @@ from kanbench.network.initialization import initialize
 from kanbench.network.merge import merge
 from kanbench.plan.figures import Figure
 from kanbench.presentation.figures.make import draw
-from kanbench.presentation.figures.network import network
-from kanbench.presentation.figures.source import load_source
+from kanbench.presentation.figures.merged_graph import merged_graph
 from kanbench.presentation.figures.style import LOOKS, style
 from kanbench.storage.derive import threshold_rows
+from kanbench.storage.runs import open_run
 from support.results import STAMP
 
 POLY, SIN = "poisson_2d_poly", "poisson_2d_sin"
@@ -32,14 +32,14 @@ VARIANCES = {0: 2 * 4 * (1 / 3 + 1 / 5 - (1 / 3) ** 2), 1: (2 * np.pi**2) ** 2 /
 
 
 @pytest.fixture
-def source(tiny_results):
-    """The source of a section's run."""
-    return lambda section: load_source(section, STAMP, results_dir=tiny_results)
+def stored(tiny_results):
+    """A section's run, opened anew."""
+    return lambda section: open_run(section, STAMP, results_dir=tiny_results)
 
 
-def drawn(source, kind, dataset=None):
+def drawn(stored, kind, dataset=None):
     with style():
-        return draw(source, Figure(kind, dataset))
+        return draw(stored, Figure(kind, dataset))
 
 
 def line(axes, label):
@@ -51,10 +51,10 @@ def line(axes, label):
     ("kind", "column"), [("loss_epochs", "epoch"), ("loss_time", "time"), ("loss_evals", "n_evals")]
 )
 @pytest.mark.parametrize("section", ["section2_1", "section2_2"])
-def test_lines_are_the_columns_of_the_frames(source, tiny_results, section, kind, column):
+def test_lines_are_the_columns_of_the_frames(stored, tiny_results, section, kind, column):
     results, _ = load_run(section, STAMP, results_dir=tiny_results)
     metadata = load_checkpoint_metadata(section, STAMP, results_dir=tiny_results)
-    panels = np.array(drawn(source(section), kind).axes).reshape(2, 3)
+    panels = np.array(drawn(stored(section), kind).axes).reshape(2, 3)
     for i, row in enumerate(panels):
         for axes, loss in zip(row, ("train_loss", "test_loss", "dense_mse"), strict=True):
             assert axes.get_yscale() == "log"
@@ -68,24 +68,24 @@ def test_lines_are_the_columns_of_the_frames(source, tiny_results, section, kind
                 assert marked.get_xdata() == rows.loc[rows["epoch"] == kept["epoch"], column].to_numpy()
 
 
-def test_stages_are_where_grids_change(source):
-    figure = drawn(source("section2_1"), "loss_epochs")
+def test_stages_are_where_grids_change(stored):
+    figure = drawn(stored("section2_1"), "loss_epochs")
     stages = [found for found in figure.axes[0].get_lines() if found.get_linestyle() == ":"]
     assert [found.get_xdata()[0] for found in stages] == [2.5]  # two epochs on each of two grids
     assert [text.get_text() for text in figure.axes[0].texts] == ["3", "5"]
-    evaluations = drawn(source("section2_1"), "loss_evals").axes[0]
-    lm = source("section2_1").results["lm"].query("dataset_idx == 0 and epoch in (2, 4)")
+    evaluations = drawn(stored("section2_1"), "loss_evals").axes[0]
+    lm = stored("section2_1").frames["lm"].query("dataset_idx == 0 and epoch in (2, 4)")
     ends = [np.array(found.get_data()) for found in evaluations.get_lines() if found.get_label() == "stages"]
     assert np.array_equal(ends[2], lm[["n_evals", "train_loss"]].to_numpy().T)
 
 
 @pytest.mark.parametrize("section", ["section2_1", "section2_2"])
-def test_the_comparison_is_at_equal_compute_and_relative_to_the_variance(source, section):
-    given = source(section)
+def test_the_comparison_is_at_equal_compute_and_relative_to_the_variance(stored, section):
+    given = stored(section)
     reference = {"section2_1": "lbfgs", "section2_2": "baseline"}[section]
     figure = drawn(given, "comparison")
     assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["dense MSE / variance of the target"] * 2
-    for model_type, frame in given.results.items():
+    for model_type, frame in given.frames.items():
         points = [line(axes, model_type)[0] for axes in figure.axes]
         for i in (0, 1):
             limit = given.metadata[reference][i]["at_threshold"]["time"]
@@ -99,10 +99,10 @@ def test_the_comparison_is_at_equal_compute_and_relative_to_the_variance(source,
             assert points[2][i] == given.metadata[model_type][i]["at_threshold"]["time"]
 
 
-def test_accuracy_against_parameters_with_the_slope_of_the_theory(source):
-    given = source("section2_1")
+def test_accuracy_against_parameters_with_the_slope_of_the_theory(stored):
+    given = stored("section2_1")
     axes = drawn(given, "params").axes[1]
-    for model_type, frame in given.results.items():
+    for model_type, frame in given.frames.items():
         rows = frame.query("dataset_idx == 1 and epoch in (2, 4)")  # the last of either grid
         x, y = line(axes, model_type)
         assert np.array_equal(x, rows["num_params"])
@@ -112,9 +112,9 @@ def test_accuracy_against_parameters_with_the_slope_of_the_theory(source):
     assert y0 == pytest.approx(np.prod([line(axes, m)[1][0] for m in given.results]) ** (1 / 3))
 
 
-def test_surfaces_are_the_models_and_their_errors(source, tiny_results):
+def test_surfaces_are_the_models_and_their_errors(stored, tiny_results):
     kan = load_run("section2_1", STAMP, results_dir=tiny_results, load_models=True)[2]
-    axes = drawn(source("section2_1"), "surface", SIN).axes
+    axes = drawn(stored("section2_1"), "surface", SIN).axes
     images = [np.asarray(found.images[0].get_array()) for found in axes if found.images]
     x, y = np.meshgrid(np.linspace(-1, 1, 101), np.linspace(-1, 1, 101))
     truth = TARGETS[1](x, y)
@@ -132,9 +132,9 @@ def test_surfaces_are_the_models_and_their_errors(source, tiny_results):
     )  # one scale for values, one for errors
 
 
-def test_slices_go_through_the_middle_and_through_the_peak(source, tiny_results):
+def test_slices_go_through_the_middle_and_through_the_peak(stored, tiny_results):
     kan = load_run("section2_1", STAMP, results_dir=tiny_results, load_models=True)[2]["lm"][1]["at_threshold"]
-    panels = np.array(drawn(source("section2_1"), "slices", SIN).axes).reshape(4, 2)
+    panels = np.array(drawn(stored("section2_1"), "slices", SIN).axes).reshape(4, 2)
     along = np.linspace(-1, 1, 401)
     x, truth = line(panels[0, 1], "truth")
     assert np.array_equal(x, along)
@@ -160,7 +160,7 @@ def test_grids_of_nodes_are_those_of_stages_or_of_checkpoints(handed_on, tiny_re
     if not handed_on:
         folder = shutil.copytree(tiny_results, tmp_path / "results", ignore=lambda *_: ["trainings"])
     models = load_run("section2_2", STAMP, results_dir=folder, load_models=True)[2]
-    panels = np.array(drawn(load_source("section2_2", STAMP, results_dir=folder), "grids").axes).reshape(2, 3)
+    panels = np.array(drawn(open_run("section2_2", STAMP, results_dir=folder), "grids").axes).reshape(2, 3)
     for i, row in enumerate(panels):
         for axes, model_type in zip(row, ("adaptive_only", "adaptive_regular", "baseline"), strict=True):
             first, last = (shown.tolist() for shown in axes.images[0].get_array())
@@ -175,9 +175,9 @@ def test_grids_of_nodes_are_those_of_stages_or_of_checkpoints(handed_on, tiny_re
     assert numbers <= {"3", "5"} and numbers
 
 
-def test_selected_experts_are_filled(source):
-    given = source("section2_3")
-    experts = given.results["experts"]
+def test_selected_experts_are_filled(stored):
+    given = stored("section2_3")
+    experts = given.frames["experts"]
     for i, axes in enumerate(drawn(given, "experts").axes):
         rows = experts[experts["dataset_idx"] == i]
         for label, selected in (("selected and merged", True), ("not selected", False)):
@@ -189,9 +189,9 @@ def test_selected_experts_are_filled(source):
             assert axes.get_xticklabels()[round(x)].get_text() == f"{row['depth']}, {row['k']}"
 
 
-def test_gains_are_ratios_of_the_summary(source):
-    given = source("section2_3")
-    summary = given.results["summary"].set_index("dataset_idx")
+def test_gains_are_ratios_of_the_summary(stored):
+    given = stored("section2_3")
+    summary = given.frames["summary"].set_index("dataset_idx")
     threshold, final = drawn(given, "gain").axes
     columns = {"best expert": "best_expert", "chosen expert": "chosen_expert", "ensemble": "ensemble"}
     for other, column in columns.items():
@@ -203,9 +203,9 @@ def test_gains_are_ratios_of_the_summary(source):
     assert threshold.get_xscale() == "log"
 
 
-def test_the_merged_training_is_drawn(source):
-    given = source("section2_3")
-    history = given.results["grid_history"]
+def test_the_merged_training_is_drawn(stored):
+    given = stored("section2_3")
+    history = given.frames["grid_history"]
     for i, axes in enumerate(drawn(given, "merge_history").axes):
         rows = history[history["dataset_idx"] == i]
         for label, loss in (("training", "train_loss"), ("test", "test_loss"), ("dense", "dense_mse")):
@@ -219,25 +219,25 @@ def test_nodes_of_a_merged_network_are_given_to_their_experts():
     depths, domain = (2, 1, 1, 3), [(-1, 1), (-1, 1)]
     models = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
     merged = merge(models, [0.1, 0.2, 0.3, 0.4], domain)
-    graph = network([layer.mask for layer in merged.layers], len(depths))
+    graph = merged_graph([layer.mask for layer in merged.layers], len(depths))
     assert graph.width == [2, 4, 6, 8, 1]
     assert graph.depths() == [2, 1, 1, 3]
     assert [graph.groups[3, i] for i in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [graph.groups[1, i] for i in range(4)] == [-1, -1, 3, 3]  # inputs that are handed on, and the deepest
     from_inputs, to_output, handing_on = 2 * 2, 2, 2 + 2
     assert len(graph.edges) == sum(from_inputs + (depth - 1) * 4 + to_output for depth in depths) + handing_on
-    assert network([layer.mask for layer in merged.layers], 3).groups == {}  # 8 nodes, 3 experts
+    assert merged_graph([layer.mask for layer in merged.layers], 3).groups == {}  # 8 nodes, 3 experts
     crossed = merge(models, [0.1, 0.2, 0.3, 0.4], domain, "zero")
-    assert network([layer.mask for layer in crossed.layers], len(depths)).groups == {}
+    assert merged_graph([layer.mask for layer in crossed.layers], len(depths)).groups == {}
 
 
-def test_the_diagram_has_every_edge_and_a_colour_per_expert(source, tiny_results):
-    given = source("section2_3")
+def test_the_diagram_has_every_edge_and_a_colour_per_expert(stored, tiny_results):
+    given = stored("section2_3")
     model = load_run("section2_3", STAMP, results_dir=tiny_results, load_models=True)[2]["merge_kan"][0]["at_threshold"]
     figure = drawn(given, "merge_diagram", POLY)
     edges = figure.axes[0].collections[0]
     assert len(edges.get_segments()) == sum(int((layer.mask != 0).sum()) for layer in model.act_fun)
-    selected = given.results["selected_experts"].query("dataset_idx == 0")
+    selected = given.frames["selected_experts"].query("dataset_idx == 0")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     for row, label in zip(selected.itertuples(), labels, strict=False):
         layers = "1 layer" if row.depth == 1 else f"{row.depth} layers"
@@ -245,22 +245,27 @@ def test_the_diagram_has_every_edge_and_a_colour_per_expert(source, tiny_results
     assert len({to_hex(color) for color in edges.get_colors()}) == len(labels)
 
 
-def with_seeds(source, factors):
-    """The source with copies of its frames, whose losses are multiplied by the factors, as those of other seeds."""
+def with_seeds(stored, factors):
+    """The run with copies of its frames, whose losses are multiplied by the factors, as those of other seeds."""
     losses = ["train_loss", "test_loss", "dense_mse", "time"]
 
     def scaled(frame, factor):
         there = [column for column in losses if column in frame]
         return frame.assign(**{column: frame[column] * factor for column in there})
 
-    copies = {seed: {n: scaled(f, factor) for n, f in source.results.items()} for seed, factor in factors.items()}
-    source.replicates = {1: source.results, **copies}
-    return source
+    copies = {seed: {n: scaled(f, factor) for n, f in stored.frames.items()} for seed, factor in factors.items()}
+    return replicated(stored, {1: stored.frames, **copies})
 
 
-def test_seeds_are_medians_with_bands(source):
-    plain = source("section2_1").results["lm"].query("dataset_idx == 0")
-    given = with_seeds(source("section2_1"), {2: 10.0, 3: 0.5})
+def replicated(stored, replicates):
+    """The run with other replicates than its folder has."""
+    vars(stored)["replicates"] = replicates
+    return stored
+
+
+def test_seeds_are_medians_with_bands(stored):
+    plain = stored("section2_1").frames["lm"].query("dataset_idx == 0")
+    given = with_seeds(stored("section2_1"), {2: 10.0, 3: 0.5})
     axes = drawn(given, "loss_epochs").axes[2]
     assert np.array_equal(line(axes, "LM")[1], plain["dense_mse"])  # the median of 1, 10 and 0.5
     band = axes.collections[2].get_paths()[0].vertices
@@ -272,10 +277,10 @@ def test_seeds_are_medians_with_bands(source):
     assert (start / points[0], end / points[0]) == pytest.approx((0.5, 10), rel=1e-12)
 
 
-def test_other_seeds_have_thresholds_of_their_own(source):
-    given = source("section2_1")
-    other = given.results["lm"].assign(test_loss=lambda frame: frame["epoch"])  # best at once
-    given.replicates = {1: given.results, 2: {**given.results, "lm": other}, 3: {**given.results, "lm": other}}
+def test_other_seeds_have_thresholds_of_their_own(stored):
+    given = stored("section2_1")
+    other = given.frames["lm"].assign(test_loss=lambda frame: frame["epoch"])  # best at once
+    replicated(given, {1: given.frames, 2: {**given.frames, "lm": other}, 3: {**given.frames, "lm": other}})
     assert (threshold_rows(other)["epoch"] == 1).all()
     marked = [found for found in drawn(given, "loss_epochs").axes[0].get_lines() if found.get_label() == "threshold"]
     assert marked[2].get_xdata() == [1]  # the median of its own and 1, 1
@@ -291,11 +296,11 @@ def test_the_variance_is_that_of_the_target():
         assert target_scale(name).variance == pytest.approx(VARIANCES[i], rel=2e-3)
 
 
-def test_frames_that_are_drawn_stay_as_they_are(source):
-    given = source("section2_1")
-    before = {name: frame.copy() for name, frame in given.results.items()}
+def test_frames_that_are_drawn_stay_as_they_are(stored):
+    given = stored("section2_1")
+    before = {name: frame.copy() for name, frame in given.frames.items()}
     for kind in ("comparison", "loss_time", "params"):
         drawn(given, kind)
-    for name, frame in given.results.items():
+    for name, frame in given.frames.items():
         pd.testing.assert_frame_equal(frame, before[name])
         assert frame.attrs == before[name].attrs

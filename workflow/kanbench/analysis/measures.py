@@ -1,8 +1,8 @@
-"""The errors that tables and statements are made from: of every seed, model type and dataset at the three moments."""
+"""The errors that tables and statements are made from, by seed, dataset and model type, at the three moments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,41 +23,59 @@ ROUNDING = float(np.finfo(float).eps) ** 2
 
 @dataclass(frozen=True)
 class Measures:
-    """What was measured in a section that compares model types.
+    """What was measured in the run of a section.
 
     Attributes
     ----------
     section : str
     seeds : tuple
         Of the replicates; None where a run does not tell.
-    model_types : tuple of str
-        Those that have a frame, in the order of tables.
     datasets : dict
         `{dataset_idx: name}`.
     variances : dict
         `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not known.
     rows : DataFrame
-        Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and `model_type`.
+        Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and `model_type`; of section 2.3
+        those of the frames `summary`, indexed by `seed` and `dataset_idx`.
     logs : dict
-        `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column per model type;
-        nan where there is none or it is not finite.
-    epochs : Series
-        The last epoch of every training, indexed by `seed`, `dataset_idx` and `model_type`.
+        `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column for each of what
+        is compared; nan where there is none or it is not finite.
     """
 
     section: str
     seeds: tuple[int | None, ...]
-    model_types: tuple[str, ...]
     datasets: dict[int, str]
     variances: dict[int, float | None]
     rows: pd.DataFrame
     logs: dict[str, pd.DataFrame]
-    epochs: pd.Series
+
+    @property
+    def model_types(self) -> tuple[str, ...]:
+        """Those that have a frame, in the order of tables."""
+        return tuple(map(str, self.logs["final"]))
 
     @property
     def comparable(self) -> list[int]:
         """The datasets whose target is not constant: those that averages are made of."""
         return [i for i in self.datasets if self.variances[i] != 0]
+
+    def logs_on(self, moment: str, datasets: Iterable[int]) -> pd.DataFrame:
+        """The part of `logs` that is about some datasets."""
+        logs = self.logs[moment]
+        return logs[logs.index.isin(list(datasets), level="dataset_idx")]
+
+    def mean_relative_errors(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """Geometric means over the datasets of the errors relative to the targets' variances, a row per seed.
+
+        `logs` has only datasets whose targets have a variance that is known.
+        """
+        variances = pd.Series(self.variances, dtype=float).loc[logs.index.get_level_values("dataset_idx")]
+        return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean().apply(np.exp)
+
+
+def seeds_by_datasets(seeds: Sequence[int | None], datasets: Iterable[int]) -> pd.MultiIndex:
+    """The index of `Measures.logs`."""
+    return pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
 
 
 def log_errors(errors: pd.DataFrame, variances: dict[int, float | None]) -> pd.DataFrame:
@@ -95,29 +113,25 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
     datasets = _datasets(replicates.values(), metadata)
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
-    model_types = tuple(dict.fromkeys(name for frames in replicates.values() for name in frames))
-    last = rows[rows.index.get_level_values("moment") == "final"]
-    scales = variances(datasets)
-    index = pd.MultiIndex.from_product([range(len(replicates)), datasets], names=["seed", "dataset_idx"])
+    model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
+    index, scales = seeds_by_datasets(tuple(replicates), datasets), variances(datasets)
     return Measures(
         section=next(iter(first.values())).attrs["section"],
         seeds=tuple(replicates),
-        model_types=model_types,
         datasets=datasets,
         variances=scales,
         rows=rows,
         logs={moment: log_errors(_errors(rows, moment, index, model_types), scales) for moment in MOMENTS},
-        epochs=last["epoch"].droplevel("moment"),
     )
 
 
-def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: tuple[str, ...]) -> pd.DataFrame:
+def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: list[str]) -> pd.DataFrame:
     """The dense MSEs at a moment, by seed and dataset, one column per model type."""
-    there = rows[rows.index.get_level_values("moment") == moment]
+    there = rows[rows.index.isin([moment], level="moment")]
     if "dense_mse" not in there or there.empty:
-        return pd.DataFrame(np.nan, index, list(model_types))
+        return pd.DataFrame(np.nan, index, model_types)
     table = there.reset_index().pivot_table("dense_mse", index.names, "model_type", dropna=False)
-    return table.reindex(index=index, columns=list(model_types))
+    return table.reindex(index=index, columns=model_types)
 
 
 def variances(datasets: dict[int, str]) -> dict[int, float | None]:

@@ -50,7 +50,7 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
 
 
-def _reference_times(section: str, results: Frames, metadata: Metadata | None) -> dict[int, float]:
+def _reference_times(section: str, results: Frames, metadata: Metadata | None) -> dict[int, float | None]:
     reference = section_of(section).reference
     if reference is None:
         raise InputError(section, allowed="sections that compare model types", problem="has no reference")
@@ -61,7 +61,8 @@ def _reference_times(section: str, results: Frames, metadata: Metadata | None) -
         raise InputError(section, problem=f"no {reference}, the reference, among {', '.join(results)}")
     if "time" not in results[reference]:
         raise InputError(section, allowed="frames that have one", problem=f"{reference} has no column 'time'")
-    return threshold_rows(results[reference])["time"].to_dict()
+    times = threshold_rows(results[reference])["time"]
+    return dict(zip(times.index, times, strict=True))
 
 
 def _without_attrs(results: Frames) -> list[pd.DataFrame]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 from kanbench.analysis.measures import Measures, Replicates
 from kanbench.analysis.moments import iso_compute
+from kanbench.analysis.statements import join_names
 from kanbench.analysis.uncertainty import ENOUGH_SEEDS
-from kanbench.analysis.words import listed
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
 from kanbench.problems.target_scale import target_scale
@@ -20,12 +22,13 @@ COLUMNS = {"dense_mse": "dense MSE", "test_loss": "test loss", "time": "time", "
 def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None = None) -> list[str]:
     """Sentences about a section that compares model types."""
     first = next(iter(replicates.values()))
+    missing = [name for name in section_of(measures.section).model_types if name not in measures.model_types]
     return [
         seeds_note(measures.seeds),
-        *_missing_model_types(measures),
+        *([f"Missing in this run: {join_names(missing)}."] if missing else []),
         *_missing_columns(measures, replicates),
         *_other_rule(measures, first, metadata),
-        *targets_notes(measures.datasets, measures.variances),
+        *targets_notes(measures),
         *_trainings(measures),
         *_equal_compute(measures, first, metadata),
     ]
@@ -38,44 +41,37 @@ def seeds_note(seeds: Iterable[int | None]) -> str:
         which = "" if seeds[0] is None else f" ({seeds[0]})"
         return f"One seed was run{which}: nothing is known about how results differ from seed to seed."
     text = (
-        f"{len(seeds)} seeds were run ({listed(seeds)}): figures are medians over them, factors are medians of the "
+        f"{len(seeds)} seeds were run ({join_names(seeds)}): figures are medians over them, factors are medians of the "
         "seeds' own factors, and intervals are bootstrap intervals of these medians, at 95 %."
     )
     if len(seeds) >= ENOUGH_SEEDS:
         return text
-    sure = 100 * (1 - 2.0 ** (1 - len(seeds)))
+    coverage = 100 * (1 - 2.0 ** (1 - len(seeds)))
     return (
-        f"{text} With so few seeds an interval holds the true median with a probability of {sure:.0f} % at most: a "
+        f"{text} With so few seeds an interval holds the true median with a probability of {coverage:.0f} % at most: a "
         f"difference counts as decided from {ENOUGH_SEEDS} seeds on."
     )
 
 
-def targets_notes(datasets: dict[int, str], variances: dict[int, float | None]) -> list[str]:
-    constant = [name for i, name in datasets.items() if variances[i] == 0]
-    unknown = [name for i, name in datasets.items() if variances[i] is None]
-    degenerate = [name for i, name in datasets.items() if variances[i] and target_scale(name).is_degenerate]
-    found = []
-    if degenerate:
-        found.append(
-            f"Degenerate: {listed(degenerate)}. At most points the target is nearer to its mean than a hundredth of "
-            "the largest distance, so that a constant is as good there, and the error is that at a few points."
-        )
-    if constant:
-        found.append(
-            f"Not in averages: {listed(constant)}. The target is constant but for rounding (its variance is below "
-            "1e-12), so that there is no relative error."
-        )
-    if unknown:
-        found.append(
-            f"The target of {listed(unknown)} is not among the problems of this version: its variance is not known, "
-            "and errors relative to it are left out. Ratios of errors need no variance."
-        )
-    return found
+def targets_notes(measures: Measures) -> list[str]:
+    """Targets on which relative errors say little or are not known."""
+    variances = {name: measures.variances[i] for i, name in measures.datasets.items()}
+    of_kind = {
+        "Degenerate: {}. At most points the target is nearer to its mean than a hundredth of the largest distance, so "
+        "that a constant is as good there, and the error is that at a few points.": [
+            name for name, variance in variances.items() if variance and target_scale(name).is_degenerate
+        ],
+        "Not in averages: {}. The target is constant but for rounding (its variance is below 1e-12), so that there is "
+        "no relative error.": [name for name, variance in variances.items() if variance == 0],
+        "The target of {} is not among the problems of this version: its variance is not known, and errors relative to "
+        "it are left out. Ratios of errors need no variance.": [n for n, v in variances.items() if v is None],
+    }
+    return [text.format(join_names(names)) for text, names in of_kind.items() if names]
 
 
-def _missing_model_types(measures: Measures) -> list[str]:
-    missing = [name for name in section_of(measures.section).model_types if name not in measures.model_types]
-    return [f"Missing in this run: {listed(missing)}."] if missing else []
+def of_seed(measures: Measures, position: int) -> str:
+    """', seed 3', where there are several."""
+    return "" if len(measures.seeds) == 1 else f", seed {measures.seeds[position]}"
 
 
 def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
@@ -83,21 +79,19 @@ def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
     for column, words in COLUMNS.items():
         lacking = {m for frames in replicates.values() for m, frame in frames.items() if column not in frame}
         if lacking:
-            which = "" if len(lacking) == len(measures.model_types) else f" for {listed(sorted(lacking))}"
+            which = "" if len(lacking) == len(measures.model_types) else f" for {join_names(sorted(lacking))}"
             found.append(f"Not recorded in this run{which}: {words}; what needs it is left out.")
     return found
 
 
 def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
     """With several seeds: the thresholds of the other seeds are found by the default rule."""
-    if len(measures.seeds) == 1:
-        return []
-    for model_type, checkpoints in (metadata or {}).items():
+    for model_type, checkpoints in (metadata or {}).items() if len(measures.seeds) > 1 else ():
         if model_type not in first or "test_loss" not in first[model_type]:
             continue
         found = threshold_rows(first[model_type])["epoch"]
         recorded = {i: named.get("at_threshold", {}).get("epoch") for i, named in checkpoints.items()}
-        if any(recorded.get(i) not in (None, epoch) for i, epoch in found.items()):
+        if any(recorded.get(i) not in (None, epoch) for i, epoch in zip(found.index, found, strict=True)):
             return [
                 "The first seed's thresholds were found by another rule than the default one, by which those of the "
                 "other seeds are found here."
@@ -107,23 +101,20 @@ def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) ->
 
 def _trainings(measures: Measures) -> list[str]:
     """Trainings without epochs, with fewer than the others, and with errors that are not finite."""
-    found, longest = [], measures.epochs.max()
-    for position, seed in enumerate(measures.seeds):
-        with_seed = "" if len(measures.seeds) == 1 else f", seed {seed}"
-        for model_type in measures.model_types:
-            for dataset_idx, name in measures.datasets.items():
-                epochs = measures.epochs.get((position, dataset_idx, model_type))
-                where = f"{model_type} on {name}{with_seed}"
-                if epochs is None:
-                    found.append(f"{where}: no epochs; the training failed at once, or there was none.")
-                elif epochs < longest:
-                    found.append(f"{where}: ended early, after epoch {epochs} of {longest}.")
-    if "dense_mse" in measures.rows:
-        final = measures.logs["final"]
-        for (position, dataset_idx), row in final.iterrows():
-            for model_type in row.index[row.isna()]:
-                if (position, dataset_idx, model_type) in measures.epochs.index:
-                    found.append(f"{model_type} on {measures.datasets[dataset_idx]}: its last dense MSE is not finite.")
+    ends = measures.rows.index.isin(["final"], level="moment")
+    epochs = measures.rows.loc[ends, "epoch"].droplevel("moment")
+    final, found = measures.logs["final"], []
+    for (position, i), errors in zip(final.index, final.to_dict("records"), strict=True):
+        for model_type, error in errors.items():
+            where = f"{model_type} on {measures.datasets[i]}{of_seed(measures, position)}"
+            last = epochs.get((position, i, model_type))
+            if last is None:
+                found.append(f"{where}: no epochs; the training failed at once, or there was none.")
+                continue
+            if last < epochs.max():
+                found.append(f"{where}: ended early, after epoch {last} of {epochs.max()}.")
+            if "dense_mse" in measures.rows and pd.isna(error):
+                found.append(f"{where}: its last dense MSE is not finite.")
     return found
 
 
@@ -132,10 +123,8 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
         iso_compute(first, metadata)
     except InputError as error:
         return [f"Nothing is compared at equal compute ({error})."]
-    reference, found = section_of(measures.section).reference, []
-    there = measures.rows.index
-    for position, seed in enumerate(measures.seeds):
-        with_seed = "" if len(measures.seeds) == 1 else f" with seed {seed}"
+    reference, there, found = section_of(measures.section).reference, measures.rows.index, []
+    for position in range(len(measures.seeds)):
         for model_type in measures.model_types:
             late = [
                 name
@@ -144,7 +133,7 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
             ]
             if late:
                 found.append(
-                    f"{model_type} has no epoch within the time of {reference}'s threshold on {listed(late)}"
-                    f"{with_seed}: it is not compared there at equal compute."
+                    f"{model_type} has no epoch within the time of {reference}'s threshold on {join_names(late)}"
+                    f"{of_seed(measures, position)}: it is not compared there at equal compute."
                 )
     return found

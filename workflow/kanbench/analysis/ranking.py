@@ -87,12 +87,12 @@ def versus(logs: pd.DataFrame, one: str, other: str) -> Versus:
     if pair.shape[1] < 2 or pair.empty:
         return Versus(None, (), (), ())
     lead = pair[other] - pair[one]
-    by_dataset = {int(i): _median(values) for i, values in lead.groupby(level="dataset_idx", sort=False)}
+    by_dataset = lead.groupby(level="dataset_idx", sort=False).agg(_median)
     return Versus(
         factor=Factor.of_logs(lead.groupby(level="seed").mean()),
-        better=tuple(i for i, median in by_dataset.items() if median > 0),
-        equal=tuple(i for i, median in by_dataset.items() if median == 0),
-        datasets=tuple(by_dataset),
+        better=tuple(by_dataset.index[by_dataset > 0]),
+        equal=tuple(by_dataset.index[by_dataset == 0]),
+        datasets=tuple(by_dataset.index),
     )
 
 

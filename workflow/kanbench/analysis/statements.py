@@ -1,114 +1,157 @@
-"""Statements about the model types of a section: which is best, by how much, and how sure that is."""
+"""Statements about a run: who has the lowest error, by what factor, and with what certainty."""
 
 from __future__ import annotations
 
 from collections import Counter
-
-import pandas as pd
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 from kanbench.analysis.measures import Measures
-from kanbench.analysis.moments import MOMENTS as COMPARISONS
 from kanbench.analysis.ranking import Ranking, rank, versus
-from kanbench.analysis.words import (
-    MOMENTS,
-    Statement,
-    against,
-    listed,
-    numbers_of,
-    problems,
-    question_of,
-    sure,
-    sure_if_seeds,
-)
+from kanbench.analysis.uncertainty import Factor
+from kanbench.io.numbers import factor_text
 from kanbench.plan.sections import SECTIONS, section_of
+
+QUESTIONS = {
+    "section2_1": "Which optimizer trains a KAN best for the same compute?",
+    "section2_2": "Does refining only the important neurons' grids beat refining all?",
+    "section2_3": "Can experts be merged into one wider KAN that beats each of them?",
+}
+WHEN = {
+    "iso_compute": "At equal compute",
+    "threshold": "At the threshold",
+    "final": "At the end",
+    "initial": "Before its training",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One comparison of errors.
+
+    Attributes
+    ----------
+    comparison : str
+        A key of `WHEN`: when the errors were compared.
+    dataset : str or None
+        None if it is about the geometric mean over all datasets that can be compared.
+    answer : str
+        Who has the lower error, and by what factor: `lm has a 2.3 times lower error than adam`.
+    detail : str
+        On how many problems.
+    factor : Factor or None
+        How many times larger the error of the second is; None where nothing can be compared.
+    more : dict
+        Of a ranking `best`, `next`, `wins` and `datasets`, of a comparison of two `one`, `other` and `better`.
+    """
+
+    comparison: str
+    dataset: str | None
+    answer: str
+    detail: str = ""
+    factor: Factor | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """A sentence to be read alone."""
+        where = f", on {self.dataset}" if self.dataset else ""
+        certainty = f" ({_above_one(self.factor).certainty})" if self.factor else ""
+        detail = f"; {self.detail}" if self.detail else ""
+        return f"{WHEN[self.comparison]}{where}, {self.answer}{certainty}{detail}."
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """`factor`, `low`, `high`, `seeds` and `decided`, which are None where they are not known, and `more`."""
+        if (factor := self.factor) is None:
+            return {**dict.fromkeys(("factor", "low", "high", "seeds", "decided")), **self.more}
+        low, high = (None, None) if factor.seeds == 1 else (factor.low, factor.high)
+        known = {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds, "decided": factor.decided}
+        return {**known, **self.more}
+
+
+def question_of(section: str) -> str:
+    """The question of a section, which may have a longer name or be one of another experiment."""
+    known = section_of(section)
+    return next((QUESTIONS[name] for name in SECTIONS if known is SECTIONS[name]), "Which model type is best?")
+
+
+def join_names(names: Iterable[object], last: str = "and") -> str:
+    """a, b and c"""
+    *first, final = map(str, names)
+    return f"{', '.join(first)} {last} {final}" if first else final
+
+
+def factor_phrase(factor: Factor, other: str) -> str:
+    """'a 2.3 times lower error than adam'"""
+    size = factor_text(_above_one(factor).value)
+    if abs(factor.value - 1) < 1e-12:
+        return f"the same error as {other}"
+    if size == "1":
+        return f"an error within 0.5 % of that of {other}"
+    return f"a {size} times {'lower' if factor.value > 1 else 'higher'} error than {other}"
+
+
+def _above_one(factor: Factor) -> Factor:
+    return factor if factor.value >= 1 else factor.inverse()
 
 
 def statements(measures: Measures) -> list[Statement]:
-    """What the data say about the question of a section that compares model types.
+    """Comparisons of the model types of a section at each of the three moments.
 
-    For each of the three moments: the best over all datasets, for section 2.2 also every approach against the
-    baseline, and the best on every dataset.
+    The ranking over all datasets; for section 2.2 every approach against the baseline; the ranking on every dataset.
     """
     found = []
-    for comparison in COMPARISONS:
-        single = {i: rank(_logs(measures, comparison, [i])) for i in measures.datasets}
+    reference = section_of(measures.section).reference
+    for comparison in measures.logs:
+        single = {i: rank(measures.logs_on(comparison, [i])) for i in measures.datasets}
         found.append(_overall(measures, comparison, single))
-        if section_of(measures.section) is SECTIONS["section2_2"]:
-            found += _against_reference(measures, comparison)
-        found += [_on_dataset(measures, comparison, i, ranking) for i, ranking in single.items()]
+        if section_of(measures.section) is SECTIONS["section2_2"] and reference in measures.model_types:
+            others = [name for name in measures.model_types if name != reference]
+            found += [compare_two(measures, comparison, name, str(reference)) for name in others]
+        for i, ranking in single.items():
+            more = {"best": ranking.best, "next": ranking.next}
+            found.append(Statement(comparison, measures.datasets[i], _answer(ranking), "", ranking.factor, more))
     return found
 
 
 def _overall(measures: Measures, comparison: str, single: dict[int, Ranking]) -> Statement:
-    ranking = rank(_logs(measures, comparison, measures.comparable))
+    ranking = rank(measures.logs_on(comparison, measures.comparable))
+    datasets = tuple(measures.datasets[i] for i in ranking.datasets)
     wins = Counter(_winner(single[i]) for i in ranking.datasets)
-    text, short = _best(ranking, "geometric mean of relative error")
-    if ranking.datasets:
-        counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
-        over = problems(len(ranking.datasets), len(measures.datasets))
-        text = f"{text} This is over {over}, of which are won: {counts}."
-        partly = len(ranking.datasets) < len(measures.datasets)
-        short = f"{short}; {f'over {over}, ' if partly else 'problems '}won: {counts}"
-    return Statement(
-        question_of(measures.section),
-        comparison,
-        f"{MOMENTS[comparison]}, {text}",
-        short,
-        numbers_of(
-            ranking.factor,
-            best=ranking.best,
-            next=ranking.next,
-            wins=dict(wins),
-            datasets=tuple(measures.datasets[i] for i in ranking.datasets),
-        ),
-    )
+    counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
+    detail = f"over {_problems(len(datasets), len(measures.datasets))}, won: {counts}" if counts else ""
+    more = {"best": ranking.best, "next": ranking.next, "wins": dict(wins), "datasets": datasets}
+    return Statement(comparison, None, _answer(ranking), detail, ranking.factor, more)
 
 
-def _on_dataset(measures: Measures, comparison: str, dataset_idx: int, ranking: Ranking) -> Statement:
-    name = measures.datasets[dataset_idx]
-    text, short = _best(ranking, "error")
-    return Statement(
-        question_of(measures.section),
-        comparison,
-        f"{MOMENTS[comparison]}, on {name}, {text}",
-        short,
-        numbers_of(ranking.factor, best=ranking.best, next=ranking.next),
-        name,
-    )
+def compare_two(
+    measures: Measures,
+    comparison: str,
+    one: str,
+    other: str,
+    dataset_idx: int | None = None,
+    names: dict[str, str] | None = None,
+) -> Statement:
+    """How one column of `measures.logs` does against another, over all datasets or on one; `names` are for the text."""
+    datasets = measures.comparable if dataset_idx is None else [dataset_idx]
+    result = versus(measures.logs_on(comparison, datasets), one, other)
+    first, second = (names or {}).get(one, one), (names or {}).get(other, other)
+    more = {"one": one, "other": other, "better": len(result.better)}
+    dataset = None if dataset_idx is None else measures.datasets[dataset_idx]
+    if result.factor is None:
+        answer = f"{first} and {second} cannot be compared: no problem on which both have an error"
+        return Statement(comparison, dataset, answer, more=more)
+    equal = f", equal on {len(result.equal)}" if result.equal else ""
+    detail = "" if dataset else f"lower on {_problems(len(result.better), len(result.datasets))}{equal}"
+    answer = f"{first} has {factor_phrase(result.factor, second)}"
+    return Statement(comparison, dataset, answer, detail, result.factor, more)
 
 
-def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
-    """Every approach against the section's reference, which the question of section 2.2 is about."""
-    reference, found = section_of(measures.section).reference, []
-    for name in measures.model_types:
-        if name == reference or reference not in measures.model_types:
-            continue
-        result = versus(_logs(measures, comparison, measures.comparable), name, reference)
-        if result.factor is None:
-            text = short = f"{name} and {reference} cannot be compared: no problem on which both have an error."
-        else:
-            of = problems(len(result.better), len(result.datasets))
-            equal = f", an equal one on {len(result.equal)}" if result.equal else ""
-            text = (
-                f"{name} has a lower error than {reference} on {of}{equal}; its geometric mean of relative error is "
-                f"{against(result.factor, f'that of {reference}')}{sure(result.factor)}."
-            )
-            short = f"{name}: {against(result.factor, reference)}{sure_if_seeds(result.factor)}"
-        found.append(
-            Statement(
-                question_of(measures.section),
-                comparison,
-                f"{MOMENTS[comparison]}, {text}",
-                short,
-                numbers_of(result.factor, one=name, other=reference, better=len(result.better)),
-            )
-        )
-    return found
-
-
-def _logs(measures: Measures, comparison: str, datasets: list[int]) -> pd.DataFrame:
-    logs = measures.logs[comparison]
-    return logs[logs.index.get_level_values("dataset_idx").isin(datasets)]
+def _problems(number: int, of: int) -> str:
+    """3 of 4 problems"""
+    return f"{number} of {of} problem{'' if of == 1 else 's'}"
 
 
 def _winner(ranking: Ranking) -> str:
@@ -117,24 +160,15 @@ def _winner(ranking: Ranking) -> str:
     return " = ".join(ranking.best) or "not decided"
 
 
-def _best(ranking: Ranking, error: str) -> tuple[str, str]:
-    """The sentence and its short form, without the moment."""
+def _answer(ranking: Ranking) -> str:
     if not ranking.datasets:
-        return (f"nothing can be compared: no problem on which {_all(ranking)} an error.",) * 2
+        who = f"all of {join_names(ranking.compared)} have" if ranking.compared else "any has"
+        return f"nothing can be compared: no problem on which {who} an error"
     if len(ranking.compared) == 1:
-        return (f"{ranking.compared[0]} is the only one that has an error: there is nothing to compare.",) * 2
+        return f"nothing can be compared: only {ranking.compared[0]} has an error"
     if not ranking.best:
-        return ("none is ahead of all others in the median over seeds: not decided.",) * 2
-    if len(ranking.best) > 1:
-        rest = f", and that of {ranking.next} is higher" if ranking.next else ""
-        return (f"{listed(ranking.best)} are equal: they have the same lowest {error}{rest}.",) * 2
-    best, factor, other = ranking.best[0], ranking.factor, ranking.next
-    size, short = against(factor, f"that of {other}"), f"{against(factor, other)}{sure_if_seeds(factor)}"
-    if factor.decided is False:
-        text = f"it is not decided whether {best} or {other} is best: the {error} of {best} is {size}{sure(factor)}."
-        return text, f"{best}: {short}"
-    return f"{best} has the lowest {error}, {size}, the next{sure(factor)}.", f"{best}: {short}"
-
-
-def _all(ranking: Ranking) -> str:
-    return f"all of {listed(ranking.compared)} have" if ranking.compared else "any has"
+        return "none is ahead of all others in the median over seeds: not decided"
+    if ranking.factor is None or ranking.next is None or len(ranking.best) > 1:
+        rest = f", lower than {ranking.next}" if ranking.next else ""
+        return f"{join_names(ranking.best)} have the same error{rest}"
+    return f"{ranking.best[0]} has {factor_phrase(ranking.factor, ranking.next)}"

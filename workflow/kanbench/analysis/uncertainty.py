@@ -8,6 +8,8 @@ from math import exp, nan
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kanbench.io.numbers import factor_text
+
 LEVEL = 0.95
 RESAMPLES = 9999
 # The smallest and the largest of n values hold the median between them with a probability of 1 - 2^(1-n): 94 % for 5,
@@ -65,29 +67,10 @@ class Factor:
 
     @property
     def certainty(self) -> str:
-        """In words."""
+        """The interval and the number of seeds, in words."""
         if self.seeds == 1:
-            return "one seed: its uncertainty is not known"
+            return "one seed"
         between = f"interval {factor_text(self.low)} to {factor_text(self.high)}, {self.seeds} seeds"
         if self.decided is None:
             return f"{between}: too few to decide"
         return f"95 % {between}" + ("" if self.decided else ": not decided")
-
-
-def factor_text(value: float) -> str:
-    """Two significant digits, three near 1: 1.04, 2.3, 17, 3,100, 4.5e7."""
-    if 0.9 < value < 1.1:
-        return f"{value:.3g}"
-    return two_digits(value) if 0.01 <= value < 1e6 else scientific(value)
-
-
-def two_digits(value: float) -> str:
-    """770, 7.7, 0.077"""
-    rounded = float(f"{value:.1e}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:#.2g}"
-
-
-def scientific(value: float) -> str:
-    """7.7e-5"""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"

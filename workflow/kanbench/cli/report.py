@@ -10,7 +10,7 @@ from kanbench.plan import naming
 from kanbench.plan.sections import SECTIONS
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand to those of a parser."""
     report = commands.add_parser("report", help="write one page with questions, answers, figures and tables of runs")
     report.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: {', '.join(SECTIONS)}")

@@ -1,4 +1,4 @@
-"""The subcommands that read results: list, figures, inspect, verify, migrate."""
+"""The subcommands that read results: list, inspect, verify, migrate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,6 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listed.add_argument("section", nargs="?", help="default: all")
     listed.add_argument("--results-dir", default=naming.RESULTS)
     listed.set_defaults(run=_list)
-
-    figures = commands.add_parser("figures", help="draw the figures of a run, of any format, as PNG and PDF")
-    figures.add_argument("section", help=f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")
-    add_run(figures)
-    figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
-    figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
-    figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
-    figures.set_defaults(run=_figures)
 
     inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
     inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
@@ -74,16 +66,6 @@ def _list(arguments: argparse.Namespace) -> None:
         section_of(arguments.section)
     table = runs_table(arguments.results_dir, arguments.section)
     print(one_line(f"{arguments.results_dir}: no runs") if table.empty else table.to_string(index=False))
-
-
-def _figures(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.figures.make import make_figures
-    from kanbench.presentation.figures.source import load_source
-
-    source = load_source(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    folder = arguments.output or source.run.figure_folder
-    drawn = make_figures(source, folder, arguments.only, arguments.placeholders)
-    print(f"{source.run.name}: {len(drawn)} figures in {folder}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

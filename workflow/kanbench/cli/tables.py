@@ -10,7 +10,7 @@ from kanbench.errors import InputError
 from kanbench.plan import naming
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands to those of a parser."""
     tables = commands.add_parser("tables", help="write the tables of a run as CSV, LaTeX, Markdown and HTML")
     tables.add_argument("section")
@@ -25,23 +25,26 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.tables.conclusions import load_findings
+    from kanbench.presentation.tables.findings import findings_of
+    from kanbench.storage.runs import open_run
 
-    run, findings = load_findings(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
-    folder = arguments.output or Path(run.table_folder)
-    for table in findings.tables:
+    stored = open_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    folder = arguments.output or Path(stored.run.table_folder)
+    for table in findings_of(stored).tables:
         table.write(folder)
         print(f"{folder}/{table.name}.{{{','.join(naming.TABLE_FORMATS)}}}")
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.tables.conclusions import load_findings
-    from kanbench.presentation.tables.terminal import summary_text
-    from kanbench.storage.runs import list_runs
+    from kanbench.presentation.tables.findings import findings_of, summary_text
+    from kanbench.storage.runs import list_runs, open_run
 
-    chosen = (arguments.timestamp, arguments.epochs, arguments.results_dir)
+    def show(section: str) -> None:
+        stored = open_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+        print(summary_text(stored.name, findings_of(stored)))
+
     if arguments.section is not None:
-        print(summary_text(*load_findings(arguments.section, *chosen)))
+        show(arguments.section)
         return
     sections = list(dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir)))
     if not sections:
@@ -49,6 +52,6 @@ def _summary(arguments: argparse.Namespace) -> None:
     for position, section in enumerate(sections):
         print("\n" * (position > 0), end="")
         try:
-            print(summary_text(*load_findings(section, *chosen)))
+            show(section)
         except InputError as error:  # a run of which only a part is there does not hide the others
             print(f"{section}: {error}")

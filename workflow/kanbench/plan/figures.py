@@ -8,26 +8,78 @@ from pathlib import Path
 
 from kanbench.errors import InputError
 from kanbench.plan.naming import FIGURES, parse
-from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, section_of, without_variant
+from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, Section, section_of, without_variant
 from kanbench.problems import PROBLEMS
 
 FORMATS = ("png", "pdf")
-TITLES = {  # what reports call the figures, in the order in which they are shown
-    "comparison": "Comparison of model types",
-    "loss_epochs": "Losses against epochs",
-    "loss_time": "Losses against time",
-    "loss_evals": "Losses against evaluations",
-    "params": "Accuracy against parameters",
-    "grids": "Grids of the nodes",
-    "gain": "Gain by merging",
-    "experts": "Experts and selection",
-    "merge_history": "Training of the merged models",
-    "merge_diagram": "The merged network",
-    "surface": "Fit, truth and error",
-    "slices": "Slices",
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A kind of figure. A new one is a row of `KINDS`, the function that draws it, and a caption.
+
+    Attributes
+    ----------
+    name : str
+        The caption is `workflow/report/{name}.rst`.
+    title : str
+        What reports call it.
+    draw : str
+        `module:function` in `kanbench.presentation.figures`. The function takes the `StoredRun`, a callable for notes,
+        the `argument` if there is one, and the dataset's name if it shows one dataset.
+    section : str, optional
+        The only section that has it; without it, all sections that compare model types.
+    per_dataset : bool
+        Whether there is one for every dataset.
+    inputs : int, optional
+        How many inputs the dataset's problem must have.
+    is_key : bool
+        Whether the report's page shows it unfolded.
+    """
+
+    name: str
+    title: str
+    draw: str
+    argument: str | None = None
+    section: str | None = None
+    per_dataset: bool = False
+    inputs: int | None = None
+    is_key: bool = False
+
+    def fits(self, section: Section) -> bool:
+        return section is SECTIONS[self.section] if self.section else not section.frame_names
+
+    def fits_dataset(self, dataset: str) -> bool:
+        """Whether the dataset's problem has as many inputs as it needs, as far as that is known."""
+        return self.inputs is None or dataset not in PROBLEMS or PROBLEMS[dataset].dim == self.inputs
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (  # in the order in which they are shown
+        FigureKind("comparison", "Comparison of model types", "comparison:comparison_figure", is_key=True),
+        FigureKind("loss_epochs", "Losses against epochs", "losses:losses_figure", "epoch"),
+        FigureKind("loss_time", "Losses against time", "losses:losses_figure", "time", is_key=True),
+        FigureKind("loss_evals", "Losses against evaluations", "losses:losses_figure", "n_evals"),
+        FigureKind("params", "Accuracy against parameters", "params:params_figure"),
+        FigureKind("grids", "Grids of the nodes", "node_grids:grids_figure", section="section2_2", is_key=True),
+        FigureKind("gain", "Gain by merging", "merging:gain_figure", section="section2_3", is_key=True),
+        FigureKind("experts", "Experts and selection", "merging:experts_figure", section="section2_3", is_key=True),
+        FigureKind(
+            "merge_history", "Training of the merged models", "losses:merge_history_figure", section="section2_3"
+        ),
+        FigureKind(
+            "merge_diagram",
+            "The merged network",
+            "diagram:merge_diagram_figure",
+            section="section2_3",
+            per_dataset=True,
+        ),
+        FigureKind("surface", "Fit, truth and error", "surfaces:surface_figure", per_dataset=True, inputs=2),
+        FigureKind("slices", "Slices", "surfaces:slices_figure", per_dataset=True),
+    )
 }
-OF_TRAININGS = ("comparison", "loss_epochs", "loss_time", "loss_evals", "params")
-OF_MERGING = ("gain", "experts", "merge_history")
+TITLES = {name: kind.title for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -37,7 +89,7 @@ class Figure:
     Attributes
     ----------
     kind : str
-        A key of `TITLES`.
+        A key of `KINDS`.
     dataset : str or None
         Of a figure that shows one dataset, its name.
     """
@@ -55,16 +107,15 @@ class Figure:
 
 
 def figures_of(section: str, datasets: Iterable[str]) -> list[Figure]:
-    """The figures of a run of a section on these datasets.
-
-    A problem whose inputs are not two has no surface.
-    """
+    """The figures of a run of a section on these datasets."""
     known, datasets = section_of(section), list(datasets)
-    if known is SECTIONS["section2_3"]:
-        return [*map(Figure, OF_MERGING), *(Figure("merge_diagram", dataset) for dataset in datasets)]
-    kinds = [*OF_TRAININGS, *(["grids"] if known is SECTIONS["section2_2"] else [])]
-    surfaces = [Figure("surface", d) for d in datasets if d not in PROBLEMS or PROBLEMS[d].dim == 2]
-    return [*map(Figure, kinds), *surfaces, *(Figure("slices", dataset) for dataset in datasets)]
+    figures: list[Figure] = []
+    for kind in KINDS.values():
+        if kind.fits(known) and kind.per_dataset:
+            figures += [Figure(kind.name, dataset) for dataset in datasets if kind.fits_dataset(dataset)]
+        elif kind.fits(known):
+            figures.append(Figure(kind.name))
+    return figures
 
 
 def is_figure(target: str) -> bool:

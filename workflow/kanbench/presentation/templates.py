@@ -1,16 +1,18 @@
-"""The templates of what is written as HTML; they lie beside the captions, in workflow/report."""
+"""What is written as HTML: the templates, and the captions that Snakemake's report has too; see workflow/report."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from kanbench.plan.config import ROOT
 
 FOLDER = ROOT / "workflow" / "report"
+DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "halt_level": 2}
 
 
 @cache
@@ -23,3 +25,13 @@ def render(template: str, **values: Any) -> Markup:
     """Fill in a template; what is text in `values` is escaped, what is `Markup` is not."""
     values["css"] = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
     return Markup(_environment().get_template(template).render(values))
+
+
+def caption(kind: str, seeds: Sequence[int | None]) -> Markup:
+    """The caption of a kind of figures or tables as HTML, for a run with these seeds."""
+    from docutils.core import publish_parts  # slow to import, and tables need no captions
+
+    text = (FOLDER / f"{kind}.rst").read_text(encoding="utf-8")
+    # What Snakemake gives its captions, as far as ours use it.
+    text = Template(text).render(snakemake={"config": {"seeds": list(seeds)}})
+    return Markup(publish_parts(text, writer="html5", settings_overrides=DOCUTILS)["fragment"])

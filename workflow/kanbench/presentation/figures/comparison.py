@@ -2,61 +2,71 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kanbench.presentation.figures.data import comparison, scales
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
-from kanbench.presentation.figures.style import LIGHT, Look, handle, legend, log_scale, looks, new_figure, panel_grid
+from kanbench.analysis.measures import measure
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
+from kanbench.presentation.figures.style import (
+    handle,
+    legend,
+    log_scale,
+    looks,
+    new_figure,
+    points_by_dataset,
+    rows_of_datasets,
+)
+from kanbench.storage.stored_run import StoredRun
 
-SPREAD = 0.52  # of the distance between two datasets, over which model types are spread
+PANELS = (  # moment, column, title
+    ("iso_compute", "dense_mse", "at equal compute"),
+    ("final", "dense_mse", "at the end"),
+    ("threshold", "time", "time to the threshold"),
+)
 
 
-def comparison_figure(source: Source, note: Note) -> Figure:
+def comparison_figure(stored: StoredRun, note: Note) -> Figure:
     """Three panels of points, one row per dataset: the median of the seeds, with a line from the least to the most."""
-    table, (_, error) = comparison(source), scales(source)
-    panels = {"iso_compute": ("at equal compute", error), "final": ("at the end", error)}
-    panels["time"] = ("time to the threshold", "training time / s")
-    shown = {}
-    for column, words in panels.items():
-        if len(table) and table[column].gt(0).any():
-            shown[column] = words
+    rows, (scale, error) = _rows(stored), scales(stored)
+    rows["dense_mse"] /= rows["dataset_idx"].map(scale)
+    shown: dict[str, tuple[str, pd.DataFrame]] = {}
+    for moment, column, title in PANELS:
+        values = rows[rows["moment"] == moment]
+        if values[column].gt(0).any():
+            shown[title] = column, values
         else:
-            note(f"no panel '{words[0]}': {_missing(source, column)}")
+            note(f"no panel '{title}': {_missing(stored, moment)}")
     if not shown:
         raise FigureUnavailableError("no frame has dense_mse or time")
-    styles = looks(source.model_types)
-    figure = new_figure(0.75 + 0.42 * len(source.datasets) + 0.45)
-    figure.get_layout_engine().set(wspace=0.08)
+    styles = looks(stored.model_types)
+    figure = new_figure(1.2 + 0.42 * len(stored.datasets), wspace=0.08)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    errors = table[[column for column in shown if column != "time"]]
-    for axes, (column, (title, label)) in zip(panels, shown.items(), strict=True):
-        log_scale(axes.xaxis, [table["time"] if column == "time" else errors])  # errors on one scale
-        _panel(axes, table, column, styles, list(source.datasets))
-        axes.set(title=title, xlabel=label)
-    panels[0].set_yticks(range(len(source.datasets)), source.datasets.values())
-    panels[0].set_ylim(len(source.datasets) - 0.5, -0.5)
+    for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
+        log_scale(axes.xaxis, [other[name] for name, other in shown.values() if name == column])  # errors on one scale
+        groups = {model_type: values.loc[values["model_type"] == model_type] for model_type in styles}
+        points_by_dataset(
+            axes, stored.datasets, {m: group.set_index("dataset_idx")[column] for m, group in groups.items()}, styles
+        )
+        axes.set(title=title, xlabel=error if column == "dense_mse" else "training time / s")
+    rows_of_datasets(panels, stored.datasets)
     legend(figure, [handle(look, linewidth=0) for look in styles.values()])
     return figure
 
 
-def _missing(source: Source, column: str) -> str:
-    if column == "iso_compute" and source.section.reference not in source.model_types:
-        return f"no {source.section.reference or 'reference'} to compare with"
-    return f"the frames do not have {'time' if column == 'time' else 'dense_mse, or no time'}"
+def _rows(stored: StoredRun) -> pd.DataFrame:
+    """Every training at the moments, one row per seed, with `dense_mse` and `time`; nan where a frame lacks them."""
+    replicates = {
+        seed: {name: frames[name] for name in stored.model_types if name in frames and len(frames[name])}
+        for seed, frames in stored.replicates.items()
+    }
+    replicates = {seed: frames for seed, frames in replicates.items() if frames}
+    if not replicates:
+        raise FigureUnavailableError("no frame has any epochs")
+    return measure(replicates, stored.metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()
 
 
-def _panel(axes: Axes, table: pd.DataFrame, column: str, styles: dict[str, Look], datasets: list[int]) -> None:
-    panel_grid(axes, "x")
-    axes.tick_params(axis="y", length=0)
-    for edge in np.arange(len(datasets) - 1) + 0.5:
-        axes.axhline(edge, color=LIGHT, linewidth=0.4)
-    offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(styles)) if len(styles) > 1 else [0.0]
-    for (model_type, look), offset in zip(styles.items(), offsets, strict=True):
-        values = table[table["model_type"] == model_type].groupby("dataset_idx")[column]
-        middle, low, high = (values.agg(kind).reindex(datasets) for kind in ("median", "min", "max"))
-        y = np.arange(len(datasets)) + offset
-        axes.hlines(y, low, high, color=look.color, linewidth=1.0)
-        axes.plot(middle, y, **look.points(label=model_type))
+def _missing(stored: StoredRun, moment: str) -> str:
+    reference = stored.section.reference
+    if moment == "iso_compute" and reference not in stored.model_types:
+        return f"no {reference or 'reference'} to compare with"
+    return f"the frames do not have {'time' if moment == 'threshold' else 'dense_mse, or no time'}"

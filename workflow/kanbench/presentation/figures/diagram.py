@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kanbench.presentation.figures.network import SHARED, Network, network
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
+from kanbench.io.numbers import printed, subscript
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of
+from kanbench.presentation.figures.merged_graph import SHARED, MergedGraph, Node, merged_graph
 from kanbench.presentation.figures.style import (
     BLACK,
     BLUE,
@@ -18,29 +18,28 @@ from kanbench.presentation.figures.style import (
     ORANGE,
     PURPLE,
     SKY,
-    SUBSCRIPTS,
     VERMILLION,
     legend,
     new_figure,
-    number,
 )
+from kanbench.storage.stored_run import StoredRun
 
 # Of neighbours, one is dark and the other light, so that they differ in greyscale too.
 COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
 
 
-def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
+def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
-    i, model_type = source.index(dataset), source.section.model_types[0]
+    i, model_type = index_of(stored, dataset), stored.section.model_types[0]
     try:
-        checkpoint, model = source.model(model_type, i)
+        checkpoint, model = model_of(stored, model_type, i)
     except FigureUnavailableError as reason:
         raise FigureUnavailableError(f"no merged model: {reason}") from None
-    selected = selected_experts(source, i)
-    graph = network([layer.mask for layer in model.layers], len(selected) or None)
+    selected = selected_experts(stored, i)
+    graph = merged_graph([layer.mask for layer in model.layers], len(selected) or None)
     if not graph.groups:
         note("which expert a node came from cannot be told")
-    names = group_names(source, i, graph, note)
+    names = group_names(stored, i, graph, note)
     figure = new_figure(3.7)
     axes = figure.add_subplot()
     places = positions(graph)
@@ -56,29 +55,30 @@ def merge_diagram_figure(source: Source, note: Note, dataset: str) -> Figure:
         axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
-        axes.text(x, y - 0.09, f"x{str(input_ + 1).translate(SUBSCRIPTS)}", ha="center", va="top")
-    axes.text(*np.add(places[len(graph.width) - 1, 0], (0, 0.09)), "output", ha="center", va="bottom")
+        axes.text(x, y - 0.09, f"x{subscript(input_ + 1)}", ha="center", va="top")
+    x, y = places[len(graph.width) - 1, 0]
+    axes.text(x, y + 0.09, "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
     state = "at the threshold" if checkpoint == "at_threshold" else "at the end"
     axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
-        handles.append(Line2D([], [], color=GREY, marker="D", label="hands on an input"))
+        handles.append(Line2D([], [], color=GREY, marker="D", label="passes on an input"))
     if handles:
         legend(figure, handles, 2, "lower")
     return figure
 
 
-def positions(graph: Network) -> dict:
+def positions(graph: MergedGraph) -> dict[Node, tuple[float, float]]:
     """Where nodes are: layers from below, the nodes of a group next to each other, in columns of their own."""
     count = max(graph.groups.values(), default=-1) + 1
-    places = {}
+    places: dict[Node, tuple[float, float]] = {}
     for layer, nodes in enumerate(graph.width):
         if layer in (0, len(graph.width) - 1) or not count:
             places |= {(layer, i): ((i + 0.5) / nodes, layer) for i in range(nodes)}
             continue
-        # Nodes that hand on inputs have the column in the middle.
+        # Nodes that pass on inputs have the column in the middle.
         middle, columns = count // 2, count + (SHARED in graph.groups.values())
         for group in (*range(count), SHARED):
             members = [i for i in range(nodes) if graph.groups[layer, i] == group]
@@ -88,30 +88,30 @@ def positions(graph: Network) -> dict:
     return places
 
 
-def _beginnings(graph: Network, places: dict) -> dict:
+def _beginnings(graph: MergedGraph, places: dict[Node, tuple[float, float]]) -> dict[int, tuple[float, float]]:
     """Where the first node of every group is, in the last hidden layer."""
     last = len(graph.width) - 2
     nodes = sorted(((layer, i) for (layer, i) in graph.groups if layer == last), reverse=True)
     return {graph.groups[node]: places[node] for node in nodes if graph.groups[node] != SHARED}
 
 
-def selected_experts(source: Source, dataset_idx: int) -> pd.DataFrame:
+def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
     """The selected experts of a dataset, the best first; empty where no frame lists them."""
-    frame = source.results.get("selected_experts", pd.DataFrame())
+    frame = stored.frames.get("selected_experts", pd.DataFrame())
     if not {"dataset_idx", "depth", "k", "seed"} <= set(frame):
         return pd.DataFrame()
     rows = frame[frame["dataset_idx"] == dataset_idx]
     return rows.sort_values("rank") if "rank" in rows else rows
 
 
-def group_names(source: Source, dataset_idx: int, graph: Network, note: Note) -> list[str]:
+def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: Note) -> list[str]:
     """What the groups are called: the experts by rank, if they are those that the frames list."""
-    depths, selected = graph.depths(), selected_experts(source, dataset_idx)
-    if len(selected) and selected["depth"].tolist() == depths and not _in_stages(source, dataset_idx):
+    depths, selected = graph.depths(), selected_experts(stored, dataset_idx)
+    if len(selected) and selected["depth"].tolist() == depths and not _in_stages(stored, dataset_idx):
         weights = selected["weight"] if "weight" in selected else [None] * len(selected)
         rows = zip(depths, selected["k"], selected["seed"], weights, strict=True)
         return [
-            f"{rank}: {_layers(depth)}, order {k}, seed {seed}" + ("" if w is None else f", weight {number(w)}")
+            f"{rank}: {_layers(depth)}, order {k}, seed {seed}" + ("" if w is None else f", weight {printed(w)}")
             for rank, (depth, k, seed, w) in enumerate(rows, start=1)
         ]
     if depths:
@@ -123,9 +123,9 @@ def _layers(depth: int) -> str:
     return f"{depth} layer{'s' if depth > 1 else ''}"
 
 
-def _in_stages(source: Source, dataset_idx: int) -> bool:
+def _in_stages(stored: StoredRun, dataset_idx: int) -> bool:
     """Whether models were merged on the way, in which case the order of the parts is another."""
-    summary = source.results.get("summary", pd.DataFrame())
+    summary = stored.frames.get("summary", pd.DataFrame())
     if "via_n_evals" not in summary:
         return False
     return bool(summary.loc[summary["dataset_idx"] == dataset_idx, "via_n_evals"].gt(0).any())

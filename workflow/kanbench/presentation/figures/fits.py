@@ -8,13 +8,13 @@ import numpy as np
 
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source, problem_of
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of, problem_of
 from kanbench.problems.poisson import Problem
 from kanbench.problems.samples import make_dataset
+from kanbench.storage.stored_run import StoredRun
 
 GRID_POINTS = 101
 LINE_POINTS = 401
-MOST_AXES = 3  # of slices
 SEARCH_POINTS = 10_000
 
 
@@ -31,7 +31,7 @@ class Fit:
         return evaluate(self.network, x)[:, 0]
 
 
-def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
+def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
     """The models of a dataset, at the threshold where that is there.
 
     Raises
@@ -40,24 +40,19 @@ def fits(source: Source, dataset: str, note: Note) -> list[Fit]:
         There is none, or they have other inputs than the problem.
     """
     problem, found = problem_of(dataset), []
-    for model_type in source.model_types:
+    for model_type in stored.model_types:
         try:
-            checkpoint, network = source.model(model_type, source.index(dataset))
+            fit = Fit(model_type, *model_of(stored, model_type, index_of(stored, dataset)))
         except FigureUnavailableError as reason:
             note(f"no {model_type}: {reason}")
             continue
-        if network.width[0] != problem.dim:
-            note(f"no {model_type}: its model has {network.width[0]} inputs, the problem {problem.dim}")
+        if fit.network.width[0] == problem.dim:
+            found.append(fit)
         else:
-            found.append(Fit(model_type, checkpoint, network))
+            note(f"no {model_type}: its model has {fit.network.width[0]} inputs, the problem {problem.dim}")
     if not found:
         raise FigureUnavailableError("no checkpoint fits it")
     return found
-
-
-def truth(problem: Problem, x: np.ndarray) -> np.ndarray:
-    """The target, shape (n,), at inputs of shape (n, d)."""
-    return problem.target(x)[:, 0]
 
 
 def plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,11 +67,10 @@ def centres(problem: Problem) -> dict[str, np.ndarray]:
     The middle alone shows nothing of a product of sines, which is zero on the axes. The other point is one of 10,000 of
     a Sobol sequence.
     """
-    middle = np.array([(low + high) / 2 for low, high in problem.domain])
     samples = make_dataset(problem, 1, 1, SEARCH_POINTS, seed=0)
     values = samples.dense_label[:, 0]
-    farthest = np.abs(values - values.mean()).argmax()
-    return {"the middle": middle, "the peak": samples.dense_input[farthest]}
+    peak = samples.dense_input[np.abs(values - values.mean()).argmax()]
+    return {"the middle": np.mean(problem.domain, axis=1), "the peak": peak}
 
 
 def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +79,3 @@ def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, n
     points = np.tile(centre, (LINE_POINTS, 1))
     points[:, axis] = along
     return along, points
-
-
-def axes_of(problem: Problem) -> range:
-    """The axes along which a problem is sliced: the first few."""
-    return range(min(problem.dim, MOST_AXES))

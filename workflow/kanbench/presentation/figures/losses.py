@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kanbench.presentation.figures.data import LOSSES, curve, stages, threshold_epoch
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
+from kanbench.presentation.figures.data import LOSSES, FigureUnavailableError, Note, curve, stages, threshold_epoch
 from kanbench.presentation.figures.style import (
     GREY,
     WIDE,
@@ -21,6 +21,7 @@ from kanbench.presentation.figures.style import (
     panel_grid,
 )
 from kanbench.presentation.figures.style import LOSSES as LOSS_LOOKS
+from kanbench.storage.stored_run import StoredRun
 
 AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
 THRESHOLD = Line2D([], [], color=GREY, marker="o", markersize=6, fillstyle="none", linestyle="none", label="threshold")
@@ -28,33 +29,33 @@ STAGE_END = Line2D([], [], color=GREY, marker="|", markersize=5, linestyle="none
 STAGE = Line2D([], [], color=GREY, linewidth=0.5, linestyle=":", label="new grid (intervals above)")
 
 
-def losses_figure(source: Source, note: Note, x: str) -> Figure:
+def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
-    kinds = [loss for loss in LOSSES if any(_curves(source, i, x, loss) for i in source.datasets)]
+    every = {(i, loss): _curves(stored, i, x, loss) for i in stored.datasets for loss in LOSSES}
+    kinds = [loss for loss in LOSSES if any(every[i, loss] for i in stored.datasets)]
     if not kinds:
         raise FigureUnavailableError(f"no frame has {x} and a loss")
     for loss in LOSSES.keys() - set(kinds):
         note(f"no column '{LOSSES[loss]}': no frame has {loss}")
-    for model_type in source.model_types:
-        if not any(model_type in _curves(source, i, x, loss) for i in source.datasets for loss in kinds):
+    for model_type in stored.model_types:
+        if not any(model_type in curves for curves in every.values()):
             note(f"no line of {model_type}: its frame does not have {x}")
-    styles, n = looks(source.model_types), len(source.datasets)
+    styles, n = looks(stored.model_types), len(stored.datasets)
     figure = new_figure(0.55 + 1.5 * n, WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
     if x != "epoch":
-        every = [curve for i in source.datasets for loss in kinds for curve in _curves(source, i, x, loss).values()]
-        log_scale(panels[0, 0].xaxis, [values["x"] for values in every])
-    for row, (i, dataset) in zip(panels, source.datasets.items(), strict=True):
-        by_kind = {loss: _curves(source, i, x, loss) for loss in kinds}
+        log_scale(panels[0, 0].xaxis, [values["x"] for curves in every.values() for values in curves.values()])
+    for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
+        by_kind = {loss: every[i, loss] for loss in kinds}
         _scale_losses(dict(zip(kinds, row, strict=True)), by_kind)
         for axes, curves in zip(row, by_kind.values(), strict=True):
             panel_grid(axes, "y" if x == "epoch" else "both")
             for model_type, values in curves.items():
-                draw_curve(axes, values, styles[model_type], threshold_epoch(source, model_type, i))
+                draw_curve(axes, values, styles[model_type], threshold_epoch(stored, model_type, i))
                 if x != "epoch":
-                    mark_stage_ends(axes, values, styles[model_type], stages(source, model_type, i))
+                    mark_stage_ends(axes, values, styles[model_type], stages(stored, model_type, i))
             if x == "epoch":
-                mark_stages(axes, stages(source, source.model_types[0], i), numbers=axes in panels[0])
+                mark_stages(axes, stages(stored, stored.model_types[0], i), numbers=axes in panels[0])
         row[0].set_ylabel(f"{dataset}\nmean squared error")
     for axes, loss in zip(panels[0], kinds, strict=True):
         axes.set_title(LOSSES[loss], pad=12 if x == "epoch" else None)
@@ -65,31 +66,31 @@ def losses_figure(source: Source, note: Note, x: str) -> Figure:
     return figure
 
 
-def merge_history_figure(source: Source, note: Note) -> Figure:
+def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     """The training of the merged models: a panel per dataset, with a line per kind of loss."""
-    model_type = source.section.model_types[0]
-    if not source.frames(model_type):
+    model_type = stored.section.model_types[0]
+    if not stored.histories(model_type):
         raise FigureUnavailableError("no frame grid_history")
-    figure, panels = dataset_panels(source.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
+    figure, panels = dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
-        curves = {loss: curve(source, model_type, i, "epoch", loss) for loss in LOSSES}
-        curves = {loss: values for loss, values in curves.items() if values is not None}
+        found = {loss: curve(stored, model_type, i, "epoch", loss) for loss in LOSSES}
+        curves = {loss: values for loss, values in found.items() if values is not None}
         panel_grid(axes, "y")
         log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
-            draw_curve(axes, values, LOSS_LOOKS[loss], threshold_epoch(source, model_type, i))
-        mark_stages(axes, stages(source, model_type, i), numbers=True)
+            draw_curve(axes, values, LOSS_LOOKS[loss], threshold_epoch(stored, model_type, i))
+        mark_stages(axes, stages(stored, model_type, i), numbers=True)
         axes.set(xlabel="epoch", ylabel="mean squared error")
     legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=2 if len(panels) == 1 else 6)
     return figure
 
 
-def _curves(source: Source, dataset_idx: int, x: str, loss: str) -> dict:
-    found = {m: curve(source, m, dataset_idx, x, loss) for m in source.model_types}
+def _curves(stored: StoredRun, dataset_idx: int, x: str, loss: str) -> dict[str, pd.DataFrame]:
+    found = {m: curve(stored, m, dataset_idx, x, loss) for m in stored.model_types}
     return {m: values for m, values in found.items() if values is not None}
 
 
-def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict]) -> None:
+def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:
     """The axes of the losses of a dataset: one for test loss and dense MSE; the training loss may fall far below."""
     measured = [loss for loss in panels if loss != "train_loss"]
     for group in (measured, [loss for loss in panels if loss == "train_loss"]):
@@ -101,7 +102,7 @@ def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict]) -> None:
             log_scale(panels[group[0]].yaxis, values)
 
 
-def draw_curve(axes: Axes, values, look: Look, threshold: int | None) -> None:
+def draw_curve(axes: Axes, values: pd.DataFrame, look: Look, threshold: int | None) -> None:
     """A line, the band of the seeds, and the threshold."""
     if (values["low"] < values["high"]).any():
         axes.fill_between(values["x"], values["low"], values["high"], color=look.color, alpha=0.2, linewidth=0)
@@ -112,7 +113,7 @@ def draw_curve(axes: Axes, values, look: Look, threshold: int | None) -> None:
         axes.plot(at["x"], at["y"], **marker, label="threshold")
 
 
-def mark_stages(axes: Axes, ends, numbers: bool) -> None:
+def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
     """A vertical line where a grid begins, and how many intervals it has above the panel."""
     begin = 0.5
     for grid, end in ends.items():
@@ -124,7 +125,7 @@ def mark_stages(axes: Axes, ends, numbers: bool) -> None:
         begin = end + 0.5
 
 
-def mark_stage_ends(axes: Axes, values, look: Look, ends) -> None:
+def mark_stage_ends(axes: Axes, values: pd.DataFrame, look: Look, ends: pd.Series) -> None:
     """A stroke on the line at the last epoch of every grid."""
     there = values.loc[[end for end in ends if end in values.index]]
     axes.plot(there["x"], there["y"], linestyle="none", marker="|", markersize=5, color=look.color, label="stages")

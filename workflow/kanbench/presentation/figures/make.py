@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from textwrap import fill
 
 from matplotlib.figure import Figure as Canvas
 
 from kanbench.errors import InputError
-from kanbench.plan.figures import Figure, figures_of
-from kanbench.presentation.figures.comparison import comparison_figure
-from kanbench.presentation.figures.diagram import merge_diagram_figure
-from kanbench.presentation.figures.losses import losses_figure, merge_history_figure
-from kanbench.presentation.figures.merging import experts_figure, gain_figure
-from kanbench.presentation.figures.node_grids import grids_figure
-from kanbench.presentation.figures.params import params_figure
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
+from kanbench.plan.figures import KINDS, Figure, figures_of
+from kanbench.presentation.figures.data import FigureUnavailableError, Note
 from kanbench.presentation.figures.style import GREY, new_figure, save, style
+from kanbench.storage.stored_run import StoredRun
 
 log = logging.getLogger("kanbench")
 
 
-def draw(source: Source, figure: Figure, note: Note = lambda text: None) -> Canvas:
+def draw(stored: StoredRun, figure: Figure, note: Note = lambda text: None) -> Canvas:
     """Draw one figure.
 
     Parameters
@@ -36,30 +33,14 @@ def draw(source: Source, figure: Figure, note: Note = lambda text: None) -> Canv
     FigureUnavailableError
         The run does not have what the figure needs.
     """
-    kind = figure.kind
-    if kind.startswith("loss_"):
-        return losses_figure(source, note, {"epochs": "epoch", "time": "time", "evals": "n_evals"}[kind[5:]])
-    if kind == "merge_diagram":
-        return merge_diagram_figure(source, note, figure.dataset)
-    if kind in ("surface", "slices"):
-        from kanbench.presentation.figures.surfaces import slices_figure, surface_figure
-
-        return (surface_figure if kind == "surface" else slices_figure)(source, note, figure.dataset)
-    return PLAIN[kind](source, note)
-
-
-PLAIN = {
-    "comparison": comparison_figure,
-    "params": params_figure,
-    "grids": grids_figure,
-    "gain": gain_figure,
-    "experts": experts_figure,
-    "merge_history": merge_history_figure,
-}
+    kind = KINDS[figure.kind]
+    module, function = kind.draw.split(":")
+    drawing = getattr(import_module(f"kanbench.presentation.figures.{module}"), function)
+    return drawing(stored, note, *filter(None, (kind.argument, figure.dataset)))
 
 
 def make_figures(
-    source: Source, folder: str | Path | None = None, only: Iterable[str] | None = None, placeholders: bool = False
+    stored: StoredRun, folder: str | Path | None = None, only: Iterable[str] | None = None, placeholders: bool = False
 ) -> list[str]:
     """Draw a run's figures and write them; what the run does not have data for is left out, and the log says so.
 
@@ -82,16 +63,16 @@ def make_figures(
     InputError
         A name is not that of a figure of the run, or a file cannot be written.
     """
-    figures = {figure.name: figure for figure in figures_of(source.run.section, source.datasets.values())}
+    figures = {figure.name: figure for figure in figures_of(stored.run.section, stored.datasets.values())}
     wanted = list(figures) if only is None else list(only)
     for name in wanted:
         if name not in figures:
-            raise InputError("only", f"{name!r}; allowed for {source.run.name}: {', '.join(figures)}")
-    folder, drawn = str(folder or source.run.figure_folder), []
+            raise InputError("only", name, f"{', '.join(figures)} for {stored.name}")
+    folder, drawn = str(folder or stored.run.figure_folder), []
     for name in wanted:
         with style():
             try:
-                canvas = draw(source, figures[name], lambda text, name=name: log.info("%s: %s", name, text))
+                canvas = draw(stored, figures[name], partial(log.info, "%s: %s", name))
                 drawn.append(name)
             except FigureUnavailableError as reason:
                 log.info("%s: left out: %s", name, reason)

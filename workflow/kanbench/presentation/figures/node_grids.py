@@ -1,4 +1,4 @@
-"""Which node of a model has which grid: what trainings have handed on, or checkpoints tell, of it."""
+"""Which node of a model has which grid: as training records or checkpoints tell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from kanbench.io.numbers import subscript
 from kanbench.network.checkpoint_config import INTERVALS, read_model_config
-from kanbench.plan.naming import CHECKPOINTS
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
-from kanbench.presentation.figures.style import GREY, LIGHT, SUBSCRIPTS, looks, new_figure
+from kanbench.presentation.figures.data import FigureUnavailableError, Note
+from kanbench.presentation.figures.style import GREY, LIGHT, looks, new_figure
+from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import read_record
 
 COLOURS = "Blues"  # lightness falls evenly
@@ -21,25 +22,24 @@ MOST_NODES = 40  # whose numbers can be read
 ROWS = {"at_threshold": "threshold", "final": "end"}
 
 
-def grids_figure(source: Source, note: Note) -> Figure:
+def grids_figure(stored: StoredRun, note: Note) -> Figure:
     """A row of panels per dataset and a column per model type: the intervals of every node, by stage.
 
     Where a training's record is gone, by checkpoint: at the threshold and at the end. How many nodes were important
     in the stages stands below the panels.
     """
-    tables = {(m, i): node_intervals(source, m, i) for m in source.model_types for i in source.datasets}
+    tables = {(m, i): node_intervals(stored, m, i) for m in stored.model_types for i in stored.datasets}
     tables = {key: table for key, table in tables.items() if len(table)}
     if not tables:
         raise FigureUnavailableError("no record and no checkpoint tells the grids of nodes")
-    for model_type, i in {(m, i) for m in source.model_types for i in source.datasets} - set(tables):
-        note(f"no panel of {model_type} on {source.datasets[i]}: it has no record and no checkpoint")
-    styles, n = looks(source.model_types), len(source.datasets)
-    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))))
-    figure.get_layout_engine().set(wspace=0.05)
+    for model_type, i in {(m, i) for m in stored.model_types for i in stored.datasets} - set(tables):
+        note(f"no panel of {model_type} on {stored.datasets[i]}: it has no record and no checkpoint")
+    styles, n = looks(stored.model_types), len(stored.datasets)
+    figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))), wspace=0.05)
     panels = figure.subplots(n, len(styles), squeeze=False)
     every = pd.concat(tables.values()).to_numpy()
     colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # the darkest is still light enough for numbers
-    for row, (i, dataset) in zip(panels, source.datasets.items(), strict=True):
+    for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
         for axes, model_type in zip(row, styles, strict=True):
             table = tables.get((model_type, i))
             if table is None:
@@ -47,26 +47,23 @@ def grids_figure(source: Source, note: Note) -> Figure:
                 axes.set(xticks=[], yticks=[])
             else:
                 _panel(axes, table, colours)
-            axes.set_xlabel(_importance(source, model_type, i), color=GREY)
+            axes.set_xlabel(_importance(stored, model_type, i), color=GREY)
         row[0].set_ylabel(dataset.replace("poisson_2d_", "poisson_2d_\n"))
     for axes, look in zip(panels[0], styles.values(), strict=True):
         axes.set_title(look.label)
     return figure
 
 
-def node_intervals(source: Source, model_type: str, dataset_idx: int) -> pd.DataFrame:
+def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.DataFrame:
     """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
-    record = Path(source.run.record(source.run.training(model_type, dataset_idx)))
+    record = Path(stored.run.record(stored.run.training(model_type, dataset_idx)))
     if record.exists() and (stages := read_record(record).stages):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
-    rows = {}
-    for file in source.files:
-        is_config = file.kind == "checkpoint" and file.suffix == "config.yml"
-        if is_config and (file.name, file.dataset_idx) == (model_type, dataset_idx):
-            rows[file.checkpoint or "final"] = _intervals(file.path)
-    if not rows or len({tuple(row) for row in rows.values()}) > 1:
+    bases = stored.checkpoints(model_type, dataset_idx)
+    rows = {ROWS[name]: _intervals(Path(f"{base}_config.yml")) for name, base in bases.items() if name in ROWS}
+    if len({tuple(row) for row in rows.values()}) != 1:  # the same nodes, or there is nothing to draw
         return pd.DataFrame()
-    return pd.DataFrame({ROWS[name]: rows[name] for name in CHECKPOINTS if name in rows}).T
+    return pd.DataFrame(rows).T
 
 
 def _intervals(path: Path) -> dict[str, int]:
@@ -82,7 +79,7 @@ def _named(rows: list[list[int]]) -> dict[str, int]:
     for layer, counts in enumerate(rows):
         for node, count in enumerate(counts, start=1):
             number = str(node) if layer < 2 and len(rows) < 3 else f"{layer}.{node}" if layer else str(node)
-            named[f"{'h' if layer else 'x'}{number.translate(SUBSCRIPTS)}"] = count
+            named[f"{'h' if layer else 'x'}{subscript(number)}"] = count
     return named
 
 
@@ -103,16 +100,12 @@ def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
             axes.text(column, row, str(value), ha="center", va="center", color="white" if dark else "black")
 
 
-def _importance(source: Source, model_type: str, dataset_idx: int) -> str:
+def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
     """How many nodes were important in the stages, as far as the frame tells."""
-    frame = source.results[model_type]
+    frame = stored.frames[model_type]
     if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
         return "important nodes: not recorded"
-    rows = (
-        frame[frame["dataset_idx"] == dataset_idx]
-        .groupby("grid_size", sort=False)[["important_neurons", "total_neurons"]]
-        .last()
-    )
+    rows = frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size", sort=False).last()
     counts = [str(count) for count in rows["important_neurons"]]
     if not counts:
         return ""

@@ -8,77 +8,65 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kanbench.presentation.figures.data import scales
-from kanbench.presentation.figures.source import FigureUnavailableError, Note, Source
-from kanbench.presentation.figures.style import (
-    GREY,
-    SUPERSCRIPTS,
-    Look,
-    dataset_panels,
-    handle,
-    label_rows,
-    legend,
-    log_scale,
-    looks,
-    panel_grid,
-)
+from kanbench.io.numbers import superscript
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
+from kanbench.presentation.figures.style import GREY, Look, dataset_panels, handle, legend, log_scale, looks, panel_grid
+from kanbench.storage.stored_run import StoredRun
 
 DEFAULT_ORDER = 3
+NEEDED = ["dataset_idx", "grid_size", "epoch", "num_params", "dense_mse"]
 
 
-def params_figure(source: Source, note: Note) -> Figure:
+def params_figure(stored: StoredRun, note: Note) -> Figure:
     """A panel per dataset: the dense MSE at the end of every grid against the parameters, and the slope."""
-    ends = {m: stage_ends(source, m) for m in source.model_types}
-    ends = {model_type: rows for model_type, rows in ends.items() if len(rows)}
+    scale, label = scales(stored)
+    ends = {m: _stage_ends(stored, m, scale) for m in stored.model_types}
+    for model_type in [m for m, rows in ends.items() if rows.empty]:
+        note(f"no line of {model_type}: its frame lacks num_params, grid_size or dense_mse")
+        del ends[model_type]
     if not ends:
         raise FigureUnavailableError("no frame has num_params, grid_size and dense_mse")
-    for model_type in set(source.model_types) - set(ends):
-        note(f"no line of {model_type}: its frame lacks num_params, grid_size or dense_mse")
-    order = source.order
+    order = order_of(stored)
     if order is None:
         note(f"no checkpoint tells the order of the splines: the slope is that of order {DEFAULT_ORDER}")
         order = DEFAULT_ORDER
-    scale, label = scales(source)
-    figure, panels = dataset_panels(source.datasets, 4, (1.75, 1.7), extra=0.7, sharex=True)
+    figure, panels = dataset_panels(stored.datasets, 4, (1.75, 1.7), extra=0.7, sharex=True)
     styles = looks(list(ends))
     for i, axes in panels.items():
-        here = {m: rows[rows["dataset_idx"] == i].assign(scale=scale[i]) for m, rows in ends.items()}
-        _panel(axes, here, styles, order)
-    label_rows(panels.values(), label)
+        _panel(axes, {m: rows[rows["dataset_idx"] == i] for m, rows in ends.items()}, styles, order)
+    figure.supylabel(label, fontsize=7)
     figure.supxlabel("trainable parameters P", fontsize=7)
-    exponent = str(-2 * (order + 1)).translate(SUPERSCRIPTS)
-    slope = Line2D([], [], color=GREY, linewidth=0.9, label=f"slope of theory, P{exponent}")
+    slope = Line2D([], [], color=GREY, linewidth=0.9, label=f"slope of theory, P{superscript(-2 * (order + 1))}")
     legend(figure, [*(handle(look) for look in styles.values()), slope], columns=6 if len(panels) > 2 else 2)
     return figure
 
 
-def stage_ends(source: Source, model_type: str) -> pd.DataFrame:
-    """Parameters and dense MSE at the last epoch of every grid: the median over the seeds, least and most."""
-    needed = {"dataset_idx", "grid_size", "epoch", "num_params", "dense_mse"}
-    frames = [frame for frame in source.frames(model_type) if needed <= set(frame)]
+def order_of(stored: StoredRun) -> int | None:
+    """The order of the models' splines, where the first checkpoint tells one for all layers."""
+    return next((config["k"] for config in stored.configs[:1] if isinstance(config["k"], int)), None)
+
+
+def _stage_ends(stored: StoredRun, model_type: str, scale: dict[int, float]) -> pd.DataFrame:
+    """Parameters and relative error at the last epoch of every grid: the median over the seeds, least and most."""
+    frames = [frame for frame in stored.histories(model_type) if set(NEEDED) <= set(frame)]
     if not frames:
         return pd.DataFrame()
     keys = ["dataset_idx", "grid_size"]
-    last = pd.concat(
-        [frame.sort_values("epoch").groupby(keys, as_index=False).last()[list(needed)] for frame in frames]
+    last = pd.concat([frame.sort_values("epoch").groupby(keys, as_index=False).last()[NEEDED] for frame in frames])
+    last["error"] = last["dense_mse"] / last["dataset_idx"].map(scale)
+    table = last.groupby(keys).agg(
+        num_params=("num_params", "median"), y=("error", "median"), low=("error", "min"), high=("error", "max")
     )
-    groups = last.groupby(keys)
-    mse = groups["dense_mse"]
-    table = {"num_params": groups["num_params"].median(), "y": mse.median(), "low": mse.min(), "high": mse.max()}
-    return pd.DataFrame(table).reset_index()
+    return table.reset_index().sort_values("num_params")
 
 
 def _panel(axes: Axes, ends: dict[str, pd.DataFrame], styles: dict[str, Look], order: int) -> None:
     panel_grid(axes)
-    relative = {
-        m: rows.assign(**{c: rows[c] / rows["scale"] for c in ("y", "low", "high")}).sort_values("num_params")
-        for m, rows in ends.items()
-    }
-    every = pd.concat(relative.values())
+    every = pd.concat(ends.values())
     log_scale(axes.xaxis, [every["num_params"]])
     if not log_scale(axes.yaxis, [every[["low", "y", "high"]]]):
         return
-    for model_type, rows in relative.items():
+    for model_type, rows in ends.items():
         look = styles[model_type]
         axes.plot(rows["num_params"], rows["y"], **look.line(marker=look.marker, markersize=3, label=model_type))
         if (rows["low"] < rows["high"]).any():

@@ -6,54 +6,29 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib
+import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.io.atomic import atomic_write
+from kanbench.io.numbers import power_of_ten, printed
+from kanbench.presentation.templates import FOLDER
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
-DPI = 200
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
-
-RC = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is the same everywhere
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "figure.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "figure.dpi": DPI,
-    "pdf.fonttype": 42,  # journals refuse Type 3
-}
 
 
 @dataclass(frozen=True)
@@ -74,6 +49,7 @@ class Look:
         return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
 
 
+Looks = Mapping[str, Look]
 _DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
 # A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
 LOOKS = {
@@ -110,15 +86,15 @@ def style() -> Iterator[None]:
     """Draw and save in the project's style, whatever the user has configured."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)
+        matplotlib.style.use(FOLDER / "figures.mplstyle")
         yield
 
 
-def new_figure(height: float, width: float = WIDE) -> Figure:
+def new_figure(height: float, width: float = WIDE, wspace: float = 0.03) -> Figure:
     """An empty figure of this size in inches, whose layout keeps labels from each other."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=wspace, hspace=0.03)
+    figure = Figure(figsize=(width, height), layout=engine)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.03)
     return figure
 
 
@@ -132,18 +108,8 @@ def dataset_panels(
 ) -> tuple[Figure, dict[int, Axes]]:
     """A figure with a panel for every dataset, under its name.
 
-    Parameters
-    ----------
-    datasets : mapping
-        `{dataset_idx: name}`.
-    most : int
-        Panels side by side.
-    size : tuple of float
-        Width and height of a panel in inches.
-    extra : float
-        Height of what is above and below the panels.
-    pad : float
-        Points between a name and its panel.
+    At most `most` panels stand side by side. `size` is the width and height of one in inches, `extra` the height of
+    what is above and below; `pad` are the points between a name and its panel.
     """
     columns = min(len(datasets), most)
     rows = -(-len(datasets) // columns)
@@ -156,11 +122,28 @@ def dataset_panels(
     return figure, dict(zip(datasets, panels, strict=False))
 
 
-def label_rows(panels: Iterable[Axes], label: str) -> None:
-    """Label the ordinates of the first panel of every row."""
+def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> None:
+    """Give every panel a row for each dataset, from above, with the names on the left."""
     for axes in panels:
-        if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(label)
+        panel_grid(axes, "x")
+        axes.tick_params(axis="y", length=0)
+        for edge in range(1, len(datasets)):
+            axes.axhline(edge - 0.5, color=LIGHT, linewidth=0.4)
+    panels[0].set_yticks(range(len(datasets)), list(datasets.values()))
+    panels[0].set_ylim(len(datasets) - 0.5, -0.5)
+
+
+def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, pd.Series], styles: Looks) -> None:
+    """The median of values, which are indexed by dataset, with a line from the least to the greatest.
+
+    What is compared stands side by side in the row of a dataset, in the order of `styles`.
+    """
+    offsets = np.linspace(-0.26, 0.26, len(styles)) if len(styles) > 1 else [0.0]
+    for (name, look), offset in zip(styles.items(), offsets, strict=True):
+        spread = values[name].groupby(level=0).agg(["median", "min", "max"]).reindex(list(datasets))
+        y = np.arange(len(spread)) + offset
+        axes.hlines(y, spread["min"], spread["max"], color=look.color, linewidth=1.0)
+        axes.plot(spread["median"], y, **look.points(label=name))
 
 
 def save(figure: Figure, folder: str, name: str) -> None:
@@ -176,8 +159,8 @@ def save(figure: Figure, folder: str, name: str) -> None:
 
 def arrange(figure: Figure) -> None:
     """Find the layout, once for all formats."""
-    if figure.get_layout_engine() is not None:
-        figure.get_layout_engine().execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 
@@ -205,7 +188,9 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
     axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value) if few else power(value)))
+    axis.set_major_formatter(
+        FuncFormatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
+    )
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
     axis.set_minor_formatter(NullFormatter())
     return True
@@ -218,24 +203,9 @@ def _few_ticks(low: float, high: float) -> list[float]:
     return ticks if len(ticks) > 1 else [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
 
 
-def plain(value: float) -> str:
-    """A tick's number, 0.05 or 200."""
-    return f"{value:.3g}" if 1e-3 < value < 1e3 else number(value)
-
-
-def power(value: float) -> str:
-    """A power of ten, 10⁻⁷: as Unicode, because mathematical text would take most of the time of a figure."""
-    exponent = round(np.log10(value))
-    return f"{value:g}" if exponent in (0, 1) else f"10{str(exponent).translate(SUPERSCRIPTS)}"
-
-
-def number(value: float) -> str:
-    """A number with two digits: 0.53, 2.6×10⁻³."""
-    digits, exponent = f"{value:.1e}".replace("-", "−", int(value < 0)).split("e")
-    if -2 <= int(exponent) <= 2:
-        return f"{float(f'{value:.2g}'):g}".replace("-", "−")  # 140, not 1.4e+02
-    power_of_ten = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    return power_of_ten if digits == "1.0" else f"{digits.removesuffix('.0')}×{power_of_ten}"
+def _tick_text(value: float, position: int | None = None) -> str:
+    """0.05 or 200; as Unicode, because mathematical text would take most of the time of a figure."""
+    return f"{value:.3g}" if 1e-3 < value < 1e3 else printed(value)
 
 
 def positive_values(values: Iterable[Any]) -> np.ndarray:
@@ -245,7 +215,7 @@ def positive_values(values: Iterable[Any]) -> np.ndarray:
     return every[np.isfinite(every) & (every > 0)]
 
 
-def panel_grid(axes: Axes, axis: str = "both") -> None:
+def panel_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     axes.grid(True, axis=axis, color=LIGHT, linewidth=0.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

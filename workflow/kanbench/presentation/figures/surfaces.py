@@ -6,45 +6,46 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
-from kanbench.presentation.figures.fits import axes_of, centres, fits, line, plane, truth
-from kanbench.presentation.figures.source import Note, Source, problem_of
+from kanbench.io.numbers import power_of_ten, printed, subscript
+from kanbench.presentation.figures.data import Note, problem_of
+from kanbench.presentation.figures.fits import centres, fits, line, plane
 from kanbench.presentation.figures.style import (
     LIGHT,
-    SUBSCRIPTS,
     WIDE,
     legend,
     log_scale,
     looks,
     new_figure,
-    number,
     panel_grid,
     positive_values,
-    power,
 )
+from kanbench.storage.stored_run import StoredRun
 
+MOST_AXES = 3  # of slices
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
 WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 
 
-def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
+def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
-    problem, found = problem_of(dataset), fits(source, dataset, note)
+    problem, found = problem_of(dataset), fits(stored, dataset, note)
     first, second, points = plane(problem)
     shape = len(second), len(first)
-    wanted = truth(problem, points).reshape(shape)
+    wanted = problem.target(points).reshape(shape)
     values = [fit.values(points).reshape(shape) for fit in found]
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
 
-    n, styles = len(found), looks(source.model_types)
+    n, styles = len(found), looks(stored.model_types)
     figure = new_figure(0.6 + 2 * 6.2 / (n + 1.5), WIDE if n > 1 else 5.0)
     cells = figure.add_gridspec(2, n + 1)
     extent = first[0], first[-1], second[0], second[-1]
 
-    def show(cell, image, norm) -> Axes:
+    def show(cell: SubplotSpec, image: np.ndarray, norm: Normalize) -> Axes:
         axes = figure.add_subplot(cell)
         axes.imshow(image, norm=norm, cmap=COLOURS, extent=extent, origin="lower", aspect="auto")
         axes.set_box_aspect(1)
@@ -54,19 +55,19 @@ def surface_figure(source: Source, note: Note, dataset: str) -> Figure:
     target = show(cells[:, 0], wanted, colours[0])
     target.set(title="truth", xlabel="x₁", ylabel="x₂")
     target.tick_params(labelleft=True)
-    rows = [], []
+    rows: tuple[list[Axes], list[Axes]] = [], []
     for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
         upper.set_title(f"{styles[fit.model_type].label}\n{WORDS.get(fit.checkpoint, fit.checkpoint)}")
-        lower.set_xlabel(f"x₁\nRMSE {number(np.sqrt(np.mean(error**2)))}")
+        lower.set_xlabel(f"x₁\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
         rows[0].append(upper)
         rows[1].append(lower)
     for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
         bar = figure.colorbar(row[-1].images[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01)
         bar.outline.set_linewidth(0.4)
         if row is rows[1]:
-            bar.ax.yaxis.set_major_formatter(lambda value, _: power(value))
+            bar.ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(round(np.log10(value))))
     figure.suptitle(dataset)
     return figure
 
@@ -81,10 +82,10 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
     return LogNorm(min(low, high / 10), high)
 
 
-def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
+def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
-    problem, found = problem_of(dataset), fits(source, dataset, note)
-    styles, along_axes = looks(source.model_types), axes_of(problem)
+    problem, found = problem_of(dataset), fits(stored, dataset, note)
+    styles, along_axes = looks(stored.model_types), range(min(problem.dim, MOST_AXES))
     figure = new_figure(6.6, WIDE if len(along_axes) > 1 else 4.5)
     panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
     for (where, centre), pair in zip(centres(problem).items(), (panels[:2], panels[2:]), strict=True):
@@ -92,7 +93,7 @@ def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
         for axis in along_axes:
             upper, lower = pair[:, axis]
             x, points = line(problem, centre, axis)
-            wanted = truth(problem, points)
+            wanted = problem.target(points)[:, 0]
             upper.plot(x, wanted, color=LIGHT, linewidth=4, label="truth")
             for fit in found:
                 value, look = fit.values(points), styles[fit.model_type]
@@ -108,16 +109,14 @@ def slices_figure(source: Source, note: Note, dataset: str) -> Figure:
         pair[0, 0].set_ylabel("value")
         pair[1, 0].set_ylabel("absolute error")
     for axis, axes in zip(along_axes, panels[-1], strict=True):
-        axes.set_xlabel(variable(axis))
-    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth"), *_handles(found, styles)]
+        axes.set_xlabel(f"x{subscript(axis + 1)}")
+    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth")]
+    for fit in found:
+        look = styles[fit.model_type]
+        handles.append(Line2D([], [], **look.line(label=f"{look.label} {WORDS.get(fit.checkpoint, fit.checkpoint)}")))
     legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
     return figure
-
-
-def _handles(found: list, styles: dict) -> list[Line2D]:
-    labels = {f.model_type: f"{styles[f.model_type].label} {WORDS.get(f.checkpoint, f.checkpoint)}" for f in found}
-    return [Line2D([], [], **styles[model_type].line(label=label)) for model_type, label in labels.items()]
 
 
 def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
@@ -128,13 +127,9 @@ def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
     log_scale(axes.yaxis, [positive])
 
 
-def variable(axis: int) -> str:
-    return f"x{str(axis + 1).translate(SUBSCRIPTS)}"
-
-
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:
     """Which line a slice follows: at what values the other inputs are held."""
     others = [(i, value) for i, value in enumerate(centre) if i != axis]
-    held = ", ".join(f"{variable(i)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
+    held = ", ".join(f"x{subscript(i + 1)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
     more = ", …" if len(others) > 2 else ""
     return f"through {where}{': ' if held else ''}{held}{more}"

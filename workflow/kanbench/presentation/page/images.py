@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +11,8 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from kanbench.plan.figures import TITLES, Figure, figures_of
-from kanbench.presentation.figures.source import FigureUnavailableError, Source
-from kanbench.storage.stored_names import stored_replicates
+from kanbench.presentation.figures.data import FigureUnavailableError
+from kanbench.storage.stored_run import StoredRun
 
 COLORS = 256
 
@@ -41,39 +40,31 @@ class Picture:
         return f"{TITLES[self.figure.kind]}: {self.figure.dataset or 'all problems'}, {run_name}"
 
 
-def pictures(source: Source) -> tuple[list[Picture], list[str]]:
+def pictures(stored: StoredRun) -> tuple[list[Picture], list[str]]:
     """The figures of a run, in the order in which they are shown, and a line for each that is left out.
 
     Nothing is written: what is not in the run's folder of figures, or older than the run, is drawn for the page alone.
     """
-    folder, last_change = Path(source.run.figure_folder), _last_change(source)
+    folder, last_change = Path(stored.run.figure_folder), stored.last_change
     found, left_out = [], []
     with TemporaryDirectory() as drawn:
-        for figure in figures_of(source.run.section, source.datasets.values()):
+        for figure in figures_of(stored.run.section, stored.datasets.values()):
             path = folder / f"{figure.name}.png"
-            if not path.exists() or path.stat().st_mtime_ns < last_change:
-                try:
-                    path = _draw(source, figure, drawn)
-                except FigureUnavailableError as reason:
-                    left_out.append(
-                        f"{TITLES[figure.kind]}{f' of {figure.dataset}' if figure.dataset else ''}: {reason}."
-                    )
-                    continue
-            found.append(_picture(figure, path))
+            try:
+                if not path.exists() or path.stat().st_mtime_ns < last_change:
+                    path = _draw(stored, figure, drawn)
+                found.append(_picture(figure, path))
+            except FigureUnavailableError as reason:
+                left_out.append(f"{TITLES[figure.kind]}{f' of {figure.dataset}' if figure.dataset else ''}: {reason}.")
     return found, left_out
 
 
-def _last_change(source: Source) -> int:
-    others = [file for files in stored_replicates(source.run).values() for file in files]
-    return max(file.path.stat().st_mtime_ns for file in [*source.files, *others])
-
-
-def _draw(source: Source, figure: Figure, folder: str) -> Path:
+def _draw(stored: StoredRun, figure: Figure, folder: str) -> Path:
     from kanbench.presentation.figures.make import draw
     from kanbench.presentation.figures.style import save, style
 
     with style():
-        save(draw(source, figure), folder, figure.name)
+        save(draw(stored, figure), folder, figure.name)
     return Path(folder) / f"{figure.name}.png"
 
 
@@ -85,11 +76,3 @@ def _picture(figure: Figure, path: Path) -> Picture:
     small.save(buffer, "png", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(figure, f"data:image/png;base64,{data}", *small.size)
-
-
-def by_kind(pictures: Iterable[Picture]) -> dict[str, list[Picture]]:
-    """The pictures of every kind of figures."""
-    grouped: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        grouped.setdefault(picture.figure.kind, []).append(picture)
-    return grouped

@@ -9,53 +9,31 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from kanbench.analysis.words import question_of
+from kanbench.analysis.statements import question_of
 from kanbench.errors import InputError
-from kanbench.plan.figures import TITLES
+from kanbench.plan.figures import KINDS, FigureKind
 from kanbench.plan.naming import RESULTS
 from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, section_of, without_variant
-from kanbench.presentation.figures.source import Source, load_source
-from kanbench.presentation.page.captions import caption
-from kanbench.presentation.page.images import Picture, by_kind, pictures
+from kanbench.presentation.page.images import Picture, pictures
 from kanbench.presentation.page.setup import setup
-from kanbench.presentation.tables.conclusions import Findings, findings
-from kanbench.presentation.templates import render
-
-KEY = ("comparison", "loss_time", "grids", "gain", "experts")  # the figures that are not folded
+from kanbench.presentation.tables.findings import Findings, findings_of
+from kanbench.presentation.templates import caption, render
+from kanbench.storage.runs import open_run
+from kanbench.storage.stored_run import StoredRun
 
 log = logging.getLogger("kanbench")
 
 
 @dataclass(frozen=True)
-class Group:
-    """Figures of one kind."""
-
-    title: str
-    caption: Markup
-    pictures: list[Picture]
-    folded: bool
-
-
-@dataclass(frozen=True)
 class Part:
-    """What the page says of a section that has a run."""
+    """What the page says of a section that has a run; `groups` are the kinds of figures with captions and pictures."""
 
     section: str
     run: str
     setup: dict[str, str]
     findings: Findings
-    answers: list[str]
-    groups: list[Group]
+    groups: list[tuple[FigureKind, Markup, list[Picture]]]
     left_out: list[str]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A section without a run that can be read, and why."""
-
-    section: str
-    question: str
-    reason: str
 
 
 def page(
@@ -85,22 +63,19 @@ def page(
     InputError
         None of the sections has a run, or a section's name is none.
     """
-    parts: list[Part | Missing] = []
+    parts: list[Part] = []
+    missing: dict[str, InputError] = {}
     for section in sections:
         section_of(section)
+        epochs_of_names = None if without_variant(section) in WITHOUT_EPOCHS else epochs
         try:
-            source = load_source(
-                section, timestamp, None if without_variant(section) in WITHOUT_EPOCHS else epochs, results_dir
-            )
-            parts.append(_part(source))
+            parts.append(_part(open_run(section, timestamp, epochs_of_names, results_dir)))
         except InputError as error:  # a run of which only a part is there does not hide the others
             log.info("%s: left out: %s", section, error)
-            parts.append(Missing(section, question_of(section), str(error)))
-    if all(isinstance(part, Missing) for part in parts):
-        raise InputError(parts[0].reason)
-    there = [part for part in parts if isinstance(part, Part)]
-    missing = [part for part in parts if isinstance(part, Missing)]
-    return render("page.html.jinja", parts=there, missing=missing, number=_number)
+            missing[section] = error
+    if not parts and missing:
+        raise next(iter(missing.values()))
+    return render("page.html.jinja", parts=parts, missing=missing, number=_number, question=question_of)
 
 
 def _number(section: str) -> str:
@@ -108,18 +83,11 @@ def _number(section: str) -> str:
     return ".".join(section.removeprefix("section").split("_")[:2])
 
 
-def _part(source: Source) -> Part:
-    found = findings(source.replicates, source.metadata)
-    drawn, left_out = pictures(source)
-    seeds = found.seeds
-    groups = [
-        Group(TITLES[kind], caption(kind, seeds), of_kind, kind not in KEY) for kind, of_kind in by_kind(drawn).items()
-    ]
-    groups.sort(key=lambda group: group.folded)  # stable: the order of figures is kept on both sides
-    return Part(source.run.section, source.run.name, setup(source), found, _answers(found), groups, left_out)
-
-
-def _answers(found: Findings) -> list[str]:
-    """The statements about all problems but the answer itself, none twice."""
-    said = [statement.text for statement in found.statements if statement.dataset is None]
-    return [text for text in dict.fromkeys(said) if text != found.answer.text]
+def _part(stored: StoredRun) -> Part:
+    found = findings_of(stored)
+    drawn, left_out = pictures(stored)
+    groups = []
+    for kind in sorted(KINDS.values(), key=lambda kind: not kind.is_key):  # stable: the order of figures is kept
+        if of_kind := [picture for picture in drawn if picture.figure.kind == kind.name]:
+            groups.append((kind, caption(kind.name, found.seeds), of_kind))
+    return Part(stored.run.section, stored.name, setup(stored), found, groups, left_out)

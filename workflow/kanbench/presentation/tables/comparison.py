@@ -19,6 +19,7 @@ COLUMNS = {
 }
 DENSITY_COLUMNS = ("num_params", "important_neurons", "total_neurons")  # at the end, of section 2.2
 AVERAGE = "geometric mean"
+KEYS = ["dataset_idx", "model_type"]
 
 
 def comparison_table(measures: Measures, notes: list[str]) -> Table:
@@ -27,72 +28,56 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
     With several seeds a figure is the median over them, and a relative error has its interval (`…_low`, `…_high`).
     """
     section = section_of(measures.section)
-    label = section.label
-    rows = [
-        {"dataset": name, label: model_type, **_figures(measures, i, model_type)}
-        for i, name in measures.datasets.items()
-        for model_type in measures.model_types
-    ]
-    frame = pd.concat([pd.DataFrame(rows), _averages(measures, label)], ignore_index=True)
+    figures = _figures(measures).reset_index(names=KEYS)
+    averages = _averages(measures).reset_index(names="model_type").assign(dataset_idx=AVERAGE)
+    frame = pd.concat([figures.replace({"dataset_idx": measures.datasets}), averages], ignore_index=True)
+    frame = frame.rename(columns={"dataset_idx": "dataset", "model_type": section.label})
     frame = frame.dropna(axis="columns", how="all")
     if len(measures.seeds) > 1:
         frame["seeds"] = len(measures.seeds)
-    return Table(section.table, _caption(measures), frame, tuple(notes))
-
-
-def _caption(measures: Measures) -> str:
-    reference = section_of(measures.section).reference
-    iso = f"; equal compute: the last epoch within the time of the threshold of {reference}" if reference else ""
-    return (
-        f"{measures.section}: at the threshold, at equal compute and at the end{iso}; relative error: dense MSE / "
-        "variance of the target."
+    iso = f"; equal compute: the last epoch within the time of the threshold of {section.reference}"
+    caption = (
+        f"{measures.section}: at the threshold, at equal compute and at the end{iso if section.reference else ''}; "
+        "relative error: dense MSE / variance of the target."
     )
+    return Table(section.table, caption, frame, tuple(notes))
 
 
-def _figures(measures: Measures, dataset_idx: int, model_type: str) -> dict[str, float]:
-    figures = {}
-    density = DENSITY_COLUMNS if section_of(measures.section) is SECTIONS["section2_2"] else ()
+def _figures(measures: Measures) -> pd.DataFrame:
+    """By dataset and model type, one column for every moment and quantity."""
+    rows, density = measures.rows, section_of(measures.section) is SECTIONS["section2_2"]
+    if "dense_mse" in rows:
+        variances = {i: variance or np.nan for i, variance in measures.variances.items()}
+        rows = rows.assign(relative_error=rows["dense_mse"] / rows.index.get_level_values("dataset_idx").map(variances))
+    index = pd.MultiIndex.from_product([measures.datasets, measures.model_types], names=KEYS)
+    figures: dict[str, pd.Series] = {}
     for moment, columns in COLUMNS.items():
-        rows = _rows(measures, moment, dataset_idx, model_type)
-        for column in (*columns, *(density if moment == "final" else ())):
-            name = f"{moment}_{column}"
-            if column != "relative_error":
-                figures[name] = rows[column].median() if column in rows else np.nan
-                continue
-            variance = measures.variances[dataset_idx]
-            if "dense_mse" in rows and variance:
-                figures |= _with_interval(name, rows["dense_mse"] / variance, len(measures.seeds))
-    return figures
+        here = rows[rows.index.isin([moment], level="moment")]
+        for column in (*columns, *(DENSITY_COLUMNS if density and moment == "final" else ())):
+            if column in here:
+                groups = here[column].groupby(level=KEYS)
+                figures[f"{moment}_{column}"] = groups.median()
+                if column == "relative_error" and len(measures.seeds) > 1:
+                    ends = {key: interval(values.dropna()) for key, values in groups}
+                    for position, end in enumerate(("low", "high")):
+                        figures[f"{moment}_{column}_{end}"] = pd.Series(
+                            {key: found[position] for key, found in ends.items()}
+                        )
+    return pd.DataFrame({name: values.reindex(index) for name, values in figures.items()}, index=index)
 
 
-def _rows(measures: Measures, moment: str, dataset_idx: int, model_type: str) -> pd.DataFrame:
-    index = measures.rows.index
-    chosen = (
-        (index.get_level_values("moment") == moment)
-        & (index.get_level_values("dataset_idx") == dataset_idx)
-        & (index.get_level_values("model_type") == model_type)
-    )
-    return measures.rows[chosen]
-
-
-def _with_interval(name: str, errors: pd.Series, seeds: int) -> dict[str, float]:
-    figures = {name: errors.median()}
-    if seeds > 1:
-        figures[f"{name}_low"], figures[f"{name}_high"] = interval(errors.dropna())
-    return figures
-
-
-def _averages(measures: Measures, label: str) -> pd.DataFrame:
-    """The geometric means over the datasets on which every model type has an error with every seed."""
-    rows = {model_type: {"dataset": AVERAGE, label: model_type} for model_type in measures.model_types}
+def _averages(measures: Measures) -> pd.DataFrame:
+    """By model type, the geometric means over the datasets on which all of them have an error with every seed."""
+    figures: dict[str, dict[str, float]] = {model_type: {} for model_type in measures.model_types}
+    known = [i for i in measures.comparable if measures.variances[i]]
     for moment in MOMENTS:
-        logs = measures.logs[moment]
-        known = [i for i in measures.comparable if measures.variances[i]]
-        logs = common(logs[logs.index.get_level_values("dataset_idx").isin(known)])
+        logs = common(measures.logs_on(moment, known))
         if logs.empty:
             continue
-        scale = np.log([measures.variances[i] for i in logs.index.get_level_values("dataset_idx")])
-        means = np.exp(logs.sub(scale, axis="index").groupby(level="seed").mean())
-        for model_type in means:
-            rows[model_type] |= _with_interval(f"{moment}_relative_error", means[model_type], len(measures.seeds))
-    return pd.DataFrame(rows.values())
+        name = f"{moment}_relative_error"
+        for model_type, means in measures.mean_relative_errors(logs).items():
+            figures[str(model_type)][name] = means.median()
+            if len(measures.seeds) > 1:
+                low, high = interval(means.dropna())
+                figures[str(model_type)] |= {f"{name}_low": low, f"{name}_high": high}
+    return pd.DataFrame.from_dict(figures, orient="index")

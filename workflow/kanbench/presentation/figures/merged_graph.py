@@ -13,7 +13,7 @@ SHARED = -1
 
 
 @dataclass(frozen=True)
-class Network:
+class MergedGraph:
     """A model as a graph.
 
     Attributes
@@ -24,7 +24,7 @@ class Network:
         Those that are not masked.
     groups : dict
         `{node: group}` for the hidden nodes: which of the merged parts a node belongs to, counted from 0 in the order
-        of the layer before the output; `SHARED` for nodes that hand on inputs. Empty where that cannot be told.
+        of the layer before the output; `SHARED` for nodes with an identity edge. Empty where that cannot be told.
     """
 
     width: list[int]
@@ -42,18 +42,18 @@ class Network:
         return [len({layer for (layer, _), found in self.groups.items() if found == group}) for group in range(count)]
 
 
-def network(masks: Sequence[np.ndarray], experts: int | None = None) -> Network:
+def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> MergedGraph:
     """Read a merged model from the masks of its layers, each of shape (inputs, outputs).
 
-    No edge leads from one expert to another, so that what hangs together when the inputs, the nodes that hand them on
-    and the output are taken away belongs to one expert; and of the last hidden layer every expert has as many nodes, in
-    the order in which they were merged. An expert's node has edges from all nodes of the layer before, of which there
-    are at least two; a node that hands on an input has one, from the input or another such node.
+    No edge leads from one expert to another: without the inputs, the nodes that pass them on by an identity edge, and
+    the output, every connected component belongs to one expert; and every expert has as many nodes of the last hidden
+    layer, in the order in which they were merged. An expert's node has edges from all nodes of the layer before, of
+    which there are at least two; a node that passes on an input has one, from the input or another such node.
 
     Parameters
     ----------
     experts : int, optional
-        How many were merged; without it, those with one hidden layer are not found: their nodes do not hang together.
+        How many were merged; without it, those with one hidden layer are not found: their nodes are not connected.
     """
     width = [masks[0].shape[0], *(mask.shape[1] for mask in masks)]
     edges = [
@@ -62,10 +62,10 @@ def network(masks: Sequence[np.ndarray], experts: int | None = None) -> Network:
         for i, j in zip(*np.nonzero(mask), strict=True)
     ]
     hidden = [(layer, i) for layer in range(1, len(width) - 1) for i in range(width[layer])]
-    shared = _handing_on(width, edges)
+    shared = _passing_on(width, edges)
     parts = _components([node for node in hidden if node not in shared], edges)
     groups = _groups(parts, width, experts)
-    return Network(width, edges, groups | dict.fromkeys(shared, SHARED) if groups else {})
+    return MergedGraph(width, edges, groups | dict.fromkeys(shared, SHARED) if groups else {})
 
 
 def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> dict[Node, int]:
@@ -84,8 +84,8 @@ def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> d
     return {node: group for part, (group,) in zip(parts, blocks, strict=True) for node in part}
 
 
-def _handing_on(width: list[int], edges: list) -> set[Node]:
-    """The hidden nodes that have one edge from an input, or from such a node."""
+def _passing_on(width: list[int], edges: list[tuple[Node, Node]]) -> set[Node]:
+    """The hidden nodes that have one edge, from an input or from such a node."""
     sources: dict[Node, list[Node]] = {}
     for source, target in edges:
         sources.setdefault(target, []).append(source)
@@ -98,8 +98,8 @@ def _handing_on(width: list[int], edges: list) -> set[Node]:
     return shared
 
 
-def _components(nodes: list[Node], edges: list) -> list[list[Node]]:
-    """What hangs together among nodes."""
+def _components(nodes: list[Node], edges: list[tuple[Node, Node]]) -> list[list[Node]]:
+    """The connected components among nodes."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

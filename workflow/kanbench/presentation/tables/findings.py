@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from kanbench.analysis.measures import Replicates, measure
+from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
 from kanbench.analysis.notes import notes
-from kanbench.analysis.statements import statements
-from kanbench.analysis.words import MOMENTS, Statement, question_of
-from kanbench.plan.naming import RESULTS, Run
+from kanbench.analysis.statements import WHEN, Statement, question_of, statements
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.comparison import comparison_table
-from kanbench.presentation.tables.merging import measure_merging, merge_notes, merge_statements, merge_table
+from kanbench.presentation.tables.merging import merge_table
 from kanbench.presentation.tables.table import Table
 from kanbench.storage.metadata import Metadata
-from kanbench.storage.runs import open_run
+from kanbench.storage.stored_run import StoredRun
 
+WIDTH = 100
+COLUMNS = (  # on a terminal
+    "dataset",
+    "optimizer",
+    "approach",
+    "model_type",
+    "threshold_epoch",
+    "threshold_time",
+    "iso_compute_relative_error",
+    "threshold_relative_error",
+    "final_relative_error",
+    "final_num_params",
+    # section 2.3
+    "best_expert",
+    "ensemble",
+    "merged_initial",
+    "merged_threshold",
+    "control_threshold",
+    "merged_params",
+    "gain_over_best_expert",
+)
 ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about
 
 
@@ -46,6 +66,20 @@ class Findings:
     statements: tuple[Statement, ...]
     notes: tuple[str, ...]
 
+    @property
+    def other_answers(self) -> list[str]:
+        """For every moment the first statement over all datasets, but for the answer itself."""
+        first: dict[str, str] = {}
+        for statement in self.statements:
+            if statement.dataset is None:
+                first.setdefault(statement.comparison, statement.text)
+        return [text for text in first.values() if text != self.answer.text]
+
+
+def findings_of(stored: StoredRun) -> Findings:
+    """The findings of a run on disk, with the seeds that are there; see `findings`."""
+    return findings(stored.replicates, stored.metadata)
+
 
 def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findings:
     """Compute the tables and the statements of a run.
@@ -66,7 +100,7 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
     section = next(iter(first.values())).attrs["section"]
     if section_of(section) is SECTIONS["section2_3"]:
         merging = measure_merging(replicates)
-        about, said = merge_notes(merging), merge_statements(merging)
+        about, said = merge_notes(merging, replicates), merge_statements(merging)
         table = merge_table(merging, about)
     else:
         measures = measure(replicates, metadata)
@@ -74,17 +108,16 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
         table = comparison_table(measures, about)
     question = question_of(section)
     answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])
-    return Findings(
-        question, answer, tuple(replicates), (table, _summary(question, said, about)), tuple(said), tuple(about)
-    )
+    tables = table, _summary(question, said, about)
+    return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about))
 
 
 def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
     rows = [
         {
-            "comparison": MOMENTS[statement.comparison].lower(),
+            "comparison": WHEN[statement.comparison].lower(),
             "dataset": statement.dataset or "all",
-            "answer": statement.text,
+            "answer": "; ".join(filter(None, (statement.answer, statement.detail))),
             "factor": statement.numbers["factor"],
             "factor_low": statement.numbers["low"],
             "factor_high": statement.numbers["high"],
@@ -97,12 +130,8 @@ def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
     return Table("summary", question, frame, tuple(about))
 
 
-def load_findings(
-    section: str,
-    timestamp: str | None = None,
-    epochs: int | str | None = None,
-    results_dir: str | Path = RESULTS,
-) -> tuple[Run, Findings]:
-    """The findings of a run, of any format that `load_run` reads; see there for the parameters and errors."""
-    stored = open_run(section, timestamp, epochs, results_dir)
-    return stored.run, findings(stored.replicates, stored.metadata)
+def summary_text(name: str, found: Findings) -> str:
+    """A run's table, notes, and the answers to its question over all datasets, at most 100 columns wide."""
+    texts = [found.answer.text, *found.other_answers, *(f"Note: {note}" for note in found.notes)]
+    parts = [f"{name}: {found.question}", "", found.tables[0].terminal(COLUMNS), "", *texts]
+    return "\n".join(part if "\n" in part else textwrap.fill(part, WIDTH, subsequent_indent="    ") for part in parts)

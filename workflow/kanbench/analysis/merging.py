@@ -1,0 +1,104 @@
+"""Section 2.3: the errors of experts, ensemble, merged model and control, and how the merged model does."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kanbench.analysis.measures import Measures, Replicates, log_errors, seeds_by_datasets, variances
+from kanbench.analysis.notes import of_seed, seeds_note, targets_notes
+from kanbench.analysis.statements import Statement, compare_two, join_names
+from kanbench.errors import InputError
+
+ERRORS = {  # columns of the frame `summary` → what they are called in tables
+    "best_expert_dense_mse": "best_expert",
+    "chosen_expert_dense_mse": "chosen_expert",
+    "ensemble_dense_mse": "ensemble",
+    "initial_dense_mse": "merged_initial",
+    "merged_threshold_dense_mse": "merged_threshold",
+    "merged_dense_mse": "merged_final",
+    "control_threshold_dense_mse": "control_threshold",
+    "control_dense_mse": "control_final",
+}
+COUNTS = {
+    "n_experts_trained": "experts",
+    "n_experts_selected": "selected_experts",
+    "merged_num_params": "merged_params",
+    "control_num_params": "control_params",
+    "experts_n_evals": "experts_n_evals",
+    "merged_n_evals": "merged_n_evals",
+    "control_n_evals": "control_n_evals",
+}
+WORDS = {
+    "best_expert": "the best expert",
+    "chosen_expert": "the expert with the best validation loss",
+    "ensemble": "the ensemble",
+    "control_threshold": "the control",
+    "control_final": "the control",
+    **dict.fromkeys(("merged_initial", "merged_threshold", "merged_final"), "the merged model"),
+}
+COMPARED_WITH = {  # by moment of the merged model
+    "initial": ("best_expert", "chosen_expert", "ensemble"),
+    "threshold": ("best_expert", "chosen_expert", "ensemble", "control_threshold"),
+    "final": ("best_expert", "chosen_expert", "ensemble", "control_final"),
+}
+
+
+def measure_merging(replicates: Replicates) -> Measures:
+    """Collect the errors of section 2.3; seeds whose frame `summary` is not there are left out.
+
+    Parameters
+    ----------
+    replicates : dict
+        `{seed: {"summary": frame, …}}`.
+
+    Raises
+    ------
+    InputError
+        The run has no frame `summary`.
+    """
+    first = next(iter(replicates.values()))
+    if "summary" not in first:
+        raise InputError("frames", ", ".join(first), "a run that has one", problem="no frame 'summary'")
+    finished = {seed: frames["summary"] for seed, frames in replicates.items() if "summary" in frames}
+    plain = [frame.set_index("dataset_idx") for frame in finished.values()]
+    for frame in plain:
+        frame.attrs = {}  # concat compares attrs
+    rows = pd.concat(dict(enumerate(plain)), names=["seed"])
+    names = rows.get("dataset_name", rows.index.get_level_values("dataset_idx"))
+    datasets = dict(sorted({int(i): str(name) for (_, i), name in zip(rows.index, names, strict=True)}.items()))
+    index, scales = seeds_by_datasets(tuple(finished), datasets), variances(datasets)
+    logs = log_errors(rows.reindex(index=index, columns=list(ERRORS)).rename(columns=ERRORS), scales)
+    return Measures(
+        section=first["summary"].attrs["section"],
+        seeds=tuple(finished),
+        datasets=datasets,
+        variances=scales,
+        rows=rows,
+        logs=dict.fromkeys(COMPARED_WITH, logs),
+    )
+
+
+def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
+    """What a reader has to know before the statements."""
+    found = [seeds_note(measures.seeds), *targets_notes(measures)]
+    if unfinished := [seed for seed in replicates if seed not in measures.seeds]:
+        found.append(f"Not finished, and left out: seed {join_names(unfinished)}.")
+    if lacking := [column for column in (*ERRORS, *COUNTS) if column not in measures.rows]:
+        found.append(f"Not recorded in this run: {join_names(lacking)}; what needs it is left out.")
+    recorded = [name for column, name in ERRORS.items() if column in measures.rows]
+    logs = measures.logs["final"][recorded]
+    for (position, i), is_missing in zip(logs.index, logs.isna().to_numpy(), strict=True):
+        if missing := list(logs.columns[is_missing]):
+            where = f"{measures.datasets[i]}{of_seed(measures, position)}"
+            found.append(f"No finite error on {where}: {join_names(missing)}.")
+    return found
+
+
+def merge_statements(measures: Measures) -> list[Statement]:
+    """Whether the merged model beats the experts, their ensemble and the control, over all datasets and on each."""
+    return [
+        compare_two(measures, moment, f"merged_{moment}", other, i, WORDS)
+        for moment, others in COMPARED_WITH.items()
+        for other in others
+        for i in (None, *measures.datasets)
+    ]
