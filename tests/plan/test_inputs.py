@@ -80,13 +80,13 @@ def test_the_results_of_all_seeds_are_delivered():
         assert frames == [run.replicate(2).frame(frame) for frame in SECTIONS[section].frames]
         assert set(two.results(section)) - set(one.results(section)) == set(frames)
         assert set(one.figures(run)) | set(run.tables()) | set(one.deliverables(run)) == set(one.results(section))
-        assert two.table_inputs(run)["seeds"] == frames
+        assert set(two.table_inputs(run)) - set(one.table_inputs(run)) == set(frames)
 
 
 def test_only_the_compared_optimizers_are_made():
     some = pipeline(optimizers={"compared": ["lbfgs", "lm"]})
     run = some.run("section2_1")
-    assert some.table_inputs(run)["frames"] == [run.frame("lbfgs"), run.frame("lm")]
+    assert some.table_inputs(run) == [run.frame("lbfgs"), run.frame("lm"), run.checkpoint_metadata()]
     assert not any("adam" in path for path in some.results("section2_1"))
 
 
@@ -109,6 +109,8 @@ def test_a_merged_model_has_the_experts_of_its_seed():
     assert second["experts"] == [run.record(run.expert(1, depth, k, 1001)) for depth in (1, 2) for k in (2, 3)]
     assert len(first["checkpoints"]) == 3 * len(first["experts"])
     assert f"{run.expert_checkpoint(run.expert(1, 2, 3, 1))}_state" in first["checkpoints"]
+    control = of.control_inputs({**wildcards, "seed": "2"})
+    assert control == {"merged": [run.record(run.replicate(2).training("merge_kan", 1))], "experts": second["experts"]}
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,6 @@ def merge_frame_options(wildcards, input):
     return [word for part, files in input.items() for word in (f"--{part}", *files)]
 
 
-def expert_records(wildcards):
-    """The records of the experts of a dataset."""
-    return pipeline.merge_inputs(wildcards)["experts"]
-
-
 def reported(described):
     """Output files with what Snakemake's report says of each."""
     return [report(path, **description) for path, description in described.items()]

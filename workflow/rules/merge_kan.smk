@@ -70,8 +70,7 @@ use rule merge_experts as merge_experts_seeds with:
 
 rule train_control:
     input:
-        merged=MERGING.record(MERGED),
-        experts=expert_records,
+        unpack(pipeline.control_inputs),
     output:
         record=MERGING.record(CONTROLLED),
     log:
@@ -94,9 +93,6 @@ rule train_control:
 
 
 use rule train_control as train_control_seeds with:
-    input:
-        merged=MERGING_SEEDS.record(MERGED_SEEDS),
-        experts=expert_records,
     output:
         record=MERGING_SEEDS.record(CONTROLLED_SEEDS),
     log:

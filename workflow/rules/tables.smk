@@ -3,7 +3,7 @@
 
 rule tables_section2_1:
     input:
-        **pipeline.table_inputs(OPTIMIZERS),
+        pipeline.table_inputs(OPTIMIZERS),
     output:
         reported(pipeline.table_reports(OPTIMIZERS)),
         OPTIMIZERS.tables("csv", "tex", "md"),
@@ -24,7 +24,7 @@ rule tables_section2_1:
 
 use rule tables_section2_1 as tables_section2_2 with:
     input:
-        **pipeline.table_inputs(DENSITY),
+        pipeline.table_inputs(DENSITY),
     output:
         reported(pipeline.table_reports(DENSITY)),
         DENSITY.tables("csv", "tex", "md"),
@@ -37,7 +37,7 @@ use rule tables_section2_1 as tables_section2_2 with:
 
 use rule tables_section2_1 as tables_section2_3 with:
     input:
-        **pipeline.table_inputs(MERGING),
+        pipeline.table_inputs(MERGING),
     output:
         reported(pipeline.table_reports(MERGING)),
         MERGING.tables("csv", "tex", "md"),

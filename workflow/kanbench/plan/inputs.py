@@ -122,10 +122,6 @@ class Pipeline:
         of_run = len(self.datasets), self.model_types(run)
         return [file for replicate in self.replicates(run) for file in replicate.deliverables(*of_run)]
 
-    def frames(self, run: Run) -> list[str]:
-        """The frames of one seed of a run, each in its first format."""
-        return [run.frame(frame) for frame in run.kind.frame_names or self.model_types(run)]
-
     def figures(self, run: Run, *formats: str) -> list[str]:
         """The files of the figures of a run, in all formats or some."""
         figures, formats = figures_of(run.section, self.config["datasets"]), formats or FORMATS
@@ -136,13 +132,11 @@ class Pipeline:
         run = self.run(section)
         return [*self.deliverables(run), *self.figures(run), *run.tables()]
 
-    def table_inputs(self, run: Run) -> dict[str, list[str]]:
-        """The frames of all seeds, and the metadata."""
-        return {
-            "frames": self.frames(run),
-            "metadata": [run.checkpoint_metadata()],
-            "seeds": [frame for replicate in self.replicates(run) for frame in self.frames(replicate)],
-        }
+    def table_inputs(self, run: Run) -> list[str]:
+        """The frames of all seeds, each in its first format, and the metadata."""
+        frames = run.kind.frame_names or self.model_types(run)
+        seeds = [run, *self.replicates(run)]
+        return [*(seed.frame(frame) for seed in seeds for frame in frames), run.checkpoint_metadata()]
 
     def figure_reports(self, run: Run) -> dict[str, Report]:
         """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
@@ -161,10 +155,13 @@ class Pipeline:
         """The training records of the model types on all datasets."""
         return [run.record(run.training(model_type, i)) for model_type in model_types for i in self.datasets]
 
+    def _merging(self, wildcards: Wildcards) -> Run:
+        return self._run("section2_3", wildcards["timestamp"]).replicate(_seed(wildcards))
+
     def _expert_records(self, wildcards: Wildcards, dataset_idx: int | str) -> list[str]:
         """The training records of the experts that are merged on a dataset; every seed has its own."""
-        run = self._run("section2_3", wildcards["timestamp"])
-        return [run.record(run.expert(dataset_idx, *numbers)) for numbers in experts(self.config, _seed(wildcards))]
+        run, trained = self._merging(wildcards), experts(self.config, _seed(wildcards))
+        return [run.record(run.expert(dataset_idx, *numbers)) for numbers in trained]
 
     def merge_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The records and checkpoints of the experts of a merged model."""
@@ -172,10 +169,17 @@ class Pipeline:
         bases = [record.removesuffix(".json") for record in records]
         return {"experts": records, "checkpoints": [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]}
 
+    def control_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The records of the merged model of a control, and of its experts."""
+        run, index = self._merging(wildcards), wildcards["dataset_idx"]
+        return {
+            "merged": [run.record(run.training("merge_kan", index))],
+            "experts": self._expert_records(wildcards, index),
+        }
+
     def merge_frame_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The training records that a frame of section 2.3 is made from, by option of the command."""
-        run = self._run("section2_3", wildcards["timestamp"]).replicate(_seed(wildcards))
-        frame = wildcards["frame"]
+        run, frame = self._merging(wildcards), wildcards["frame"]
         inputs = {"experts": [record for i in self.datasets for record in self._expert_records(wildcards, i)]}
         if frame != "experts":
             inputs["merged"] = self.records(run, self.model_types(run))
