@@ -161,6 +161,11 @@ def test_targets_that_can_be_made_are_accepted():
         (f"results/figures/section2_1_{STAMP}_e3/grids.png", "comparison"),
         (f"results/sec1_results/section2_1_wide_{STAMP}_e3_lm.pkl", "section2_1"),
         (f"results/trainings/section2_3_{STAMP}_expert_0_d1_k2_s1001.json", "d1_k2_s1"),
+        (f"results/trainings/section2_3_{STAMP}_expert_0_d4_k3_s1.json", "d1_k2_s1"),
+        (f"results/sec3_results/section2_3_{STAMP}_e10_experts.pkl", "without epochs"),
+        (f"section2_1_{STAMP}_e3_adam.pkl", f"results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),
+        ("results/sec1_results/section2_1_2026-01-01_e3_adam.pkl", "YYYYMMDD_HHMMSS"),
+        (f"results/seeds/section2_1_{STAMP}_e3_s2_adam.pkl", "sSEED_FRAME.parquet"),
     ],
 )
 def test_a_wrong_target_is_refused(target, allowed):
