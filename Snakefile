@@ -33,50 +33,42 @@ onstart:
 rule all:
     default_target: True
     input:
-        [deliverables(section) for section in config["sections"]],
-        [figure_files(section) for section in config["sections"]],
-        [tables(section) for section in config["sections"]],
-        PAGE,
+        [pipeline.results(section) for section in config["sections"]],
+        pipeline.page,
     message:
         "All results of the run are there"
 
 
 rule figures:
     input:
-        [figure_files(section) for section in config["sections"]],
+        [pipeline.figures(pipeline.run(section)) for section in config["sections"]],
     message:
         "All figures of the run are there"
 
 
 rule section2_1:
     input:
-        deliverables("section2_1"),
-        figure_files("section2_1"),
-        tables("section2_1"),
+        pipeline.results("section2_1"),
     message:
         "All results of Section 2.1, the optimizers, are there"
 
 
 rule section2_2:
     input:
-        deliverables("section2_2"),
-        figure_files("section2_2"),
-        tables("section2_2"),
+        pipeline.results("section2_2"),
     message:
         "All results of Section 2.2, adaptive density, are there"
 
 
 rule section2_3:
     input:
-        deliverables("section2_3"),
-        figure_files("section2_3"),
-        tables("section2_3"),
+        pipeline.results("section2_3"),
     message:
         "All results of Section 2.3, Merge_KAN, are there"
 
 
 rule seeds:
     input:
-        [seeds_frames(section) for section in config["sections"]],
+        [pipeline.replicate_frames(pipeline.run(section)) for section in config["sections"]],
     message:
         "The frames of all sections with the seeds but the first are there"

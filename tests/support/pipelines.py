@@ -42,13 +42,13 @@ def contents(folder):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if ".snakemake" not in path.parts)
 
 
-def assert_one_line(result, message, folder):
+def assert_one_line(result, folder, *words):
+    """Check that Snakemake ended with one line of ours, which has these words, and left nothing behind."""
     assert result.returncode != 0
     lines = (result.stdout + result.stderr).splitlines()
-    ours = [line for line in lines if line.startswith("kanbench: ")]
-    assert len(ours) == 1
-    assert message in ours[0]
+    [ours] = [line for line in lines if line.startswith("kanbench: ")]
+    assert all(word in ours for word in words), ours
     assert "Traceback" not in "".join(lines)
-    if "device: found 'cuda'" not in message:  # known when the jobs would start, after Snakemake has spoken
-        assert [line for line in lines if not line.startswith("Config file")] == ours
+    if "device: found 'cuda'" not in ours:  # known when the jobs would start, after Snakemake has spoken
+        assert [line for line in lines if not line.startswith("Config file")] == [ours]
     assert contents(folder) == []

@@ -1,38 +1,61 @@
 """Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
 
-for section, seed in product(("section2_1", "section2_2"), (None, "{seed}")):
-    RUN = run_of(section, seed=seed)
 
-    rule:
-        name:
-            f"frame_{section}" if seed is None else f"frame_{section}_seeds"
-        input:
-            trainings=records(RUN, ["{model_type}"]),
-            reference=records(RUN, [SECTIONS[section].reference]),
-        output:
-            RUN.frame_files("{model_type}"),
-        log:
-            RUN.log(f"{RUN.name}_{{model_type}}"),
-        conda:
-            "../../envs/kanbench.yaml"
-        resources:
-            **needs("consolidation"),
-        message:
-            "Consolidating the trainings of {wildcards.model_type}"
-        shell:
-            "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
+rule frame_section2_1:
+    input:
+        trainings=pipeline.records(OPTIMIZERS, ["{model_type}"]),
+        reference=pipeline.records(OPTIMIZERS, [OPTIMIZERS.kind.reference]),
+    output:
+        OPTIMIZERS.frame_files("{model_type}"),
+    log:
+        OPTIMIZERS.log(f"{OPTIMIZERS.name}_{{model_type}}"),
+    conda:
+        "../../envs/kanbench.yaml"
+    resources:
+        **needs("consolidation"),
+    message:
+        "Consolidating the trainings of {wildcards.model_type}"
+    shell:
+        "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
 
 
-RUN = run_of("section2_3")
+use rule frame_section2_1 as frame_section2_1_seeds with:
+    input:
+        trainings=pipeline.records(OPTIMIZERS_SEEDS, ["{model_type}"]),
+        reference=pipeline.records(OPTIMIZERS_SEEDS, [OPTIMIZERS.kind.reference]),
+    output:
+        OPTIMIZERS_SEEDS.frame_files("{model_type}"),
+    log:
+        OPTIMIZERS.log(f"{OPTIMIZERS_SEEDS.name}_{{model_type}}"),
+
+
+use rule frame_section2_1 as frame_section2_2 with:
+    input:
+        trainings=pipeline.records(DENSITY, ["{model_type}"]),
+        reference=pipeline.records(DENSITY, [DENSITY.kind.reference]),
+    output:
+        DENSITY.frame_files("{model_type}"),
+    log:
+        DENSITY.log(f"{DENSITY.name}_{{model_type}}"),
+
+
+use rule frame_section2_1 as frame_section2_2_seeds with:
+    input:
+        trainings=pipeline.records(DENSITY_SEEDS, ["{model_type}"]),
+        reference=pipeline.records(DENSITY_SEEDS, [DENSITY.kind.reference]),
+    output:
+        DENSITY_SEEDS.frame_files("{model_type}"),
+    log:
+        DENSITY.log(f"{DENSITY_SEEDS.name}_{{model_type}}"),
 
 
 rule frame_section2_3:
     input:
-        unpack(merge_frame_inputs),
+        unpack(pipeline.merge_frame_inputs),
     output:
-        RUN.frame_files("{frame}"),
+        MERGING.frame_files("{frame}"),
     log:
-        RUN.log(f"{RUN.name}_{{frame}}"),
+        MERGING.log(f"{MERGING.name}_{{frame}}"),
     conda:
         "../../envs/kanbench.yaml"
     resources:
@@ -48,28 +71,41 @@ rule frame_section2_3:
 
 use rule frame_section2_3 as frame_section2_3_seeds with:
     output:
-        RUN.replicate("{seed}").frame_files("{frame}"),
+        MERGING_SEEDS.frame_files("{frame}"),
     log:
-        RUN.log(f"{RUN.replicate('{seed}').name}_{{frame}}"),
+        MERGING_SEEDS.log(f"{MERGING_SEEDS.name}_{{frame}}"),
 
 
-for section in SECTIONS:
-    RUN = run_of(section)
+rule metadata_section2_1:
+    input:
+        pipeline.records(OPTIMIZERS, pipeline.model_types(OPTIMIZERS)),
+    output:
+        OPTIMIZERS.checkpoint_metadata(),
+    log:
+        OPTIMIZERS.log(f"{OPTIMIZERS.name}_{naming.CHECKPOINT_METADATA}"),
+    conda:
+        "../../envs/kanbench.yaml"
+    resources:
+        **needs("consolidation"),
+    message:
+        "Consolidating the metadata of all checkpoints"
+    shell:
+        "python -m kanbench metadata {output} --trainings {input} > {log} 2>&1"
 
-    rule:
-        name:
-            f"metadata_{section}"
-        input:
-            records(RUN, model_types(config, section)),
-        output:
-            RUN.checkpoint_metadata(),
-        log:
-            RUN.log(f"{RUN.name}_{naming.CHECKPOINT_METADATA}"),
-        conda:
-            "../../envs/kanbench.yaml"
-        resources:
-            **needs("consolidation"),
-        message:
-            "Consolidating the metadata of all checkpoints"
-        shell:
-            "python -m kanbench metadata {output} --trainings {input} > {log} 2>&1"
+
+use rule metadata_section2_1 as metadata_section2_2 with:
+    input:
+        pipeline.records(DENSITY, pipeline.model_types(DENSITY)),
+    output:
+        DENSITY.checkpoint_metadata(),
+    log:
+        DENSITY.log(f"{DENSITY.name}_{naming.CHECKPOINT_METADATA}"),
+
+
+use rule metadata_section2_1 as metadata_section2_3 with:
+    input:
+        pipeline.records(MERGING, pipeline.model_types(MERGING)),
+    output:
+        MERGING.checkpoint_metadata(),
+    log:
+        MERGING.log(f"{MERGING.name}_{naming.CHECKPOINT_METADATA}"),

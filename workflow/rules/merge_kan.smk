@@ -1,22 +1,23 @@
-"""Section 2.3: one job per expert; selection, merging and training of the merged model; its control."""
+"""Section 2.3: one job per expert; selection, merging and training of the merged model; its control.
 
-RUN = run_of("section2_3")
-EXPERT = RUN.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
-MERGED = RUN.training("merge_kan", "{dataset_idx}")
-CONTROL_TRAINING = RUN.training(CONTROL, "{dataset_idx}")
-REPLICATE = RUN.replicate("{seed}")
-REPLICATE_MERGED = REPLICATE.training("merge_kan", "{dataset_idx}")
-REPLICATE_CONTROL = REPLICATE.training(CONTROL, "{dataset_idx}")
+With another seed than the first there are other experts, and no checkpoints of the merged model.
+"""
+
+EXPERT = MERGING.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
+MERGED = MERGING.training("merge_kan", "{dataset_idx}")
+MERGED_SEEDS = MERGING_SEEDS.training("merge_kan", "{dataset_idx}")
+CONTROLLED = MERGING.training(CONTROL, "{dataset_idx}")
+CONTROLLED_SEEDS = MERGING_SEEDS.training(CONTROL, "{dataset_idx}")
 
 
 rule train_expert:
     output:
-        checkpoint=[f"{RUN.expert_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
-        history=RUN.record(EXPERT),
+        checkpoint=[f"{MERGING.expert_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
+        record=MERGING.record(EXPERT),
     log:
-        RUN.log(EXPERT),
+        MERGING.log(EXPERT),
     benchmark:
-        RUN.benchmark(EXPERT)
+        MERGING.benchmark(EXPERT)
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
@@ -24,7 +25,7 @@ rule train_expert:
         **needs("training"),
     params:
         name=EXPERT,
-        settings=expert_json,
+        settings=pipeline.expert_settings,
     message:
         "Training an expert on dataset {wildcards.dataset_idx}: "
         "{wildcards.depth} hidden layers, order {wildcards.k}, seed {wildcards.seed}"
@@ -34,15 +35,14 @@ rule train_expert:
 
 rule merge_experts:
     input:
-        experts=expert_records(RUN, "{dataset_idx}"),
-        checkpoints=expert_checkpoints(RUN, "{dataset_idx}"),
+        unpack(pipeline.merge_inputs),
     output:
-        checkpoints=RUN.checkpoint_files("merge_kan", "{dataset_idx}"),
-        history=RUN.record(MERGED),
+        checkpoints=MERGING.checkpoint_files("merge_kan", "{dataset_idx}"),
+        record=MERGING.record(MERGED),
     log:
-        RUN.log(MERGED),
+        MERGING.log(MERGED),
     benchmark:
-        RUN.benchmark(MERGED)
+        MERGING.benchmark(MERGED)
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
@@ -50,69 +50,54 @@ rule merge_experts:
         **needs("merging"),
     params:
         name=MERGED,
-        settings=merge_json,
+        settings=pipeline.merge_settings,
     message:
-        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model"
+        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model: {params.name}"
     shell:
         "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
+use rule merge_experts as merge_experts_seeds with:
+    output:
+        record=MERGING_SEEDS.record(MERGED_SEEDS),
+    log:
+        MERGING_SEEDS.log(MERGED_SEEDS),
+    benchmark:
+        MERGING_SEEDS.benchmark(MERGED_SEEDS)
+    params:
+        name=MERGED_SEEDS,
+
+
 rule train_control:
     input:
-        merged=RUN.record(MERGED),
-        experts=expert_records(RUN, "{dataset_idx}"),
+        unpack(pipeline.control_inputs),
     output:
-        RUN.record(CONTROL_TRAINING),
+        record=MERGING.record(CONTROLLED),
     log:
-        RUN.log(CONTROL_TRAINING),
+        MERGING.log(CONTROLLED),
     benchmark:
-        RUN.benchmark(CONTROL_TRAINING)
+        MERGING.benchmark(CONTROLLED)
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
         **needs("merging"),
     params:
-        name=CONTROL_TRAINING,
-        settings=control_json,
+        name=CONTROLLED,
+        settings=pipeline.control_settings,
     message:
-        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}"
+        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}: {params.name}"
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
         "--settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
-# With another seed: other experts, and no checkpoints of the merged model.
-
-
-use rule merge_experts as merge_experts_seeds with:
-    input:
-        unpack(expert_inputs),
-    output:
-        history=REPLICATE.record(REPLICATE_MERGED),
-    log:
-        REPLICATE.log(REPLICATE_MERGED),
-    benchmark:
-        REPLICATE.benchmark(REPLICATE_MERGED)
-    params:
-        name=REPLICATE_MERGED,
-        settings=merge_json,
-    message:
-        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model, seed {wildcards.seed}"
-
-
 use rule train_control as train_control_seeds with:
-    input:
-        merged=REPLICATE.record(REPLICATE_MERGED),
-        experts=lambda wildcards: expert_inputs(wildcards)["experts"],
     output:
-        REPLICATE.record(REPLICATE_CONTROL),
+        record=MERGING_SEEDS.record(CONTROLLED_SEEDS),
     log:
-        REPLICATE.log(REPLICATE_CONTROL),
+        MERGING_SEEDS.log(CONTROLLED_SEEDS),
     benchmark:
-        REPLICATE.benchmark(REPLICATE_CONTROL)
+        MERGING_SEEDS.benchmark(CONTROLLED_SEEDS)
     params:
-        name=REPLICATE_CONTROL,
-        settings=control_json,
-    message:
-        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}, seed {wildcards.seed}"
+        name=CONTROLLED_SEEDS,

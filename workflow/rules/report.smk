@@ -3,11 +3,9 @@
 
 rule report_page:
     input:
-        [deliverables(section) for section in config["sections"]],
-        [figure_files(section) for section in config["sections"]],
-        [tables(section) for section in config["sections"]],
+        [pipeline.results(section) for section in config["sections"]],
     output:
-        PAGE,
+        pipeline.page,
     log:
         f"{naming.RESULTS}/logs/report.log",
     conda:
@@ -15,8 +13,8 @@ rule report_page:
     resources:
         **needs("consolidation"),
     params:
-        sections=[current_run(section).section for section in config["sections"]],
-        timestamp=TIMESTAMP,
+        sections=[pipeline.run(section).section for section in config["sections"]],
+        timestamp=pipeline.timestamp,
         epochs=config["epochs"],
     message:
         "Writing the summary page"

@@ -1,38 +1,48 @@
 """Tables of a run, and what follows from its data: one job per section."""
 
-for section in SECTIONS:
-    RUN = run_of(section)
-    FRAMES = SECTIONS[section].frame_names or model_types(config, section)
 
-    rule:
-        name:
-            f"tables_{section}"
-        input:
-            frames=[RUN.frame(frame) for frame in FRAMES],
-            metadata=RUN.checkpoint_metadata(),
-            seeds=[RUN.replicate(seed).frame(f) for seed in config["seeds"][1:] for f in FRAMES],
-        output:
-            [
-                report(
-                    path,
-                    category=QUESTIONS[section],
-                    subcategory="Tables",
-                    labels={"figure": "Statements" if path.endswith("summary.html") else "Results", "dataset": "all"},
-                    caption="../report/tables.rst",
-                )
-                for path in RUN.table_files("html")
-            ],
-            RUN.table_files("csv", "tex", "md"),
-        log:
-            RUN.log(f"{RUN.name}_{naming.TABLES}"),
-        conda:
-            "../../envs/kanbench.yaml"
-        resources:
-            **needs("consolidation"),
-        params:
-            section=RUN.section,
-            epochs="" if section in WITHOUT_EPOCHS else "--epochs {epochs}",
-        message:
-            "Writing tables"
-        shell:
-            "python -m kanbench tables {params.section} --timestamp {wildcards.timestamp} {params.epochs} > {log} 2>&1"
+rule tables_section2_1:
+    input:
+        pipeline.table_inputs(OPTIMIZERS),
+    output:
+        reported(pipeline.table_reports(OPTIMIZERS)),
+        OPTIMIZERS.tables("csv", "tex", "md"),
+    log:
+        OPTIMIZERS.log(f"{OPTIMIZERS.name}_{naming.TABLES}"),
+    conda:
+        "../../envs/kanbench.yaml"
+    resources:
+        **needs("consolidation"),
+    params:
+        section=OPTIMIZERS.section,
+        epochs="--epochs {epochs}",
+    message:
+        "Writing tables"
+    shell:
+        "python -m kanbench tables {params.section} --timestamp {wildcards.timestamp} {params.epochs} > {log} 2>&1"
+
+
+use rule tables_section2_1 as tables_section2_2 with:
+    input:
+        pipeline.table_inputs(DENSITY),
+    output:
+        reported(pipeline.table_reports(DENSITY)),
+        DENSITY.tables("csv", "tex", "md"),
+    log:
+        DENSITY.log(f"{DENSITY.name}_{naming.TABLES}"),
+    params:
+        section=DENSITY.section,
+        epochs="--epochs {epochs}",
+
+
+use rule tables_section2_1 as tables_section2_3 with:
+    input:
+        pipeline.table_inputs(MERGING),
+    output:
+        reported(pipeline.table_reports(MERGING)),
+        MERGING.tables("csv", "tex", "md"),
+    log:
+        MERGING.log(f"{MERGING.name}_{naming.TABLES}"),
+    params:
+        section=MERGING.section,
+        epochs="",

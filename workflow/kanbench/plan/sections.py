@@ -33,6 +33,8 @@ class Section:
         The frames, where they are not one per model type.
     table : str
         Its table of results; another, `summary`, has the statements.
+    question : str
+        What the section asks.
     """
 
     folder: str
@@ -42,6 +44,7 @@ class Section:
     threshold_time: str | None = None
     frame_names: tuple[str, ...] = ()
     table: str = "model_types"
+    question: str = "Which model type is best?"
 
     @property
     def frames(self) -> tuple[str, ...]:
@@ -50,7 +53,13 @@ class Section:
 
 SECTIONS = {
     "section2_1": Section(
-        "sec1_results", ("adam", "lbfgs", "lm"), "optimizer", "lbfgs", "lbfgs_threshold_time", table="optimizers"
+        "sec1_results",
+        ("adam", "lbfgs", "lm"),
+        "optimizer",
+        "lbfgs",
+        "lbfgs_threshold_time",
+        table="optimizers",
+        question="Which optimizer trains a KAN best for the same compute?",
     ),
     "section2_2": Section(
         "sec2_results",
@@ -59,6 +68,7 @@ SECTIONS = {
         "baseline",
         "baseline_threshold_time",
         table="density",
+        question="Does refining only the important neurons' grids beat refining all?",
     ),
     "section2_3": Section(
         "sec3_results",
@@ -66,6 +76,7 @@ SECTIONS = {
         "approach",
         frame_names=("summary", "experts", "selected_experts", "grid_history"),
         table="merge_kan",
+        question="Can experts be merged into one wider KAN that beats each of them?",
     ),
 }
 WITHOUT_EPOCHS = ("section2_3",)  # their names have no epochs: experts and merged models have epochs of their own

@@ -1,0 +1,174 @@
+"""What the rules make of what, without Snakemake: timestamp, targets, inputs and settings."""
+
+import json
+
+import pytest
+
+from kanbench.errors import InputError
+from kanbench.plan.config import ROOT, check, load_config, merge
+from kanbench.plan.inputs import Pipeline, current_timestamp, write_pin
+from kanbench.plan.sections import SECTIONS, is_timestamp
+from kanbench.plan.settings import (
+    canonical_json,
+    control_settings,
+    expert_settings,
+    merge_settings,
+    training_settings,
+)
+
+STAMP = "20260101_000000"
+SMOKE = load_config(ROOT / "config" / "smoke.yaml")
+
+
+def pipeline(**over):
+    return Pipeline(check(merge(SMOKE, over)), STAMP)
+
+
+@pytest.fixture
+def pin(tmp_path):
+    return tmp_path / "results" / "timestamp"
+
+
+def test_a_configured_timestamp_is_the_run_s(pin):
+    write_pin("20250101_000000", pin)
+    assert current_timestamp(STAMP, True, pin) == STAMP
+
+
+def test_the_pinned_timestamp_goes_on(pin):
+    assert is_timestamp(current_timestamp("auto", True, pin))
+    write_pin(STAMP, pin)
+    assert current_timestamp("auto", True, pin) == STAMP
+    assert current_timestamp("new", True, pin) not in (STAMP, "new")
+    assert current_timestamp("new", False, pin) == STAMP  # a job of the run that was begun
+
+
+def test_a_damaged_pin_is_refused(pin):
+    write_pin("yesterday", pin)
+    with pytest.raises(InputError, match="YYYYMMDD_HHMMSS") as error:
+        current_timestamp("auto", True, pin)
+    assert (error.value.where, error.value.found) == (str(pin), "'yesterday'")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "targets", "kept"),
+    [
+        ("auto", [], True),
+        ("auto", ["section2_1"], True),
+        ("new", ["all"], True),
+        ("auto", [f"results/sec1_results/section2_1_{STAMP}_e3_lm.pkl"], False),
+        (STAMP, [], False),
+    ],
+)
+def test_the_timestamp_of_named_files_is_not_kept(timestamp, targets, kept):
+    assert pipeline(timestamp=timestamp).is_pinned(targets) == kept
+
+
+def test_runs_are_of_the_configured_variant():
+    assert pipeline().run("section2_1").name == f"section2_1_{STAMP}_e3"
+    assert pipeline().pattern("section2_3").name == "section2_3_{timestamp}"
+    wide = pipeline(variant="wide")
+    assert wide.pattern("section2_2").name == "section2_2_wide_{timestamp}_e{epochs}"
+    assert (pipeline().page, wide.page) == ("results/report.html", "results/report_wide.html")
+
+
+def test_the_results_of_all_seeds_are_delivered():
+    one, two = pipeline(), pipeline(seeds=[1, 2])
+    for section in SECTIONS:
+        run = one.run(section)
+        assert one.replicate_frames(run) == []
+        frames = two.replicate_frames(run)
+        assert frames == [run.replicate(2).frame(frame) for frame in SECTIONS[section].frames]
+        assert set(two.results(section)) - set(one.results(section)) == set(frames)
+        assert set(one.figures(run)) | set(run.table_files()) | set(one.deliverables(run)) == set(one.results(section))
+        assert set(two.table_inputs(run)) - set(one.table_inputs(run)) == set(frames)
+
+
+def test_only_the_compared_optimizers_are_made():
+    some = pipeline(optimizers={"compared": ["lbfgs", "lm"]})
+    run = some.run("section2_1")
+    assert some.table_inputs(run) == [run.frame("lbfgs"), run.frame("lm"), run.checkpoint_metadata()]
+    assert not any("adam" in path for path in some.results("section2_1"))
+
+
+def test_figures_and_tables_are_described():
+    of, run = pipeline(), pipeline().run("section2_1")
+    figures, tables = of.figure_reports(run), of.table_reports(run)
+    assert list(figures) == of.figures(run, "png")
+    assert list(tables) == run.tables("html")
+    assert figures[f"{run.figure_folder}/slices_poisson_2d_sin.png"]["labels"]["dataset"] == "poisson_2d_sin"
+    for description in (*figures.values(), *tables.values()):
+        assert description["category"] == f"2.1 {SECTIONS['section2_1'].question}"
+        assert (ROOT / "workflow" / "rules" / description["caption"]).is_file()
+
+
+def test_a_merged_model_has_the_experts_of_its_seed():
+    of, wildcards = pipeline(seeds=[1, 2]), {"timestamp": STAMP, "dataset_idx": "1"}
+    run = of.run("section2_3")
+    first, second = (of.merge_inputs({**wildcards, **seed}) for seed in ({}, {"seed": "2"}))
+    assert first["experts"] == [run.record(run.expert(1, depth, k, 1)) for depth in (1, 2) for k in (2, 3)]
+    assert second["experts"] == [run.record(run.expert(1, depth, k, 1001)) for depth in (1, 2) for k in (2, 3)]
+    assert len(first["checkpoints"]) == 3 * len(first["experts"])
+    assert f"{run.expert_checkpoint(run.expert(1, 2, 3, 1))}_state" in first["checkpoints"]
+    control = of.control_inputs({**wildcards, "seed": "2"})
+    assert control == {"merged": [run.record(run.replicate(2).training("merge_kan", 1))], "experts": second["experts"]}
+
+
+@pytest.mark.parametrize(
+    ("frame", "parts"),
+    [
+        ("experts", {"experts": 8}),
+        ("grid_history", {"experts": 8, "merged": 2}),
+        ("summary", {"experts": 8, "merged": 2, "controls": 2}),
+    ],
+)
+def test_a_frame_of_merging_needs_what_it_shows(frame, parts):
+    inputs = pipeline().merge_frame_inputs({"timestamp": STAMP, "frame": frame})
+    assert {part: len(files) for part, files in inputs.items()} == parts
+
+
+def test_settings_are_those_of_the_training():
+    of = pipeline(seeds=[1, 2])
+    first, second = {"dataset_idx": "1"}, {"dataset_idx": "1", "seed": "2"}
+    for line, settings in (
+        (of.optimizer_settings({**first, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1)),
+        (of.optimizer_settings({**second, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1, 2)),
+        (
+            of.density_settings({**second, "model_type": "baseline"}),
+            training_settings(of.config, "section2_2", "baseline", 1, 2),
+        ),
+        (of.expert_settings({**second, "depth": "3", "k": "2"}), expert_settings(of.config, 1, 3, 2, 2)),
+        (of.merge_settings(first), merge_settings(of.config, 1)),
+        (of.merge_settings(second), merge_settings(of.config, 1, 2)),
+        (of.control_settings(second), control_settings(of.config, 1, 2)),
+    ):
+        assert line == canonical_json(settings)
+        assert "\n" not in line
+        assert json.loads(line)["problem"] == of.config["datasets"][1]
+
+
+def test_targets_that_can_be_made_are_accepted():
+    of = pipeline(seeds=[1, 2])
+    run, merging = of.run("section2_1"), of.run("section2_3")
+    expert = merging.record(merging.expert(0, 1, 2, 1001))
+    of.check_targets([*of.target_rules, *of.results("section2_1"), *of.figures(run), expert])
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("section2_4", "section2_3, seeds, figures"),
+        ("seeds", "two seeds"),
+        (f"results/figures/section2_1_{STAMP}_e3/grids.png", "comparison"),
+        (f"results/sec1_results/section2_1_wide_{STAMP}_e3_lm.pkl", "section2_1"),
+        (f"results/trainings/section2_3_{STAMP}_expert_0_d1_k2_s1001.json", "d1_k2_s1"),
+        (f"results/trainings/section2_3_{STAMP}_expert_0_d4_k3_s1.json", "d1_k2_s1"),
+        (f"results/sec3_results/section2_3_{STAMP}_e10_experts.pkl", "without epochs"),
+        (f"section2_1_{STAMP}_e3_adam.pkl", f"results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),
+        ("results/sec1_results/section2_1_2026-01-01_e3_adam.pkl", "YYYYMMDD_HHMMSS"),
+        (f"results/seeds/section2_1_{STAMP}_e3_s2_adam.pkl", "sSEED_FRAME.parquet"),
+    ],
+)
+def test_a_wrong_target_is_refused(target, allowed):
+    with pytest.raises(InputError, match=allowed) as error:
+        pipeline().check_targets(["all", target])
+    assert target in str(error.value)

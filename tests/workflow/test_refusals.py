@@ -1,0 +1,97 @@
+"""What Snakemake is given and cannot use ends in one line that names the key, target or file."""
+
+import pytest
+import torch
+from snakemake.cli import parse_config
+
+from kanbench.errors import InputError
+from kanbench.plan.config import ROOT, check, load_config, merge
+from kanbench.plan.naming import Run
+from support.pipelines import STAMP, assert_one_line, contents, snakemake
+
+WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
+    "epoch=3": ("epoch", ""),
+    "seed=2": ("seed", "2"),
+    "epochs=0": ("epochs", "0"),
+    "epochs=many": ("epochs", "'many'"),
+    "epochs=2.5": ("epochs", "2.5"),
+    "timestamp=20261": ("timestamp", "20261"),
+    "timestamp=20269901_000000": ("timestamp", "'20269901_000000'"),
+    "datasets=[poisson]": ("datasets", "'poisson'"),
+    "datasets=poisson_2d_sin": ("datasets", "'poisson_2d_sin'"),
+    "device=gpu": ("device", "'gpu'"),
+    "dtype=float16": ("dtype", "'float16'"),
+    "engine=warp": ("engine", "'warp'"),
+    "grids={sizes: [5, 3]}": ("grids.sizes", "[5, 3]"),
+    "grids={policy: keep}": ("grids.policy", "'keep'"),
+    "model={width: [3, 5, 1]}": ("model.width", "[3, 5, 1]"),
+    "optimizers={adam: {lr: -1}}": ("optimizers.adam.lr", "-1"),
+    "optimizers={sgd: {lr: 1}}": ("optimizers.sgd", ""),
+    "threshold={patience: 0}": ("threshold.patience", "0"),
+    "adaptive_density={fraction: 1.5}": ("adaptive_density.fraction", "1.5"),
+    "experts={orders: [2, 6]}": ("experts.orders", "6"),
+    "merge_kan={n_selected: 21}": ("merge_kan.n_selected", "21"),
+    "merge_kan={via: [3, 5]}": ("merge_kan.via", "[3, 5]"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_CONFIGURATIONS)
+def test_a_wrong_configuration_is_refused(wrong):
+    """By the same check as below, without the start of Snakemake."""
+    with pytest.raises(InputError) as error:
+        check(merge(load_config(), parse_config([wrong])))
+    assert all(word in str(error.value) for word in WRONG_CONFIGURATIONS[wrong])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["epoch=3", "timestamp=20261", "grids={sizes: [5, 3]}", "seed=2"])
+def test_a_wrong_configuration_is_one_line(tmp_path, wrong):
+    result = snakemake(tmp_path, "--config", wrong, smoke=False)
+    assert_one_line(result, tmp_path, "config", *WRONG_CONFIGURATIONS[wrong])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_one_line(tmp_path):
+    assert_one_line(snakemake(tmp_path, "--config", "device=cuda"), tmp_path, "config: device", "'cuda'")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("section2_4", ["'section2_4'", "section2_3, seeds, figures", "results/report.html"]),
+        ("seeds", ["'seeds'", "two seeds"]),
+        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such figure", "comparison"]),
+        (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), ["SECTION_"]),
+        (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0 to 1"]),
+        (Run("section2_1_highd_3d_shallow", STAMP, 3).frame("lm"), ["section2_1_highd_3d_shallow"]),
+    ],
+)
+def test_a_wrong_target_is_one_line(tmp_path, target, words):
+    assert_one_line(snakemake(tmp_path, "--", target), tmp_path, target, *words)
+
+
+@pytest.mark.slow
+def test_a_wrong_seed_is_one_line(tmp_path):
+    target = Run("section2_1", STAMP, 3).replicate(3).frame("adam")
+    assert_one_line(snakemake(tmp_path, "--config", "seeds=[1,2]", "--", target), tmp_path, target, "seed 3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["section2_1_highd_3d_shallow", "section2_1", "section2_4_highd_3d_deep"])
+def test_a_name_of_another_variant_is_one_line(tmp_path, section):
+    target = f"results/sec1_results/{section}_{STAMP}_e3_lm.pkl"
+    configured = "--configfile", ROOT / "config" / "highd_3d_deep.yaml"
+    assert_one_line(snakemake(tmp_path, *configured, "--", target, smoke=False), tmp_path, target)
+
+
+@pytest.mark.slow
+def test_a_damaged_pin_is_one_line(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "timestamp").write_text("yesterday\n")
+    result = snakemake(tmp_path)
+    assert result.returncode != 0
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("kanbench: ")]
+    assert "results/timestamp: found 'yesterday'" in line
+    assert contents(tmp_path) == ["results", "results/timestamp"]

@@ -1,0 +1,254 @@
+"""What the rules make of what, for one configuration and timestamp. The Snakefile imports it: nothing heavy here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kanbench.errors import InputError
+from kanbench.io.atomic import atomic_write
+from kanbench.plan import naming
+from kanbench.plan.config import Config, experts
+from kanbench.plan.figures import FORMATS, TITLES, check_figure, figures_of, is_figure
+from kanbench.plan.naming import CHECKPOINT_FILES, Run
+from kanbench.plan.sections import (
+    CONTROL,
+    SECTIONS,
+    WITHOUT_EPOCHS,
+    is_timestamp,
+    new_timestamp,
+    with_variant,
+    without_variant,
+)
+from kanbench.plan.settings import (
+    canonical_json,
+    control_settings,
+    expert_settings,
+    merge_settings,
+    model_types,
+    training_settings,
+)
+from kanbench.plan.targets import check_target
+
+Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
+Report = dict[str, Any]
+
+CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
+
+
+def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.PIN) -> str:
+    """The timestamp of the current run.
+
+    Parameters
+    ----------
+    configured : str
+        A timestamp; `auto` for the pinned one, or now if there is none; `new` for now.
+    is_main : bool
+        Whether this is the process that a user started. Jobs parse the Snakefile again, and take the pinned one.
+
+    Raises
+    ------
+    InputError
+        The file of the pinned timestamp holds none.
+    """
+    pin = Path(pin)
+    if configured not in CHOSEN:
+        return configured
+    if not pin.exists() or (configured == "new" and is_main):
+        return new_timestamp()
+    pinned = pin.read_text().strip()
+    if not is_timestamp(pinned):
+        raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS, or no such file, which begins a new run")
+    return pinned
+
+
+def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
+    """Keep the timestamp of the current run for later invocations."""
+    with atomic_write(pin) as partial:
+        partial.write_text(f"{timestamp}\n")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The current run of every section, and what the files of any run are made from.
+
+    Attributes
+    ----------
+    config : dict
+        The checked configuration.
+    timestamp : str
+        Of the current runs.
+    """
+
+    config: Config
+    timestamp: str
+
+    def run(self, section: str) -> Run:
+        """The current run of a section."""
+        return self._run(section, self.timestamp, self.config["epochs"])
+
+    def pattern(self, section: str) -> Run:
+        """Any run of a section of the configured variant: with wildcards for timestamp and epochs."""
+        return self._run(section, "{timestamp}", "{epochs}")
+
+    def _run(self, section: str, timestamp: str, epochs: int | str | None = None) -> Run:
+        name = with_variant(section, self.config["variant"])
+        return Run(name, timestamp, None if section in WITHOUT_EPOCHS else epochs)
+
+    @property
+    def page(self) -> str:
+        return naming.page(self.config["variant"])
+
+    @property
+    def datasets(self) -> range:
+        return range(len(self.config["datasets"]))
+
+    def model_types(self, run: Run) -> list[str]:
+        """Those of a run that are configured."""
+        return model_types(self.config, without_variant(run.section))
+
+    def replicates(self, run: Run) -> list[Run]:
+        """The run with the configured seeds but the first."""
+        return [run.replicate(seed) for seed in self.config["seeds"][1:]]
+
+    def deliverables(self, run: Run) -> list[str]:
+        """Every file of a run, those of all seeds among them."""
+        return run.deliverables(len(self.datasets), self.model_types(run)) + self.replicate_frames(run)
+
+    def replicate_frames(self, run: Run) -> list[str]:
+        """The frames of a run with the seeds but the first."""
+        of_run = len(self.datasets), self.model_types(run)
+        return [file for replicate in self.replicates(run) for file in replicate.deliverables(*of_run)]
+
+    def figures(self, run: Run, *formats: str) -> list[str]:
+        """The files of the figures of a run, in all formats or some."""
+        figures, formats = figures_of(run.section, self.config["datasets"]), formats or FORMATS
+        return [f"{run.figure_folder}/{figure.name}.{suffix}" for figure in figures for suffix in formats]
+
+    def results(self, section: str) -> list[str]:
+        """All that is made of the current run of a section."""
+        run = self.run(section)
+        return [*self.deliverables(run), *self.figures(run), *run.table_files()]
+
+    def table_inputs(self, run: Run) -> list[str]:
+        """The frames of all seeds, each in its first format, and the metadata."""
+        frames = run.kind.frame_names or self.model_types(run)
+        seeds = [run, *self.replicates(run)]
+        return [*(seed.frame(frame) for seed in seeds for frame in frames), run.checkpoint_metadata()]
+
+    def figure_reports(self, run: Run) -> dict[str, Report]:
+        """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
+        shown = zip(self.figures(run, "png"), figures_of(run.section, self.config["datasets"]), strict=True)
+        return {
+            path: _report(run, TITLES[figure.kind], TITLES[figure.kind], figure.kind, figure.dataset or "all")
+            for path, figure in shown
+        }
+
+    def table_reports(self, run: Run) -> dict[str, Report]:
+        """The tables of a run as HTML, each with the arguments of Snakemake's `report`."""
+        names = {path: "Statements" if path.endswith("summary.html") else "Results" for path in run.tables("html")}
+        return {path: _report(run, "Tables", name, "tables") for path, name in names.items()}
+
+    def records(self, run: Run, model_types: Iterable[str]) -> list[str]:
+        """The training records of the model types on all datasets."""
+        return [run.record(run.training(model_type, i)) for model_type in model_types for i in self.datasets]
+
+    def _merging(self, wildcards: Wildcards) -> Run:
+        return self._run("section2_3", wildcards["timestamp"]).replicate(_seed(wildcards))
+
+    def _expert_records(self, wildcards: Wildcards, dataset_idx: int | str) -> list[str]:
+        """The training records of the experts that are merged on a dataset; every seed has its own."""
+        run, trained = self._merging(wildcards), experts(self.config, _seed(wildcards))
+        return [run.record(run.expert(dataset_idx, *numbers)) for numbers in trained]
+
+    def merge_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The records and checkpoints of the experts of a merged model."""
+        records = self._expert_records(wildcards, wildcards["dataset_idx"])
+        bases = [record.removesuffix(".json") for record in records]
+        return {"experts": records, "checkpoints": [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]}
+
+    def control_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The records of the merged model of a control, and of its experts."""
+        run, index = self._merging(wildcards), wildcards["dataset_idx"]
+        return {
+            "merged": [run.record(run.training("merge_kan", index))],
+            "experts": self._expert_records(wildcards, index),
+        }
+
+    def merge_frame_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The training records that a frame of section 2.3 is made from, by option of the command."""
+        run, frame = self._merging(wildcards), wildcards["frame"]
+        inputs = {"experts": [record for i in self.datasets for record in self._expert_records(wildcards, i)]}
+        if frame != "experts":
+            inputs["merged"] = self.records(run, self.model_types(run))
+        if frame == "summary":
+            inputs["controls"] = self.records(run, [CONTROL])
+        return inputs
+
+    # The settings of a training as one line of JSON, which its command is given. When the line differs from that of the
+    # last time, Snakemake trains again; it compares only what is a function of nothing but the wildcards.
+
+    def optimizer_settings(self, wildcards: Wildcards) -> str:
+        return self._training_settings("section2_1", wildcards)
+
+    def density_settings(self, wildcards: Wildcards) -> str:
+        return self._training_settings("section2_2", wildcards)
+
+    def _training_settings(self, section: str, wildcards: Wildcards) -> str:
+        which = section, wildcards["model_type"], int(wildcards["dataset_idx"])
+        return canonical_json(training_settings(self.config, *which, _seed(wildcards)))
+
+    def expert_settings(self, wildcards: Wildcards) -> str:
+        numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
+        return canonical_json(expert_settings(self.config, *numbers))
+
+    def merge_settings(self, wildcards: Wildcards) -> str:
+        return canonical_json(merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+
+    def control_settings(self, wildcards: Wildcards) -> str:
+        return canonical_json(control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+
+    @property
+    def target_rules(self) -> tuple[str, ...]:
+        """The rules that can be asked for, and the summary page."""
+        return ("all", *SECTIONS, "seeds", "figures", self.page)
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Reject unknown targets, listing valid ones; Snakemake would only say that no rule makes them.
+
+        Raises
+        ------
+        InputError
+            Names the target and which part of it is wrong.
+        """
+        seeds, datasets = self.config["seeds"], self.config["datasets"]
+        if "seeds" in targets and len(seeds) == 1:
+            raise InputError("target", f"'seeds', with seeds: {seeds}", "with at least two seeds")
+        configured = [numbers for seed in seeds for numbers in experts(self.config, seed)]
+        for target in targets:
+            if is_figure(target):
+                check_figure(target, datasets)
+            else:
+                check_target(target, self.target_rules, len(datasets), configured, seeds[1:], self.config["variant"])
+
+    def is_pinned(self, targets: Sequence[str]) -> bool:
+        """Whether this timestamp is kept: files that were asked for by name belong to the runs that their names say."""
+        chosen = self.config["timestamp"] in CHOSEN
+        return chosen and (not targets or not set(targets).isdisjoint(self.target_rules))
+
+
+def _seed(wildcards: Wildcards) -> int | None:
+    """The seed of a job that trains with another one than the first."""
+    return None if wildcards.get("seed") is None else int(wildcards["seed"])
+
+
+def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> Report:
+    number = without_variant(run.section).removeprefix("section").replace("_", ".")
+    return {
+        "category": f"{number} {run.kind.question}",
+        "subcategory": subcategory,
+        "labels": {"figure": figure, "dataset": dataset},
+        "caption": f"../report/{caption}.rst",
+    }
