@@ -60,11 +60,11 @@ def test_a_variant_is_planned(tmp_path, variant):
         ("section2_1", section_jobs("section2_1", 12)),
         ("section2_2", section_jobs("section2_2", 12)),
         (
-            DENSITY.tables()[0],
+            DENSITY.table_files()[0],
             {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1},
         ),
         (
-            f"{FIRST.figures()}/slices_poisson_2d_spec.pdf",
+            f"{FIRST.figure_folder}/slices_poisson_2d_spec.pdf",
             {"train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1, "figures_section2_1": 1},
         ),
         (DENSITY.frame("adaptive_only"), {"train_section2_2": 8, "frame_section2_2": 1}),
