@@ -493,6 +493,33 @@ def test_flipped_bits_end_in_one_line_or_in_other_values(name, tmp_path):
     assert wrong > 20
 
 
+@pytest.mark.parametrize("name", ["meta.json", "frame.parquet", "metadata.pkl"])
+def test_lists_in_lists_end_in_one_line(name, tmp_path):
+    """Comparing them, or writing them out, would end in a RecursionError."""
+    nested = [1]
+    for _ in range(200):
+        nested = [nested]
+    frame = pd.DataFrame({"epoch": [1]})
+    frame.attrs = {"device": nested}
+    contents = {
+        "meta.json": json.dumps(frame.attrs).encode(),
+        "frame.parquet": parquet(frame),
+        "metadata.pkl": pickle.dumps({"adam": {0: {"final": frame.attrs}}}),
+    }
+    (tmp_path / name).write_bytes(contents[name])
+    assert "refused: lists or mappings in each other" in refused(READ[name], tmp_path / name)
+
+
+def test_a_bug_in_a_check_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch):
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("kanbench.io.readers._mapping", broken)
+    (tmp_path / "meta.json").write_bytes(WHOLE["meta.json"])
+    with pytest.raises(KeyError, match="a bug"):
+        read_json(tmp_path / "meta.json")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     for name, read in READ.items():
         assert "No such file" in refused(read, tmp_path / name)

@@ -1,6 +1,7 @@
 """Runs of every known format, written with plain pandas, pickle, json and torch, and loaded with `load_run`."""
 
 import json
+import os
 import pickle
 import warnings
 from collections import Counter, OrderedDict, defaultdict
@@ -49,6 +50,28 @@ def test_every_variant_is_the_same_run(variant, flat, tmp_path):
         pd.testing.assert_frame_equal(frame, expected, check_column_type=False, check_exact=True)
         assert frame.attrs == {**META, "model_type": model_type}
     assert len(kanbench.list_runs(results_dir=tmp_path)) == 1
+
+
+def test_opening_and_reading_a_run_lists_every_folder_once(tmp_path, monkeypatch):
+    folder, seeds = tmp_path / "sec1_results", tmp_path / "seeds"
+    present(folder)
+    write(seeds, f"{STEM}_e2_s2", attrs=META, formats=("parquet",))
+    save_checkpoint(to_pykan(initialize([2, 2, 1], 3)), str(folder / f"{STEM}_e2_adam_0_final"), torch.zeros(1, 2))
+    listed = Counter()
+
+    def counted(function):
+        return lambda path=".": listed.update([str(path)]) or function(path)
+
+    monkeypatch.setattr("os.listdir", counted(os.listdir))
+    monkeypatch.setattr("os.scandir", counted(os.scandir))
+    stored = open_run("section2_1", results_dir=tmp_path)
+    assert list(stored.models()) == ["adam"]
+    assert stored.metadata is None and stored.last_change > 0
+    assert list(stored.replicates) == [None, 2]
+    assert stored.attrs == META
+    assert {path: count for path, count in listed.items() if path.startswith(str(tmp_path))} == {
+        str(path): 1 for path in (tmp_path, folder, seeds)
+    }
 
 
 def test_what_nothing_tells_is_none_and_the_data_tell_the_epochs(tmp_path):

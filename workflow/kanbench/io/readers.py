@@ -21,6 +21,7 @@ MAX_TEXT = 1 << 22  # bytes of JSON: 4 MiB
 MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, of which a model of a hundred by a hundred edges takes 80 KB; 10 s at most
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
 MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
+MAX_DEPTH = 100  # levels of lists and mappings in each other: comparing or writing more ends in a RecursionError
 MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
 TRUST = "plain data, or pass trusted=True to load it (may execute code)"
 TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
@@ -102,7 +103,20 @@ def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
 def _mapping(path: str | Path, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(path, type(value).__name__, "keys with values")
+    check_depth(path, value)
     return value
+
+
+def check_depth(path: str | Path, value: Any) -> None:
+    """Refuse lists and mappings that are more than `MAX_DEPTH` levels deep."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        parts = [
+            part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list | tuple)
+        ]
+        level = [inner for part in parts for inner in part]
+    if level:
+        raise refusal(path, "lists or mappings in each other", f"up to {MAX_DEPTH} levels")
 
 
 def read_tensors(path: str | Path, trusted: bool = False) -> Any:

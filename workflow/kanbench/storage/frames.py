@@ -12,7 +12,7 @@ import pandas as pd
 
 from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import MAX_FILE, clear_errors, read_bytes, refusal
+from kanbench.io.readers import MAX_FILE, check_depth, clear_errors, read_bytes, refusal
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import section_of
@@ -144,6 +144,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
         holds something else.
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
+    check_depth(path, frame.attrs)
     with clear_errors(path):  # text in parquet that is not utf-8 is found here
         _check_columns(path, frame)
         return portable(_plain_numbers(frame))

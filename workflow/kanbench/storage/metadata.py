@@ -9,7 +9,7 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import clear_errors, read_bytes
+from kanbench.io.readers import check_depth, clear_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
 from kanbench.plan.sections import section_of
@@ -55,6 +55,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     content = read_bytes(path, MAX_METADATA)
     with clear_errors(path), refusals(path):
         metadata = pickle.loads(content) if trusted else metadata_of_pickle(content)
+    check_depth(path, metadata)
     levels = [metadata]
     for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):

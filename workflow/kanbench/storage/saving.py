@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
 
 PLAIN = "numbers and text"
+PLAIN_TYPES = (NoneType, bool, int, float, str)
 
 
 def save_run(
@@ -99,7 +101,7 @@ def save_run(
     def write(new: Run) -> None:
         for name, frame in results.items():
             saved = frame.copy()
-            model_type = name if name in run.kind.model_types else run.kind.model_types[0]
+            model_type = run.kind.model_types[0] if run.kind.frame_names else name
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs[name]}
             for path in new.frame_files(name):
                 write_and_compare(saved, path)
@@ -117,7 +119,7 @@ def save_run(
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     """Put what `write` writes in the place of the run; no other process does so at the same time."""
     every = {stored.run: stored.files for stored in stored_runs(run.results)}
-    if not overwrite and run in every:
+    if not overwrite and any(file.run == run for files in every.values() for file in files):
         where = f"{run.folder}/{run.name}"
         raise InputError(where, problem="this run exists", allowed="another timestamp, or overwrite=True")
     with staged(run) as new:
@@ -156,8 +158,7 @@ def _dict(value: Any, where: str, allowed: str) -> dict[Any, Any]:
 
 def _found(value: Any) -> str:
     """What was found, in a few words."""
-    plain = value is None or isinstance(value, (bool, int, float, str))
-    return one_line(repr(value))[:100] if plain else type(value).__name__
+    return one_line(repr(value))[:100] if isinstance(value, PLAIN_TYPES) else type(value).__name__
 
 
 def _given(section: str, metadata: Attrs) -> Attrs:
@@ -201,7 +202,7 @@ def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return type(value) in (int, float) and 0 <= value < float("inf")
 
 
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
@@ -221,14 +222,13 @@ def _checked(key: str, value: Any, where: str) -> Any:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """A value of numpy's as one of Python's, so that it survives every format."""
+    """A value as builtin types, which survive every format."""
     if isinstance(value, dict):
         return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, key) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, PLAIN_TYPES):
         return value
     raise InputError(f"save_run: {key}", type(value).__name__, "numbers, text, lists and dicts of them")
 

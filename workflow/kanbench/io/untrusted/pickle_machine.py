@@ -122,7 +122,7 @@ class _Machine:
             stack.append(self.memo[int(argument)])
         elif name in PUTS:
             self.memo[int(argument)] = stack[-1]
-        else:
+        elif name not in ("PROTO", "FRAME", "STOP"):
             method = getattr(self, f"_{name.lower()}", None)
             if method is None:
                 raise RefusedError(f"the opcode {name}, which frames and metadata do not need")
@@ -133,16 +133,16 @@ class _Machine:
             raise RefusedError("an opcode without its arguments")
         return self.stack[-count:]
 
+    def _pop_last(self, count: int) -> list[Any]:
+        items = self._last(count)
+        del self.stack[-count:]
+        return items
+
     def _since_mark(self) -> list[Any]:
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
-
-    def _ignore(self, argument: Any) -> None:
-        pass
-
-    _proto = _frame = _stop = _ignore
 
     def _mark(self, _: None) -> None:
         self.marks.append(len(self.stack))
@@ -185,9 +185,7 @@ class _Machine:
         self.stack[-1].extend(items)
 
     def _setitem(self, _: None) -> None:
-        items = self._last(2)
-        del self.stack[-2:]
-        self._set(items)
+        self._set(self._pop_last(2))
 
     def _setitems(self, _: None) -> None:
         self._set(self._since_mark())
@@ -206,9 +204,7 @@ class _Machine:
         self._name(*argument.split(" ", 1))
 
     def _stack_global(self, _: None) -> None:
-        module, name = self._last(2)
-        del self.stack[-2:]
-        self._name(module, name)
+        self._name(*self._pop_last(2))
 
     def _name(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}"
