@@ -26,7 +26,7 @@ VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
 # of metrics; None is a number that is not finite
-KINDS: dict[str, type | tuple[type, ...]] = {"int64": int, "float64": (int, float, type(None))}
+METRIC_TYPES: dict[str, type | tuple[type, ...]] = {"int64": int, "float64": (int, float, type(None))}
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
 OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_num_params", "via", "width", "k"}
 
@@ -141,7 +141,9 @@ def _is_whole(record: TrainingRecord) -> bool:
 
 def _metrics(wanted: dict[str, Column]) -> dict[str, type | tuple[type, ...]]:
     """The types of those columns that are metrics of a training's rows."""
-    return {name: KINDS[c.dtype] for name, c in wanted.items() if c.dtype in KINDS and name not in DERIVED}
+    return {
+        name: METRIC_TYPES[c.dtype] for name, c in wanted.items() if c.dtype in METRIC_TYPES and name not in DERIVED
+    }
 
 
 def _has_numbers(row: dict[str, Any], metrics: dict[str, type | tuple[type, ...]]) -> bool:
