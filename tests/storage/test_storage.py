@@ -588,7 +588,7 @@ def test_what_the_snakefile_imports_is_light():
         (["merge-frame", "results/x.pkl", "--n-selected", "3"], "kanbench: results/x.pkl: no such result"),
         (
             ["merge-frame", f"section2_3_{STAMP}_experts.pkl", "--n-selected", "3"],
-            "experts: found trainings of 0 kinds",
+            "experts: found no trainings of experts",
         ),
         (["train", f"section2_1_{STAMP}_e3_adam_0", "--config", "none.yaml"], "kanbench: none.yaml: cannot be read"),
         (

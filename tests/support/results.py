@@ -31,7 +31,7 @@ def command(*arguments):
 def train_and_compare(run, config):
     """Train what a run of section 2.1 or 2.2, or a replicate of one, consists of, and write its frames.
 
-    On the two datasets of the configuration file; returns what the trainings handed on.
+    On the two datasets of the configuration file; returns the paths of the records.
     """
     section = SECTIONS[run.section]
     records = {m: [run.record(run.training(m, i)) for i in (0, 1)] for m in section.model_types}
@@ -44,7 +44,7 @@ def train_and_compare(run, config):
 
 
 def train_and_merge(run, config, experts):
-    """The same for section 2.3 and these experts; returns what the merged models' trainings handed on."""
+    """Train and merge these experts, and write the frames; returns the paths of the merged models' records."""
     given = "--config", config, "--results-dir", run.results
     parts = {"experts": [], "merged": [], "controls": []}
     for i in (0, 1):
@@ -58,7 +58,7 @@ def train_and_merge(run, config, experts):
         parts["experts"] += paths
         parts["merged"].append(run.record(merged))
         parts["controls"].append(run.record(control))
-    handed_over = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
+    records = [argument for part, paths in parts.items() for argument in (f"--{part}", *paths)]
     for frame in SECTIONS["section2_3"].frames:
-        command("merge-frame", *run.frame_files(frame), "--n-selected", 2, *handed_over)
+        command("merge-frame", *run.frame_files(frame), "--n-selected", 2, *records)
     return parts["merged"]

@@ -32,7 +32,8 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     for parent in parents:
         mapping = mapping.get(parent) if isinstance(mapping, dict) else None
     if not isinstance(mapping, dict) or last not in mapping:
-        raise InputError("config", f"unknown key {key!r}", "a key of config.yaml, for example optimizers.adam.lr")
+        allowed = "a key of config.yaml, for example optimizers.adam.lr"
+        raise InputError("config", allowed=allowed, problem=f"unknown key {key!r}")
     mapping[last] = value
     return check(changed)
 

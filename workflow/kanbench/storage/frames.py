@@ -27,14 +27,7 @@ KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without va
 
 
 def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> pd.DataFrame:
-    """The frame of one model type.
-
-    Parameters
-    ----------
-    trainings : sequence
-        The records of the model type's trainings, one per dataset.
-    reference : sequence
-        Those of the section's reference model type.
+    """The frame of one model type, from the records of its trainings and of the section's reference, one per dataset.
 
     Raises
     ------
@@ -145,9 +138,15 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)
-    with clear_errors(path):  # text in parquet that is not utf-8 is found here
-        _check_columns(path, frame)
-        return portable(_plain_numbers(frame))
+    if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
+        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names without duplicates")
+    with clear_errors(path):  # text in parquet that is not utf-8
+        frame = portable(frame)
+    _check_kinds(path, frame)
+    with clear_errors(path):  # integers that are too large for any of numpy's types
+        frame = _plain_numbers(frame)
+    _check_integers(path, frame)
+    return frame
 
 
 def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,21 +162,22 @@ def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**plain)
 
 
-def _check_columns(path: str | Path, frame: pd.DataFrame) -> None:
-    """Check what everything that reads frames relies on: numbers and text in their columns, indices that count."""
-    if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
-        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names without duplicates")
+def _check_kinds(path: str | Path, frame: pd.DataFrame) -> None:
+    """Check that the columns of histories hold numbers and text, as all that reads frames relies on."""
     for name in frame.columns.intersection(list(HISTORY)):
-        where, column = f"{path}: {name}", HISTORY[name]
-        allowed = "text" if column.dtype == "object" else "numbers"
+        allowed = "text" if HISTORY[name].dtype == "object" else "numbers"
         if (kind := pd.api.types.infer_dtype(frame[name], skipna=True)) not in KINDS[allowed]:
-            raise InputError(where, kind, allowed)
-        if column.below is not None:
+            raise InputError(f"{path}: {name}", kind, allowed)
+
+
+def _check_integers(path: str | Path, frame: pd.DataFrame) -> None:
+    """Check that indices count."""
+    for name, column in HISTORY.items():
+        if column.below is not None and name in frame:
             values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
-            values = pd.to_numeric(values).astype(float)
             wrong = values[~((values % 1 == 0) & values.between(0, column.below - 1))]
             if len(wrong):
-                raise InputError(where, f"{wrong.iloc[0]:g}", f"integers from 0 to {column.below - 1}")
+                raise InputError(f"{path}: {name}", f"{wrong.iloc[0]:g}", f"integers from 0 to {column.below - 1}")
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "int64": int,
-    "float64": (int, float, type(None)),
-}  # None is a number that is not finite
+# of metrics; None is a number that is not finite
+METRIC_TYPES: dict[str, type | tuple[type, ...]] = {"int64": int, "float64": (int, float, type(None))}
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
 OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_num_params", "via", "width", "k"}
 
@@ -132,14 +130,21 @@ def _is_whole(record: TrainingRecord) -> bool:
     """Whether a record has what the consolidation takes from it."""
     if without_variant(record.section) not in SECTIONS or not record.checkpoints.keys() >= set(CHECKPOINTS):
         return False
+    of_history, of_checkpoints = _metrics(columns(record.section, "grid_history")), _metrics(HISTORY)
     return (
-        all(_has_numbers(row, columns(record.section, "grid_history")) for row in record.history)
-        and all(_has_numbers(row, HISTORY) for row in record.checkpoints.values())
+        all(_has_numbers(row, of_history) for row in record.history)
+        and all(_has_numbers(row, of_checkpoints) for row in record.checkpoints.values())
         and (record.expert is None or record.expert.keys() >= OF_EXPERT)
         and (record.merging is None or record.merging.keys() >= OF_MERGING)
     )
 
 
-def _has_numbers(row: dict[str, Any], wanted: dict[str, Column]) -> bool:
-    numbers = {name: KINDS[c.dtype] for name, c in wanted.items() if c.dtype in KINDS and name not in DERIVED}
-    return row.keys() >= numbers.keys() and all(isinstance(row[name], kind) for name, kind in numbers.items())
+def _metrics(wanted: dict[str, Column]) -> dict[str, type | tuple[type, ...]]:
+    """The types of those columns that are metrics of a training's rows."""
+    return {
+        name: METRIC_TYPES[c.dtype] for name, c in wanted.items() if c.dtype in METRIC_TYPES and name not in DERIVED
+    }
+
+
+def _has_numbers(row: dict[str, Any], metrics: dict[str, type | tuple[type, ...]]) -> bool:
+    return row.keys() >= metrics.keys() and all(isinstance(row[name], kind) for name, kind in metrics.items())

@@ -34,17 +34,11 @@ def verify(
     Parameters
     ----------
     stored : StoredRun
-        As `kanbench.storage.runs.open_run` opens it.
     config : dict, optional
         The configuration that it may have been made with. It describes the samples of the losses where the records of
         the trainings (`results/trainings`) are gone.
     report : callable
         Is told how many checkpoints have been read, and of how many.
-
-    Returns
-    -------
-    VerificationReport
-        What is wrong, and what could not be checked, other files with the run's name among it.
 
     Raises
     ------
