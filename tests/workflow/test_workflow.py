@@ -413,7 +413,7 @@ def test_a_loss_that_is_not_finite_does_not_stop_the_pipeline(tmp_path):
 
 
 WRONG_CONFIGURATIONS = {
-    "epoch=3": "unknown key 'epoch'",
+    "epoch=3": "epoch: unknown key",
     "epochs=0": "epochs: found 0",
     "epochs=many": "epochs: found 'many'",
     "epochs=2.5": "epochs: found 2.5",
@@ -428,15 +428,15 @@ WRONG_CONFIGURATIONS = {
     "grids={policy: keep}": "grids.policy: found 'keep'",
     "model={width: [3, 5, 1]}": "model.width: found [3, 5, 1]",
     "optimizers={adam: {lr: -1}}": "optimizers.adam.lr: found -1",
-    "optimizers={sgd: {lr: 1}}": "unknown key 'optimizers.sgd'",
+    "optimizers={sgd: {lr: 1}}": "optimizers.sgd: unknown key",
     "threshold={patience: 0}": "threshold.patience: found 0",
     "adaptive_density={fraction: 1.5}": "adaptive_density.fraction: found 1.5; allowed: a number between 0 and 1",
-    "experts={orders: [2, 6]}": "experts.orders.1: found 6; allowed: a whole number from 1 to 5",
+    "experts={orders: [2, 6]}": "experts.orders.1: found 6; allowed: an integer from 1 to 5",
     "merge_kan={n_selected: 21}": "merge_kan.n_selected: found 21; allowed: 1 to 20, the number of experts",
-    "merge_kan={via: [3, 5]}": "merge_kan.via: found [3, 5]; allowed: decreasing whole numbers between 8 and 1",
+    "merge_kan={via: [3, 5]}": "merge_kan.via: found [3, 5]; allowed: decreasing integers between 8 and 1",
 }
 if not torch.cuda.is_available():
-    WRONG_CONFIGURATIONS["device=cuda"] = "device: found 'cuda'"
+    WRONG_CONFIGURATIONS["device=cuda"] = "device: this machine has no CUDA driver"
 
 
 @pytest.mark.parametrize("wrong", WRONG_CONFIGURATIONS)

@@ -47,10 +47,10 @@ class GridPolicy(Protocol):
         """The network with other grids of the same size."""
 
     def state(self) -> dict[str, Any]:
-        """What a policy of the same settings needs to go on from here: numbers, text, lists and dicts."""
+        """What a policy of the same settings needs to continue from here: numbers, text, lists and dicts."""
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
 
 
 class KnotInsertion:
@@ -94,7 +94,7 @@ class AttributionRefinement(KnotInsertion):
     def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
         super().__init__()
         self.approach, self.density = approach, density
-        self.importance = {"rule": rule, "fraction": fraction, "threshold": threshold}
+        self.rule, self.fraction, self.threshold = rule, fraction, threshold
 
     def begin(self, network: SplineNetwork, x: Array) -> None:
         self._important(network, x)
@@ -112,7 +112,8 @@ class AttributionRefinement(KnotInsertion):
         if self.approach == "baseline":  # needs no scores, and must not pay for them
             important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
         else:
-            selected, threshold = important_nodes(node_scores(network, x), **self.importance)
+            scores = node_scores(network, x)
+            selected, threshold = important_nodes(scores, self.rule, self.fraction, self.threshold)
             important = [layer.tolist() for layer in selected]
         self.columns = {
             "attribution_threshold": threshold,
@@ -154,7 +155,11 @@ class PykanRefit(KnotInsertion):
         return update_grid(network, x)
 
 
-POLICIES = {"preserve": KnotInsertion, "pykan": PykanRefit, "importance": AttributionRefinement}
+POLICIES: dict[str, type[GridPolicy]] = {
+    "preserve": KnotInsertion,
+    "pykan": PykanRefit,
+    "importance": AttributionRefinement,
+}
 
 
 def make_policy(policy: str, **settings: Any) -> GridPolicy:
