@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from kanbench.errors import InputError
 from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import INTERVALS, Config, coef_shapes, orders, read_model_config
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 CONSTANTS = {  # of a configuration: pykan's defaults, and those of a model that pykan does not save by itself
     "mult_arity": 2,

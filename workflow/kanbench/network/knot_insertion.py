@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import compiled
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too, pykan divides by their distances
 

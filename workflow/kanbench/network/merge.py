@@ -20,14 +20,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.errors import InputError
 from kanbench.network.refinement import next_knots
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix, evaluate_splines, greville
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 # Of the shortest interval: how far knots that stand for a repeated one are apart. The relative error is about the
 # square; what rounding adds grows with the inverse.

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import cache
 from kanbench.network.attribution import important_nodes, node_scores
 from kanbench.network.evaluation import layer_inputs
 from kanbench.network.knot_insertion import halve_intervals
 from kanbench.network.spline_network import SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 
 class GridPolicy(Protocol):
@@ -168,7 +166,7 @@ def make_policy(policy: str, **settings: Any) -> GridPolicy:
 
 
 def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
-    """The same function, with finer grids at single nodes.
+    """Refine the grids of single nodes without changing the function.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 BASE_FUNCTIONS = ("silu", "identity", "zero")
 PARTS = ("coef", "scale_base", "scale_sp")  # of a layer's parameters, in the order of θ

@@ -8,11 +8,9 @@ basis function is a polynomial of degree k, and only k + 1 of them are not zero.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import cache, compiled
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 
 @compiled

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.engine.numba_engine.simd import LANES, load, total, wide
 from kanbench.io.kernel_cache import compiled
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
 
