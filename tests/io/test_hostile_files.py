@@ -758,9 +758,7 @@ def test_the_order_is_checked_before_a_model_is_built(tmp_path, checkpoint):
     """Of coefficients that fit: extending the grid takes the square of the order."""
     config = {**yaml.safe_load(checkpoint["config.yml"]), "grid": 1, "k": 1000}
     (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
-    assert "k: found 1000; allowed: a whole number up to 100" in refused(
-        read_model_config, tmp_path / "model_config.yml"
-    )
+    assert "k: found 1000; allowed: an integer up to 100" in refused(read_model_config, tmp_path / "model_config.yml")
 
 
 def test_a_layer_without_outputs_takes_no_memory(tmp_path, checkpoint):

@@ -1,6 +1,5 @@
 """Checkpoints: what is written without pykan is what pykan writes, and what pykan writes is read without it."""
 
-import re
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ from kan import KAN
 
 from kanbench.errors import InputError
 from kanbench.network.checkpoint_config import read_model_config
-from kanbench.network.checkpoints import read_checkpoint, write_checkpoint
+from kanbench.network.checkpoints import NoSumOfSplinesError, read_checkpoint, write_checkpoint
 from kanbench.network.evaluation import evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import (
@@ -186,26 +185,24 @@ def a_bias_before_products(model):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "found"),
     [
-        (
-            products,
-            r"width: found \[\[2, 0\], \[2, 1\], \[1, 0\]\]; allowed: layers with nodes, and none that multiply",
-        ),
-        (a_symbolic_function, r"found symbolic functions \(symbolic_fun\.0\.mask\); allowed: a model that is a sum"),
-        (an_affine_map, r"found affine maps \(node_scale_1\); allowed: a model that is a sum of splines"),
-        (a_bias_of_a_hidden_layer, r"found affine maps \(node_bias_0\)"),
-        (a_bias_before_products, r"found affine maps \(subnode_bias_1\)"),
+        (products, "[[2, 0], [2, 1], [1, 0]]"),
+        (a_symbolic_function, "symbolic functions (symbolic_fun.0.mask)"),
+        (an_affine_map, "affine maps (node_scale_1)"),
+        (a_bias_of_a_hidden_layer, "affine maps (node_bias_0)"),
+        (a_bias_before_products, "affine maps (subnode_bias_1)"),
     ],
 )
-def test_what_is_no_sum_of_splines_is_refused(tmp_path, change, message):
+def test_what_is_no_sum_of_splines_is_refused(tmp_path, change, found):
     model, _ = pykans(width=[2, 3, 1])
     model = change(model) or model
     model.saveckpt(str(tmp_path / "model"))
-    with pytest.raises(InputError, match=f"^{tmp_path / 'model'}: {message}"):
-        read_checkpoint(tmp_path / "model")
-    with pytest.raises(InputError, match=f"^KAN: {message}"):
-        from_pykan(model)
+    for read, argument, where in ((read_checkpoint, tmp_path / "model", str(tmp_path)), (from_pykan, model, "KAN")):
+        with pytest.raises(NoSumOfSplinesError) as error:
+            read(argument)
+        assert error.value.where.startswith(where)
+        assert error.value.found == found
     assert isinstance(load_checkpoint(tmp_path / "model"), KAN)
 
 
@@ -213,12 +210,13 @@ def test_what_is_no_sum_of_splines_is_refused(tmp_path, change, message):
 def test_a_state_with_a_part_of_another_shape_is_refused(tmp_path, name):
     pykans(width=[2, 3, 1])[0].saveckpt(str(tmp_path / "model"))
     state = torch.load(tmp_path / "model_state", weights_only=True)
-    message = rf"model_state: {name}: found %s; allowed: an array of shape {re.escape(str(tuple(state[name].shape)))}$"
-    for change, found in (({name: torch.zeros(7)}, r"\(7,\)"), ({}, "none")):
+    for change, found in (({name: torch.zeros(7)}, "(7,)"), ({}, "none")):
         rest = {key: value for key, value in state.items() if key != name}
         torch.save(rest | change, tmp_path / "model_state")
-        with pytest.raises(InputError, match=message % found):
+        with pytest.raises(InputError, match=f"model_state: {name}") as error:
             read_checkpoint(tmp_path / "model")
+        assert error.value.found == found
+        assert error.value.allowed.endswith(str(tuple(state[name].shape)))
 
 
 def test_the_configuration_has_the_intervals_where_they_differ(tmp_path):

@@ -12,6 +12,7 @@ from kanbench.cli.main import main
 from kanbench.errors import InputError
 from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
+from kanbench.plan.settings import canonical_json, training_settings
 from kanbench.storage.frames import write_frame
 from kanbench.storage.runs import load_replicates
 from kanbench.storage.verification import verify
@@ -145,8 +146,10 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
 
 def test_settings_of_another_seed_are_refused(tmp_path, capsys):
     training = Run("section2_1", STAMP, 2).replicate(5).training("adam", 0)
-    assert main(["train", training, "--settings", '{"seed": 1}', "--results-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"kanbench: {training}: found settings with seed 1; allowed: with seed 5\n"
+    settings = canonical_json(training_settings(load_config(), "section2_1", "adam", 0))
+    assert main(["train", training, "--settings", settings, "--results-dir", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kanbench: {training}: ") and "seed 1" in line and line.endswith("seed 5")
 
 
 # --- verification ---

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from kanbench.network.evaluation import edge_values
 from kanbench.network.spline_network import SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 OFFSET = 1e-4  # pykan's, against the division by the standard deviation of a dead node
 

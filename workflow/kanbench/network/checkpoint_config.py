@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,26 @@ from kanbench.errors import InputError
 from kanbench.io.readers import read_yaml
 from kanbench.network.spline_network import BASE_FUNCTIONS
 
-MAX_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
+MAX_STORED_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
 INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
-Config = dict[str, Any]
+Config = Mapping[str, Any]
 
 
-def _whole(value: Any) -> bool:
+def _integer(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 31
 
 
-def _lists(value: Any, depth: int, of: Callable[[Any], bool] = _whole) -> bool:
+def _lists(value: Any, depth: int, of: Callable[[Any], bool] = _integer) -> bool:
     """Whether a value is lists in lists, `depth` deep, of something."""
     return of(value) if depth == 0 else type(value) is list and all(_lists(item, depth - 1, of) for item in value)
 
 
 def _order(value: Any) -> bool:
-    return _whole(value) and value <= MAX_ORDER
+    return _integer(value) and value <= MAX_STORED_ORDER
 
 
 def _arity(value: Any) -> bool:
-    return _whole(value) and value > 0
+    return _integer(value) and value > 0
 
 
 def _flag(value: Any) -> bool:
@@ -46,9 +46,9 @@ REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _lists(v, 2) and len(v) > 1 and all(len(n) == 2 for n in v),
         "[nodes, products] of every layer",
     ),
-    "grid": (lambda v: _whole(v) or _lists(v, 1), "a whole number, or one for every layer"),
-    "k": (lambda v: _order(v) or _lists(v, 1, _order), f"a whole number up to {MAX_ORDER}, or one for every layer"),
-    "mult_arity": (lambda v: _arity(v) or _lists(v, 2, _arity), "a whole number from 1 on, or lists of them"),
+    "grid": (lambda v: _integer(v) or _lists(v, 1), "an integer, or one for every layer"),
+    "k": (lambda v: _order(v) or _lists(v, 1, _order), f"an integer up to {MAX_STORED_ORDER}, or one for every layer"),
+    "mult_arity": (lambda v: _arity(v) or _lists(v, 2, _arity), "an integer from 1 on, or lists of them"),
     "base_fun_name": (lambda v: v in BASE_FUNCTIONS, ", ".join(BASE_FUNCTIONS)),
     "affine_trainable": (_flag, "true or false"),
     "sp_trainable": (_flag, "true or false"),
@@ -85,7 +85,7 @@ def read_model_config(path: str | Path) -> Config:
 
 
 def _wrong(path: str | Path, config: Config, key: str, allowed: str) -> InputError:
-    return InputError(path, allowed=allowed, problem=f"{key}: found {reprlib.repr(config.get(key))[:100]}")
+    return InputError(f"{path}: {key}", reprlib.repr(config.get(key))[:100], allowed)
 
 
 def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
@@ -111,17 +111,15 @@ def grid_shapes(config: Config) -> list[tuple[int, int]]:
 
 
 def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:
-    names = config.get(key)
-    fits = _lists(names, 2, lambda v: type(v) is str) and len(names) == rows and all(len(r) == columns for r in names)
-    if not fits:
-        raise InputError(path, problem=f"{key}: allowed: {rows} lists of {columns} names")
+    names: Any = config.get(key)
+    if not _lists(names, 2, lambda v: type(v) is str) or [len(row) for row in names] != [columns] * rows:
+        raise _wrong(path, config, key, f"{rows} lists of {columns} names")
 
 
 def _check_intervals(path: str | Path, config: Config) -> None:
-    counts, shapes = config[INTERVALS], coef_shapes(config)
+    counts: list[list[int]] = config[INTERVALS]
+    shapes = coef_shapes(config)
     fits = _lists(counts, 2) and [len(row) for row in counts] == [inputs for inputs, _, _ in shapes]
     grid = config["grid"] if type(config["grid"]) is list else [config["grid"]] * len(shapes)
     if not fits or any(count > most for row, most in zip(counts, grid, strict=True) for count in row):
-        raise InputError(
-            path, problem=f"{INTERVALS}: allowed: a whole number up to the grid for every node with outgoing edges"
-        )
+        raise _wrong(path, config, INTERVALS, "an integer up to the grid for every node with outgoing edges")

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from kanbench.errors import InputError
 from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import INTERVALS, Config, coef_shapes, orders, read_model_config
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 CONSTANTS = {  # of a configuration: pykan's defaults, and those of a model that pykan does not save by itself
     "mult_arity": 2,
@@ -35,7 +34,7 @@ NEUTRAL = {"node_bias": 0, "node_scale": 1, "subnode_bias": 0, "subnode_scale": 
 
 
 class NoSumOfSplinesError(InputError):
-    """A model of pykan's that has more in it than a SplineNetwork."""
+    """A KAN of pykan that is more than a SplineNetwork can represent."""
 
 
 def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike) -> None:
@@ -71,7 +70,7 @@ def read_checkpoint(base: str | Path) -> SplineNetwork:
     return network_of(config, state, about=base)
 
 
-def config_of(network: SplineNetwork) -> Config:
+def config_of(network: SplineNetwork) -> dict[str, Any]:
     """The configuration of a network's KAN, with its `intervals` where nodes differ in them."""
     k = [layer.order for layer in network.layers]
     config = {
@@ -91,7 +90,8 @@ def config_of(network: SplineNetwork) -> Config:
 
 def state_of(network: SplineNetwork) -> dict[str, Array]:
     """The `state_dict` of a network's KAN, in its order; rows are padded to the intervals of the longest."""
-    state, layers = {}, list(enumerate(network.layers))
+    state: dict[str, Array] = {}
+    layers = list(enumerate(network.layers))
     for n, layer in layers:
         state |= {f"{name}_{n}": np.full(layer.outputs, value, network.dtype) for name, value in NEUTRAL.items()}
     state[f"node_bias_{len(layers) - 1}"] = network.output_bias
@@ -105,7 +105,7 @@ def state_of(network: SplineNetwork) -> dict[str, Array]:
     return state
 
 
-def network_of(config: Mapping[str, Any], state: Mapping[str, Array], about: Any) -> SplineNetwork:
+def network_of(config: Config, state: Mapping[str, Array], about: Any) -> SplineNetwork:
     """The network that a KAN of this configuration and state is; shares no memory with the state.
 
     Parameters
@@ -122,11 +122,10 @@ def network_of(config: Mapping[str, Any], state: Mapping[str, Array], about: Any
         See `read_checkpoint`.
     """
     if any(products or not nodes for nodes, products in config["width"]):
-        found = reprlib.repr(config["width"])
-        raise NoSumOfSplinesError(f"{about}: width: found {found}; allowed: layers with nodes, and none that multiply")
-    state, parts = _State(state, about), zip(coef_shapes(config), orders(config), strict=True)
-    layers = [_layer(config, state, n, shape, k) for n, (shape, k) in enumerate(parts)]
-    bias = state.array(f"node_bias_{len(layers) - 1}", (layers[-1].outputs,))
+        raise NoSumOfSplinesError(f"{about}: width", reprlib.repr(config["width"]), "layers of nodes that only add")
+    checked, parts = _State(state, about), zip(coef_shapes(config), orders(config), strict=True)
+    layers = [_layer(config, checked, n, shape, k) for n, (shape, k) in enumerate(parts)]
+    bias = checked.array(f"node_bias_{len(layers) - 1}", (layers[-1].outputs,))
     fixed = frozenset(part for flag, part in FLAGS.items() if not config[flag])
     network = SplineNetwork(tuple(layers), bias.copy(), config["base_fun_name"], fixed)
     return network.astype(layers[0].coef[0].dtype)
@@ -141,14 +140,12 @@ class _State:
     def array(self, name: str, shape: tuple[int, ...]) -> Array:
         found = self.arrays[name].shape if name in self.arrays else "none"
         if found != shape:
-            raise InputError(
-                f"{self.about}_state", allowed=f"an array of shape {shape}", problem=f"{name}: found {found}"
-            )
+            raise InputError(f"{self.about}_state: {name}", found, f"an array of shape {shape}")
         return self.arrays[name]
 
     def check(self, name: str, shape: tuple[int, ...], value: int, what: str) -> None:
         if (self.array(name, shape) != value).any():
-            raise NoSumOfSplinesError(f"{self.about}: found {what} ({name}); allowed: a model that is a sum of splines")
+            raise NoSumOfSplinesError(self.about, f"{what} ({name})", "a model that is a sum of splines")
 
 
 def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, int, int], k: int) -> SplineLayer:
@@ -163,9 +160,14 @@ def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, i
     sizes = [count + k for count in config[INTERVALS][n]] if INTERVALS in config else [n_coef] * inputs
     # Where what should be padding has values, as after training with pykan, it is part of the function.
     sizes = [n_coef if c[:, size:].any() else size for c, size in zip(coef, sizes, strict=True)]
+    scale_base, scale_sp, mask = (
+        state.array(f"act_fun.{n}.{name}", (inputs, outputs)) for name in ("scale_base", "scale_sp", "mask")
+    )
     return SplineLayer(
         tuple(t[: size + k + 1].copy() for t, size in zip(knots, sizes, strict=True)),
         tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True)),
-        *(state.array(f"act_fun.{n}.{name}", (inputs, outputs)).copy() for name in ("scale_base", "scale_sp", "mask")),
-        order=k,
+        scale_base.copy(),
+        scale_sp.copy(),
+        mask.copy(),
+        k,
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.network.splines import evaluate_splines
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 CHUNK = 2**16  # numbers of a layer's edges that are there at once
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from kanbench.io.kernel_cache import compiled
+from kanbench.problems import Array
 
 SMALLEST_INTERVAL = 1e-6  # of the domain: knots must stay apart in float32 too, pykan divides by their distances
 
 
 @compiled
-def insert_knot(x, t, c, k, n_knots):
+def insert_knot(x: float, t: Array, c: Array, k: int, n_knots: int) -> None:
     """Insert the knot x into splines of order k without changing them (Boehm, 1980), in place.
 
     Parameters
@@ -35,7 +36,7 @@ def insert_knot(x, t, c, k, n_knots):
 
 
 @compiled
-def halve_intervals(t, c, k, n_knots, samples):
+def halve_intervals(t: Array, c: Array, k: int, n_knots: int, samples: Array) -> None:
     """Insert knots until `t` and `c` are full: each halves the widest interval that holds samples.
 
     Where those are all too small already, the widest of all. Placing knots by width alone wastes them where the

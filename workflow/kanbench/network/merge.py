@@ -16,25 +16,23 @@ another, unless such edges are asked for; they begin at zero. Three things need 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.errors import InputError
 from kanbench.network.refinement import next_knots
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix, evaluate_splines, greville
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 # Of the shortest interval: how far knots that stand for a repeated one are apart. The relative error is about the
 # square; what rounding adds grows with the inverse.
 SPLIT = {"float64": 1e-4, "float32": 1e-2}
 SAME = 8  # units of rounding, relative to the row's length: knots that are nearer are one
 
-Node = tuple[Hashable, ...]
+Node = tuple[str | int, ...]
 OUTPUT: Node = ("output",)
 
 
@@ -67,7 +65,7 @@ def merge(
         grids and masks may differ.
     weights : sequence of float
     domain : sequence of (low, high)
-        One per input; beyond it, shallower networks do not get their inputs exactly.
+        One per input; outside it, shallower networks do not get their inputs exactly.
     cross_edges : str
         `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
 
@@ -101,10 +99,11 @@ def merge(
 
 def _edges(network: SplineNetwork, weight: float, name: int) -> list[Edges]:
     """The live edges of a network, by layer, between nodes that are named as in the merged network."""
-    inputs = [("input", i) for i in range(network.layers[0].inputs)]
-    hidden = [[(name, level, i) for i in range(layer.inputs)] for level, layer in enumerate(network.layers)][1:]
-    nodes = [inputs, *hidden, [OUTPUT]]
-    layers = []
+    inputs: list[Node] = [("input", i) for i in range(network.layers[0].inputs)]
+    nodes = [inputs, *([] for _ in network.layers[1:]), [OUTPUT]]
+    for level, layer in enumerate(network.layers[1:], start=1):
+        nodes[level] += [(name, level, i) for i in range(layer.inputs)]
+    layers: list[Edges] = []
     for layer, (sources, targets) in zip(network.layers, itertools.pairwise(nodes), strict=True):
         scale = weight if targets == [OUTPUT] else 1.0
         scale_base, scale_sp, mask = (part.tolist() for part in (layer.scale_base, layer.scale_sp, layer.mask))
@@ -149,12 +148,13 @@ def _layer(
     rows = []
     for source in sources:
         outgoing = {target: edges[source, target] for target in targets if (source, target) in edges}
-        cover = domain[source[1]] if IDENTITY in outgoing.values() else None
+        cover = domain[int(source[1])] if IDENTITY in outgoing.values() else None
         rows.append(_common_row(outgoing, targets, k, cover, dtype))
     knots, coef = (tuple(row.astype(dtype) for row in part) for part in zip(*rows, strict=True))
     absent = Edge(None, 0.0, len(sources) ** -0.5, float(cross_edges == "zero"))  # pykan's initial scale_sp
     scales = [[edges.get((source, target), absent)[1:] for target in targets] for source in sources]
-    return SplineLayer(knots, coef, *np.array(scales, dtype).transpose(2, 0, 1), order=k)
+    scale_base, scale_sp, mask = np.array(scales, dtype).transpose(2, 0, 1)
+    return SplineLayer(knots, coef, scale_base, scale_sp, mask, k)
 
 
 def _common_row(
@@ -179,8 +179,8 @@ def _common_row(
     abscissae = greville(t, k)
     values = np.zeros((len(t) - k - 1, len(targets)))
     for i, target in enumerate(targets):
-        if target in outgoing and outgoing[target].row:
-            knots, coef, order = outgoing[target].row
+        if target in outgoing and (row := outgoing[target].row):
+            knots, coef, order = row
             values[:, [i]] = evaluate_splines(abscissae, knots, order, coef[None])
     c = np.linalg.solve(basis_matrix(abscissae, t, k), values).T
     for i, target in enumerate(targets):

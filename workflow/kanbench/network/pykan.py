@@ -62,6 +62,11 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def is_kan(model: object) -> bool:
+    """Whether an object is a KAN of pykan."""
+    return isinstance(model, KAN)
+
+
 def to_pykan(network: SplineNetwork) -> KAN:
     """A KAN that is this network, on the CPU, in the network's precision."""
     model = _blank(config_of(network), getattr(torch, str(network.dtype)))
@@ -81,14 +86,18 @@ def from_pykan(model: KAN) -> SplineNetwork:
     """
     base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
     trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
-    for condition, found in (
-        (model.input_id.tolist() != list(range(model.width_in[0])), f"inputs {model.input_id.tolist()}; allowed: all"),
-        (base and not all(isinstance(layer.base_fun, base) for layer in model.act_fun), "several base functions"),
-        (any(parts != trained[0] for parts in trained), f"trained parts {trained}; allowed: the same in all layers"),
-        (maps := _trainable_maps(model), f"trainable {', '.join(maps)}; allowed: {', '.join(PARTS)}"),
+    for condition, found, allowed in (
+        (model.input_id.tolist() != list(range(model.width_in[0])), f"inputs {model.input_id.tolist()}", "all inputs"),
+        (
+            base and not all(isinstance(layer.base_fun, base) for layer in model.act_fun),
+            "several base functions",
+            "one",
+        ),
+        (any(parts != trained[0] for parts in trained), f"trained parts {trained}", "the same in all layers"),
+        (maps := _trainable_maps(model), f"trainable {', '.join(maps)}", ", ".join(PARTS)),
     ):
         if condition:
-            raise InputError("KAN", found)
+            raise InputError("KAN", found, allowed)
     config = {key: getattr(model, key) for key in ("width", "mult_arity", "base_fun_name")}
     config |= {"grid": [layer.num for layer in model.act_fun], "k": [layer.k for layer in model.act_fun]}
     config |= {INTERVALS: _intervals(model), **dict.fromkeys(FLAGS, True)}
@@ -236,16 +245,14 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         key = f"symbolic.funs_name.{number}"
         unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
         if unknown:
-            raise InputError(
-                f"{base}_config.yml", allowed=", ".join(SYMBOLIC_LIB), problem=f"{key}: found {min(unknown)[:100]!r}"
-            )
+            raise InputError(f"{base}_config.yml: {key}", f"{min(unknown)[:100]!r}", ", ".join(SYMBOLIC_LIB))
         _name_functions(layer, config[key])
     if Path(f"{base}_cache_data").exists():
         model.cache_data = read_tensors(f"{base}_cache_data", trusted)
     return _without_side_effects(model)
 
 
-def _check_state(base: str | Path, config: dict[str, Any], state: Any) -> None:
+def _check_state(base: str | Path, config: Mapping[str, Any], state: Any) -> None:
     """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{base}_state", "no tensors by name", "the state of a model")

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import cache
 from kanbench.network.attribution import important_nodes, node_scores
 from kanbench.network.evaluation import layer_inputs
 from kanbench.network.knot_insertion import halve_intervals
 from kanbench.network.spline_network import SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 
 class GridPolicy(Protocol):
@@ -47,10 +45,10 @@ class GridPolicy(Protocol):
         """The network with other grids of the same size."""
 
     def state(self) -> dict[str, Any]:
-        """What a policy of the same settings needs to go on from here: numbers, text, lists and dicts."""
+        """What a policy of the same settings needs to continue from here: numbers, text, lists and dicts."""
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
 
 
 class KnotInsertion:
@@ -94,7 +92,7 @@ class AttributionRefinement(KnotInsertion):
     def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
         super().__init__()
         self.approach, self.density = approach, density
-        self.importance = {"rule": rule, "fraction": fraction, "threshold": threshold}
+        self.rule, self.fraction, self.threshold = rule, fraction, threshold
 
     def begin(self, network: SplineNetwork, x: Array) -> None:
         self._important(network, x)
@@ -112,7 +110,8 @@ class AttributionRefinement(KnotInsertion):
         if self.approach == "baseline":  # needs no scores, and must not pay for them
             important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
         else:
-            selected, threshold = important_nodes(node_scores(network, x), **self.importance)
+            scores = node_scores(network, x)
+            selected, threshold = important_nodes(scores, self.rule, self.fraction, self.threshold)
             important = [layer.tolist() for layer in selected]
         self.columns = {
             "attribution_threshold": threshold,
@@ -154,7 +153,11 @@ class PykanRefit(KnotInsertion):
         return update_grid(network, x)
 
 
-POLICIES = {"preserve": KnotInsertion, "pykan": PykanRefit, "importance": AttributionRefinement}
+POLICIES: dict[str, type[GridPolicy]] = {
+    "preserve": KnotInsertion,
+    "pykan": PykanRefit,
+    "importance": AttributionRefinement,
+}
 
 
 def make_policy(policy: str, **settings: Any) -> GridPolicy:
@@ -163,7 +166,7 @@ def make_policy(policy: str, **settings: Any) -> GridPolicy:
 
 
 def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
-    """The same function, with finer grids at single nodes.
+    """Refine the grids of single nodes without changing the function.
 
     Parameters
     ----------

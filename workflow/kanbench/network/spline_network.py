@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 BASE_FUNCTIONS = ("silu", "identity", "zero")
 PARTS = ("coef", "scale_base", "scale_sp")  # of a layer's parameters, in the order of θ
@@ -129,9 +129,10 @@ class SplineLayer:
         return {"coef": self.live[:, :, None] & in_row[:, None, :], "scale_base": self.live, "scale_sp": self.live}
 
     def astype(self, dtype: Any) -> SplineLayer:
-        rows = {name: tuple(row.astype(dtype) for row in getattr(self, name)) for name in ("knots", "coef")}
-        scales = {name: getattr(self, name).astype(dtype) for name in ("scale_base", "scale_sp", "mask")}
-        return SplineLayer(**rows, **scales, order=self.order)
+        """In another precision."""
+        knots, coef = (tuple(row.astype(dtype) for row in rows) for rows in (self.knots, self.coef))
+        scale_base, scale_sp, mask = (part.astype(dtype) for part in (self.scale_base, self.scale_sp, self.mask))
+        return SplineLayer(knots, coef, scale_base, scale_sp, mask, self.order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +160,8 @@ class SplineNetwork:
         object.__setattr__(self, "output_bias", _read_only(self.output_bias))
         if self.base not in BASE_FUNCTIONS:
             raise ValueError(f"base function {self.base!r}")
-        for before, after in zip(
-            self.width, [*(layer.inputs for layer in self.layers), len(self.output_bias)], strict=True
-        ):
-            if before != after:
-                raise ValueError(f"layers that do not fit together: {[layer.mask.shape for layer in self.layers]}")
+        if self.width != [*(layer.inputs for layer in self.layers), len(self.output_bias)]:
+            raise ValueError(f"layers that do not fit together: {[layer.mask.shape for layer in self.layers]}")
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return _reduced(self)
@@ -224,14 +222,11 @@ class SplineNetwork:
 
     def with_rows(self, rows: Sequence[Sequence[tuple[Array, Array]]]) -> SplineNetwork:
         """This network with other knots and coefficients, (knots, coef) of every node, by layer."""
-        layers = [
-            dataclasses.replace(layer, **dict(zip(("knots", "coef"), self._in_dtype(nodes), strict=True)))
-            for layer, nodes in zip(self.layers, rows, strict=True)
-        ]
+        layers = []
+        for layer, nodes in zip(self.layers, rows, strict=True):
+            knots, coef = (tuple(np.asarray(part, self.dtype) for part in parts) for parts in zip(*nodes, strict=True))
+            layers.append(dataclasses.replace(layer, knots=knots, coef=coef))
         return dataclasses.replace(self, layers=tuple(layers))
-
-    def _in_dtype(self, nodes: Sequence[tuple[Array, Array]]) -> list[tuple[Array, ...]]:
-        return [tuple(np.asarray(part, self.dtype) for part in parts) for parts in zip(*nodes, strict=True)]
 
     def astype(self, dtype: Any) -> SplineNetwork:
         """In another precision."""
@@ -250,7 +245,7 @@ class SplineNetwork:
 
 
 def _read_only(array: ArrayLike) -> Array:
-    """The array if nothing can be written to it, or else a copy."""
+    """The array itself if it cannot be written to, or else a copy."""
     array = np.asarray(array)
     if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
         array = array.copy(order="C")
@@ -259,5 +254,5 @@ def _read_only(array: ArrayLike) -> Array:
 
 
 def _reduced(value: SplineLayer | SplineNetwork) -> tuple[type, tuple[Any, ...]]:
-    """How copies of it, by `copy` and `pickle`, are made: as it was itself, so that their arrays are read-only too."""
+    """For `copy` and `pickle`: copies are made by the constructor, so that their arrays are read-only too."""
     return type(value), tuple(getattr(value, field.name) for field in dataclasses.fields(value))

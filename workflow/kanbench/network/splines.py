@@ -8,15 +8,13 @@ basis function is a polynomial of degree k, and only k + 1 of them are not zero.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.io.kernel_cache import cache, compiled
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 
 @compiled
-def fill_polynomials(t, k, polynomials):
+def fill_polynomials(t: Array, k: int, polynomials: Array) -> None:
     """The basis functions on every knot span, as polynomials of the local coordinate.
 
     Cox-de Boor's recursion on polynomials. Where pykan divides by a distance of zero, its basis function is zero.
@@ -52,7 +50,7 @@ def fill_polynomials(t, k, polynomials):
 
 
 @compiled
-def fill_splines(x, t, k, polynomials, c, values):
+def fill_splines(x: Array, t: Array, k: int, polynomials: Array, c: Array, values: Array) -> None:
     """Fill `values`, shape (n, splines), zeros, with splines of coefficients `c`, shape (splines, K - k - 1), at x."""
     for sample in range(len(x)):
         m = np.searchsorted(t, x[sample], side="right") - 1

@@ -11,12 +11,12 @@ import itertools
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from kanbench.errors import InputError
-from kanbench.plan.devices import has_gpu_driver
+from kanbench.plan.devices import check_engine, has_gpu_driver
 from kanbench.plan.naming import MAX_SEED
 from kanbench.plan.sections import is_timestamp, is_variant
 from kanbench.problems import PROBLEMS
@@ -80,7 +80,7 @@ def check(config: Config) -> Config:
     if "seed" in config:  # the key of earlier versions, for which there is no hint in the schema
         found = config["seed"]
         seeds = found if isinstance(found, list) else [found]
-        raise InputError("config: seed", f"{found!r}", f"seeds, a list: write seeds: {seeds}")
+        raise InputError(_key("seed"), f"{found!r}", f"seeds, a list: write seeds: {seeds}")
     _check_schema(config)
     _check_finite(config)
     _check_values(config)
@@ -118,60 +118,60 @@ def _check_schema(config: Config) -> None:
     )
     errors = sorted(validator_class(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
     if errors:
-        raise InputError(_describe(errors[0]))
+        raise _described(errors[0])
 
 
-def _describe(error: jsonschema.ValidationError) -> str:
-    key = ".".join(str(part) for part in error.absolute_path)
+def _described(error: jsonschema.ValidationError) -> InputError:
+    """The error of a schema, with the key as it is written for `--config`."""
+    keys, schema, value = list(error.absolute_path), cast("dict[str, Any]", error.schema), cast(Any, error.instance)
     if error.validator == "additionalProperties":
-        allowed = list(error.schema["properties"])
-        unknown = next(name for name in error.instance if name not in allowed)
+        allowed = list(schema["properties"])
+        unknown = next(name for name in value if name not in allowed)
         close = difflib.get_close_matches(str(unknown), allowed, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        path = f"{key}.{unknown}" if key else str(unknown)
-        return f"config: unknown key {path!r}{hint}; allowed: {', '.join(allowed)}"
+        return InputError(_key(*keys, unknown), allowed=", ".join(allowed), problem=f"unknown key{hint}")
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"config: key {f'{key}.{missing}' if key else missing!r} is missing"
-    return f"config: {key}: found {error.instance!r}; allowed: {error.schema['description']}"
+        missing = next(name for name in schema["required"] if name not in value)
+        return InputError(_key(*keys, missing), problem="missing")
+    return InputError(_key(*keys), f"{value!r}", schema["description"])
 
 
-def _check_finite(value: Any, key: str = "") -> None:
+def _key(*parts: object) -> str:
+    """Where an error is: `config: data.seed`."""
+    return f"config: {'.'.join(map(str, parts))}"
+
+
+def _check_finite(value: Any, *keys: str) -> None:
     """YAML knows .nan and .inf, and a schema has no words for them."""
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_finite(item, f"{key}.{name}" if key else name)
+            _check_finite(item, *keys, name)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"config: {key}", value, "a finite number")
+        raise InputError(_key(*keys), value, "a finite number")
 
 
 def _check_values(config: Config) -> None:
     """What a schema cannot say."""
-    timestamp, width = config["timestamp"], config["model"]["width"]
+    timestamp, variant, width = config["timestamp"], config["variant"], config["model"]["width"]
     if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
-        raise InputError("config: timestamp", f"{timestamp!r}", "auto, new, or a date and time as YYYYMMDD_HHMMSS")
-    if config["variant"] is not None and not is_variant(config["variant"]):
-        raise InputError(
-            "config: variant",
-            f"{config['variant']!r}",
-            "null, or small letters, digits and underscores, a letter first and no date and time",
-        )
+        raise InputError(_key("timestamp"), f"{timestamp!r}", "auto, new, or a date and time as YYYYMMDD_HHMMSS")
+    if variant is not None and not is_variant(variant):
+        allowed = "null, or small letters, digits and underscores, a letter first and no date and time"
+        raise InputError(_key("variant"), f"{variant!r}", allowed)
     for name in config["datasets"]:
         if name not in PROBLEMS:
-            raise InputError("config: datasets", f"{name!r}", ", ".join(PROBLEMS))
-        if PROBLEMS[name].dim != width[0]:
-            raise InputError(
-                "config: model.width", width, f"a first number of {PROBLEMS[name].dim}, the dimension of {name}"
-            )
+            raise InputError(_key("datasets"), f"{name!r}", ", ".join(PROBLEMS))
+        if (dim := PROBLEMS[name].dim) != width[0]:
+            raise InputError(_key("model.width"), width, f"a first number of {dim}, the dimension of {name}")
     if len(set(config["datasets"])) < len(config["datasets"]):
-        raise InputError("config: datasets", config["datasets"], "every problem once")
+        raise InputError(_key("datasets"), config["datasets"], "no duplicates")
     if width[-1] != 1:
-        raise InputError("config: model.width", width, "a last number of 1, the problems' one output")
+        raise InputError(_key("model.width"), width, "a last number of 1, the problems' one output")
     for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
         if any(after <= before for before, after in itertools.pairwise(grids)):
-            raise InputError(f"config: {key}", grids, "increasing whole numbers")
-    if config["device"] == "cuda" and config["engine"] == "compiled":
-        raise InputError("config: engine", "'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference")
+            raise InputError(_key(key), grids, "increasing integers")
+    if config["device"] == "cuda":
+        check_engine(config["engine"], "cuda", _key("engine"))
     _check_experts(config)
 
 
@@ -179,23 +179,22 @@ def _check_experts(config: Config) -> None:
     for key in ("depths", "orders", "seeds"):
         values = config["experts"][key]
         if len(set(values)) < len(values):
-            raise InputError(f"config: experts.{key}", values, "every number once")
+            raise InputError(_key("experts", key), values, "no duplicates")
     own = [seed for seeds in _expert_seeds(config).values() for seed in seeds]
     if len(set(own)) < len(own) or max(own) > MAX_SEED:
-        raise InputError(
-            "config: experts.seeds",
-            f"{config['experts']['seeds']}; allowed with {len(config['seeds'])} seeds: numbers that "
-            f"are no multiple of {BETWEEN_REPLICATES} apart, of at most {MAX_SEED} when "
-            f"{BETWEEN_REPLICATES} is added for every seed but the first",
+        allowed = (
+            f"with {len(config['seeds'])} seeds, numbers that are no multiple of {BETWEEN_REPLICATES} apart, of at "
         )
+        allowed += f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
+        raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
     count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
     if selected > count:
-        raise InputError("config: merge_kan.n_selected", selected, f"1 to {count}, the number of experts")
+        raise InputError(_key("merge_kan.n_selected"), selected, f"1 to {count}, the number of experts")
     first, grid = config["merge_kan"]["grids"][0], config["experts"]["grid"]
     if first < grid:
-        raise InputError("config: merge_kan.grids", f"{first} first", f"at least {grid}, the experts' grid")
+        raise InputError(_key("merge_kan.grids"), f"{first} first", f"at least {grid}, the experts' grid")
     if any(after >= before for before, after in itertools.pairwise([selected, *via, *([1] if via else [])])):
-        raise InputError("config: merge_kan.via", via, f"decreasing whole numbers between {selected} and 1")
+        raise InputError(_key("merge_kan.via"), via, f"decreasing integers between {selected} and 1")
 
 
 def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int]]:
@@ -218,4 +217,4 @@ def _expert_seeds(config: Config) -> dict[int, list[int]]:
 def check_device(device: str) -> None:
     """Say early that a machine has no GPU; whether torch can use it is known when a training starts."""
     if device == "cuda" and not has_gpu_driver():
-        raise InputError("config: device", "'cuda', but this machine has no CUDA driver; allowed here: auto, cpu")
+        raise InputError(_key("device"), "'cuda'", "auto, cpu", problem="this machine has no CUDA driver")

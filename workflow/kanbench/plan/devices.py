@@ -36,7 +36,7 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cpu"
     why = "torch sees no CUDA device" if torch.version.cuda else "this build of torch has no CUDA"
-    raise InputError("device", f"'cuda', but {why}; allowed here: auto, cpu")
+    raise InputError("device", "'cuda'", "auto, cpu", problem=why)
 
 
 def resolve_engine(engine: str, device: str) -> str:
@@ -47,6 +47,11 @@ def resolve_engine(engine: str, device: str) -> str:
     InputError
         The engine does not run on the device.
     """
-    if engine == "compiled" and device == "cuda":
-        raise InputError("engine", "'compiled', which runs on a CPU; allowed on cuda: auto, torch, reference")
+    check_engine(engine, device)
     return {"cpu": "compiled", "cuda": "torch"}[device] if engine == "auto" else engine
+
+
+def check_engine(engine: str, device: str, where: str = "engine") -> None:
+    """Raise `InputError` for a configured engine that does not run on a device."""
+    if engine == "compiled" and device == "cuda":
+        raise InputError(where, "'compiled'", "auto, torch, reference", problem="runs on a CPU, not on cuda")

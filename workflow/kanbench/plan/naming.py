@@ -171,7 +171,7 @@ class Run:
         return f"{self.results}/{TRAININGS}/{training}"
 
     def resume_folder(self, training: str) -> str:
-        """The folder of what the training of this name goes on from after a crash."""
+        """The folder of the state from which the training of this name resumes."""
         return f"{self.results}/{UNFINISHED}/{training}"
 
     def log(self, job: str) -> str:

@@ -68,7 +68,7 @@ def sin(x: Array) -> Array:
 @in_all_dimensions
 def poly(x: Array) -> Array:
     """-Δu for u = ∏ xᵢ(1-xᵢ)."""
-    return 2 * sum(_products_without_one(_columns(x * (1 - x))))
+    return 2 * sum(_products_without_one(_columns(x * (1 - x))), start=np.zeros_like(x[:, [0]]))
 
 
 @in_all_dimensions
@@ -96,6 +96,7 @@ def _columns(x: Array) -> list[Array]:
 
 def _products_without_one(factors: Sequence[Array]) -> list[Array]:
     """For every factor the product of all others; factors may be zero."""
-    before = accumulate(factors, mul, initial=1)
-    after = list(accumulate(reversed(factors), mul, initial=1))[-2::-1]
+    one = np.ones_like(factors[0])
+    before = accumulate(factors, mul, initial=one)
+    after = list(accumulate(reversed(factors), mul, initial=one))[-2::-1]
     return [left * right for left, right in zip(before, after, strict=False)]

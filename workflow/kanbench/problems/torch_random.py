@@ -38,10 +38,10 @@ class TorchGenerator:
 
 def linspace(low: float, high: float, count: int) -> NDArray[np.float32]:
     """`torch.linspace(low, high, count)` in float32: from either end to the middle, each number rounded once."""
-    low, high = np.float32(low), np.float32(high)
-    step = np.float64((high - low) / np.float32(count - 1))
+    first, last = np.float32(low), np.float32(high)
+    step = np.float64((last - first) / np.float32(count - 1))
     i = np.arange(count)
-    return np.where(i < count // 2, low + step * i, high - step * (count - 1 - i)).astype(np.float32)
+    return np.where(i < count // 2, first + step * i, last - step * (count - 1 - i)).astype(np.float32)
 
 
 def sobol(count: int, dimension: int, seed: int) -> NDArray[np.float64]:

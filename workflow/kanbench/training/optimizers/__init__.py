@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kanbench.engine import Engine
+from kanbench.problems import Array
 from kanbench.training.optimizers.adam import Adam
 from kanbench.training.optimizers.lbfgs import LBFGS
 from kanbench.training.optimizers.levenberg_marquardt import LevenbergMarquardt
 from kanbench.training.resume import Resumable
-
-Array = NDArray[np.floating]
 
 
 class Optimizer(Resumable, Protocol):

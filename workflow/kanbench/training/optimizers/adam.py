@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.engine import Engine
+from kanbench.problems import Array
 from kanbench.training.resume import Stateful
-
-Array = NDArray[np.floating]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the paper's, and torch's defaults
 

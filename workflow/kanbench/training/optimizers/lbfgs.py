@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.engine import Engine
 from kanbench.io.kernel_cache import cache
+from kanbench.problems import Array
 from kanbench.training.optimizers.line_search import Line, Point, strong_wolfe
 from kanbench.training.optimizers.two_loops import remember_and_apply
-
-Array = NDArray[np.floating]
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
 

@@ -31,12 +31,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.engine import Engine
 from kanbench.engine.linearization import Linearization, Matrix, Vector
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
 ROUNDING = 1000 * np.finfo(float).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps

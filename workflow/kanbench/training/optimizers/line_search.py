@@ -10,11 +10,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kanbench.engine import Engine
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 ARMIJO = 1e-4
 CURVATURE = 0.9

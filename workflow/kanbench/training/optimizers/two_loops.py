@@ -1,15 +1,18 @@
 """The recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from kanbench.engine.numba_engine.simd import LANES, load, total, wide
 from kanbench.io.kernel_cache import compiled
+from kanbench.problems import Array
 
 SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
 
 
 @compiled
-def dot(a, b):
+def dot(a: Array, b: Array) -> float:
     """Σ aᵢ bᵢ in float64: numba's own `@` needs scipy.linalg, which takes a third of a second to import."""
     n, result = len(a), 0.0
     whole = n - n % (2 * LANES)
@@ -25,7 +28,18 @@ def dot(a, b):
 
 
 @compiled
-def remember_and_apply(q, change, difference, s, y, rho, alpha, scale, newest, count):
+def remember_and_apply(
+    q: Array,
+    change: Array,
+    difference: Array,
+    s: Array,
+    y: Array,
+    rho: Array,
+    alpha: Array,
+    scale: float,
+    newest: int,
+    count: int,
+) -> tuple[float, int, int]:
     """Remember a pair, and make q the direction -H q, in place.
 
     H is the inverse Hessian that the remembered pairs make of scale · I.
