@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from msgspec import to_builtins
 
 from kanbench.io.numbers import subscript
 from kanbench.network.checkpoint_config import INTERVALS, read_model_config
@@ -57,7 +58,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
 def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.DataFrame:
     """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
     record = Path(stored.run.record(stored.run.training(model_type, dataset_idx)))
-    if record.exists() and (stages := read_record(record).get("stages")):
+    if record.exists() and (stages := to_builtins(read_record(record)).get("stages")):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
     bases = stored.checkpoints(model_type, dataset_idx)
     rows = {ROWS[name]: _intervals(Path(f"{base}_config.yml")) for name, base in bases.items() if name in ROWS}
