@@ -208,7 +208,7 @@ def test_the_merged_training_is_drawn(stored):
     history = given.frames["grid_history"]
     for i, axes in enumerate(drawn(given, "merge_history").axes):
         rows = history[history["dataset_idx"] == i]
-        for label, loss in (("training", "train_loss"), ("test", "test_loss"), ("dense", "dense_mse")):
+        for label, loss in (("training loss", "train_loss"), ("test loss", "test_loss"), ("dense MSE", "dense_mse")):
             assert np.array_equal(line(axes, label), rows[["epoch", loss]].to_numpy().T)
         marked = next(found for found in axes.get_lines() if found.get_label() == "threshold")
         assert marked.get_xdata() == [given.metadata["merge_kan"][i]["at_threshold"]["epoch"]]
