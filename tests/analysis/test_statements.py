@@ -296,7 +296,7 @@ def test_adaptive_density_is_compared_with_the_baseline():
     assert "lower on 0 of 2 problems, equal on 1" in worse.text
     assert "adaptive_only has a 1.4 times higher error than baseline" in worse.text
     assert said(frames, one="adaptive_regular").numbers["factor"] == pytest.approx(2)
-    assert findings({1: frames}).answer == said(frames, "iso_compute", one="adaptive_only")
+    assert findings({1: frames}).answer.text == said(frames, "iso_compute", one="adaptive_only").text
     frames["adaptive_only"] = run({"adaptive_only": {SIN: 0.1, POLY: 0.1}}, "section2_2")["adaptive_only"]
     assert "10 times lower error than baseline" in said(frames, one="adaptive_only").text
 

@@ -109,7 +109,7 @@ def test_accuracy_against_parameters_with_the_slope_of_the_theory(stored):
         assert y == pytest.approx(rows["dense_mse"] / VARIANCES[1], rel=0.01)
     (x0, x1), (y0, y1) = line(axes, "slope")
     assert math.log(y1 / y0) / math.log(x1 / x0) == pytest.approx(-8)  # cubic splines: RMSE as G⁻⁴
-    assert y0 == pytest.approx(np.prod([line(axes, m)[1][0] for m in given.results]) ** (1 / 3))
+    assert y0 == pytest.approx(np.prod([line(axes, m)[1][0] for m in given.frames]) ** (1 / 3))
 
 
 def test_surfaces_are_the_models_and_their_errors(stored, tiny_results):
@@ -208,7 +208,7 @@ def test_the_merged_training_is_drawn(stored):
     history = given.frames["grid_history"]
     for i, axes in enumerate(drawn(given, "merge_history").axes):
         rows = history[history["dataset_idx"] == i]
-        for label, loss in (("training", "train_loss"), ("test", "test_loss"), ("dense", "dense_mse")):
+        for label, loss in (("training loss", "train_loss"), ("test loss", "test_loss"), ("dense MSE", "dense_mse")):
             assert np.array_equal(line(axes, label), rows[["epoch", loss]].to_numpy().T)
         marked = next(found for found in axes.get_lines() if found.get_label() == "threshold")
         assert marked.get_xdata() == [given.metadata["merge_kan"][i]["at_threshold"]["epoch"]]

@@ -22,7 +22,6 @@ from PIL import Image
 
 from kanbench.cli.main import main
 from kanbench.errors import InputError
-from kanbench.io.numbers import power_of_ten, printed
 from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.initialization import initialize
 from kanbench.network.merge import merge
@@ -186,12 +185,6 @@ def test_log_axes_survive_zeros_and_what_is_not_finite():
         assert not log_scale(empty.yaxis, [[0.0, np.nan], []])
         assert [text.get_text() for text in empty.texts] == ["no positive values"]
         assert log_scale(Canvas().subplots().yaxis, [[3.0]])
-
-
-def test_numbers_are_written_as_in_print():
-    assert [power_of_ten(exponent) for exponent in (-25, -1, 0, 1, 3)] == ["10⁻²⁵", "10⁻¹", "1", "10", "10³"]
-    assert [printed(value) for value in (0.05, 200, 2e-7, 1e-6)] == ["0.05", "200", "2×10⁻⁷", "10⁻⁶"]
-    assert [printed(value) for value in (0.534, 143, -2.64e-3, 1e-9)] == ["0.53", "140", "−2.6×10⁻³", "10⁻⁹"]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -12,7 +12,6 @@ from scipy.stats import binom
 
 from kanbench.analysis.uncertainty import interval
 from kanbench.cli.main import main
-from kanbench.io.numbers import factor_text
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.presentation.tables.findings import findings, findings_of
@@ -232,13 +231,6 @@ def test_latex_is_well_formed():
     assert latex_escape("a_b") == r"a\_b"
     for table in (*findings({1: some_run(1)}).tables, *findings({s: some_run(s) for s in (1, 2)}).tables):
         assert_is_latex(table.latex())
-
-
-def test_numbers_are_short_for_readers():
-    values = [1.0, 1.04, 0.961, 2.34, 9.96, 17.4, 996, 3140, 0.0456, 4.56e-5, 1.234e7]
-    assert [factor_text(value) for value in values] == [
-        *("1", "1.04", "0.961", "2.3", "10", "17", "1,000", "3,100", "0.046", "4.6e-5", "1.2e7"),
-    ]
 
 
 # --- on the command line, for runs of every format ---

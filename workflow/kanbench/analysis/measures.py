@@ -108,7 +108,7 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
         for model_type, frame in frames.items():
             for column in ("dataset_idx", "epoch"):
                 if column not in frame:
-                    raise InputError(model_type, allowed="frames that have one", problem=f"no column {column!r}")
+                    raise InputError(model_type, problem=f"no column {column!r}")
     first = next(iter(replicates.values()))
     datasets = _datasets(replicates.values(), metadata)
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]

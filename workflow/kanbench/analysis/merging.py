@@ -58,7 +58,7 @@ def measure_merging(replicates: Replicates) -> Measures:
     """
     first = next(iter(replicates.values()))
     if "summary" not in first:
-        raise InputError("frames", ", ".join(first), "a run that has one", problem="no frame 'summary'")
+        raise InputError("frames", ", ".join(first), problem="no frame 'summary'")
     finished = {seed: frames["summary"] for seed, frames in replicates.items() if "summary" in frames}
     plain = [frame.set_index("dataset_idx") for frame in finished.values()]
     for frame in plain:

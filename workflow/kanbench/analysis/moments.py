@@ -41,12 +41,11 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
     section = next(iter(results.values())).attrs["section"]
     times = _reference_times(section, results, metadata)
     rows = []
-    for model_type, frame in zip(results, _without_attrs(results), strict=True):
+    for model_type, frame in _sorted(results).items():
         if "time" not in frame:
-            raise InputError(section, allowed="frames that have one", problem=f"{model_type} has no column 'time'")
-        ordered = frame.sort_values(["dataset_idx", "epoch"], kind="stable")
-        within = ordered[ordered["time"] <= ordered["dataset_idx"].map(times)]
-        rows.append(within.groupby("dataset_idx").tail(1).assign(model_type=model_type))
+            raise InputError(section, problem=f"{model_type} has no column 'time'")
+        within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
+        rows.append(within.groupby("dataset_idx").tail(1))
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
 
 
@@ -60,17 +59,18 @@ def _reference_times(section: str, results: Frames, metadata: Metadata | None) -
     if reference not in results:
         raise InputError(section, problem=f"no {reference}, the reference, among {', '.join(results)}")
     if "time" not in results[reference]:
-        raise InputError(section, allowed="frames that have one", problem=f"{reference} has no column 'time'")
+        raise InputError(section, problem=f"{reference} has no column 'time'")
     times = threshold_rows(results[reference])["time"]
     return dict(zip(times.index, times, strict=True))
 
 
-def _without_attrs(results: Frames) -> list[pd.DataFrame]:
-    """Copies that `concat` takes: it compares attrs, and ours differ."""
-    copies = [frame.copy() for frame in results.values()]
-    for frame in copies:
-        frame.attrs = {}
-    return copies
+def _sorted(results: Frames) -> Frames:
+    """Copies by dataset and epoch, with a column `model_type`, and without attrs, which `concat` would compare."""
+    found = {}
+    for model_type, frame in results.items():
+        found[model_type] = frame.sort_values(["dataset_idx", "epoch"], kind="stable").assign(model_type=model_type)
+        found[model_type].attrs = {}
+    return found
 
 
 def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
@@ -91,12 +91,11 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
         there are no times.
     """
     parts = []
-    for model_type, frame in zip(results, _without_attrs(results), strict=True):
-        ordered = frame.sort_values(["dataset_idx", "epoch"], kind="stable")
-        parts.append(ordered.groupby("dataset_idx").tail(1).assign(moment="final", model_type=model_type))
+    for model_type, frame in _sorted(results).items():
+        parts.append(frame.groupby("dataset_idx").tail(1).assign(moment="final"))
         if "test_loss" in frame:
-            rows = _at_threshold(ordered, (metadata or {}).get(model_type, {}))
-            parts.append(rows.assign(moment="threshold", model_type=model_type))
+            rows = _at_threshold(frame, (metadata or {}).get(model_type, {}))
+            parts.append(rows.assign(moment="threshold"))
     with contextlib.suppress(InputError):
         parts.append(iso_compute(results, metadata).reset_index().assign(moment="iso_compute"))
     return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])

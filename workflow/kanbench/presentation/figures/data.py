@@ -14,8 +14,6 @@ from kanbench.storage.stored_run import StoredRun
 
 Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
 
-LOSSES = {"train_loss": "training loss", "test_loss": "test loss", "dense_mse": "dense MSE"}
-
 
 class FigureUnavailableError(Exception):
     """A figure, or a part of it, that a run does not have the data for; the text says what is missing."""

@@ -51,8 +51,12 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         group = graph.groups.get(node)
         marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
         axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
-    for group, (x, y) in _beginnings(graph, places).items():
-        axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
+    numbered: set[int] = set()
+    for node in sorted(node for node in graph.groups if node[0] == len(graph.width) - 2):
+        group, (x, y) = graph.groups[node], places[node]
+        if group not in {SHARED, *numbered}:  # the first node of every group, in the last hidden layer
+            axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
+        numbered.add(group)
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
         axes.text(x, y - 0.09, f"x{subscript(input_ + 1)}", ha="center", va="top")
@@ -88,13 +92,6 @@ def positions(graph: MergedGraph) -> dict[Node, tuple[float, float]]:
     return places
 
 
-def _beginnings(graph: MergedGraph, places: dict[Node, tuple[float, float]]) -> dict[int, tuple[float, float]]:
-    """Where the first node of every group is, in the last hidden layer."""
-    last = len(graph.width) - 2
-    nodes = sorted(((layer, i) for (layer, i) in graph.groups if layer == last), reverse=True)
-    return {graph.groups[node]: places[node] for node in nodes if graph.groups[node] != SHARED}
-
-
 def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
     """The selected experts of a dataset, the best first; empty where no frame lists them."""
     frame = stored.frames.get("selected_experts", pd.DataFrame())
@@ -107,7 +104,10 @@ def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
 def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: Note) -> list[str]:
     """What the groups are called: the experts by rank, if they are those that the frames list."""
     depths, selected = graph.depths(), selected_experts(stored, dataset_idx)
-    if len(selected) and selected["depth"].tolist() == depths and not _in_stages(stored, dataset_idx):
+    summary = stored.frames.get("summary", pd.DataFrame())
+    # Where models were merged by way of others, the order of the parts is another.
+    in_stages = "via_n_evals" in summary and (summary["via_n_evals"] > 0)[summary["dataset_idx"] == dataset_idx].any()
+    if len(selected) and selected["depth"].tolist() == depths and not in_stages:
         weights = selected["weight"] if "weight" in selected else [None] * len(selected)
         rows = zip(depths, selected["k"], selected["seed"], weights, strict=True)
         return [
@@ -121,11 +121,3 @@ def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: N
 
 def _layers(depth: int) -> str:
     return f"{depth} layer{'s' if depth > 1 else ''}"
-
-
-def _in_stages(stored: StoredRun, dataset_idx: int) -> bool:
-    """Whether models were merged on the way, in which case the order of the parts is another."""
-    summary = stored.frames.get("summary", pd.DataFrame())
-    if "via_n_evals" not in summary:
-        return False
-    return bool(summary.loc[summary["dataset_idx"] == dataset_idx, "via_n_evals"].gt(0).any())

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kanbench.presentation.figures.data import LOSSES, FigureUnavailableError, Note, curve, stages, threshold_epoch
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epoch
 from kanbench.presentation.figures.style import (
     GREY,
+    LOSSES,
     WIDE,
     Look,
     dataset_panels,
@@ -20,7 +21,6 @@ from kanbench.presentation.figures.style import (
     new_figure,
     panel_grid,
 )
-from kanbench.presentation.figures.style import LOSSES as LOSS_LOOKS
 from kanbench.storage.stored_run import StoredRun
 
 AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
@@ -36,7 +36,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     if not kinds:
         raise FigureUnavailableError(f"no frame has {x} and a loss")
     for loss in LOSSES.keys() - set(kinds):
-        note(f"no column '{LOSSES[loss]}': no frame has {loss}")
+        note(f"no column '{LOSSES[loss].label}': no frame has {loss}")
     for model_type in stored.model_types:
         if not any(model_type in curves for curves in every.values()):
             note(f"no line of {model_type}: its frame does not have {x}")
@@ -58,7 +58,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
                 mark_stages(axes, stages(stored, stored.model_types[0], i), numbers=axes in panels[0])
         row[0].set_ylabel(f"{dataset}\nmean squared error")
     for axes, loss in zip(panels[0], kinds, strict=True):
-        axes.set_title(LOSSES[loss], pad=12 if x == "epoch" else None)
+        axes.set_title(LOSSES[loss].label, pad=12 if x == "epoch" else None)
     for axes in panels[-1]:
         axes.set_xlabel(AXES[x])
     handles = [*(handle(look) for look in styles.values()), THRESHOLD, STAGE if x == "epoch" else STAGE_END]
@@ -78,10 +78,10 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
         panel_grid(axes, "y")
         log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
-            draw_curve(axes, values, LOSS_LOOKS[loss], threshold_epoch(stored, model_type, i))
+            draw_curve(axes, values, LOSSES[loss], threshold_epoch(stored, model_type, i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
         axes.set(xlabel="epoch", ylabel="mean squared error")
-    legend(figure, [*map(handle, LOSS_LOOKS.values()), THRESHOLD, STAGE], columns=2 if len(panels) == 1 else 6)
+    legend(figure, [*map(handle, LOSSES.values()), THRESHOLD, STAGE], columns=2 if len(panels) == 1 else 6)
     return figure
 
 

@@ -67,7 +67,7 @@ def make_figures(
     wanted = list(figures) if only is None else list(only)
     for name in wanted:
         if name not in figures:
-            raise InputError("only", name, f"{', '.join(figures)} for {stored.name}")
+            raise InputError("only", name, ", ".join(figures))
     folder, drawn = str(folder or stored.run.figure_folder), []
     for name in wanted:
         with style():

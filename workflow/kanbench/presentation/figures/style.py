@@ -66,11 +66,11 @@ LOOKS = {
     "kan_pruning": Look(ORANGE, "D", _DOTTED, "KAN, pruned"),
 }
 _OTHERS = [(VERMILLION, "D", _DOTTED), (GREEN, "v", _DASHED), (PURPLE, "P", _DASHDOT), (SKY, "X", "-")]
-# The kinds of loss, where a panel has one model type.
+# The kinds of loss, the columns of frames; drawn so where a panel has one model type.
 LOSSES = {
-    "train_loss": Look(ORANGE, "o", _DASHED, "training"),
-    "test_loss": Look(BLUE, "s", "-", "test"),
-    "dense_mse": Look(BLACK, "^", _DASHDOT, "dense"),
+    "train_loss": Look(ORANGE, "o", _DASHED, "training loss"),
+    "test_loss": Look(BLUE, "s", "-", "test loss"),
+    "dense_mse": Look(BLACK, "^", _DASHDOT, "dense MSE"),
 }
 
 
