@@ -61,11 +61,9 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path):
     ("target", "words"),
     [
         ("section2_4", ["'section2_4'", "section2_3, seeds, figures", "results/report.html"]),
-        ("seeds", ["'seeds'", "two seeds"]),
+        ("seeds", ["seeds: [1]", "two seeds"]),
         (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such figure", "comparison"]),
-        (Run("section2_1", STAMP, 3).frame("adam").replace("adam", "sgd"), ["SECTION_"]),
         (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0 to 1"]),
-        (Run("section2_1_highd_3d_shallow", STAMP, 3).frame("lm"), ["section2_1_highd_3d_shallow"]),
     ],
 )
 def test_a_wrong_target_is_one_line(tmp_path, target, words):
@@ -79,11 +77,11 @@ def test_a_wrong_seed_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("section", ["section2_1_highd_3d_shallow", "section2_1", "section2_4_highd_3d_deep"])
-def test_a_name_of_another_variant_is_one_line(tmp_path, section):
-    target = f"results/sec1_results/{section}_{STAMP}_e3_lm.pkl"
+def test_a_name_of_another_variant_is_one_line(tmp_path):
+    target = Run("section2_1", STAMP, 3).frame("lm")
     configured = "--configfile", ROOT / "config" / "highd_3d_deep.yaml"
-    assert_one_line(snakemake(tmp_path, *configured, "--", target, smoke=False), tmp_path, target)
+    result = snakemake(tmp_path, *configured, "--", target, smoke=False)
+    assert_one_line(result, tmp_path, target, "section2_1_highd_3d_deep")
 
 
 @pytest.mark.slow

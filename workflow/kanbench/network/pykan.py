@@ -209,11 +209,6 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
             yaml.safe_dump({INTERVALS: rows}, config)
 
 
-def is_kan(model: Any) -> bool:
-    """Whether a model is pykan's."""
-    return isinstance(model, KAN)
-
-
 def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted: bool = False) -> KAN:
     """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
 

@@ -225,7 +225,7 @@ class Pipeline:
         """
         seeds, datasets = self.config["seeds"], self.config["datasets"]
         if "seeds" in targets and len(seeds) == 1:
-            raise InputError("target", f"'seeds', with seeds: {seeds}", "with at least two seeds")
+            raise InputError("target 'seeds'", f"seeds: {seeds}", "at least two seeds")
         configured = [numbers for seed in seeds for numbers in experts(self.config, seed)]
         for target in targets:
             if is_figure(target):
