@@ -301,7 +301,8 @@ def test_the_benchmark_without_cuda_is_one_line(build, why, capsys, monkeypatch)
     assert main(["benchmark", "--device", "cuda"]) == 1
     assert f"found 'cuda', but {why}" in capsys.readouterr().err
     assert main(["benchmark", "--device", "cuda", "--parts", "pairs", "trainings"]) == 1
-    assert capsys.readouterr().err == "kanbench: --parts: found trainings; allowed on cuda: pairs, growth\n"
+    error = capsys.readouterr().err
+    assert "--parts" in error and "trainings" in error and error.count("\n") == 1
 
 
 def test_the_benchmarks_report_names_the_gpu(config, monkeypatch):

@@ -11,7 +11,7 @@ from kanbench.engine import make_engine
 from kanbench.errors import InputError
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import to_pykan
-from support.models_at_random import as_array, random_model, sample
+from support.models_at_random import as_array, jacobian_of, random_model, sample
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.uniform(-1, 1, (30, 2)), RANDOM.random((30, 1))
@@ -51,7 +51,7 @@ def test_gradient_against_finite_differences(engine):
 def test_jacobian_against_finite_differences_and_gradient(engine):
     theta, h = engine.network.parameters(), 1e-6
     linearization = engine.linearize(theta)
-    residuals, jacobian = map(as_array, (linearization.residuals, linearization.jacobian()))
+    residuals, jacobian = as_array(linearization.residuals), jacobian_of(linearization)
     assert jacobian.shape == (30, len(theta))
     for i in range(0, len(theta), 7):
         shift = np.zeros_like(theta)
@@ -78,22 +78,17 @@ def test_evaluations_are_counted(name):
 
 @pytest.mark.parametrize("name", ["compiled", "torch"])
 @pytest.mark.parametrize(
-    ("network", "found"),
+    ("network", "found", "allowed"),
     [
-        (initialize([2, 3, 1], 4, k=6), r"found splines of order \[6\]; allowed: 1 to 5"),
-        (initialize([2, 3, 2], 4), "found 2 outputs; allowed: 1"),
-        (initialize([2, 3, 1], 4, dtype=np.float16), "found float16; allowed: float32, float64"),
+        (initialize([2, 3, 1], 4, k=6), "splines of order 6", "1 to 5"),
+        (initialize([2, 3, 2], 4), "2 outputs", "1"),
+        (initialize([2, 3, 1], 4, dtype=np.float16), "float16", "float64, float32"),
     ],
 )
-def test_networks_that_are_refused(name, network, found):
-    with pytest.raises(InputError, match=f"engine {name}: {found}"):
+def test_networks_that_are_refused(name, network, found, allowed):
+    with pytest.raises(InputError) as error:
         make_engine(name, network, X, Y)
-
-
-@pytest.mark.parametrize(("name", "device"), [("compiled", "cuda"), ("torch", "mps")])
-def test_devices_that_are_refused(name, device):
-    with pytest.raises(InputError, match=f"engine {name}: found device {device}; allowed: cpu"):
-        make_engine(name, initialize([2, 3, 1], 4), X, Y, device=device)
+    assert (error.value.where, error.value.found, error.value.allowed) == (f"engine {name}", found, allowed)
 
 
 def test_the_protocols_need_no_torch():

@@ -9,7 +9,7 @@ from kanbench.engine import make_engine
 from kanbench.engine.numba_engine import lapack, sparse
 from kanbench.engine.torch_engine.linearization import cholesky, to_tensor
 from kanbench.network.initialization import initialize
-from support.models_at_random import as_array, assert_near, random_model, reference_and, sample
+from support.models_at_random import as_array, assert_near, jacobian_of, random_model, reference_and, sample
 
 TOLERANCE = 1e-12  # relative to the norm of what is compared
 
@@ -22,13 +22,13 @@ def linearizations(network, x, y):
 
 def assert_same_products(dense, ours, tolerance=TOLERANCE):
     """Against products with the whole Jacobian of another linearization."""
-    random, jacobian = np.random.default_rng(1), as_array(dense.jacobian())
+    random, jacobian = np.random.default_rng(1), jacobian_of(dense)
     n, n_parameters = dense.shape
     assert ours.shape == dense.shape == jacobian.shape
     step, weights = random.normal(size=n_parameters), random.normal(size=n)
     for value, expected in (
         (ours.residuals, as_array(dense.residuals)),
-        (ours.jacobian(), jacobian),
+        (jacobian_of(ours), jacobian),
         (ours.jvp(step), jacobian @ step),
         (ours.vjp(weights), jacobian.T @ weights),
         (np.tril(ours.normal_matrix()), np.tril(jacobian.T @ jacobian)),
@@ -134,7 +134,7 @@ def test_products_with_all_of_r_and_with_its_rows(grid, dense):
     network = initialize([2, 5, 1], grid)
     expected, ours = linearizations(network, *sample(network, 300, 1))
     assert (ours.whole is not None) == dense
-    for whole in (ours._whole(), None):
+    for whole in (ours.fill_whole(), None):
         ours.whole = whole
         assert_same_products(expected, ours)
 
@@ -164,7 +164,7 @@ def test_damped_systems(name, n):
     network = initialize([2, 5, 1], 3)
     x, y = sample(network, n, 1)
     linearization = make_engine(name, network, x, y).linearize(network.parameters())
-    jacobian, r = as_array(linearization.jacobian()), linearization.residuals
+    jacobian, r = jacobian_of(linearization), linearization.residuals
     for gram, matrix, b in (
         (jacobian.T @ jacobian, linearization.normal_matrix, linearization.vjp(r)),
         (jacobian @ jacobian.T, linearization.dual_gram, r),

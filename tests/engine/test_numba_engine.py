@@ -1,4 +1,4 @@
-"""The compiled engine against the reference engine, on networks of every kind that it takes."""
+"""The compiled engine: what it keeps, its chunks and threads."""
 
 import os
 import subprocess
@@ -6,99 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from kanbench.engine import make_engine
 from kanbench.engine.numba_engine.engine import CHUNK
 from kanbench.engine.numba_engine.layout import all_parameters
-from kanbench.network.initialization import initialize
-from kanbench.network.refinement import refine
-from kanbench.network.spline_network import BASE_FUNCTIONS
 from kanbench.plan.config import ROOT
-from support.models_at_random import (
-    MODELS,
-    as_array,
-    assert_float32,
-    assert_same,
-    random_model,
-    reference_and,
-    sample,
-)
-
-
-def engines(network, x, y):
-    return reference_and("compiled", network, x, y)
-
-
-@MODELS
-@given(
-    hidden=st.lists(st.integers(1, 6), min_size=1, max_size=3),
-    k=st.integers(1, 5),
-    grid=st.integers(1, 12),
-    seed=st.integers(0, 2**32 - 1),
-    n=st.integers(1, 300),
-    base=st.sampled_from(sorted(BASE_FUNCTIONS)),
-    dense=st.sampled_from([0.3, 0.8, 1.0]),
-)
-def test_float64(hidden, k, grid, seed, n, base, dense):
-    """But for networks whose splines are met in their tails only: basis functions are right to eps of 1."""
-    network = random_model(hidden, k, grid, seed, base=base, dense=dense)
-    x, y = sample(network, n, seed)
-    reference, compiled = engines(network, x, y)
-    jacobian = as_array(make_engine("reference", network, x, y).linearize(network.parameters() + 0.1).jacobian())
-    assume(not 0 < np.abs(jacobian).max(initial=0) < 1e-3)
-    assert_same(reference, compiled, x)
-
-
-@pytest.mark.slow
-@settings(MODELS, max_examples=15)
-@given(
-    hidden=st.lists(st.integers(1, 5), min_size=1, max_size=2),
-    k=st.integers(1, 3),
-    grid=st.integers(1, 12),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_float32(hidden, k, grid, seed):
-    network = random_model(hidden, k, grid, seed, np.float32)
-    assert_float32("compiled", network, *sample(network, 40, seed))
-
-
-@pytest.fixture
-def network():
-    return random_model([3, 2], 3, 6, seed=5)
-
-
-@pytest.fixture
-def data(network):
-    return sample(network, 50, seed=1)
-
-
-@pytest.mark.parametrize(
-    "fixed", [{"scale_sp"}, {"scale_base"}, {"scale_sp", "scale_base"}], ids=lambda parts: "+".join(sorted(parts))
-)
-def test_parameters_that_are_held_fixed(fixed, data):
-    assert_same(*engines(random_model([3], 3, 4, seed=2, fixed=fixed), *data), data[0])
-
-
-def test_large_grid_and_narrow_intervals(data):
-    network = random_model([4], 3, 100, seed=3)
-
-    def narrowed(t, c):
-        return t[0] + (t[-1] - t[0]) * np.concatenate([[0], np.linspace(0.1, 0.9, len(t) - 2) ** 9, [1]]), c
-
-    rows = [[narrowed(*node) for node in zip(layer.knots, layer.coef, strict=True)] for layer in network.layers]
-    network = network.with_rows(rows)
-    assert network.grid > 50
-    assert_same(*engines(network, *data), data[0])
-
-
-def test_refined_grids(data):
-    """Nodes of many different numbers of intervals, whose new knots are where samples are."""
-    network = initialize([2, 4, 1], 5)
-    network = refine(network, [[7, 30], [5, 12, 6, 20]], data[0])
-    assert network.intervals == [[7, 30], [5, 12, 6, 20]]
-    assert_same(*engines(network, *data), data[0])
+from support.models_at_random import random_model, sample
 
 
 def test_nothing_is_kept_of_earlier_parameters(network, data):
@@ -147,17 +60,6 @@ def test_all_parameters_are_those_of_the_network(network):
             part = some.layers[number].part(name)
             assert np.array_equal(parameters[at : at + len(part)], part)
             assert (at < some.n_parameters) == (name not in fixed)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_shows(network, data, bad):
-    engine, theta = make_engine("compiled", network, *data), network.parameters()
-    for i in range(0, len(theta), 5):
-        wrong = theta.copy()
-        wrong[i] = bad
-        assert not np.isfinite(engine.loss_and_gradient(wrong)[0])
-        assert not np.isfinite(engine.residuals(wrong)).any()
-        assert not np.isfinite(engine.predict(wrong, data[0])).any()
 
 
 def test_many_samples_on_any_number_of_threads():

@@ -53,6 +53,15 @@ def as_array(value):
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
+def jacobian_of(linearization):
+    """J, shape (n, P): the products with the unit vectors."""
+    n, n_parameters = linearization.shape
+    if isinstance(linearization.residuals, torch.Tensor):
+        return as_array(linearization.jvp(torch.eye(n_parameters).to(linearization.residuals)))
+    columns = [linearization.jvp(unit) for unit in np.eye(n_parameters)]
+    return np.stack(columns, axis=1) if columns else np.empty((n, 0))
+
+
 def assert_near(value, expected, tolerance):
     assert value.shape == expected.shape and value.dtype == expected.dtype
     assert np.linalg.norm(value - expected) <= tolerance * np.linalg.norm(expected)
@@ -85,7 +94,7 @@ def results(engine, theta, x):
     loss, gradient = engine.loss_and_gradient(theta)
     assert gradient.shape == theta.shape and gradient.dtype == engine.network.dtype
     linearization = engine.linearize(theta)
-    linear = map(as_array, (linearization.residuals, linearization.jacobian()))
+    linear = as_array(linearization.residuals), jacobian_of(linearization)
     return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x)
 
 

@@ -8,7 +8,6 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from time import perf_counter
 
 import numba
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from kanbench.benchmark.cases import DTYPES
+from kanbench.benchmark.timing import seconds_of
 
 PACKAGES = ("numpy", "torch", "pykan", "numba", "torch-levenberg-marquardt")
 MATRIX = 1500  # rows: 27 MB in float64, a product takes a tenth of a second
@@ -85,9 +85,4 @@ def bandwidth() -> float:
 
 def _best(call: Callable[[], object]) -> float:
     """Seconds of the fastest call: a peak is what the machine can do when nothing else runs."""
-    seconds = []
-    for _ in range(REPETITIONS):
-        start = perf_counter()
-        call()
-        seconds.append(perf_counter() - start)
-    return min(seconds)
+    return min(seconds_of(call) for _ in range(REPETITIONS))

@@ -14,7 +14,7 @@ import torch
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import Kanbench, Pykan
 from kanbench.benchmark.hardware import one_thread
-from kanbench.training.history import now
+from kanbench.benchmark.timing import seconds_of
 
 MIB = 2**20
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -76,16 +76,10 @@ def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, 
         imports = _peak(device)
         contender = Kanbench(case, **ours, device=device) if side == "ours" else Pykan(case, device)
         call = contender.lm_steps() if operation == "lm_step" else contender.loss_and_gradient
-        seconds = _seconds(call, device)
+        seconds = seconds_of(call, 1, device)
         if seconds < 1:  # without what is done only once
-            seconds = _seconds(call, device)
+            seconds = seconds_of(call, 1, device)
     return {"peak": _peak(device), "imports": imports, "seconds": seconds}
-
-
-def _seconds(call: Any, device: str) -> float:
-    start = now(device)
-    call()
-    return now(device) - start
 
 
 def _peak(device: str) -> float:

@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tabulate import tabulate
+
 Result = dict[str, Any]
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, header and rows
 
 NAMES = {"loss_and_gradient": "loss and gradient", "predict": "prediction", "lm_step": "LM step"}
 NOTHING = "–"
 
 
-@dataclass(frozen=True)
-class Table:
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 def as_text(result: Result) -> str:
     """For a terminal: aligned columns."""
-    return _join(result, "{}:", _aligned)
+    return _join(result, "{}:", "plain")
 
 
 def as_markdown(result: Result) -> str:
-    return _join(result, "**{}**", _piped)
+    """For a Markdown document."""
+    return _join(result, "**{}**", "github")
 
 
-def _join(result: Result, title: str, draw: Any) -> str:
-    drawn = (f"{title.format(table.title)}\n\n{draw([table.header, *table.rows])}" for table in tables(result))
+def _join(result: Result, title: str, style: str) -> str:
+    drawn = [
+        f"{title.format(name)}\n\n{tabulate(rows, header, style, disable_numparse=True)}"
+        for name, header, rows in tables(result)
+    ]
     return "\n\n".join([_introduction(result), *drawn, *result["notes"]])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _piped(rows: Sequence[Sequence[str]]) -> str:
-    header, *others = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([header, "|---" * len(rows[0]) + "|", *others])
 
 
 def _introduction(result: Result) -> str:
@@ -52,8 +39,8 @@ def _introduction(result: Result) -> str:
     versions = ", ".join(f"{name} {machine[name]}" for name in packages if machine[name])
     limits = ""
     if peaks:
-        flops = ", ".join(f"{_number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
-        limits = f"Measured peaks of one core: {flops}, {_number(peaks['bandwidth'] / 1e9)} GB/s. "
+        flops = ", ".join(f"{number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
+        limits = f"Measured peaks of one core: {flops}, {number(peaks['bandwidth'] / 1e9)} GB/s. "
     device = machine.get("gpu") or f"{machine['cpu']}, one thread"  # results of earlier versions have no such key
     return (
         f"kanbench {result['kanbench']}, engine `{result['settings']['engine']}`; {device}; {versions}. {limits}"
@@ -62,59 +49,49 @@ def _introduction(result: Result) -> str:
 
 
 def tables(result: Result) -> Iterator[Table]:
-    """Those of the parts that were run."""
+    """The tables of the parts that were run."""
     if "pairs" in result:
         yield _pairs(result["pairs"])
     if "growth" in result:
         yield _growth(result["growth"])
     compared = [*result.get("pairs", []), *result.get("growth", {}).get("cells", [])]
-    limited = [comparison for comparison in compared if "roofline" in comparison]
-    if limited:
+    if limited := [comparison for comparison in compared if "roofline" in comparison]:
         yield _limits(limited)
     if "trainings" in result:
-        yield _trainings(result)
+        yield _trainings(result["trainings"], result["settings"]["epochs"])
 
 
 def _pairs(comparisons: Sequence[Result]) -> Table:
-    operations = list(dict.fromkeys(comparison["operation"] for comparison in comparisons))
-    header = ["width", "G", "dtype"]
     by_model: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
         model = str(comparison["width"]), str(comparison["grid"]), comparison["dtype"]
         row = by_model.setdefault(model, list(model))
-        row += [_seconds(comparison["ours"]["median"]), _times(comparison["ratio"])]
+        row += [seconds(comparison["ours"]["median"]), _times(comparison["ratio"])]
         if "accepted" in comparison:
-            row.append(_number(comparison["accepted"]["ratio"]))
-    for operation in operations:
-        header += [NAMES[operation], "×"]
-        if operation == "lm_step":
-            header.append("× per accepted step")
-    return Table(f"Against pykan, {comparisons[0]['n']} samples", header, list(by_model.values()))
+            row.append(number(comparison["accepted"]["ratio"]))
+    header = ["width", "G", "dtype"]
+    for operation in dict.fromkeys(comparison["operation"] for comparison in comparisons):
+        header += [NAMES[operation], "×", *(["× per accepted step"] if operation == "lm_step" else [])]
+    return f"Against pykan, {comparisons[0]['n']} samples", header, list(by_model.values())
 
 
 def _growth(growth: Result) -> Table:
-    exponents = ", ".join(f"{value:.2f} for {NAMES[name]}" for name, value in growth["exponents"].items())
     header = ["operation", "samples", "kanbench", "peak MiB", "pykan", "peak MiB", "×"]
     rows = []
     for cell in growth["cells"]:
-        pykan, memory = cell["pykan"], cell["memory"]
-        rows.append(
-            [
-                NAMES[cell["operation"]],
-                f"{cell['n']:,}",
-                _seconds(cell["ours"]["median"]),
-                f"{memory['ours']['peak']:.0f}",
-                _seconds(pykan["median"]) if pykan else NOTHING,
-                f"{memory['pykan']['peak']:.0f}" if pykan else NOTHING,
-                _times(cell["ratio"]),
-            ]
-        )
-    model = f"{growth['cells'][0]['width']}, G = {growth['cells'][0]['grid']}, {growth['cells'][0]['dtype']}"
-    imports = growth["cells"][0]["memory"]["ours"]["imports"]
+        row = [NAMES[cell["operation"]], number(cell["n"])]
+        for side in ("ours", "pykan"):
+            there = cell[side] is not None
+            row.append(seconds(cell[side]["median"]) if there else NOTHING)
+            row.append(number(cell["memory"][side]["peak"]) if there else NOTHING)
+        rows.append([*row, _times(cell["ratio"])])
+    first = growth["cells"][0]
+    exponents = ", ".join(f"{number(value)} for {NAMES[name]}" for name, value in growth["exponents"].items())
+    imports = first["memory"]["ours"]["imports"]
     # On a GPU there are no imports; its peaks are of tensors.
-    of_peaks = f"{imports:.0f} MiB of every peak are imports" if imports else "peaks are of tensors on the GPU"
-    title = f"Growth with the sample, {model} (exponent of kanbench's time: {exponents}; {of_peaks})"
-    return Table(title, header, rows)
+    peaks = f"{number(imports)} MiB of every peak are imports" if imports else "peaks are of tensors on the GPU"
+    model = f"{first['width']}, G = {first['grid']}, {first['dtype']}"
+    return f"Growth with the sample, {model} (exponent of kanbench's time: {exponents}; {peaks})", header, rows
 
 
 def _limits(comparisons: Sequence[Result]) -> Table:
@@ -122,34 +99,16 @@ def _limits(comparisons: Sequence[Result]) -> Table:
     rows = []
     for comparison in comparisons:
         found = comparison["roofline"]
-        rows.append(
-            [
-                str(comparison["width"]),
-                str(comparison["grid"]),
-                f"{comparison['n']:,}",
-                comparison["dtype"],
-                _number(found["flops_per_second"] / 1e9),
-                f"{found['share_of_peak_flops']:.1%}",
-                _number(found["bytes_per_second"] / 1e9),
-                f"{found['share_of_bandwidth']:.1%}",
-                found["bound"],
-                f"{found['share_of_limit']:.1%}",
-            ]
-        )
-    return Table("Share of the hardware's limit, loss and gradient", header, rows)
+        case = [str(comparison["width"]), str(comparison["grid"]), number(comparison["n"]), comparison["dtype"]]
+        flops = number(found["flops_per_second"] / 1e9), f"{found['share_of_peak_flops']:.1%}"
+        traffic = number(found["bytes_per_second"] / 1e9), f"{found['share_of_bandwidth']:.1%}"
+        rows.append([*case, *flops, *traffic, found["bound"], f"{found['share_of_limit']:.1%}"])
+    return "Share of the hardware's limit, loss and gradient", header, rows
 
 
-def _trainings(result: Result) -> Table:
-    header = [
-        "optimizer",
-        "dataset",
-        "kanbench",
-        "original procedure",
-        "×",
-        "best test loss",
-        "of the original",
-    ]
-    rows, trainings = [], result["trainings"]
+def _trainings(trainings: Sequence[Result], epochs: int) -> Table:
+    header = ["optimizer", "dataset", "kanbench", "original procedure", "×", "best test loss", "of the original"]
+    rows = []
     for optimizer in dict.fromkeys(training["optimizer"] for training in trainings):
         of_optimizer = [training for training in trainings if training["optimizer"] == optimizer]
         for training in of_optimizer:
@@ -157,27 +116,27 @@ def _trainings(result: Result) -> Table:
             rows.append([optimizer, training["dataset"], *_sums([training]), *losses])
         rows.append([optimizer, "all", *_sums(of_optimizer), "", ""])
     rows.append(["all", "all", *_sums(trainings), "", ""])
-    title = f"Whole trainings of Section 2.1 (epochs on each grid: {result['settings']['epochs']})"
-    return Table(title, header, rows)
+    return f"Whole trainings of Section 2.1 (epochs on each grid: {epochs})", header, rows
 
 
 def _sums(trainings: Sequence[Result]) -> list[str]:
     ours, original = (sum(training[side]["seconds"] for training in trainings) for side in ("ours", "original"))
-    return [_seconds(ours), _seconds(original), _number(original / ours)]
+    return [seconds(ours), seconds(original), number(original / ours)]
 
 
 def _times(ratio: Result | None) -> str:
     if ratio is None:
         return NOTHING
-    return f"{_number(ratio['median'])} ({_number(ratio['q1'])}–{_number(ratio['q3'])})"
+    return f"{number(ratio['median'])} ({number(ratio['q1'])}–{number(ratio['q3'])})"
 
 
-def _seconds(seconds: float) -> str:
-    return f"{_number(seconds)} s" if seconds >= 1 else f"{_number(1e3 * seconds)} ms"
+def seconds(value: float) -> str:
+    """A time in s or ms."""
+    return f"{number(value)} s" if value >= 1 else f"{number(1e3 * value)} ms"
 
 
-def _number(value: float | None) -> str:
-    """Two digits at least, and no exponent."""
+def number(value: float | None) -> str:
+    """A number with at least two digits, and without an exponent."""
     if value is None:
         return NOTHING
     decimals = max(0, 1 - math.floor(math.log10(abs(value)))) if value else 0

@@ -27,13 +27,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from kanbench import __version__
 from kanbench.benchmark import PARTS, cases
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import STEPS, Kanbench, Pykan, has_lm
 from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
 from kanbench.benchmark.memory import TooLarge, run_apart
-from kanbench.benchmark.report import NAMES
+from kanbench.benchmark.report import NAMES, Result, number
+from kanbench.benchmark.report import seconds as in_seconds
 from kanbench.benchmark.roofline import flops, roofline, traffic
 from kanbench.benchmark.timing import FEWEST_PAIRS, exponent, in_a_row, in_turns, repeated, spread
 from kanbench.benchmark.trainings import train_original, train_ours
@@ -47,8 +50,6 @@ SIDES = {"ours": "kanbench", "pykan": "pykan"}
 MISSING_LM = "torch-levenberg-marquardt is not installed, so LM is not compared (pip install 'kanbench[benchmark]')."
 
 log = logging.getLogger(__name__)
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -133,23 +134,21 @@ class Benchmark:
     def growth(self) -> Result:
         """With the number of samples: time of the sides that can, and peak memory."""
         sizes = cases.QUICK_SIZES if self.plan.quick else cases.SIZES
-        cells, exponents = [], {}
+        growing = [Case(*cases.GROWING, n=n) for n in sizes]
+        cells: list[Result] = []
+        exponents = {}
         for operation in GROWING_OPERATIONS:
-            growing = [Case(*cases.GROWING, n=n) for n in sizes]
-            memory = {"ours": self._apart("ours", operation, growing)}
-            if self.with_lm or operation != "lm_step":
-                memory["pykan"] = self._apart("pykan", operation, growing)
+            sides = [side for side in SIDES if side == "ours" or self.with_lm or operation != "lm_step"]
+            memory = {side: self._apart(side, operation, growing) for side in sides}
             of_operation = []
-            for case in growing:
-                can = [side for side in memory if case in memory[side]]
-                sides = {side: self._side(side, case) for side in can}
-                if "ours" in sides:
-                    at_its_peak = {side: memory[side][case] for side in can}
-                    of_operation.append(self._compare(operation, case, sides) | {"memory": at_its_peak})
+            for case in memory["ours"]:
+                peaks = {side: found[case] for side, found in memory.items() if case in found}
+                contenders = {side: self._side(side, case) for side in peaks}
+                of_operation.append(self._compare(operation, case, contenders) | {"memory": peaks})
             cells += of_operation
-            measured = [(cell["n"], cell["ours"]["median"]) for cell in of_operation]
-            if len(measured) > 1:
-                exponents[operation] = exponent(*zip(*measured, strict=True))
+            if len(of_operation) > 1:
+                times = [cell["ours"]["median"] for cell in of_operation]
+                exponents[operation] = exponent([cell["n"] for cell in of_operation], times)
         return {"cells": cells, "exponents": exponents}
 
     def trainings(self) -> list[Result]:
@@ -167,29 +166,25 @@ class Benchmark:
 
     def _compare(self, operation: str, case: Case, sides: dict[str, Kanbench | Pykan]) -> Result:
         """Times of the sides, ours first, in turns; see the module's docstring."""
+        steps, fewest = [], FEWEST_PAIRS
         if operation == "lm_step":
             for side in sides.values():
                 side.lm_steps()()  # what is done only once
-            steps = [side.lm_steps() for side in sides.values()]
+            steps, fewest = [side.lm_steps() for side in sides.values()], STEPS  # all of the steps, which differ
             measures = [in_a_row(measure) for measure in steps]
         else:
             measures = [repeated(getattr(side, operation), self.device) for side in sides.values()]
-        # Steps differ, so that all of them should be among the pairs.
-        fewest = STEPS if operation == "lm_step" else FEWEST_PAIRS
-        times = in_turns(measures, self.plan.seconds, fewest)
+        ours, *pykan = in_turns(measures, self.plan.seconds, fewest)
         result = {
             "operation": operation,
             **case.asdict(),
-            "pairs": len(times[0]),
-            "ours": spread(times[0]),
-            "pykan": None,
-            "ratio": None,
+            "pairs": len(ours),
+            "ours": spread(ours),
+            "pykan": spread(pykan[0]) if pykan else None,
+            "ratio": spread(np.divide(pykan[0], ours)) if pykan else None,
         }
-        if len(times) > 1:
-            result["pykan"] = spread(times[1])
-            result["ratio"] = spread([theirs / ours for ours, theirs in zip(*times, strict=True)])
-        if operation == "lm_step":
-            result["accepted"] = _per_accepted(*zip(*((side.seconds, side.accepted) for side in steps), strict=True))
+        if steps:
+            result["accepted"] = _per_accepted([side.seconds for side in steps], [side.accepted for side in steps])
         log.info("%s", _in_words(result))
         return result
 
@@ -197,20 +192,18 @@ class Benchmark:
         """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
         found: dict[Case, Result] = {}
         for case in growing:
-            if reason := _too_long(found, case):
-                return self._leave_out(found, side, operation, case, reason)
-            try:
-                found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
-            except TooLarge:
-                reason = f"need more than {self.plan.memory_limit} MiB"
-                return self._leave_out(found, side, operation, case, reason)
+            reason = _too_long(found, case)
+            if not reason:
+                try:
+                    found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
+                except TooLarge:
+                    reason = f"need more than {self.plan.memory_limit} MiB"
+            if reason:
+                note = f"{NAMES[operation]}, {SIDES[side]}: not run from {case.n:,} samples on, which {reason}."
+                log.info(note)
+                self.notes.append(note)
+                break
             log.info("%s, %s, n = %d: %.0f MiB", NAMES[operation], SIDES[side], case.n, found[case]["peak"])
-        return found
-
-    def _leave_out(self, found: dict, side: str, operation: str, case: Case, reason: str) -> dict[Case, Result]:
-        note = f"{NAMES[operation]}, {SIDES[side]}: not run from {case.n:,} samples on, which {reason}."
-        log.info(note)
-        self.notes.append(note)
         return found
 
     def _train(self, optimizer: str, dataset_idx: int) -> Result:
@@ -218,7 +211,7 @@ class Benchmark:
         for side, train in (("ours", train_ours), ("original", train_original)):
             result[side] = train(self.config, optimizer, dataset_idx)
         result["ratio"] = result["original"]["seconds"] / result["ours"]["seconds"]
-        log.info("%s, %s: %.1f times as fast", result["dataset"], optimizer, result["ratio"])
+        log.info("%s, %s: %s times as fast", result["dataset"], optimizer, number(result["ratio"]))
         return result
 
 
@@ -232,14 +225,14 @@ def _too_long(found: dict[Case, Result], case: Case) -> str | None:
 
 
 def _roofline(comparison: Result, peaks: dict[str, float]) -> Result:
-    needed = [comparison[key] for key in ("width", "grid", "k", "n")]
-    moved = traffic(*needed, itemsize=8 if comparison["dtype"] == "float64" else 4)
-    return roofline(flops(*needed), moved, comparison["ours"]["min"], peaks[comparison["dtype"]], peaks["bandwidth"])
+    needed, dtype = {key: comparison[key] for key in ("width", "grid", "k", "n")}, comparison["dtype"]
+    moved = traffic(**needed, itemsize=np.dtype(dtype).itemsize)
+    return roofline(flops(**needed), moved, comparison["ours"]["min"], peaks[dtype], peaks["bandwidth"])
 
 
 def _per_accepted(times: Sequence[Sequence[float]], accepted: Sequence[Sequence[bool]]) -> Result:
     """Seconds per step that lowered the loss, by side, and their ratio; None where there was none."""
-    result = dict.fromkeys(("ours", "pykan", "ratio"))
+    result: Result = dict.fromkeys(("ours", "pykan", "ratio"))
     for side, seconds, taken in zip(("ours", "pykan"), times, accepted, strict=False):
         result[side] = sum(seconds) / sum(taken) if any(taken) else None
     if result["ours"] and result["pykan"]:
@@ -248,7 +241,8 @@ def _per_accepted(times: Sequence[Sequence[float]], accepted: Sequence[Sequence[
 
 
 def _in_words(result: Result) -> str:
-    what = f"{NAMES[result['operation']]}, {result['width']}, G = {result['grid']}"
-    ratio = f", {result['ratio']['median']:.1f} times as fast" if result["ratio"] else ""
-    milliseconds = f"{1e3 * result['ours']['median']:.3g} ms{ratio} ({result['pairs']} measurements)"
-    return f"{what}, n = {result['n']}, {result['dtype']}: {milliseconds}"
+    what = (
+        f"{NAMES[result['operation']]}, {result['width']}, G = {result['grid']}, n = {result['n']}, {result['dtype']}"
+    )
+    ratio = f", {number(result['ratio']['median'])} times as fast" if result["ratio"] else ""
+    return f"{what}: {in_seconds(result['ours']['median'])}{ratio} ({result['pairs']} measurements)"

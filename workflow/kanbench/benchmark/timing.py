@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kanbench.training.history import now
 
@@ -21,8 +22,8 @@ PATIENCE = 4  # times the seconds asked for, after which fewer pairs have to do
 def repeated(call: Callable[[], object], device: str = "cpu") -> Measure:
     """A measurement of `call`, as often in a row as takes `LONG_ENOUGH`: seconds of one call."""
     call()  # what is done only once: compiling, allocating
-    count = max(1, math.ceil(LONG_ENOUGH / _seconds(call, 1, device)))
-    return lambda: _seconds(call, count, device) / count
+    count = max(1, math.ceil(LONG_ENOUGH / seconds_of(call, 1, device)))
+    return lambda: seconds_of(call, count, device) / count
 
 
 def in_a_row(measure: Measure) -> Measure:
@@ -37,7 +38,8 @@ def in_a_row(measure: Measure) -> Measure:
     return mean
 
 
-def _seconds(call: Callable[[], object], count: int, device: str) -> float:
+def seconds_of(call: Callable[[], object], count: int = 1, device: str = "cpu") -> float:
+    """Seconds of `count` calls in a row."""
     start = now(device)
     for _ in range(count):
         call()
@@ -57,7 +59,7 @@ def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_P
             return [list(values) for values in zip(*pairs, strict=True)]
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float] | NDArray[np.floating]) -> dict[str, float]:
     """Median, quartiles, and the smallest."""
     smallest, q1, median, q3 = np.percentile(values, [0, 25, 50, 75]).tolist()
     return {"median": median, "q1": q1, "q3": q3, "min": smallest}

@@ -35,7 +35,7 @@ def _outcome(seconds: float, test_losses: list[float]) -> dict[str, float]:
 
 
 def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
-    """The same for the original procedure with the configured model, samples, grids and epochs.
+    """As `train_ours` returns it, by the original procedure with the configured model, samples, grids and epochs.
 
     In float32: pykan's `refine` through the grids; Adam and L-BFGS by its `fit`, with learning rate 1 and its grid
     updates; LM by torch-levenberg-marquardt on a full batch, a new optimizer for every grid. Counted are steps, grid

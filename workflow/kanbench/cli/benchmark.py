@@ -11,6 +11,7 @@ from kanbench.benchmark import PARTS
 from kanbench.benchmark.report import as_markdown, as_text
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
+from kanbench.io.readers import read_json
 from kanbench.plan.config import DEFAULT_CONFIG, Config, check, load_config, merge
 
 CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
@@ -57,9 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     config, allowed = _config(arguments), CUDA_PARTS if arguments.device == "cuda" else PARTS
-    for part in arguments.parts or ():
-        if part not in allowed:
-            raise InputError("--parts", f"{part}; allowed on {arguments.device}: {', '.join(allowed)}")
+    if other := set(arguments.parts or ()).difference(allowed):
+        raise InputError(f"--parts on {arguments.device}", ", ".join(sorted(other)), ", ".join(allowed))
     # Imported here: torch and pykan take seconds.
     from kanbench.benchmark.run import Plan, run
 
@@ -77,18 +77,13 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What `--output` wrote.
+    """The result that `--output` wrote, from its file.
 
     Raises
     ------
     InputError
     """
-    try:
-        result = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(path, allowed="what --output wrote", problem=f"cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise InputError(path, allowed="what --output wrote", problem="not JSON") from None
-    if not isinstance(result, dict) or not result.keys() >= ALWAYS:
-        raise InputError(path, allowed="what --output wrote", problem="not a benchmark's result")
+    result = read_json(path)
+    if missing := ALWAYS - result.keys():
+        raise InputError(path, allowed="what --output wrote", problem=f"no key {', '.join(sorted(missing))}")
     return result

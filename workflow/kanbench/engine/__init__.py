@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kanbench.engine.checks import check_device
 from kanbench.engine.linearization import Linearization
 from kanbench.network.spline_network import SplineNetwork
 
@@ -60,14 +59,13 @@ def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: 
     threads : int
         That the compiled engine may use; torch has its own setting.
     device : str
-        torch's name of the device that the others run on.
+        torch's name of the device of the others; `plan.devices.resolve_engine` says which go together.
 
     Raises
     ------
     InputError
-        The engine does not take such a network, or does not run on the device.
+        The engine does not take such a network.
     """
-    check_device(name, device)
     # Imported where they are made: torch and pykan take seconds, numba a third of one.
     if name == "compiled":
         from kanbench.engine.numba_engine.engine import CompiledEngine

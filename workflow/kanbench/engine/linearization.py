@@ -33,9 +33,6 @@ class Linearization(Protocol):
     def vjp(self, weights: Vector) -> Vector:
         """Jᵀ v, shape (P,), for v of shape (n,)."""
 
-    def jacobian(self) -> Matrix:
-        """J, shape (n, P)."""
-
     def normal_matrix(self) -> Matrix:
         """JᵀJ, shape (P, P); only its lower triangle counts."""
 

@@ -1,4 +1,4 @@
-"""The first half of an evaluation: on which piece the values of nodes lie, where there, and the base function.
+"""The first half of an evaluation: the knot spans and local coordinates of nodes' values, and their base functions.
 
 None of it depends on the parameters: for the first layer it is done once per grid. See `kernels`.
 """
@@ -6,29 +6,29 @@ None of it depends on the parameters: for the first layer it is done once per gr
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from kanbench.engine.numba_engine.simd import LANES, bits, gather, load, polynomial, select, store, wide
-from kanbench.engine.numba_engine.structures import BLOCK, Inputs
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Layout, Record
 from kanbench.io.kernel_cache import compiled
 
-SILU, IDENTITY, ZERO = range(3)
-BASE_FUNCTIONS = {"silu": SILU, "identity": IDENTITY, "zero": ZERO}
+SILU, IDENTITY, ZERO = range(3)  # the order of `spline_network.BASE_FUNCTIONS`
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
-SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to a whole number, and leaves that in the last bits
+SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to an integer, and leaves that in the last bits
 exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
 
 
 @compiled
-def copy_column(x, x_at, stride, m, column):
+def copy_column(x: Floats, x_at: int, stride: int, m: int, column: Floats) -> None:
     """column[:m] = x[x_at], x[x_at + stride], …, in float64."""
     for sample in range(m):
         column[sample] = x[np.uintp(x_at + sample * stride)]
 
 
 @compiled
-def bucket_of(x, lowest, density, last_bucket):
+def bucket_of(x: Any, lowest: float, density: float, last_bucket: float) -> Any:
     """The number of a bucket, for a number or a vector; it never falls when x rises.
 
     Adding SHIFT rounds, for vectors as fast as anything; knots and numbers must be rounded alike.
@@ -39,27 +39,27 @@ def bucket_of(x, lowest, density, last_bucket):
 
 
 @compiled
-def locate(column, m, node, net, inputs, at, with_slopes):
-    """Fill the pieces and local coordinates of m values of a node, and up to the next multiple of LANES."""
+def locate(column: Floats, m: int, node: Record, net: Layout, inputs: Inputs, at: int, with_slopes: bool) -> None:
+    """Fill the knot spans and local coordinates of m values of a node, and up to the next multiple of LANES."""
     # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
     # a compiler knows.
     lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
-    first_bucket, steps, piece_before = node.first_bucket, node.steps, node.first_piece - 1
+    first_bucket, steps, span_before = node.first_bucket, node.steps, node.first_span - 1
     for sample in range(0, m, LANES):
         x = load(column, sample)
         inside = (lowest <= x) & (x < highest)
-        piece = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
+        span = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
         for _ in range(steps):
-            piece = select((gather(net.right, piece) <= x) & inside, piece + 1, piece)
-        density = gather(net.density, piece)
-        store(select(inside, piece - piece_before, 0), inputs.piece, at + sample)
-        store(select(inside, (x - gather(net.left, piece)) * density, 0), inputs.u, at + sample)
+            span = select((gather(net.right, span) <= x) & inside, span + 1, span)
+        density = gather(net.density, span)
+        store(select(inside, span - span_before, 0), inputs.span, at + sample)
+        store(select(inside, (x - gather(net.left, span)) * density, 0), inputs.u, at + sample)
         if with_slopes:
             store(density, inputs.density, at + sample)
 
 
 @compiled
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), for a vector.
 
     With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
@@ -75,7 +75,7 @@ def sigmoid(x):
 
 
 @compiled
-def evaluate_base(column, m, kind, inputs, at, with_slopes):
+def evaluate_base(column: Floats, m: int, kind: int, inputs: Inputs, at: int, with_slopes: bool) -> None:
     """Fill the base function of m values of a node, and its derivative, up to the next multiple of LANES."""
     for sample in range(0, m, LANES):
         x = load(column, sample)
@@ -91,8 +91,8 @@ def evaluate_base(column, m, kind, inputs, at, with_slopes):
 
 
 @compiled
-def new_inputs(n, n_slopes, like):
-    """Room for the inputs of nodes, n samples of all together, and what vectors write behind them."""
+def new_inputs(n: int, n_slopes: int, like: np.floating) -> Inputs:
+    """Uninitialized inputs of nodes, n samples of all together, padded for vectors that begin at the last of them."""
     dtype = type(like)
     n, n_slopes = n + LANES, n_slopes + LANES
     return Inputs(
@@ -105,7 +105,7 @@ def new_inputs(n, n_slopes, like):
 
 
 @compiled
-def first_inputs(x, net, inputs):
+def first_inputs(x: Floats, net: Layout, inputs: Inputs) -> None:
     """Fill the inputs of the first layer for samples x, shape (n, d); the n samples of a node lie side by side.
 
     What is written behind the samples of a node is overwritten by those of the next.

@@ -1,10 +1,10 @@
-"""The arithmetic of `kanbench.engine.numba_engine.engine`, compiled by numba: forward, and the chain rule backward.
+"""The kernels of the compiled engine, by numba: evaluation of the network, and its gradient by the chain rule.
 
-On one piece, that is between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
+On one knot span, between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
 every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_rq e_(w+r), where
 w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
-(`kanbench.network.splines`). An evaluation begins by tabulating a for all pieces of all live edges, which costs as much
-as a few samples on every piece; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
+(`kanbench.network.splines`). An evaluation begins by tabulating a for all spans of all live edges, which costs as much
+as a few samples on every span; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
 without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs only the powers
 of u.
 
@@ -24,18 +24,28 @@ import numpy as np
 
 from kanbench.engine.numba_engine.inputs import copy_column, evaluate_base, locate, new_inputs
 from kanbench.engine.numba_engine.simd import LANES, load, powers, store, total, wide
-from kanbench.engine.numba_engine.structures import BLOCK, Block
+from kanbench.engine.numba_engine.structures import (
+    BLOCK,
+    Buffers,
+    Floats,
+    Inputs,
+    Layout,
+    Record,
+    Tables,
+    Window,
+    Workspace,
+)
 from kanbench.io.kernel_cache import compiled
 
 VALUES, GRADIENT = range(2)
 
 
 @compiled
-def fill_tables(parameters, net, tables):
+def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
     """Fill e, b and a from the vector of all parameters; return 0, or nan where one of them is not finite.
 
-    In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows. What of
-    the tables belongs to no edge or to no piece must be zero before, and stays so.
+    In pykan, every sample meets every coefficient, if only to multiply it by zero, so that one that is not finite shows
+    in every output. Entries of the tables that belong to no edge or no span must be zero before, and stay so.
     """
     nan_if_nonfinite = 0.0
     for index in range(len(net.edges)):
@@ -49,18 +59,18 @@ def fill_tables(parameters, net, tables):
             value = scale * parameters[np.uintp(edge.coef_at + c)]
             tables.e[np.uintp(at + c * node.lanes)] = value
             nan_if_nonfinite += 0 * value
-    fill_pieces(net, tables)
+    tabulate_splines(net, tables)
     return nan_if_nonfinite
 
 
 @compiled
-def fill_pieces(net, tables):
-    """Fill a from e."""
+def tabulate_splines(net: Layout, tables: Tables) -> None:
+    """Fill a, the splines' polynomials on all knot spans, from e."""
     w = len(net.w)
     for index in range(len(net.nodes)):
         node = net.nodes[index]
-        for piece in range(node.n_pieces if node.lanes else 0):
-            p, row = node.first_piece + piece, node.first_row + (piece + 1) * node.row
+        for span in range(node.n_spans if node.lanes else 0):
+            p, row = node.first_span + span, node.first_row + (span + 1) * node.row
             coef = node.first_coef + net.window[p] * node.lanes
             if node.lanes == 1:
                 values = load(net.polynomials, p * w * LANES) * tables.e[np.uintp(coef)]
@@ -78,13 +88,13 @@ def fill_pieces(net, tables):
 
 
 @compiled
-def add_pieces(net, derivatives):
-    """Add to the derivatives by e what those by a make of them."""
+def tabulate_splines_vjp(net: Layout, derivatives: Tables) -> None:
+    """The adjoint of `tabulate_splines`: add to the derivatives by e what follows from those by a."""
     w, half = len(net.w), len(derivatives.a) // 2
     for index in range(len(net.nodes)):
         node = net.nodes[index]
-        for piece in range(node.n_pieces if node.lanes else 0):
-            p, row = node.first_piece + piece, node.first_row + (piece + 1) * node.row
+        for span in range(node.n_spans if node.lanes else 0):
+            p, row = node.first_span + span, node.first_row + (span + 1) * node.row
             coef = node.first_coef + net.window[p] * node.lanes
             if node.lanes == 1:
                 d_a = load(derivatives.a, row) + load(derivatives.a, row + half)
@@ -102,7 +112,7 @@ def add_pieces(net, derivatives):
 
 
 @compiled
-def chain_rule(parameters, net, derivatives, gradient):
+def chain_rule(parameters: Floats, net: Layout, derivatives: Tables, gradient: Floats) -> None:
     """Fill the gradient by the trained parameters from that by e and b."""
     n_trained = len(gradient)
     for index in range(len(net.edges)):
@@ -121,16 +131,26 @@ def chain_rule(parameters, net, derivatives, gradient):
 
 
 @compiled
-def add_edges(node, net, m, stride, inputs, at, tables, outputs):
+def new_buffers(net: Layout, like: np.floating) -> Buffers:
+    """Buffers for a network, in the precision of `like`; δ is zero in lanes without an edge, and stays so."""
+    n, last = len(net.nodes) * BLOCK, net.layers[len(net.layers) - 1]
+    size, dtype = last.at + last.stride * BLOCK, type(like)
+    return Buffers(new_inputs(n, n, like), np.empty(size, dtype), np.zeros(size, dtype), np.zeros(BLOCK))
+
+
+@compiled
+def add_edges(
+    node: Record, w: Window, m: int, stride: int, inputs: Inputs, at: int, tables: Tables, outputs: Floats
+) -> None:
     """Add the edges that leave a node to the outputs of its layer, for m samples."""
-    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
+    order, lanes, first_row, length, first_target = len(w) - 1, node.lanes, node.first_row, node.row, node.first_target
     if lanes == 1:
         b = tables.b[node.first_base]
         for sample in range(m):
             u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row = first_row + inputs.piece[item] * length
-            value = tables.a[np.uintp(row + w - 1)]
-            for q in range(w - 2, -1, -1):
+            row = first_row + inputs.span[item] * length
+            value = tables.a[np.uintp(row + order)]
+            for q in range(order - 1, -1, -1):
                 value = value * u + tables.a[np.uintp(row + q)]
             outputs[np.uintp(sample * stride + first_target)] += value + b * inputs.base[item]
         return
@@ -138,28 +158,30 @@ def add_edges(node, net, m, stride, inputs, at, tables, outputs):
         b = load(tables.b, node.first_base + lane)
         for sample in range(m):
             u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row = first_row + inputs.piece[item] * length + lane
-            values = load(tables.a, row + (w - 1) * lanes)
-            for q in range(w - 2, -1, -1):
+            row = first_row + inputs.span[item] * length + lane
+            values = load(tables.a, row + order * lanes)
+            for q in range(order - 1, -1, -1):
                 values = values * u + load(tables.a, row + q * lanes)
             target = sample * stride + first_target + lane
             store(load(outputs, target) + (b * inputs.base[item] + values), outputs, target)
 
 
 @compiled
-def add_derivatives(node, net, m, stride, inputs, at, delta, derivatives):
+def add_derivatives(
+    node: Record, w: Window, m: int, stride: int, inputs: Inputs, at: int, delta: Floats, derivatives: Tables
+) -> None:
     """Add what m samples contribute to the derivatives by the a and b of the edges that leave a node.
 
-    Those by a are two sums, of every other sample, because one sample often meets the same piece as the one before, and
+    Those by a are two sums, of every other sample, because one sample often meets the same span as the one before, and
     would have to wait for its sum.
     """
-    half = len(derivatives.a) // 2
-    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
+    half, lanes, first_row, length = len(derivatives.a) // 2, node.lanes, node.first_row, node.row
+    first_target = node.first_target
     if lanes == 1:
         d_b = derivatives.b[node.first_base]
         for sample in range(m):
             item, weight = np.uintp(at + sample), np.float64(delta[np.uintp(sample * stride + first_target)])
-            row = first_row + inputs.piece[item] * length + (sample & 1) * half
+            row = first_row + inputs.span[item] * length + (sample & 1) * half
             d_b += weight * inputs.base[item]
             store(load(derivatives.a, row) + powers(np.float64(inputs.u[item])) * weight, derivatives.a, row)
         derivatives.b[node.first_base] = d_b
@@ -168,72 +190,82 @@ def add_derivatives(node, net, m, stride, inputs, at, delta, derivatives):
         d_b = load(derivatives.b, node.first_base + lane)
         for sample in range(m):
             u, item = np.float64(inputs.u[np.uintp(at + sample)]), np.uintp(at + sample)
-            row = first_row + inputs.piece[item] * length + lane + (sample & 1) * half
+            row = first_row + inputs.span[item] * length + lane + (sample & 1) * half
             weights = wide(load(delta, sample * stride + first_target + lane))
             d_b = d_b + weights * inputs.base[item]
-            for q in range(w):
+            for q in range(len(w)):
                 store(load(derivatives.a, row + q * lanes) + weights, derivatives.a, row + q * lanes)
                 weights = weights * u
         store(d_b, derivatives.b, node.first_base + lane)
 
 
 @compiled
-def new_block(net, like):
-    n, last = len(net.nodes) * BLOCK, net.layers[len(net.layers) - 1]
-    size, dtype = last.at + last.stride * BLOCK, type(like)
-    return Block(new_inputs(n, n, like), np.empty(size, dtype), np.zeros(size, dtype), np.zeros(BLOCK))
+def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> None:
+    """Evaluate samples start to start + m; their outputs are the last of `work.buffers.values`.
 
-
-@compiled
-def forward(start, m, work, nan_if_nonfinite):
-    """Evaluate samples start to start + m; their outputs are the last of `work.block.values`.
-
-    What the first layer needs of its inputs is in `work.first`, for all samples, or, if there is nothing in it, is
-    computed.
+    The inputs of the first layer are in `work.first`, for all samples, unless that is empty.
     """
-    net, block, (n, n_inputs) = work.layout, work.block, work.x.shape
-    flat = work.x.reshape(-1)
+    net, buffers, (n, n_inputs), flat = work.layout, work.buffers, work.x.shape, work.x.reshape(-1)
     for number in range(len(net.layers) - 1):
         layer, following = net.layers[number], net.layers[number + 1]
-        outputs = block.values[following.at : following.at + m * following.stride]
+        outputs = buffers.values[following.at : following.at + m * following.stride]
         outputs[:] = nan_if_nonfinite
         for index in range(layer.width):
-            node_index = layer.first_node + index
-            node, at = net.nodes[node_index], node_index * BLOCK
+            node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
             if node.lanes == 0:
                 continue
-            if number == 0 and len(work.first.piece) > LANES:
-                add_edges(node, net, m, following.stride, work.first, index * n + start, work.tables, outputs)
+            if number == 0 and len(work.first.span) > LANES:
+                add_edges(node, net.w, m, following.stride, work.first, index * n + start, work.tables, outputs)
                 continue
-            x_at, stride = layer.at + index, layer.stride
-            source = block.values
+            x_at, stride, source = layer.at + index, layer.stride, buffers.values
             if number == 0:
                 x_at, stride, source = start * n_inputs + index, n_inputs, flat
-            copy_column(source, x_at, stride, m, block.column)
-            locate(block.column, m, node, net, block.inputs, at, number > 0)
-            evaluate_base(block.column, m, net.base_kind, block.inputs, at, number > 0)
-            add_edges(node, net, m, following.stride, block.inputs, at, work.tables, outputs)
+            copy_column(source, x_at, stride, m, buffers.column)
+            locate(buffers.column, m, node, net, buffers.inputs, at, number > 0)
+            evaluate_base(buffers.column, m, net.base_kind, buffers.inputs, at, number > 0)
+            add_edges(node, net.w, m, following.stride, buffers.inputs, at, work.tables, outputs)
 
 
 @compiled
-def pull_back(node, net, m, stride, inputs, at, delta, tables, delta_in, stride_in):
+def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace) -> None:
+    """Fill δ at the nodes of a layer but the first, of m samples, from δ at its outputs."""
+    net, buffers = work.layout, work.buffers
+    for index in range(layer.width):
+        node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
+        delta_in = buffers.delta[layer.at + index :]
+        node_backward(node, net.w, m, stride, buffers.inputs, at, delta, work.tables, delta_in, layer.stride)
+
+
+@compiled
+def node_backward(
+    node: Record,
+    w: Window,
+    m: int,
+    stride: int,
+    inputs: Inputs,
+    at: int,
+    delta: Floats,
+    tables: Tables,
+    delta_in: Floats,
+    stride_in: int,
+) -> None:
     """Fill δ at m values of a node, in delta_in[0], [stride_in], …, from δ at the outputs of its layer."""
-    w, lanes, first_row, length, first_target = len(net.w), node.lanes, node.first_row, node.row, node.first_target
+    order, lanes, first_row, length, first_target = len(w) - 1, node.lanes, node.first_row, node.row, node.first_target
     first_base = node.first_base
     for sample in range(m):
         u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-        row, target = first_row + inputs.piece[item] * length, sample * stride + first_target
+        row, target = first_row + inputs.span[item] * length, sample * stride + first_target
         slope = delta[0] * 0
         if lanes == 1:
-            slope = (w - 1) * tables.a[np.uintp(row + w - 1)]
-            for q in range(w - 2, 0, -1):
+            slope = order * tables.a[np.uintp(row + order)]
+            for q in range(order - 1, 0, -1):
                 slope = slope * u + q * tables.a[np.uintp(row + q)]
             slope = slope * inputs.density[item] + tables.b[first_base] * inputs.base_slope[item]
             slope *= delta[np.uintp(target)]
         else:
             for lane in range(0, lanes, LANES):
-                slopes = load(tables.a, row + lane + (w - 1) * lanes) * (w - 1)
-                for q in range(w - 2, 0, -1):
+                slopes = load(tables.a, row + lane + order * lanes) * order
+                for q in range(order - 1, 0, -1):
                     slopes = slopes * u + load(tables.a, row + lane + q * lanes) * q
                 base = load(tables.b, first_base + lane) * inputs.base_slope[item]
                 slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane))
@@ -241,16 +273,7 @@ def pull_back(node, net, m, stride, inputs, at, delta, tables, delta_in, stride_
 
 
 @compiled
-def pull_layer_back(layer, m, stride, delta, work):
-    """Fill δ at the nodes of a layer, of m samples of a block, from δ at the outputs of the layer."""
-    for index in range(layer.width):
-        node, at = work.layout.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
-        delta_in = work.block.delta[layer.at + index :]
-        pull_back(node, work.layout, m, stride, work.block.inputs, at, delta, work.tables, delta_in, layer.stride)
-
-
-@compiled
-def evaluate(task, start, stop, work, nan_if_nonfinite, values):
+def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
     Parameters
@@ -265,7 +288,7 @@ def evaluate(task, start, stop, work, nan_if_nonfinite, values):
     float
         For GRADIENT, the sum of (f - y)².
     """
-    net, block, y, loss, n = work.layout, work.block, work.y, 0.0, len(work.x)
+    net, buffers, y, loss, n = work.layout, work.buffers, work.y, 0.0, len(work.x)
     n_layers = len(net.layers) - 1
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
@@ -273,35 +296,34 @@ def evaluate(task, start, stop, work, nan_if_nonfinite, values):
         forward(block_start, m, work, nan_if_nonfinite)
         if task == VALUES:
             for sample in range(m):
-                values[block_start + sample] = block.values[output + sample]
+                values[block_start + sample] = buffers.values[output + sample]
             continue
         for sample in range(m):
-            residual = block.values[output + sample] - y[block_start + sample]
+            residual = buffers.values[output + sample] - y[block_start + sample]
             loss += np.float64(residual) ** 2
-            block.delta[output + sample] = 2 * residual / n
+            buffers.delta[output + sample] = 2 * residual / n
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
-            delta = block.delta[following.at :]
-            for index in range(layer.first_node, layer.first_node + layer.width):
-                node = net.nodes[index]
-                if number == 0 and len(work.first.piece) > LANES:
-                    at = index * n + block_start
-                    add_derivatives(node, net, m, following.stride, work.first, at, delta, work.derivatives)
+            delta = buffers.delta[following.at :]
+            for index in range(layer.width):
+                node, at, stride = net.nodes[layer.first_node + index], index * n + block_start, following.stride
+                if number == 0 and len(work.first.span) > LANES:
+                    add_derivatives(node, net.w, m, stride, work.first, at, delta, work.derivatives)
                 else:
-                    at = index * BLOCK
-                    add_derivatives(node, net, m, following.stride, block.inputs, at, delta, work.derivatives)
+                    at = (layer.first_node + index) * BLOCK
+                    add_derivatives(node, net.w, m, stride, buffers.inputs, at, delta, work.derivatives)
             if number > 0:
-                pull_layer_back(layer, m, following.stride, delta, work)
+                backward(layer, m, following.stride, delta, work)
     return loss
 
 
 @compiled
-def loss_and_gradient(parameters, work, gradient):
+def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> float:
     """Fill the gradient; return the loss. For samples that are one chunk."""
     nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0
     loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
-    add_pieces(work.layout, work.derivatives)
+    tabulate_splines_vjp(work.layout, work.derivatives)
     chain_rule(parameters, work.layout, work.derivatives, gradient)
     return loss / len(work.y)

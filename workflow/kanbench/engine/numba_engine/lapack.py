@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]  # of float64
 
 
 def extension(name: str, public: str) -> ModuleType:
@@ -33,9 +33,11 @@ def extension(name: str, public: str) -> ModuleType:
     file = next((file for suffix in EXTENSION_SUFFIXES if (file := folder / f"{name}{suffix}").exists()), None)
     if file is None:
         return importlib.import_module(public)
-    spec = importlib.util.spec_from_loader(full_name, ExtensionFileLoader(full_name, str(file)))
+    loader = ExtensionFileLoader(full_name, str(file))
+    spec = importlib.util.spec_from_file_location(full_name, file, loader=loader)
+    assert spec is not None  # there is a loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 

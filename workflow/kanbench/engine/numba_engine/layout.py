@@ -1,4 +1,4 @@
-"""A network taken apart into the arrays that kernels work on; see `kanbench.engine.numba_engine.structures`."""
+"""Conversion of a network to the arrays of `kanbench.engine.numba_engine.structures`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kanbench.engine.numba_engine.inputs import BASE_FUNCTIONS
 from kanbench.engine.numba_engine.simd import LANES
-from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, Layout, Tables
-from kanbench.network.spline_network import PARTS, SplineNetwork
+from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, Layout, Records, Tables
+from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 from kanbench.network.splines import basis_polynomials
 
-BUCKETS_PER_PIECE = 8  # then few of them hold a knot, and the search for the piece is over before it begins
+BUCKETS_PER_SPAN = 8  # then few of them hold a knot, and the search for the span is over before it begins
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -39,13 +38,13 @@ def lay_out(network: SplineNetwork, positions: dict[tuple[int, str], int], windo
     """The network in arrays, for kernels of `window` basis functions; `positions` is that of `all_parameters`."""
     edges, target = _edges(network, positions)
     knots = [(np.array(t, float), layer.order) for layer in network.layers for t in layer.knots]
-    nodes, rows, first_bucket, first_piece = np.zeros(len(knots), NODE), [], 0, 0
+    nodes, rows, first_bucket, first_span = np.zeros(len(knots), NODE), [], 0, 0
     for node, (t, k) in zip(nodes, knots, strict=True):
-        row = tabulate_row(t, k, window, first_piece)
+        row = tabulate_row(t, k, window, first_span)
         node["first_bucket"], node["last_bucket"], node["steps"] = first_bucket, len(row.buckets) - 1, row.steps
-        node["first_piece"], node["n_pieces"] = first_piece, len(t) - 1
+        node["first_span"], node["n_spans"] = first_span, len(t) - 1
         node["lowest"], node["highest"], node["density"] = t[0], t[-1], row.density
-        first_bucket, first_piece = first_bucket + len(row.buckets), first_piece + len(t) - 1
+        first_bucket, first_span = first_bucket + len(row.buckets), first_span + len(t) - 1
         rows.append(row)
     _place(nodes, edges, target, window)
     return Layout(
@@ -58,7 +57,7 @@ def lay_out(network: SplineNetwork, positions: dict[tuple[int, str], int], windo
         density=np.concatenate([_inverse(np.diff(t)) for t, _ in knots]),
         window=np.concatenate([row.window for row in rows]),
         polynomials=np.concatenate([row.polynomials for row in rows]).astype(network.dtype).ravel(),
-        base_kind=BASE_FUNCTIONS[network.base],
+        base_kind=list(BASE_FUNCTIONS).index(network.base),
         w=(0,) * window,
     )
 
@@ -71,43 +70,43 @@ def _inverse(lengths: Floats) -> Floats:
 
 
 class Row(NamedTuple):
-    """The pieces between the knots t of a node, shape (K + 1,), numbered from `first_piece`."""
+    """The spans between the knots t of a node, shape (K + 1,), numbered from `first_span`."""
 
-    buckets: NDArray[np.int32]  # (buckets,): the last piece that begins in an earlier bucket
+    buckets: NDArray[np.int32]  # (buckets,): the last span that begins in an earlier bucket
     density: float  # buckets per length
     steps: int
     window: NDArray[np.int32]  # (K,): the first basis function
     polynomials: Floats  # (K, W, LANES): the coefficient of u^q of the basis function window + r, 0 for q ≥ W
 
 
-def tabulate_row(t: Floats, k: int, window: int, first_piece: int) -> Row:
+def tabulate_row(t: Floats, k: int, window: int, first_span: int) -> Row:
     """The tables of one node's row of knots."""
-    n_pieces = len(t) - 1
-    basis = np.arange(n_pieces)[:, None] + np.arange(-k, 1)  # the k + 1 of every piece
-    first = np.clip(basis[:, 0], 0, max(n_pieces - k, window) - window).astype(np.int32)
-    piece, r = np.nonzero((basis >= 0) & (basis < n_pieces - k))
-    polynomials = np.zeros((n_pieces, window, LANES))
-    polynomials[piece, basis[piece, r] - first[piece], : k + 1] = basis_polynomials(t, k)[piece, r]
-    n_buckets = BUCKETS_PER_PIECE * n_pieces
+    n_spans = len(t) - 1
+    basis = np.arange(n_spans)[:, None] + np.arange(-k, 1)  # the k + 1 of every span
+    first = np.clip(basis[:, 0], 0, max(n_spans - k, window) - window).astype(np.int32)
+    span, r = np.nonzero((basis >= 0) & (basis < n_spans - k))
+    polynomials = np.zeros((n_spans, window, LANES))
+    polynomials[span, basis[span, r] - first[span], : k + 1] = basis_polynomials(t, k)[span, r]
+    n_buckets = BUCKETS_PER_SPAN * n_spans
     length = t[-1] - t[0]
     density = n_buckets / length if length > 0 and np.isfinite(length) else 0.0
-    buckets, most = fill_buckets(t, first_piece, density, n_buckets)
+    buckets, most = fill_buckets(t, first_span, density, n_buckets)
     return Row(buckets, density, most, first, polynomials)
 
 
-def fill_buckets(t: Floats, first_piece: int, density: float, n_buckets: int) -> tuple[NDArray[np.int32], int]:
-    """The last piece that begins before each bucket, and the most that begin in one bucket.
+def fill_buckets(t: Floats, first_span: int, density: float, n_buckets: int) -> tuple[NDArray[np.int32], int]:
+    """The last span that begins before each bucket, and the most that begin in one bucket.
 
-    The pieces begin at knots `t`, all but the last. Knots are rounded to buckets as `inputs.bucket_of` rounds.
+    The spans begin at knots `t`, all but the last. Knots are rounded to buckets as `inputs.bucket_of` rounds.
     """
     position = np.nan_to_num((t[:-1] - t[0]) * density)
     counts = np.bincount(np.rint(position.clip(0, n_buckets - 1)).astype(int), minlength=n_buckets)
-    buckets = first_piece - 1 + np.cumsum(counts) - counts
-    buckets[0] = first_piece  # x is never less than the first knot
+    buckets = first_span - 1 + np.cumsum(counts) - counts
+    buckets[0] = first_span  # x is never less than the first knot
     return buckets.astype(np.int32), counts.max()
 
 
-def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tuple[NDArray, NDArray[np.int64]]:
+def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tuple[Records, NDArray[np.int64]]:
     """The live edges by the node that they leave, and the nodes of the next layer to which they go."""
     parts, targets, first_node = [], [], 0
     for number, layer in enumerate(network.layers):
@@ -124,24 +123,24 @@ def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tup
     return np.concatenate(parts), np.concatenate(targets)
 
 
-def _place(nodes: NDArray, edges: NDArray, target: NDArray[np.int64], window: int) -> None:
+def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: int) -> None:
     """Give the edges of every node their lanes, and the nodes their places in the tables."""
     first_row = first_coef = first_base = 0
     for index, node in enumerate(nodes):
-        leaving = edges["node"] == index
-        if leaving.any():
-            node["first_target"] = target[leaving].min()
-            span = target[leaving].max() - node["first_target"] + 1
-            node["lanes"] = 1 if span == 1 else -(-span // LANES) * LANES
-            edges["lane"][leaving] = target[leaving] - node["first_target"]
+        outgoing = edges["node"] == index
+        if outgoing.any():
+            node["first_target"] = target[outgoing].min()
+            n_targets = target[outgoing].max() - node["first_target"] + 1
+            node["lanes"] = 1 if n_targets == 1 else -(-n_targets // LANES) * LANES
+            edges["lane"][outgoing] = target[outgoing] - node["first_target"]
         node["row"] = LANES if node["lanes"] == 1 else window * node["lanes"]
         node["first_row"], node["first_coef"], node["first_base"] = first_row, first_coef, first_base
-        first_row += (node["n_pieces"] + 1) * node["row"]
-        first_coef += max(edges["n_coef"][leaving].max(initial=0), window) * node["lanes"]
+        first_row += (node["n_spans"] + 1) * node["row"]
+        first_coef += max(edges["n_coef"][outgoing].max(initial=0), window) * node["lanes"]
         first_base += node["lanes"]
 
 
-def _layers(network: SplineNetwork, nodes: NDArray) -> NDArray:
+def _layers(network: SplineNetwork, nodes: Records) -> Records:
     """The layers and the output; the values of a sample leave room for the lanes that come from the layer before."""
     layers, at, widths = np.zeros(len(network.width), LAYER), 0, network.width
     for layer, first_node, width, before in zip(layers, np.cumsum([0, *widths]), widths, [0, *widths], strict=False):
@@ -156,6 +155,6 @@ def new_tables(layout: Layout, dtype: np.dtype) -> Tables:
     """Zeros for the parameters of a network, or for derivatives by them."""
     last, edges, window = layout.nodes[-1], layout.edges, len(layout.w)
     n_coef = max(edges["n_coef"][edges["node"] == len(layout.nodes) - 1].max(initial=0), window)
-    rows = last["first_row"] + (last["n_pieces"] + 1) * last["row"]
+    rows = last["first_row"] + (last["n_spans"] + 1) * last["row"]
     sizes = last["first_coef"] + n_coef * last["lanes"], last["first_base"] + last["lanes"], rows
     return Tables(*(np.zeros(size, dtype) for size in sizes))

@@ -11,7 +11,7 @@ run of the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one 
 scale_base, then all scale_sp; `Places` says where.
 
 From rows, part by part, come the products R u and Rᵀ v and the matrix RᵀR, and, from the rows of all samples, JJᵀ: two
-samples have a coefficient in common only where their windows overlap.
+samples share a coefficient only where their windows overlap.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine.numba_engine.kernels import forward, pull_layer_back
+from kanbench.engine.numba_engine.kernels import backward, forward
 from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
-from kanbench.engine.numba_engine.structures import BLOCK, Floats, Integers, Layout
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Integers, Layout, Workspace
 from kanbench.io.kernel_cache import compiled
 
 
 class Places(NamedTuple):
-    """Where a row keeps its runs, and where they belong. Nodes' edges are numbered by their target, from the first."""
+    """Where the runs are in a row of R, and to which parameters they belong."""
 
     run: Integers  # (nodes + 2,): where the run of a node begins in a row, that of all scale_base, and the row's end
     first: Integers  # (nodes + 1,): where in θ, laid out, the coefficients of a node begin; where all scale_base do
-    span: Integers  # (nodes,): numbers for one basis function
+    n_targets: Integers  # (nodes,): numbers per basis function, from the first to the last target of its edges
     scale: Integers  # (nodes,): where, of all scales, those of a node begin
     n_scale: int
     of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
@@ -41,19 +41,19 @@ class Places(NamedTuple):
 
 
 @compiled
-def fill_factors(parameters, places, coef, factor):
+def fill_factors(parameters: Floats, places: Places, coef: Floats, factor: Floats) -> None:
     """Fill what L is made of: every coefficient, and the scale_sp of its edge, laid out; zeros in gaps."""
     net = places.layout
     for index in range(len(net.edges)):
         edge = net.edges[index]
         for c in range(edge.n_coef):
-            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            at = places.first[edge.node] + c * places.n_targets[edge.node] + edge.lane
             coef[at] = parameters[edge.coef_at + c]
             factor[at] = parameters[edge.sp_at]
 
 
 @compiled
-def fill_places(places):
+def fill_places(places: Places) -> None:
     """Fill `places.of_parameter`, `places.scale_of` and `places.masks`."""
     net = places.layout
     of, first_base = places.of_parameter, places.first[len(net.nodes)]
@@ -62,7 +62,7 @@ def fill_places(places):
         scale = places.scale[edge.node] + edge.lane
         places.masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
         for c in range(edge.n_coef):
-            at = places.first[edge.node] + c * places.span[edge.node] + edge.lane
+            at = places.first[edge.node] + c * places.n_targets[edge.node] + edge.lane
             places.scale_of[at] = scale
             if edge.coef_at < len(of):
                 of[edge.coef_at + c] = at
@@ -73,7 +73,16 @@ def fill_places(places):
 
 
 @compiled
-def fill_rows(start, stop, work, nan_if_nonfinite, places, values, rows, windows):
+def fill_rows(
+    start: int,
+    stop: int,
+    work: Workspace,
+    nan_if_nonfinite: float,
+    places: Places,
+    values: Floats,
+    rows: Floats,
+    windows: Integers,
+) -> None:
     """Fill the rows of R of samples start to stop, and the windows of their nodes; -1 where no basis function is.
 
     Fills values[start:stop] with f(x) besides.
@@ -84,82 +93,90 @@ def fill_rows(start, stop, work, nan_if_nonfinite, places, values, rows, windows
     windows : array of shape (stop - start, nodes + 1), zeros
         The last one is of the run of all scale_base, which is always there.
     """
-    net, block, first, n = work.layout, work.block, work.first, len(work.x)
-    n_layers = len(net.layers) - 1
+    net, buffers, first, n_layers = work.layout, work.buffers, work.first, len(work.layout.layers) - 1
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
         m, before = min(BLOCK, stop - block_start), block_start - start
         forward(block_start, m, work, nan_if_nonfinite)
-        values[block_start : block_start + m] = block.values[output : output + m]
-        block.delta[output : output + m] = 1
+        values[block_start : block_start + m] = buffers.values[output : output + m]
+        buffers.delta[output : output + m] = 1
         rows[before : before + m] = 0
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
-            delta = block.delta[following.at :]
-            kept = number == 0 and len(first.piece) > LANES
-            inputs = first if kept else block.inputs
+            delta, stride = buffers.delta[following.at :], following.stride
+            kept = number == 0 and len(first.span) > LANES
+            inputs = first if kept else buffers.inputs
             for index in range(layer.first_node, layer.first_node + layer.width):
-                at = (index - layer.first_node) * n + block_start if kept else index * BLOCK
-                stride = following.stride
+                at = index * len(work.x) + block_start if kept else index * BLOCK
                 fill_runs(index, m, stride, inputs, at, delta, places, rows[before:], windows[before:])
             if number > 0:
-                pull_layer_back(layer, m, following.stride, delta, work)
+                backward(layer, m, stride, delta, work)
 
 
 @compiled
-def fill_runs(index, m, stride, inputs, at, delta, places, rows, windows):
+def fill_runs(
+    index: int,
+    m: int,
+    stride: int,
+    inputs: Inputs,
+    at: int,
+    delta: Floats,
+    places: Places,
+    rows: Floats,
+    windows: Integers,
+) -> None:
     """Fill what a node contributes to m rows, and its windows.
 
-    What is stored reaches beyond the span, with zeros; later numbers of the row overwrite them, or they are in gaps.
+    What is stored reaches beyond the targets, with zeros; later numbers of the row overwrite them, or they are in gaps.
     """
     net = places.layout
     w, node, n_nodes, row_length = len(net.w), net.nodes[index], len(net.nodes), rows.shape[1]
-    lanes, first_target, first_base, span = node.lanes, node.first_target, node.first_base, places.span[index]
-    piece_before, run = node.first_piece - 1, places.run[index]
+    lanes, first_target, first_base, n_targets = node.lanes, node.first_target, node.first_base, places.n_targets[index]
+    span_before, run = node.first_span - 1, places.run[index]
     base_run, flat = places.run[n_nodes] + places.scale[index], rows.reshape(-1)
     for sample in range(m if lanes else 0):
         item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
-        piece, u, base = inputs.piece[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
-        windows[sample, index] = np.int64(net.window[np.uintp(piece_before + piece)]) if piece else -1
+        span, u, base = inputs.span[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
+        windows[sample, index] = np.int64(net.window[np.uintp(span_before + span)]) if span else -1
         if lanes == 1:
             weight = np.float64(delta[np.uintp(target)]) * places.masks[first_base]
             flat[np.uintp(row + base_run)] = weight * base
-            for r in range(w if piece else 0):
-                flat[np.uintp(row + run + r)] = weight * basis(piece_before + piece, r, u, net)
+            for r in range(w if span else 0):
+                flat[np.uintp(row + run + r)] = weight * basis(span_before + span, r, u, net)
             continue
         for lane in range(0, lanes, LANES):
             weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
             store(weights * base, flat, row + base_run + lane)
-        for r in range(w if piece else 0):
-            value = basis(piece_before + piece, r, u, net)
+        for r in range(w if span else 0):
+            value = basis(span_before + span, r, u, net)
             for lane in range(0, lanes, LANES):
                 weights = wide(load(delta, target + lane)) * load(places.masks, first_base + lane)
-                store(weights * value, flat, row + run + r * span + lane)
+                store(weights * value, flat, row + run + r * n_targets + lane)
 
 
 @compiled
-def basis(piece, r, u, net):
-    """Basis function r of those that are not zero on a piece, at the local coordinate u."""
+def basis(span: int, r: int, u: float, net: Layout) -> float:
+    """Basis function r of those that are not zero on a knot span, at the local coordinate u."""
     w, value = len(net.w), 0.0
     for q in range(w - 1, -1, -1):
-        value = value * u + net.polynomials[np.uintp((piece * w + r) * LANES + q)]
+        value = value * u + net.polynomials[np.uintp((span * w + r) * LANES + q)]
     return value
 
 
 @compiled
-def run_of(number, window, places):
-    """Of a run, where it begins in a row, where in θ, laid out, and its length; 0 where the node has no window."""
+def run_of(number: int, window: int, places: Places) -> tuple[int, int, int]:
+    """Where a run begins in a row and in θ, laid out, and its length: 0 where the node has no window."""
     net = places.layout
     n_nodes, at = len(net.nodes), places.run[number]
     if number == n_nodes:
         return at, places.first[n_nodes], places.n_scale
-    span = places.span[number]
-    return at, places.first[number] + window * span, len(net.w) * span if window >= 0 else 0
+    n_targets = places.n_targets[number]
+    return at, places.first[number] + window * n_targets, len(net.w) * n_targets if window >= 0 else 0
 
 
 @compiled
-def jvp(rows, windows, places, direction, products):
-    """Fill `products` with R u for some rows of R; `direction` is u, laid out, with room for LANES more."""
+def jvp(rows: Floats, windows: Integers, places: Places, direction: Floats, products: Floats) -> None:
+    """Fill `products` with R u for some rows of R; `direction` is u, laid out and padded by LANES."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
         total_of_runs = load(direction, 0) * 0.0
@@ -172,7 +189,7 @@ def jvp(rows, windows, places, direction, products):
 
 
 @compiled
-def vjp(rows, windows, places, weights, products):
+def vjp(rows: Floats, windows: Integers, places: Places, weights: Floats, products: Floats) -> None:
     """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v."""
     flat = rows.reshape(-1)
     for sample in range(len(rows)):
@@ -185,7 +202,7 @@ def vjp(rows, windows, places, weights, products):
 
 
 @compiled
-def fill_whole_rows(rows, windows, places, whole):
+def fill_whole_rows(rows: Floats, windows: Integers, places: Places, whole: Floats) -> None:
     """Fill rows of R, shape (samples, coefficients and scale_base, laid out), zeros before."""
     for sample in range(len(rows)):
         for number in range(windows.shape[1]):
@@ -195,7 +212,9 @@ def fill_whole_rows(rows, windows, places, whole):
 
 
 @compiled
-def fill_jacobian_rows(rows, windows, places, coef, factor, jacobian_rows):
+def fill_jacobian_rows(
+    rows: Floats, windows: Integers, places: Places, coef: Floats, factor: Floats, jacobian_rows: Floats
+) -> None:
     """Fill rows of J from those of R: runs alike, and a run of all scale_sp, zeros before, after the others."""
     net = places.layout
     n_nodes, first_sp = len(net.nodes), rows.shape[1]
@@ -210,11 +229,13 @@ def fill_jacobian_rows(rows, windows, places, coef, factor, jacobian_rows):
 
 
 @compiled
-def add_products(first_run, last_run, rows, windows, places, matrix):
-    """Add to RᵀR, laid out, what some rows of R contribute by some runs with themselves and with the runs before them.
+def add_products(rows: Floats, windows: Integers, places: Places, matrix: Floats, runs: tuple[int, int]) -> None:
+    """Add to RᵀR, laid out, what some rows of R contribute by runs with themselves and with the runs before them.
 
-    A row of `matrix` has room for LANES more, and the runs in a row have gaps of zeros up to a multiple of LANES.
+    `runs` are the first of them and the one after the last.
+    A row of `matrix` is padded by LANES, and a run with zeros up to a multiple of LANES.
     """
+    first_run, last_run = runs
     flat_rows, flat_matrix, n_columns = rows.reshape(-1), matrix.reshape(-1), matrix.shape[1]
     at, where, lengths = np.empty(last_run, np.int64), np.empty(last_run, np.int64), np.empty(last_run, np.int64)
     for sample in range(len(rows)):
@@ -235,7 +256,7 @@ def add_products(first_run, last_run, rows, windows, places, matrix):
 
 
 @compiled
-def pick(laid_out, factor, place, matrix):
+def pick(laid_out: Floats, factor: Floats, place: Integers, matrix: Floats) -> None:
     """For i >= j: matrix[i, j] = laid_out[p, q] factor[p] factor[q], with p = place[i], q = place[j] or the reverse."""
     for i in range(len(place)):
         p, row = place[i], matrix[i]
@@ -245,7 +266,7 @@ def pick(laid_out, factor, place, matrix):
 
 
 @compiled
-def add_overlaps(number, places, rows, windows, order, matrix):
+def add_overlaps(number: int, places: Places, rows: Floats, windows: Integers, order: Integers, matrix: Floats) -> None:
     """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
 
     Parameters
@@ -255,8 +276,8 @@ def add_overlaps(number, places, rows, windows, order, matrix):
     matrix : array of shape (n, n)
     """
     net = places.layout
-    w, span, n = len(net.w), places.span[number], len(order)
-    length, at = w * span, places.run[number]
+    w, n_targets, n = len(net.w), places.n_targets[number], len(order)
+    length, at = w * n_targets, places.run[number]
     stride = length + w * LANES  # zeros behind a run, for vectors that reach beyond the overlap
     runs, window = np.zeros(n * stride), np.empty(n, np.int64)
     for i in range(n):
@@ -272,7 +293,7 @@ def add_overlaps(number, places, rows, windows, order, matrix):
         while window[i] - window[earliest] >= w:
             earliest += 1
         for j in range(earliest, i + 1):
-            shift = (window[i] - window[j]) * span
+            shift = (window[i] - window[j]) * n_targets
             products = load(runs, i * stride) * load(runs, j * stride + shift)
             for c in range(LANES, length - shift, LANES):
                 products = products + load(runs, i * stride + c) * load(runs, j * stride + shift + c)
@@ -280,19 +301,19 @@ def add_overlaps(number, places, rows, windows, order, matrix):
 
 
 @compiled
-def spread_runs(number, lowest, places, rows, windows, columns):
+def spread_runs(number: int, lowest: int, places: Places, rows: Floats, windows: Integers, columns: Floats) -> None:
     """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
     net = places.layout
-    span, at = places.span[number], places.run[number]
-    length = len(net.w) * span
+    n_targets, at = places.n_targets[number], places.run[number]
+    length = len(net.w) * n_targets
     for sample in range(len(rows)):
         if windows[sample, number] >= 0:
-            first = (windows[sample, number] - lowest) * span
+            first = (windows[sample, number] - lowest) * n_targets
             columns[sample, first : first + length] = rows[sample, at : at + length]
 
 
 @compiled
-def add_transposed(matrix):
+def add_transposed(matrix: Floats) -> None:
     """Add the upper triangle of a matrix to the lower one, in place."""
     tile = 32  # two of them are in cache
     n = len(matrix)

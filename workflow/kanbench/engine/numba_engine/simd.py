@@ -6,13 +6,15 @@ loaded, calculated with and stored, as in
 
     store(load(a, i) * 2.0 + load(b, i), a, i)
 
-with numbers taken for vectors of equal ones. Products may be added without being rounded before, and nothing else is
-reordered, so that a result is the same in every process of a machine.
+where numbers act as vectors of equal ones. Products may be added unrounded (fused), and nothing else is reordered, so
+that a result is the same in every process of a machine.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -38,7 +40,12 @@ class Vector(types.Type):
 MASK = Vector(types.boolean)
 
 
-def _llvm_type(dtype: types.Type) -> ir.VectorType:
+def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """numba's `intrinsic`, whose own type says that compiled code passes the typing context."""
+    return intrinsic(function)
+
+
+def _llvm_type(dtype: Any) -> ir.VectorType:
     if isinstance(dtype, types.Float):
         return ir.VectorType(ir.DoubleType() if dtype.bitwidth == 64 else ir.FloatType(), LANES)
     return ir.VectorType(ir.IntType(1 if dtype == types.boolean else dtype.bitwidth), LANES)
@@ -46,11 +53,11 @@ def _llvm_type(dtype: types.Type) -> ir.VectorType:
 
 @register_model(Vector)
 class VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, vector: Vector) -> None:
+    def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, _llvm_type(vector.dtype))
 
 
-def _splat(builder, scalar):
+def _splat(builder: Any, scalar: Any) -> Any:
     """A vector that holds `scalar` in every lane."""
     vector = ir.VectorType(scalar.type, LANES)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INDEX(0))
@@ -58,100 +65,96 @@ def _splat(builder, scalar):
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
 
 
-def _as_vector(context, builder, value, from_type, vector: Vector):
+def _as_vector(context: Any, builder: Any, value: Any, from_type: types.Type, vector: Vector) -> Any:
     """A vector as it is; a number converted and spread over the lanes."""
     if isinstance(from_type, Vector):
         return value
     return _splat(builder, context.cast(builder, value, from_type, vector.dtype))
 
 
-def _common(left: types.Type, right: types.Type) -> Vector | None:
-    """The vector type of two operands of which one may be a number."""
-    vectors = [operand for operand in (left, right) if isinstance(operand, Vector)]
-    numbers = [operand for operand in (left, right) if isinstance(operand, types.Number)]
+def _common(*operands: types.Type) -> Vector | None:
+    """The vector type of two operands of which one may be a number; None for other operands."""
+    vectors = [operand for operand in operands if isinstance(operand, Vector)]
+    numbers = [operand for operand in operands if isinstance(operand, types.Number)]
     return vectors[0] if len(set(vectors)) == 1 and len(vectors) + len(numbers) == 2 else None
 
 
-def _operator(key, of_floats, of_integers=None, result: Vector | None = None) -> None:
+def _operator(key: Callable[..., Any], instruction: Callable[..., Any], result: Vector | None = None) -> None:
     """Make Python's operator `key` work on vectors; `result` is given if it is not of the operands' type."""
 
     @infer_global(key)
     class Typing(AbstractTemplate):
-        def generic(self, arguments, keywords):
+        def generic(self, arguments: tuple[types.Type, ...], keywords: Any) -> Any:
             vector = _common(*arguments) if len(arguments) == 2 else None
             return signature(result or vector, *arguments) if vector else None
 
-    def lower(context, builder, sig, arguments):
-        vector = _common(*sig.args)
+    def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        vector: Any = _common(*sig.args)
         operands = [_as_vector(context, builder, v, t, vector) for v, t in zip(arguments, sig.args, strict=True)]
-        generate = of_floats if isinstance(vector.dtype, types.Float) else of_integers
-        return generate(builder, *operands)
+        return instruction(builder, isinstance(vector.dtype, types.Float), *operands)
 
     for left, right in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
         lower_builtin(key, left, right)(lower)
 
 
-def _floats(name: str):
-    return lambda builder, left, right: getattr(builder, name)(left, right, flags=CONTRACT)
+def _arithmetic(name: str) -> Callable[..., Any]:
+    """The instruction of this name for integers, and its counterpart for floats."""
+
+    def instruction(builder: Any, floats: bool, left: Any, right: Any) -> Any:
+        if floats:
+            return getattr(builder, f"f{name}")(left, right, flags=CONTRACT)
+        return getattr(builder, name)(left, right)
+
+    return instruction
 
 
-def _integers(name: str):
-    return lambda builder, left, right: getattr(builder, name)(left, right)
+def _comparison(symbol: str) -> Callable[..., Any]:
+    return lambda builder, floats, *pair: (builder.fcmp_ordered if floats else builder.icmp_signed)(symbol, *pair)
 
 
-def _compare(symbol: str):
-    return (
-        lambda builder, left, right: builder.fcmp_ordered(symbol, left, right),
-        lambda builder, left, right: builder.icmp_signed(symbol, left, right),
-        MASK,
-    )
+for _key, _name in {
+    operator.add: "add",
+    operator.sub: "sub",
+    operator.mul: "mul",
+    operator.truediv: "div",
+    operator.and_: "and_",
+    operator.lshift: "shl",
+}.items():
+    _operator(_key, _arithmetic(_name))
+for _key, _name in {operator.lt: "<", operator.le: "<=", operator.gt: ">"}.items():
+    _operator(_key, _comparison(_name), MASK)
 
 
-_operator(operator.add, _floats("fadd"), _integers("add"))
-_operator(operator.sub, _floats("fsub"), _integers("sub"))
-_operator(operator.mul, _floats("fmul"), _integers("mul"))
-_operator(operator.truediv, _floats("fdiv"))
-_operator(operator.and_, None, _integers("and_"))
-_operator(operator.lshift, None, _integers("shl"))
-_operator(operator.lt, *_compare("<"))
-_operator(operator.le, *_compare("<="))
-_operator(operator.gt, *_compare(">"))
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, whole: bool = True) -> Any:
+    """A pointer to the element `at` of a one-dimensional array, or to the vector that begins there."""
+    pointer = cgutils.gep_inbounds(builder, make_array(array_type)(context, builder, array).data, at)
+    return builder.bitcast(pointer, _llvm_type(array_type.dtype).as_pointer()) if whole else pointer
 
 
-def _pointer(context, builder, array_type, array, at):
-    """Where elements of an array of one dimension are, from `at` on."""
-    return cgutils.gep_inbounds(builder, make_array(array_type)(context, builder, array).data, at)
-
-
-@intrinsic
-def load(typing_context, array, at):
+@_intrinsic
+def load(typing_context: Any, array: Any, at: Any) -> Any:
     """array[at : at + LANES]; nothing is checked."""
-    vector = Vector(array.dtype)
 
-    def generate(context, builder, sig, arguments):
-        pointer = _pointer(context, builder, sig.args[0], *arguments)
-        pointer = builder.bitcast(pointer, _llvm_type(array.dtype).as_pointer())
-        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(context, builder, sig.args[0], *arguments), align=array.dtype.bitwidth // 8)
 
-    return vector(array, types.intp), generate
+    return Vector(array.dtype)(array, types.intp), generate
 
 
-@intrinsic
-def store(typing_context, vector, array, at):
+@_intrinsic
+def store(typing_context: Any, vector: Any, array: Any, at: Any) -> Any:
     """array[at : at + LANES] = vector, which is rounded to the array's precision."""
 
-    def generate(context, builder, sig, arguments):
-        value, data, position = arguments
-        pointer = builder.bitcast(
-            _pointer(context, builder, sig.args[1], data, position), _llvm_type(array.dtype).as_pointer()
-        )
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        value, *place = arguments
+        pointer = _pointer(context, builder, sig.args[1], *place)
         builder.store(_convert(builder, value, vector.dtype, array.dtype), pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(vector, array, types.intp), generate
 
 
-def _convert(builder, value, before, after):
+def _convert(builder: Any, value: Any, before: Any, after: Any) -> Any:
     if before == after:
         return value
     if isinstance(before, types.Float):
@@ -159,61 +162,61 @@ def _convert(builder, value, before, after):
     return (builder.sext if after.bitwidth > before.bitwidth else builder.trunc)(value, _llvm_type(after))
 
 
-@intrinsic
-def wide(typing_context, vector):
+@_intrinsic
+def wide(typing_context: Any, vector: Any) -> Any:
     """The vector in float64 or int64."""
     dtype = types.float64 if isinstance(vector.dtype, types.Float) else types.int64
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return _convert(builder, arguments[0], vector.dtype, dtype)
 
     return Vector(dtype)(vector), generate
 
 
-@intrinsic
-def gather(typing_context, array, indices):
+@_intrinsic
+def gather(typing_context: Any, array: Any, indices: Any) -> Any:
     """array[indices], element by element; nothing is checked."""
     vector = Vector(array.dtype)
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         result = ir.Constant(_llvm_type(array.dtype), ir.Undefined)
         for lane in range(LANES):
             index = builder.extract_element(arguments[1], INDEX(lane))
-            pointer = _pointer(context, builder, sig.args[0], arguments[0], index)
+            pointer = _pointer(context, builder, sig.args[0], arguments[0], index, whole=False)
             result = builder.insert_element(result, builder.load(pointer), INDEX(lane))
         return result
 
     return vector(array, indices), generate
 
 
-@intrinsic
-def select(typing_context, mask, value, other):
+@_intrinsic
+def select(typing_context: Any, mask: Any, value: Any, other: Any) -> Any:
     """`value` where the mask is true, elsewhere `other`; one of them may be a number."""
-    vector = _common(value, other)
+    vector: Any = _common(value, other)
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         choices = zip(arguments[1:], sig.args[1:], strict=True)
         return builder.select(arguments[0], *(_as_vector(context, builder, v, t, vector) for v, t in choices))
 
     return vector(mask, value, other), generate
 
 
-@intrinsic
-def bits(typing_context, vector):
+@_intrinsic
+def bits(typing_context: Any, vector: Any) -> Any:
     """The float64 numbers as int64, bit by bit; or the other way round."""
     dtype = types.int64 if vector.dtype == types.float64 else types.float64
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], _llvm_type(dtype))
 
     return Vector(dtype)(vector), generate
 
 
-@intrinsic
-def powers(typing_context, u):
+@_intrinsic
+def powers(typing_context: Any, u: Any) -> Any:
     """The vector of u⁰, u¹, u², …, for a number."""
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         factor, result = arguments[0], ir.Constant(_llvm_type(u), [1.0] * LANES)
         for bit in range(LANES.bit_length() - 1):
             mask = ir.Constant(_llvm_type(types.boolean), [lane >> bit & 1 for lane in range(LANES)])
@@ -225,11 +228,11 @@ def powers(typing_context, u):
     return Vector(u)(u), generate
 
 
-@intrinsic
-def total(typing_context, vector):
+@_intrinsic
+def total(typing_context: Any, vector: Any) -> Any:
     """The sum of the lanes, by halves."""
 
-    def generate(context, builder, sig, arguments):
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         (value,) = arguments
         lanes = LANES
         while lanes > 1:
@@ -243,12 +246,12 @@ def total(typing_context, vector):
     return vector.dtype(vector), generate
 
 
-def polynomial(*coefficients: float):
+def polynomial(*coefficients: float) -> Callable[..., Any]:
     """A function of a vector: the polynomial with these coefficients, that of the highest power first."""
 
-    @intrinsic
-    def evaluate(typing_context, x):
-        def generate(context, builder, sig, arguments):
+    @_intrinsic
+    def evaluate(typing_context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
             vector = _llvm_type(x.dtype)
             value, *others = (ir.Constant(vector, [coefficient] * LANES) for coefficient in coefficients)
             for other in others:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kanbench.engine.numba_engine import lapack
 from kanbench.engine.numba_engine import rows as kernels
+from kanbench.engine.numba_engine.kernels import fill_tables
 from kanbench.engine.numba_engine.lapack import dsymm, dsyrk
 from kanbench.engine.numba_engine.rows import Places
 from kanbench.engine.numba_engine.simd import LANES
 from kanbench.engine.numba_engine.structures import BLOCK, Layout, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
-
-if TYPE_CHECKING:
-    from kanbench.engine.numba_engine.engine import CompiledEngine
 
 Array = NDArray[np.floating]
 Windows = NDArray[np.int64]
@@ -34,51 +32,55 @@ class SparseLinearization:
 
     Parameters
     ----------
-    engine : CompiledEngine
     theta : array of shape (P,)
     parameters : array
-        The vector of all parameters.
+        The vector of all parameters, θ among them.
     work : Workspace
-        Its tables are those of the parameters, and stay.
-    nan_if_nonfinite : float
-        See `kanbench.engine.numba_engine.kernels.fill_tables`.
+        With tables that nothing else writes to.
     places : Places
         As `find_places` returns them.
+    values : callable
+        f(x; θ), shape (n,), from all parameters and a workspace.
+    residuals : callable
+        r(θ), shape (n,), from θ; counted as one evaluation.
+    threads : int
 
     Attributes
     ----------
+    kept : (rows, windows) or None
+        The rows of R, where they are kept rather than computed for every product.
     whole : array of shape (n, columns of R) or None
         R, where its rows are not used.
     """
 
     def __init__(
         self,
-        engine: CompiledEngine,
         theta: Array,
         parameters: Array,
         work: Workspace,
-        nan_if_nonfinite: float,
         places: Places,
+        values: Callable[[Array, Workspace], Array],
+        residuals: Callable[[Array], Array],
+        threads: int,
     ) -> None:
         n = len(work.x)
         self.shape = n, len(theta)
-        self.engine, self.theta, self.work, self.places = engine, np.array(theta, engine.dtype), work, places
+        self.theta, self.work, self.places = np.array(theta, work.x.dtype), work, places
+        self.evaluate, self.threads = residuals, threads
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
         self.coef, self.factor = np.zeros(self.n_coef), np.ones(self.size + places.n_scale)
         kernels.fill_factors(parameters, places, self.coef, self.factor)
-        values = np.empty(n, engine.dtype)
-        self.arguments = work, nan_if_nonfinite, places, values
+        self.values = np.empty(n, work.x.dtype)  # f(x; θ), filled along with rows
+        self.nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
         keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
         self.kept = self._fill(0, n) if keep else None
-        if not keep:
-            values = engine._values(parameters, engine.work)
-        self.residuals = (values - engine.y).astype(float)
+        self.residuals = ((self.values if keep else values(parameters, work)) - work.y).astype(float)
         # All of R, where it is little more than its rows, so that BLAS does better with it.
-        self.whole = self._whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
+        self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
 
     def residuals_at(self, offset: Array) -> Array:
-        return self.engine.residuals(self.moved(offset)).astype(float)
+        return self.evaluate(self.moved(offset)).astype(float)
 
     def moved(self, offset: Array) -> Array:
         return self.theta + offset.astype(self.theta.dtype)
@@ -110,17 +112,10 @@ class SparseLinearization:
         by_coef *= self.factor[: self.n_coef]
         return laid_out[self.places.of_parameter]
 
-    def jacobian(self) -> Array:
-        """J, shape (n, P)."""
-        whole, by_sp = self._whole(), np.zeros((self.n_coef, self.places.n_scale))
-        by_sp[np.arange(self.n_coef), self.places.scale_of] = self.coef
-        whole = np.hstack([whole * self.factor[: self.size], whole[:, : self.n_coef] @ by_sp])
-        return whole[:, self.places.of_parameter]
-
     def normal_matrix(self) -> Array:
-        """With C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
+        """JᵀJ, by C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
         n_scale, size = self.places.n_scale, self.size
-        laid_out = self._sparse_products() if self.whole is None else self._dense_products()
+        laid_out = self._products()
         c = np.zeros((n_scale, len(laid_out))).T  # by columns, as BLAS has it
         c[np.arange(self.n_coef), self.places.scale_of] = self.coef
         by_sp = dsymm(1.0, laid_out.T, c)  # the lower triangle by rows is the upper one by columns
@@ -130,31 +125,28 @@ class SparseLinearization:
         kernels.pick(laid_out, self.factor, self.places.of_parameter, matrix)
         return matrix
 
-    def _sparse_products(self) -> Array:
+    def _products(self) -> Array:
         """RᵀR in a larger matrix of zeros; only the lower triangle counts."""
+        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
+        if self.whole is not None:
+            laid_out[: self.size, : self.size] = dsyrk(1.0, self.whole.T).T
+            return laid_out
         n_runs = len(self.work.layout.nodes) + 1
-        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
-        runs = [(0, n_runs)] if self.engine.threads == 1 else [(run, run + 1) for run in range(n_runs)]
+        runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
         for _, rows, windows in self._parts():
-            arguments = rows, windows, self.places, laid_out
-            map_in_order(lambda part, a=arguments: kernels.add_products(*part, *a), runs, self.engine.threads)
+            add = functools.partial(kernels.add_products, rows, windows, self.places, laid_out)
+            map_in_order(add, runs, self.threads)
         return laid_out
 
-    def _dense_products(self) -> Array:
-        """The same, by BLAS."""
-        laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
-        laid_out[: self.size, : self.size] = dsyrk(1.0, self.whole.T).T
-        return laid_out
-
-    def _whole(self) -> Array:
-        """R, shape (n, coefficients and scale_base)."""
+    def fill_whole(self) -> Array:
+        """R as a dense matrix, shape (n, coefficients and scale_base)."""
         whole = np.zeros((self.shape[0], self.size))
         for start, rows, windows in self._parts():
             kernels.fill_whole_rows(rows, windows, self.places, whole[start : start + len(rows)])
         return whole
 
     def dual_gram(self) -> Array:
-        rows, windows = self._jacobian_rows()
+        rows, windows = self.jacobian_rows()
         matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.work.layout.nodes)
         shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
         for node in range(n_nodes):
@@ -166,15 +158,15 @@ class SparseLinearization:
         kernels.add_transposed(matrix)
         return matrix
 
-    def _jacobian_rows(self) -> tuple[Array, Windows]:
+    def jacobian_rows(self) -> tuple[Array, Windows]:
         """What is not zero of J, without columns for what is held fixed, and the windows."""
-        (rows, windows), places, base_run = self.kept, self.places, self.places.run[-2]
+        _, rows, windows = next(self._parts())  # of all samples, which are fewer than the parameters
+        places, base_run = self.places, self.places.run[-2]
         trained = np.zeros_like(self.factor)
         trained[places.of_parameter] = 1
         coef = self.coef * trained[self.size + places.scale_of]
         jacobian_rows = np.zeros((len(rows), rows.shape[1] + places.n_scale))
-        arguments = rows, windows, places, coef, self.factor * trained, jacobian_rows
-        kernels.fill_jacobian_rows(*arguments)
+        kernels.fill_jacobian_rows(rows, windows, places, coef, self.factor * trained, jacobian_rows)
         jacobian_rows[:, base_run : base_run + places.n_scale] *= trained[self.n_coef : self.size]
         return jacobian_rows, windows
 
@@ -185,15 +177,15 @@ class SparseLinearization:
 
     def _columns(self, node: int, rows: Array, windows: Windows) -> Array | None:
         """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
-        n, window, span = len(rows), len(self.work.layout.w), self.places.span[node]
+        n, window, n_targets = len(rows), len(self.work.layout.w), self.places.n_targets[node]
         there = windows[:, node][windows[:, node] >= 0]
-        if span == 0 or not len(there):
+        if n_targets == 0 or not len(there):
             return np.empty((n, 0))
         lowest = there.min()
         count = np.bincount(there - lowest)
         pairs = sum((count[: len(count) - shift] * count[shift:]).sum() for shift in range(min(window, len(count))))
-        n_columns = (len(count) - 1 + window) * span
-        if pairs * (10 + span) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
+        n_columns = (len(count) - 1 + window) * n_targets
+        if pairs * (10 + n_targets) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
             return None
         columns = np.zeros((n, n_columns))
         kernels.spread_runs(node, lowest, self.places, rows, windows, columns)
@@ -202,7 +194,7 @@ class SparseLinearization:
     def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
         rows = np.empty((stop - start, self.places.run[-1]))
         windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
-        kernels.fill_rows(start, stop, *self.arguments, rows, windows)
+        kernels.fill_rows(start, stop, self.work, self.nan_if_nonfinite, self.places, self.values, rows, windows)
         return rows, windows
 
     def _parts(self) -> Iterator[tuple[int, Array, Windows]]:
@@ -217,19 +209,19 @@ class SparseLinearization:
 def find_places(network: Layout, n_trained: int) -> Places:
     """Where the parts of a row are, and where they belong."""
     window, nodes, edges = len(network.w), network.nodes, network.edges
-    span, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
-    np.maximum.at(span, edges["node"], edges["lane"] + 1)
+    n_targets, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
+    np.maximum.at(n_targets, edges["node"], edges["lane"] + 1)
     np.maximum.at(n_rows, edges["node"], np.maximum(edges["n_coef"], window))
     # `rows.fill_runs` stores zeros beyond spans. All scales are in the order in which it stores them, last layer first.
-    room = -(-np.maximum(window * span, (window - 1) * span + nodes["lanes"]) // LANES) * LANES
+    room = -(-np.maximum(window * n_targets, (window - 1) * n_targets + nodes["lanes"]) // LANES) * LANES
     order = np.concatenate([layer["first_node"] + np.arange(layer["width"]) for layer in network.layers[-2::-1]])
-    scale, n_scale = np.zeros(len(nodes), np.int64), span.sum()
-    scale[order] = np.cumsum(span[order]) - span[order]
-    first = np.cumsum([0, *(n_rows * span)])
+    scale, n_scale = np.zeros(len(nodes), np.int64), n_targets.sum()
+    scale[order] = np.cumsum(n_targets[order]) - n_targets[order]
+    first = np.cumsum([0, *(n_rows * n_targets)])
     places = Places(
         run=np.cumsum([0, *room, -(-(n_scale + LANES) // LANES) * LANES]),
         first=first,
-        span=span,
+        n_targets=n_targets,
         scale=scale,
         n_scale=n_scale,
         of_parameter=np.zeros(n_trained, np.int64),

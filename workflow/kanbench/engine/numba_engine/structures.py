@@ -1,8 +1,8 @@
-"""What the kernels of `kanbench.engine.numba_engine.engine` work on; see `kanbench.engine.numba_engine.kernels`."""
+"""The arrays that the kernels work on; see `kanbench.engine.numba_engine.kernels`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 BLOCK = 504
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
+Records = NDArray[np.void]
+Window = tuple[int, ...]  # of W = k + 1 numbers, all 0: the compiler knows their number from its type
+Record = Any  # an element of Records: attributes are its fields in compiled code, not in Python
 
-# A node that edges leave, numbered layer by layer.
+# A node with outgoing edges; nodes are numbered layer by layer.
 NODE = np.dtype(
     [
-        ("first_bucket", np.int64),  # of the search for the piece that holds x
+        ("first_bucket", np.int64),  # of the search for the span that holds x
         ("last_bucket", np.float64),  # the number of the node's buckets - 1
-        ("steps", np.int64),  # the most pieces that begin in one bucket
+        ("steps", np.int64),  # the most spans that begin in one bucket
         ("lowest", np.float64),  # the first knot
         ("highest", np.float64),  # the last knot
         ("density", np.float64),  # buckets per length
-        ("first_piece", np.int64),
-        ("n_pieces", np.int64),
+        ("first_span", np.int64),
+        ("n_spans", np.int64),
         ("lanes", np.int64),  # 0, 1, or a multiple of LANES
         ("first_target", np.int64),  # the node of the next layer in lane 0
-        ("first_row", np.int64),  # in the table of a: a row for no piece, and for each
+        ("first_row", np.int64),  # in the table of a: a row for no span, and for each
         ("row", np.int64),  # its length: W × lanes; LANES for one lane
         ("first_coef", np.int64),  # in the array of e: rows of lanes
         ("first_base", np.int64),  # in the array of b
@@ -36,7 +39,7 @@ NODE = np.dtype(
 # A live edge, and where its parameters are in the vector of all: first the trained ones, then those held fixed.
 EDGE = np.dtype(
     [
-        ("node", np.int64),  # that it leaves
+        ("node", np.int64),  # its source
         ("lane", np.int64),
         ("mask", np.float64),
         ("n_coef", np.int64),
@@ -54,25 +57,25 @@ LAYER = np.dtype([("first_node", np.int64), ("width", np.int64), ("stride", np.i
 class Layout(NamedTuple):
     """A network without its parameters, in arrays."""
 
-    layers: NDArray  # (layers + 1,), of LAYER; `stride` and `at` are those of its values for a block of samples
-    nodes: NDArray  # (nodes,), of NODE
-    edges: NDArray  # (edges,), of EDGE
-    buckets: Integers  # last piece that begins in an earlier bucket
-    left: Floats  # (pieces,), float64: the knot where a piece begins
-    right: Floats  # (pieces,), float64: where it ends
-    density: Floats  # (pieces,), float64: 1 / width
-    window: Integers  # (pieces,): the first coefficient
-    polynomials: Floats  # (pieces, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
+    layers: Records  # (layers + 1,), of LAYER; `stride` and `at` are those of its values for a block of samples
+    nodes: Records  # (nodes,), of NODE
+    edges: Records  # (edges,), of EDGE
+    buckets: Integers  # last span that begins in an earlier bucket
+    left: Floats  # (spans,), float64: the knot where a span begins
+    right: Floats  # (spans,), float64: where it ends
+    density: Floats  # (spans,), float64: 1 / width
+    window: Integers  # (spans,): the first coefficient
+    polynomials: Floats  # (spans, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
     base_kind: int
-    w: tuple  # of W numbers: the compiler knows their number from its type
+    w: Window
 
 
 class Inputs(NamedTuple):
-    """What the edges that leave a node need to know of its values; node by node, sample by sample."""
+    """The values of nodes as their outgoing edges use them; node by node, sample by sample."""
 
-    piece: Integers  # of the node, from 1; 0 where no basis function is
-    u: Floats
-    base: Floats
+    span: Integers  # knot span of the node, from 1; 0 where no basis function is
+    u: Floats  # local coordinate
+    base: Floats  # base function
     density: Floats  # du/dx; not for the first layer
     base_slope: Floats  # likewise
 
@@ -82,11 +85,11 @@ class Tables(NamedTuple):
 
     e: Floats  # node by node: coefficients × lanes
     b: Floats  # node by node: lanes
-    a: Floats  # node by node: pieces × W powers × lanes
+    a: Floats  # node by node: spans × W powers × lanes
 
 
-class Block(NamedTuple):
-    """Room for what is computed of BLOCK samples."""
+class Buffers(NamedTuple):
+    """The intermediates of BLOCK samples; overwritten by those of the next."""
 
     inputs: Inputs  # of all layers, a node after another
     values: Floats  # at the inputs of all layers and at the output, a layer after another, a sample after another
@@ -95,12 +98,12 @@ class Block(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """What an evaluation needs beside the parameters."""
+    """All that an evaluation reads and writes beside the vector of parameters."""
 
     layout: Layout
     x: Floats  # (n, d): the inputs
-    y: Floats  # (n,): the targets; of no use for values alone
+    y: Floats  # (n,): the targets; not read for values alone
     first: Inputs  # of the first layer, for all samples, or empty: then they are computed
     tables: Tables  # the parameters
     derivatives: Tables  # float64: sums over samples; see `kernels.add_derivatives`
-    block: Block
+    buffers: Buffers

@@ -10,13 +10,14 @@ are some 80 operations; with autograd through the same forward they are 117, and
 forward with autograd is 189. For small samples they are recorded and launched as one.
 
 Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes
-additions by index, which are atomic there (see `torch_layers.sum_by_matmul`), and relies on cuBLAS, which promises to
+additions by index, which are atomic there (see `layers.sum_by_matmul`), and relies on cuBLAS, which promises to
 repeat itself on one stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ from torch import Tensor
 from kanbench.engine.checks import check_network
 from kanbench.engine.torch_engine.layers import BASE_FUNCTIONS, Features, Grid, Layer
 from kanbench.engine.torch_engine.linearization import DenseLinearization, StreamedLinearization, to_numpy, to_tensor
+from kanbench.engine.torch_engine.parameters import TrainedParameters
 from kanbench.engine.torch_engine.recorded import Recorded
-from kanbench.network.spline_network import PARTS, SplineNetwork
+from kanbench.network.spline_network import PARTS, SplineLayer, SplineNetwork
 
 Array = NDArray[np.floating]
 
@@ -46,7 +48,8 @@ class TorchEngine:
         self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
         self.targets = self._tensor(self.y)
         self.grids = [Grid(layer, BASE_FUNCTIONS[network.base], self.device) for layer in network.layers]
-        self._lay_out_parameters()
+        self.parameters = [self._padded(layer) for layer in network.layers]
+        self.trained = TrainedParameters(network, self.parameters)
         self._set_chunks()
         x = self._tensor(x)
         first = [self._first_features(x[samples]) for samples in _split(len(x), self.chunk)]
@@ -68,40 +71,19 @@ class TorchEngine:
         most = RECORDED if self.targets.is_cuda else 0
         self.most_recorded, self.most_recorded_with_jacobian = most // plain, most // jacobian
 
-    def _lay_out_parameters(self) -> None:
-        """Allocate the parameters of every layer, padded, and note where in them and in θ those of θ are."""
-        self.parameters, self.links, at = [], {}, 0
-        for number, (layer, grid) in enumerate(zip(self.network.layers, self.grids, strict=True)):
-            intervals = grid.n_coef - grid.order
-            values = layer.padded(intervals)[1], layer.scale_base, layer.scale_sp
-            parts = dict(zip(PARTS, map(self._tensor, values), strict=True))
-            self.parameters.append(parts)
-            for name, live in layer.padded_live(intervals).items():
-                if name not in self.network.fixed:
-                    index = np.flatnonzero(live)
-                    of_theta = slice(at, at := at + len(index))
-                    index = None if len(index) == live.size else to_tensor(index, torch.int64, self.device)
-                    self.links[number, name] = parts[name].view(-1), of_theta, index
-
-    def _line_up(self, layers: list[dict[str, Tensor]], start_dim: int = 0) -> Tensor:
-        """A new vector of what belongs to θ, in its order, of derivatives by the layers' parameters.
-
-        Along the last dimension; what comes before `start_dim` stays as it is.
-        """
-        parts = [
-            (layers[number][name].flatten(start_dim=start_dim), index)
-            for (number, name), (_, _, index) in self.links.items()
-        ]
-        return torch.cat([part if index is None else part.index_select(-1, index) for part, index in parts], -1)
+    def _padded(self, layer: SplineLayer) -> dict[str, Tensor]:
+        """The parameters of a layer, with as many intervals for every node."""
+        values = layer.padded(max(layer.intervals))[1], layer.scale_base, layer.scale_sp
+        return dict(zip(PARTS, map(self._tensor, values), strict=True))
 
     def _place(self, theta: Tensor) -> list[Layer]:
         """The layers with parameters θ, until other ones are placed."""
-        for values, of_theta, index in self.links.values():
-            if index is None:
-                values.copy_(theta[of_theta])
-            else:
-                values.index_copy_(0, index, theta[of_theta])
+        self.trained.set(theta)
         return [Layer(grid, **parts) for grid, parts in zip(self.grids, self.parameters, strict=True)]
+
+    def _in_order(self, layers: Sequence[dict[str, Tensor]], start_dim: int = 0) -> Tensor:
+        """Derivatives by the layers' parameters, by name, as `TrainedParameters.flatten` returns them."""
+        return self.trained.flatten((layers[number][name] for number, name in self.trained.names), start_dim)
 
     def residuals(self, theta: Array) -> Array:
         return to_numpy(self._residuals_at(self._tensor(theta)))
@@ -133,7 +115,8 @@ class TorchEngine:
     def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor]:
         """The sum of squares, not their mean, and the gradient of their mean, in float64."""
         layers = self._place(theta)
-        loss, sums = 0.0, [0.0] * len(layers)  # over chunks in float64
+        loss: Any = 0.0
+        sums: list[Any] = [0.0] * len(layers)  # tensors, over chunks in float64
         for samples in _split(len(self.y), self.chunk):
             forward = Pass(layers, self.first.of(samples))
             residuals = forward.outputs - self.targets[samples]
@@ -141,7 +124,7 @@ class TorchEngine:
             for number, features, delta in forward.backward(residuals * (2 / len(self.y))):
                 sums[number] += layers[number].derivatives(features, delta).double()
         parts = [layer.gradient(total.to(theta.dtype)) for layer, total in zip(layers, sums, strict=True)]
-        return (torch.cat([loss[None], self._line_up(parts).double()]),)
+        return (torch.cat([loss[None], self._in_order(parts).double()]),)
 
     def linearize(self, theta: Array) -> StreamedLinearization:
         theta = self._tensor(theta)
@@ -166,10 +149,10 @@ class TorchEngine:
         """Samples, their outputs, and their rows of the Jacobian."""
         for samples in _split(len(self.y), self.jacobian_chunk):
             forward = Pass(layers, self.first.of(samples))
-            parts = [{} for _ in layers]
+            parts: list[dict[str, Tensor]] = [{} for _ in layers]
             for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
                 parts[number] = layers[number].jacobian(features, delta)
-            yield samples, forward.outputs, self._line_up(parts, start_dim=1)
+            yield samples, forward.outputs, self._in_order(parts, start_dim=1)
 
     def predict(self, theta: Array, x: Array) -> Array:
         layers, x = self._place(self._tensor(theta)), self._tensor(x)
@@ -191,13 +174,13 @@ class Pass:
     """
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
-        self.steps, values, features, slope = [], None, first, None
+        self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # with the features' slopes, but of the first layer
+        values: Any = None
         for layer in layers:
-            if values is not None:
-                features, slope = layer.grid.features(values)
+            features, slope = layer.grid.features(values) if self.steps else (first, None)
             weights = layer.fetch(features)
-            values = layer.outputs(features, weights)
             self.steps.append((layer, features, slope, weights))
+            values = layer.outputs(features, weights)
         self.outputs = values[:, 0]
 
     def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:

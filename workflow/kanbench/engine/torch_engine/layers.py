@@ -44,11 +44,11 @@ def zero(x: Tensor) -> tuple[Tensor, Tensor]:
     return x * 0, torch.zeros_like(x)
 
 
-BASE_FUNCTIONS: dict[str, BaseFunction] = {"silu": silu, "identity": identity, "zero": zero}
+BASE_FUNCTIONS: dict[str, BaseFunction] = {function.__name__: function for function in (silu, identity, zero)}
 
 
 class Features(NamedTuple):
-    """What n samples are to a layer with `in` inputs, whatever its parameters; F = k + 2 features.
+    """The features of n samples for a layer with `in` inputs; F = k + 2 features.
 
     `span` counts the knot spans of all inputs: input i has those from i (K + 1) on, the first and the last of which lie
     outside its K knots.
@@ -216,7 +216,7 @@ def sum_by_index(span: Tensor, values: Tensor, first_span: Tensor, n_spans: int)
 
 
 def sum_by_matmul(span: Tensor, values: Tensor, first_span: Tensor, n_spans: int) -> Tensor:
-    """The same, in float64, by products with matrices of zeros and ones: more work, but few kernels, and in one order.
+    """The sums of `sum_by_index` in float64, by products with 0-1 matrices: more work, but few kernels, in one order.
 
     In float32 the sums over a chunk, which on a GPU is all of a large sample, would be wrong by 1e-5.
     """

@@ -18,7 +18,7 @@ Rows = Iterable[tuple[slice, Tensor]]
 
 
 class StreamedLinearization:
-    """See `Linearization`: with a Jacobian that every product computes anew, a part of the samples at a time.
+    """See `Linearization`: every product computes the Jacobian anew, a part of the samples at a time.
 
     Parameters
     ----------
@@ -44,15 +44,12 @@ class StreamedLinearization:
     def vjp(self, weights: Tensor) -> Tensor:
         return reduce(add, (rows.double().T @ weights[samples] for samples, rows in self.parts()))
 
-    def jacobian(self) -> Tensor:
-        return torch.cat([rows.double() for _, rows in self.parts()])
-
     def normal_matrix(self) -> Tensor:
         return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
 
     def dual_gram(self) -> Tensor:
         """For more parameters than samples: with all of J at once."""
-        return product_with_own_transpose(self.jacobian())
+        return product_with_own_transpose(torch.cat([rows.double() for _, rows in self.parts()]))
 
     def cholesky(self, matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
         return cholesky(matrix, shift)
@@ -68,16 +65,13 @@ class StreamedLinearization:
 
 
 class DenseLinearization(StreamedLinearization):
-    """See `Linearization`: with a Jacobian, shape (n, P), that is there as a whole."""
+    """See `Linearization`: with the whole Jacobian in memory, `whole`, shape (n, P)."""
 
     def __init__(
         self, theta: Tensor, residuals: Tensor, evaluate: Callable[[Tensor], Tensor], jacobian: Tensor
     ) -> None:
         self.whole = jacobian.double()
         super().__init__(theta, residuals, evaluate, lambda: [(slice(None), self.whole)])
-
-    def jacobian(self) -> Tensor:
-        return self.whole
 
 
 def product_with_own_transpose(a: Tensor) -> Tensor:

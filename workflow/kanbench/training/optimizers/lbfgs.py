@@ -103,7 +103,7 @@ class Memory:
         return result
 
 
-def compile_for(dtype: np.dtype) -> None:
+def compile_for(dtype: np.dtype | str) -> None:
     """Compile the recursion for a precision, unless that has been done on this machine."""
     zeros = np.zeros(1, dtype)
     cache.once(f"lbfgs_{dtype}", lambda: Memory(1, zeros).direction(zeros, zeros, zeros))
