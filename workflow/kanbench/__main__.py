@@ -1,6 +1,7 @@
 """`python -m kanbench`."""
 
 import gc
+import io
 import os
 import sys
 
@@ -13,7 +14,7 @@ def run() -> int:
     gc.set_threshold(1_000_000)  # of what is imported nothing is garbage, and to look for it takes a tenth of a start
     from kanbench.cli.main import main
 
-    if sys.stdout is not None and sys.stdout.errors == "strict":  # None: it is closed
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":  # None where it is closed
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no text are written as they are
     status = main()
     gc.freeze()  # or the interpreter looks for garbage among all that was imported before it ends, for half a second

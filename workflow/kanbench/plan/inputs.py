@@ -148,7 +148,7 @@ class Pipeline:
 
     def table_reports(self, run: Run) -> dict[str, Report]:
         """The tables of a run as HTML, each with the arguments of Snakemake's `report`."""
-        names = {path: "Statements" if path.endswith("summary.html") else "Results" for path in run.tables("html")}
+        names = {path: "Statements" if path.endswith("summary.html") else "Results" for path in run.table_files("html")}
         return {path: _report(run, "Tables", name, "tables") for path, name in names.items()}
 
     def records(self, run: Run, model_types: Iterable[str]) -> list[str]:

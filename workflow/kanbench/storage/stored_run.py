@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -224,7 +225,7 @@ class StoredRun:
         return self._networks[base]
 
     @cached_property
-    def configs(self) -> list[dict[str, Any]]:
+    def configs(self) -> list[Mapping[str, Any]]:
         """The configurations of all models in pykan's format."""
         files = [file.path for file in self.of_kind("checkpoint") if file.suffix == "config.yml"]
         return [read_model_config(path) for path in files]

@@ -72,8 +72,8 @@ def training_record(name: FileName, settings: Any, training: Training, **more: A
         provenance=provenance(settings, training.engine, VARYING if name.expert is None else VARYING_EXPERTS),
         stopped=training.stopped,
         checkpoints={checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
-        history=training.history,
-        stages=training.stages,
+        history=msgspec.to_builtins(training.history),
+        stages=msgspec.to_builtins(training.stages),
         **more,
     )
 
