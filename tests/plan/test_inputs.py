@@ -94,7 +94,7 @@ def test_figures_and_tables_are_described():
     of, run = pipeline(), pipeline().run("section2_1")
     figures, tables = of.figure_reports(run), of.table_reports(run)
     assert list(figures) == of.figures(run, "png")
-    assert list(tables) == run.tables("html")
+    assert list(tables) == run.table_files("html")
     assert figures[f"{run.figure_folder}/slices_poisson_2d_sin.png"]["labels"]["dataset"] == "poisson_2d_sin"
     for description in (*figures.values(), *tables.values()):
         assert description["category"] == f"2.1 {SECTIONS['section2_1'].question}"
