@@ -628,7 +628,7 @@ def test_a_training_by_hand(tmp_path):
         path.lstrip("/") for path in [*run.checkpoint_files("lm", 1), run.record(run.training("lm", 1))]
     )
     content = read_record(tmp_path / "trainings" / f"{name}.json")
-    assert content["dataset_name"] == "poisson_2d_sin"
+    assert content.dataset_name == "poisson_2d_sin"
     assert parse(name).run == Run("section2_1", STAMP, 1)
 
 
