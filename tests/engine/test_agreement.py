@@ -65,7 +65,9 @@ def test_float64(where, hidden, k, grid, seed, n, base, dense):
 def test_float32(where, hidden, k, grid, seed):
     network = random_model(hidden, k, grid, seed, np.float32)
     x, y = sample(network, 40, seed)
-    assert_float32(network=network, x=x, y=y, **where)
+    # The torch engine forms the gradient from sums by knot span, in float32: errors of 1.4e-5 have been met.
+    tolerance = 1e-5 if where["name"] == "compiled" else 5e-5
+    assert_float32(network=network, x=x, y=y, tolerance=tolerance, **where)
 
 
 @pytest.mark.parametrize(
