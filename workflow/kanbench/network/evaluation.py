@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from kanbench.network.spline_network import SplineNetwork
@@ -52,8 +50,5 @@ def activations(network: SplineNetwork, x: Array) -> list[Array]:
 def evaluate(network: SplineNetwork, x: Array) -> Array:
     """The network's outputs, shape (n, outputs), for inputs x of shape (n, d)."""
     size = max(1, CHUNK // max(layer.mask.size for layer in network.layers))
-    return np.concatenate([activations(network, part)[-1] for part in _chunks(x, size)])
-
-
-def _chunks(x: Array, size: int) -> Iterator[Array]:
-    return (x[start : start + size] for start in range(0, max(len(x), 1), size))
+    starts = range(0, max(len(x), 1), size)
+    return np.concatenate([activations(network, x[start : start + size])[-1] for start in starts])

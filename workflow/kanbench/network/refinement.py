@@ -9,7 +9,7 @@ spline all the same, so they are kept too. Nodes may have different numbers of i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Array
 
 
-class GridPolicy(Protocol):
-    """How grids change. Inputs x are those of the training samples, shape (n, d).
+class KnotInsertion:
+    """A policy: every node gets the stage's grid, and the function stays; between refinements the grids stay too.
+
+    Inputs x are those of the training samples, shape (n, d).
 
     Attributes
     ----------
@@ -30,49 +32,30 @@ class GridPolicy(Protocol):
         What a row of the history says about the grids, beside their size.
     """
 
-    columns: dict[str, Any]
+    def __init__(self) -> None:
+        self.columns: dict[str, Any] = {}
 
     def begin(self, network: SplineNetwork, x: Array) -> None:
         """Called before the first stage, whose grids are the network's."""
 
     def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
         """The network for the next stage, of `grid` intervals."""
-
-    def updates(self, epoch: int) -> bool:
-        """Whether grids change before this epoch of a stage, numbered from 0."""
-
-    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
-        """The network with other grids of the same size."""
-
-    def state(self) -> dict[str, Any]:
-        """What a policy of the same settings needs to continue from here: numbers, text, lists and dicts."""
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
-
-
-class KnotInsertion:
-    """Every node gets the stage's grid, and the function stays; between refinements the grids stay too."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, Any] = {}
-
-    def begin(self, network: SplineNetwork, x: Array) -> None:
-        pass
-
-    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
         return refine(network, [[grid] * layer.inputs for layer in network.layers], x)
 
     def updates(self, epoch: int) -> bool:
+        """Whether grids change before this epoch of a stage, numbered from 0."""
         return False
 
     def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+        """The network with other grids of the same size."""
         return network
 
     def state(self) -> dict[str, Any]:
+        """What a policy of the same settings needs to continue from here: numbers, text, lists and dicts."""
         return {"columns": dict(self.columns)}
 
     def resume(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
         self.columns = dict(state["columns"])
 
 
@@ -153,14 +136,14 @@ class PykanRefit(KnotInsertion):
         return update_grid(network, x)
 
 
-POLICIES: dict[str, type[GridPolicy]] = {
+POLICIES: dict[str, type[KnotInsertion]] = {
     "preserve": KnotInsertion,
     "pykan": PykanRefit,
     "importance": AttributionRefinement,
 }
 
 
-def make_policy(policy: str, **settings: Any) -> GridPolicy:
+def make_policy(policy: str, **settings: Any) -> KnotInsertion:
     """The policy of this name in the configuration, with its settings."""
     return POLICIES[policy](**settings)
 
