@@ -13,11 +13,6 @@ from kanbench.analysis.uncertainty import Factor
 from kanbench.io.numbers import factor_text
 from kanbench.plan.sections import SECTIONS, section_of
 
-QUESTIONS = {
-    "section2_1": "Which optimizer trains a KAN best for the same compute?",
-    "section2_2": "Does refining only the important neurons' grids beat refining all?",
-    "section2_3": "Can experts be merged into one wider KAN that beats each of them?",
-}
 WHEN = {
     "iso_compute": "At equal compute",
     "threshold": "At the threshold",
@@ -69,12 +64,6 @@ class Statement:
         low, high = (None, None) if factor.seeds == 1 else (factor.low, factor.high)
         known = {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds, "decided": factor.decided}
         return {**known, **self.more}
-
-
-def question_of(section: str) -> str:
-    """The question of a section, which may have a longer name or be one of another experiment."""
-    known = section_of(section)
-    return next((QUESTIONS[name] for name in SECTIONS if known is SECTIONS[name]), "Which model type is best?")
 
 
 def join_names(names: Iterable[object], last: str = "and") -> str:

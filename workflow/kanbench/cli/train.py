@@ -11,7 +11,7 @@ from kanbench.errors import InputError
 from kanbench.io.atomic import check_writable
 from kanbench.plan import naming
 from kanbench.plan.config import DEFAULT_CONFIG
-from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS, WITHOUT_EPOCHS, without_variant
+from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 
 if TYPE_CHECKING:
     from kanbench.jobs.training import Job, Source
@@ -86,7 +86,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> tuple[naming.Fil
 
     name = naming.parse(arguments.name)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = run.epochs is not None or without_variant(run.section) in WITHOUT_EPOCHS
+    complete = run.epochs is not None or not run.kind.has_epochs
     if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         allowed = (
             "SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET (section2_3 without epochs; _sSEED at the end for another "

@@ -50,9 +50,6 @@ def parser_errors(path: str | Path) -> Iterator[None]:
         raise InputError(path, problem=f"cannot be read ({reason})") from error
 
 
-clear_errors = parser_errors
-
-
 def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
     """The content of a file that is not larger than `limit` bytes."""
     with parser_errors(path), Path(path).open("rb") as file:

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from kanbench.errors import InputError
-from kanbench.io.readers import clear_errors, read_tensors
+from kanbench.io.readers import parser_errors, read_tensors
 from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
 from kanbench.network.spline_network import PARTS, SplineNetwork
@@ -232,9 +232,9 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
     config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
     _check_state(base, config, state)
     dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
-    with clear_errors(f"{base}_config.yml"):
+    with parser_errors(f"{base}_config.yml"):
         model = _blank(config, dtype)
-    with clear_errors(f"{base}_state"):
+    with parser_errors(f"{base}_state"):
         model.load_state_dict(state)
     for number, layer in enumerate(model.symbolic_fun):
         key = f"symbolic.funs_name.{number}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kanbench.errors import InputError
 from kanbench.plan.naming import FIGURES, parse
-from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, Section, section_of, without_variant
+from kanbench.plan.sections import SECTIONS, Section, section_of
 from kanbench.problems import PROBLEMS
 
 FORMATS = ("png", "pdf")
@@ -133,8 +133,8 @@ def check_figure(target: str, datasets: Sequence[str]) -> None:
     """
     folder = Path(target).parent.name
     run = parse(f"{folder}_checkpoint_metadata.pkl").run
-    if (run.epochs is None) != (without_variant(run.section) in WITHOUT_EPOCHS) or run.seed is not None:
-        ending = "" if without_variant(run.section) in WITHOUT_EPOCHS else "_eEPOCHS"
+    if (run.epochs is None) == run.kind.has_epochs or run.seed is not None:
+        ending = "_eEPOCHS" if run.kind.has_epochs else ""
         raise InputError(target, folder, f"{run.section}_{run.timestamp}{ending}")
     allowed = [path for figure in figures_of(run.section, datasets) for path in figure.paths(run.figure_folder)]
     if target not in allowed:

@@ -16,7 +16,6 @@ from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import (
     CONTROL,
     SECTIONS,
-    WITHOUT_EPOCHS,
     is_timestamp,
     new_timestamp,
     with_variant,
@@ -95,7 +94,7 @@ class Pipeline:
 
     def _run(self, section: str, timestamp: str, epochs: int | str | None = None) -> Run:
         name = with_variant(section, self.config["variant"])
-        return Run(name, timestamp, None if section in WITHOUT_EPOCHS else epochs)
+        return Run(name, timestamp, epochs if SECTIONS[section].has_epochs else None)
 
     @property
     def page(self) -> str:

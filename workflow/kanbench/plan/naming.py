@@ -27,7 +27,6 @@ from kanbench.plan.sections import (
     SECTIONS,
     TIMESTAMP,
     VARIANT,
-    WITHOUT_EPOCHS,
     Section,
     is_timestamp,
     without_variant,
@@ -304,7 +303,7 @@ def _file_name(path: str | Path, found: dict[str, str]) -> FileName:
     ):
         if value and value not in allowed:
             raise InputError(path, f"{word} {value!r}", f"{', '.join(allowed)} in {section}")
-    if "epochs" in numbers and section in WITHOUT_EPOCHS:
+    if "epochs" in numbers and not SECTIONS[section].has_epochs:
         without = f"{found['section']}_{found['timestamp']}_…, without epochs"
         raise InputError(path, f"{numbers['epochs']} epochs", without)
     for part in ("seed", "run_seed"):

@@ -50,6 +50,11 @@ class Section:
     def frames(self) -> tuple[str, ...]:
         return self.frame_names or self.model_types
 
+    @property
+    def has_epochs(self) -> bool:
+        """Whether names have a number of epochs: experts and merged models have epochs of their own."""
+        return not self.frame_names
+
 
 SECTIONS = {
     "section2_1": Section(
@@ -79,7 +84,6 @@ SECTIONS = {
         question="Can experts be merged into one wider KAN that beats each of them?",
     ),
 }
-WITHOUT_EPOCHS = ("section2_3",)  # their names have no epochs: experts and merged models have epochs of their own
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
 FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
 SECTION = r"section\d+_\d+(?:_\w+?)?"  # of any experiment

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kanbench.errors import InputError
 from kanbench.plan.naming import CHECKPOINT_FILES, Run, parse, parse_folder
-from kanbench.plan.sections import WITHOUT_EPOCHS, with_variant, without_variant
+from kanbench.plan.sections import with_variant, without_variant
 
 
 def check_target(
@@ -41,7 +41,7 @@ def check_target(
     name = parse_folder(target) or parse(target)
     run, expert = name.run, name.expert
     check_variant(target, run, variant)
-    if run.epochs is None and without_variant(run.section) not in WITHOUT_EPOCHS:
+    if run.epochs is None and run.kind.has_epochs:
         raise InputError(target, "no epochs", f"{run.section}_{run.timestamp}_eEPOCHS_…")
     if name.dataset_idx is not None and name.dataset_idx >= n_datasets:
         raise InputError(target, f"dataset {name.dataset_idx}", f"0 to {n_datasets - 1}")

@@ -30,11 +30,6 @@ def essential(section: str) -> tuple[str, ...]:
     return ("epochs", "device", *of_section_1, "provenance")
 
 
-def has_epochs(section: str) -> bool:
-    """Whether runs of a section have one number of epochs, which is in their files' names: all but section 2.3's."""
-    return "epochs" in essential(section)
-
-
 def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
     """Give every frame the attrs that the present format stores, and return those on which all agree.
 
@@ -43,7 +38,7 @@ def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
     warning. What can be derived is left out, with a warning if it disagrees with the data.
     """
     named: Attrs = {"section": run.section, "timestamp": run.timestamp}
-    if run.epochs is not None and has_epochs(run.section):
+    if run.epochs is not None and section_of(run.section).has_epochs:
         named["epochs"] = run.epochs
     beside = _with_sound_epochs(run, run.name, _without_derivable(run.name, stored, frames))
     for name, frame in frames.items():
@@ -66,7 +61,7 @@ def _with_sound_epochs(run: Run, where: str, attrs: Attrs) -> Attrs:
         return attrs
     others, stored = {key: value for key, value in attrs.items() if key != "epochs"}, attrs["epochs"]
     epochs = epochs_of(stored)
-    if stored is None or not has_epochs(run.section):
+    if stored is None or not section_of(run.section).has_epochs:
         return others
     if epochs is None:
         found = repr(stored)[:100]

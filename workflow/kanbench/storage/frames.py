@@ -12,7 +12,7 @@ import pandas as pd
 
 from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import MAX_FILE, check_depth, clear_errors, read_bytes, refusal
+from kanbench.io.readers import MAX_FILE, check_depth, parser_errors, read_bytes, refusal
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import section_of
@@ -140,10 +140,10 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     check_depth(path, frame.attrs)
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
         raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names without duplicates")
-    with clear_errors(path):  # text in parquet that is not utf-8
+    with parser_errors(path):  # text in parquet that is not utf-8
         frame = portable(frame)
     _check_kinds(path, frame)
-    with clear_errors(path):  # integers that are too large for any of numpy's types
+    with parser_errors(path):  # integers that are too large for any of numpy's types
         frame = _plain_numbers(frame)
     _check_integers(path, frame)
     return frame
@@ -182,21 +182,21 @@ def _check_integers(path: str | Path, frame: pd.DataFrame) -> None:
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
     if trusted:
-        with clear_errors(path):
+        with parser_errors(path):
             frame = pd.read_pickle(path, compression=None)
         if not isinstance(frame, pd.DataFrame):
             raise InputError(path, f"a {type(frame).__name__}", "a DataFrame")
         frame.attrs = builtin(frame.attrs)
         return frame
     content = read_bytes(path)
-    with clear_errors(path), refusals(path):
+    with parser_errors(path), refusals(path):
         return frame_of_pickle(content)
 
 
 def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
     from pyarrow.parquet import read_metadata
 
-    with clear_errors(path):
+    with parser_errors(path):
         about = read_metadata(path)  # a few bytes can stand for any number of rows
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         # the schema's columns, not those of a row group: where these are damaged, pyarrow ends the whole process

@@ -9,7 +9,7 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import check_depth, clear_errors, read_bytes
+from kanbench.io.readers import check_depth, parser_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
 from kanbench.plan.sections import section_of
@@ -53,7 +53,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
         The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
     """
     content = read_bytes(path, MAX_METADATA)
-    with clear_errors(path), refusals(path):
+    with parser_errors(path), refusals(path):
         metadata = pickle.loads(content) if trusted else metadata_of_pickle(content)
     check_depth(path, metadata)
     levels = [metadata]

@@ -16,7 +16,7 @@ from kanbench.errors import InputError
 from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import read_bytes
 from kanbench.plan.naming import FRAME_FORMATS, Run
-from kanbench.storage.attrs import has_epochs
+from kanbench.plan.sections import section_of
 from kanbench.storage.frames import read_frame, write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.staging import staged
@@ -61,7 +61,7 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
             stored.run.results, trusted=stored.trusted
         )  # another process may have migrated it meanwhile
         stored = next((other for other in every if other.run == stored.run), stored)
-        if stored.attrs.get("epochs") is None and has_epochs(stored.run.section):
+        if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
             raise InputError(stored.path, "no epochs", "runs that tell them")
         target = dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs"))
         plans = _plans(stored, target)

@@ -9,7 +9,6 @@ from typing import Any
 from kanbench.errors import InputError, warn
 from kanbench.plan.naming import RESULTS, Run
 from kanbench.plan.sections import section_of
-from kanbench.storage.attrs import has_epochs
 from kanbench.storage.derive import Frames
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_run import StoredRun, stored_runs
@@ -105,7 +104,7 @@ def choose_run(
         fitting = _with_epochs(fitting, epochs) or passed_over
     if not fitting:
         there = ", ".join(stored.name for stored in runs) or "none"
-        ending = f"_e{epochs or '*'}" if has_epochs(section) else ""
+        ending = f"_e{epochs or '*'}" if section_of(section).has_epochs else ""
         raise InputError(where, problem=f"no run {section}_{timestamp or '*'}{ending}", found=there)
     latest = fitting[-1].run.timestamp
     if later := [stored.name for stored in passed_over if stored.run.timestamp > latest]:
@@ -120,7 +119,9 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
     """
     latest = [stored for stored in runs if stored.run.timestamp == runs[-1].run.timestamp]
     first = latest[0].run
-    latest = [s for s in latest if (s.run.epochs is not None) == has_epochs(first.section) and s.has_frames] or latest
+    latest = [
+        s for s in latest if (s.run.epochs is not None) == section_of(first.section).has_epochs and s.has_frames
+    ] or latest
     if len(latest) > 1 and any_of_them:
         return max(latest, key=lambda stored: max(file.stat().st_mtime_ns for file in stored.files))
     if len({stored.run.epochs for stored in latest}) > 1:

@@ -17,7 +17,7 @@ from kanbench.io.atomic import folder_lock
 from kanbench.io.readers import TRUST
 from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
-from kanbench.storage.attrs import OF_FRAMES, Attrs, agreed, essential, has_epochs
+from kanbench.storage.attrs import OF_FRAMES, Attrs, agreed, essential
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
@@ -192,7 +192,7 @@ def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
 
 def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
     """The epochs of all frames, whose names have them; None where names have none."""
-    if not has_epochs(section):
+    if not SECTIONS[without_variant(section)].has_epochs:
         return None
     found = {of_frame["epochs"] for of_frame in attrs.values()}
     if None in found or len(found) > 1:

@@ -151,11 +151,6 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     return runs + _of_seeds(results)
 
 
-def stored_replicates(run: Run) -> dict[Run, list[StoredFile]]:
-    """The frames of a run with other seeds, by `run.replicate(seed)`; those that are there."""
-    return by_seed(run, _of_seeds(run.results))
-
-
 def by_seed(run: Run, files: Iterable[StoredFile]) -> dict[Run, list[StoredFile]]:
     """Those of `files` that are a run's with another seed, by `run.replicate(seed)`."""
     own = [file for file in files if file.run.seed is not None and file.run == run.replicate(file.run.seed)]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from kanbench.analysis.statements import question_of
 from kanbench.errors import InputError
 from kanbench.plan.figures import KINDS, FigureKind
 from kanbench.plan.naming import RESULTS
-from kanbench.plan.sections import SECTIONS, WITHOUT_EPOCHS, section_of, without_variant
+from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.page.images import Picture, pictures
 from kanbench.presentation.page.setup import setup
 from kanbench.presentation.tables.findings import Findings, findings_of
@@ -67,7 +66,7 @@ def page(
     missing: dict[str, InputError] = {}
     for section in sections:
         section_of(section)
-        epochs_of_names = None if without_variant(section) in WITHOUT_EPOCHS else epochs
+        epochs_of_names = epochs if section_of(section).has_epochs else None
         try:
             parts.append(_part(open_run(section, timestamp, epochs_of_names, results_dir)))
         except InputError as error:  # a run of which only a part is there does not hide the others
@@ -75,7 +74,7 @@ def page(
             missing[section] = error
     if not parts and missing:
         raise next(iter(missing.values()))
-    return render("page.html.jinja", parts=parts, missing=missing, number=_number, question=question_of)
+    return render("page.html.jinja", parts=parts, missing=missing, number=_number, section_of=section_of)
 
 
 def _number(section: str) -> str:

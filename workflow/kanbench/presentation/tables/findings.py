@@ -10,7 +10,7 @@ import pandas as pd
 from kanbench.analysis.measures import Replicates, measure
 from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
 from kanbench.analysis.notes import notes
-from kanbench.analysis.statements import WHEN, Statement, question_of, statements
+from kanbench.analysis.statements import WHEN, Statement, statements
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.comparison import comparison_table
 from kanbench.presentation.tables.merging import merge_table
@@ -106,7 +106,7 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
         measures = measure(replicates, metadata)
         about, said = notes(measures, replicates, metadata), statements(measures)
         table = comparison_table(measures, about)
-    question = question_of(section)
+    question = section_of(section).question
     answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])
     tables = table, _summary(question, said, about)
     return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about))
