@@ -15,21 +15,14 @@ INSIDE = (f"{Path(__file__).parent}/", functools.__file__, contextlib.__file__)
 class InputError(ValueError):
     """A configuration, name, file or device that cannot be used.
 
-    Parameters
-    ----------
-    where : object
-        The key, file, option or argument.
-    found : object, optional
-        What is there; text is shown as it is.
-    allowed : object, optional
-        What could be there instead.
-    problem : object, optional
-        What is wrong, where that is not what was found: `cannot be read (…)`.
+    Args:
+        where (object): The key, file, option or argument.
+        found (object, optional): What is there; text is shown as it is.
+        allowed (object, optional): What could be there instead.
+        problem (object, optional): What is wrong, where that is not what was found: `cannot be read (…)`.
 
-    Attributes
-    ----------
-    where, found, allowed, problem : str
-        Empty where they are not given.
+    Attributes:
+        where, found, allowed, problem (str): Empty where they are not given.
     """
 
     def __init__(self, where: object, found: object = "", allowed: object = "", *, problem: object = "") -> None:

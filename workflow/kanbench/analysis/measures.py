@@ -25,21 +25,15 @@ ROUNDING = float(np.finfo(float).eps) ** 2
 class Measures:
     """What was measured in the run of a section.
 
-    Attributes
-    ----------
-    section : str
-    seeds : tuple
-        Of the replicates; None where a run does not tell.
-    datasets : dict
-        `{dataset_idx: name}`.
-    variances : dict
-        `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not known.
-    rows : DataFrame
-        Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and `model_type`; of section 2.3
-        those of the frames `summary`, indexed by `seed` and `dataset_idx`.
-    logs : dict
-        `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column for each of what
-        is compared; nan where there is none or it is not finite.
+    Attributes:
+        seeds (tuple): Of the replicates; None where a run does not tell.
+        datasets (dict): `{dataset_idx: name}`.
+        variances (dict): `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not
+            known.
+        rows (DataFrame): Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and
+            `model_type`; of section 2.3 those of the frames `summary`, indexed by `seed` and `dataset_idx`.
+        logs (dict): `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column for
+            each of what is compared; nan where there is none or it is not finite.
     """
 
     section: str
@@ -92,17 +86,12 @@ def log_errors(errors: pd.DataFrame, variances: dict[int, float | None]) -> pd.D
 def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measures:
     """Collect the errors of a section that compares model types.
 
-    Parameters
-    ----------
-    replicates : dict
-        `{seed: {model type: frame}}`; the first is the run itself.
-    metadata : dict, optional
-        Of the checkpoints of the first.
+    Args:
+        replicates (dict): `{seed: {model type: frame}}`; the first is the run itself.
+        metadata (dict, optional): Of the checkpoints of the first.
 
-    Raises
-    ------
-    InputError
-        A frame lacks the columns `dataset_idx` or `epoch`.
+    Raises:
+        InputError: A frame lacks the columns `dataset_idx` or `epoch`.
     """
     for frames in replicates.values():
         for model_type, frame in frames.items():

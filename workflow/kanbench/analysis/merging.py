@@ -46,15 +46,11 @@ COMPARED_WITH = {  # by moment of the merged model
 def measure_merging(replicates: Replicates) -> Measures:
     """Collect the errors of section 2.3; seeds whose frame `summary` is not there are left out.
 
-    Parameters
-    ----------
-    replicates : dict
-        `{seed: {"summary": frame, …}}`.
+    Args:
+        replicates (dict): `{seed: {"summary": frame, …}}`.
 
-    Raises
-    ------
-    InputError
-        The run has no frame `summary`.
+    Raises:
+        InputError: The run has no frame `summary`.
     """
     first = next(iter(replicates.values()))
     if "summary" not in first:

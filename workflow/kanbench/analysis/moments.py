@@ -20,23 +20,16 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
 
     The reference time of a dataset is the time at which the section's reference model type reached its threshold.
 
-    Parameters
-    ----------
-    results : dict
-        Frames with a column `time`.
-    metadata : dict, optional
-        That of the checkpoints; without it the threshold is found in the reference's frame.
+    Args:
+        results (dict): Frames with a column `time`.
+        metadata (dict, optional): That of the checkpoints; without it the threshold is found in the reference's frame.
 
-    Returns
-    -------
-    DataFrame
-        Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took longer has
-        no row.
+    Returns:
+        DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took
+            longer has no row.
 
-    Raises
-    ------
-    InputError
-        The reference, or a frame's column `time`, is missing.
+    Raises:
+        InputError: The reference, or a frame's column `time`, is missing.
     """
     section = next(iter(results.values())).attrs["section"]
     times = _reference_times(section, results, metadata)
@@ -76,19 +69,15 @@ def _sorted(results: Frames) -> Frames:
 def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
     """Every training at three moments: at equal compute, at its threshold, and at its end.
 
-    Parameters
-    ----------
-    results : dict
-        Frames of a section that compares model types.
-    metadata : dict, optional
-        That of the checkpoints, which tells the epochs of the thresholds; without it they are found in the frames.
+    Args:
+        results (dict): Frames of a section that compares model types.
+        metadata (dict, optional): That of the checkpoints, which tells the epochs of the thresholds; without it they
+            are found in the frames.
 
-    Returns
-    -------
-    DataFrame
-        Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What there is not
-        has no row: a training without epochs, one that had no epoch within the reference time, equal compute where
-        there are no times.
+    Returns:
+        DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What
+            there is not has no row: a training without epochs, one that had no epoch within the reference time, equal
+            compute where there are no times.
     """
     parts = []
     for model_type, frame in _sorted(results).items():

@@ -16,18 +16,13 @@ EQUAL = 1e-12  # logarithms of errors that are the same but for rounding
 class Ranking:
     """Which column has the lowest error, in the geometric mean over datasets and the median over seeds.
 
-    Attributes
-    ----------
-    best : tuple of str
-        Several if they are equal; none if there is nothing to compare, or none is ahead of all others.
-    next : str or None
-        The best of the others.
-    factor : Factor or None
-        How many times larger the error of `next` is than that of `best`.
-    datasets : tuple of int
-        Those that were compared: on which all have an error with every seed.
-    compared : tuple of str
-        The columns that were compared: those that have any error.
+    Attributes:
+        best (tuple of str): Several if they are equal; none if there is nothing to compare, or none is ahead of all
+            others.
+        next (str or None): The best of the others.
+        factor (Factor or None): How many times larger the error of `next` is than that of `best`.
+        datasets (tuple of int): Those that were compared: on which all have an error with every seed.
+        compared (tuple of str): The columns that were compared: those that have any error.
     """
 
     best: tuple[str, ...]
@@ -43,10 +38,8 @@ def rank(logs: pd.DataFrame) -> Ranking:
     One column is ahead of another if the median over the seeds of the logarithm of their ratio says so; the best is
     ahead of all others, or equal to them.
 
-    Parameters
-    ----------
-    logs : DataFrame
-        Logarithms of errors, indexed by `seed` and `dataset_idx`; nan where there is none.
+    Args:
+        logs (DataFrame): Logarithms of errors, indexed by `seed` and `dataset_idx`; nan where there is none.
     """
     balanced = common(logs)
     compared, datasets = tuple(balanced.columns), tuple(balanced.index.unique("dataset_idx"))
@@ -64,15 +57,11 @@ def rank(logs: pd.DataFrame) -> Ranking:
 class Versus:
     """How one column does against another.
 
-    Attributes
-    ----------
-    factor : Factor or None
-        How many times larger the error of the other is, in the geometric mean over datasets and the median over seeds;
-        None if there is nothing to compare.
-    better, equal : tuple of int
-        The datasets on which its error is lower, or equal, in the median over seeds.
-    datasets : tuple of int
-        Those that were compared.
+    Attributes:
+        factor (Factor or None): How many times larger the error of the other is, in the geometric mean over datasets
+            and the median over seeds; None if there is nothing to compare.
+        better, equal (tuple of int): The datasets on which its error is lower, or equal, in the median over seeds.
+        datasets (tuple of int): Those that were compared.
     """
 
     factor: Factor | None

@@ -25,20 +25,14 @@ WHEN = {
 class Statement:
     """One comparison of errors.
 
-    Attributes
-    ----------
-    comparison : str
-        A key of `WHEN`: when the errors were compared.
-    dataset : str or None
-        None if it is about the geometric mean over all datasets that can be compared.
-    answer : str
-        Who has the lower error, and by what factor: `lm has a 2.3 times lower error than adam`.
-    detail : str
-        On how many problems.
-    factor : Factor or None
-        How many times larger the error of the second is; None where nothing can be compared.
-    more : dict
-        Of a ranking `best`, `next`, `wins` and `datasets`, of a comparison of two `one`, `other` and `better`.
+    Attributes:
+        comparison (str): A key of `WHEN`: when the errors were compared.
+        dataset (str or None): None if it is about the geometric mean over all datasets that can be compared.
+        answer (str): Who has the lower error, and by what factor: `lm has a 2.3 times lower error than adam`.
+        detail (str): On how many problems.
+        factor (Factor or None): How many times larger the error of the second is; None where nothing can be compared.
+        more (dict): Of a ranking `best`, `next`, `wins` and `datasets`, of a comparison of two `one`, `other` and
+            `better`.
     """
 
     comparison: str

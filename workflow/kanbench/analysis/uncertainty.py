@@ -35,12 +35,8 @@ def interval(values: ArrayLike) -> tuple[float, float]:
 class Factor:
     """How many times larger one error is than another, in the median over seeds.
 
-    Attributes
-    ----------
-    value : float
-    low, high : float
-        A bootstrap interval at the level `LEVEL`; nan for one seed.
-    seeds : int
+    Attributes:
+        low, high (float): A bootstrap interval at the level `LEVEL`; nan for one seed.
     """
 
     value: float

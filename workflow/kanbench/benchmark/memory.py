@@ -34,24 +34,18 @@ def run_apart(
 ) -> dict[str, float]:
     """Run an operation of a side once or twice in a new process.
 
-    Parameters
-    ----------
-    side : {"ours", "pykan"}
-    operation : {"loss_and_gradient", "lm_step"}
-    limit_mib : int
-        The data that the process may allocate, on CUDA there.
-    ours : dict
-        The arguments of `Kanbench`, the case aside.
+    Args:
+        side ({"ours", "pykan"})
+        operation ({"loss_and_gradient", "lm_step"})
+        limit_mib (int): The data that the process may allocate, on CUDA there.
+        ours (dict): The arguments of `Kanbench`, the case aside.
 
-    Returns
-    -------
-    dict
-        `peak` and what of it is there after the imports, `imports`, in MiB; `seconds` of one call. On CUDA the peak is
-        of the memory that torch's tensors take there, without what CUDA itself takes.
+    Returns:
+        dict: `peak` and what of it is there after the imports, `imports`, in MiB; `seconds` of one call. On CUDA the
+            peak is of the memory that torch's tensors take there, without what CUDA itself takes.
 
-    Raises
-    ------
-    TooLarge
+    Raises:
+        TooLarge
     """
     _ = case.network  # goes with the case from here on: what making it takes is not the side's
     with ProcessPoolExecutor(1, mp_context=SERVER) as pool:

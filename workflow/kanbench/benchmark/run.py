@@ -56,16 +56,11 @@ log = logging.getLogger(__name__)
 class Plan:
     """What to run, of the models and sizes of `cases`.
 
-    Attributes
-    ----------
-    seconds : float
-        For each comparison, about.
-    memory_limit : int
-        MiB that a case of growing n may allocate, on CUDA there.
-    quick : bool
-        Fewer models and sizes.
-    parts : sequence of str
-        Out of `PARTS`.
+    Attributes:
+        seconds (float): For each comparison, about.
+        memory_limit (int): MiB that a case of growing n may allocate, on CUDA there.
+        quick (bool): Fewer models and sizes.
+        parts (sequence of str): Out of `PARTS`.
     """
 
     seconds: float
@@ -77,10 +72,8 @@ class Plan:
 def run(plan: Plan, config: Config) -> Result:
     """Run it, on one thread. The configuration gives device, engine, the settings of LM, and the trainings.
 
-    Raises
-    ------
-    InputError
-        The device is not there, or a part is not for it.
+    Raises:
+        InputError: The device is not there, or a part is not for it.
     """
     device = resolve_device(config["device"])
     ours = {"engine": resolve_engine(config["engine"], device), "lm": config["optimizers"]["lm"]}

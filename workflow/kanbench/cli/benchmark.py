@@ -79,9 +79,8 @@ def _config(arguments: argparse.Namespace) -> Config:
 def read_result(path: Path) -> dict[str, Any]:
     """The result that `--output` wrote, from its file.
 
-    Raises
-    ------
-    InputError
+    Raises:
+        InputError
     """
     result = read_json(path)
     if missing := ALWAYS - result.keys():

@@ -22,13 +22,9 @@ class Engine(Protocol):
     An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
     with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
 
-    Attributes
-    ----------
-    network : SplineNetwork
-    y : array of shape (n,)
-        The targets less the network's output bias.
-    n_evals : int
-        Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
+    Attributes:
+        y (array of shape (n,)): The targets less the network's output bias.
+        n_evals (int): Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
     """
 
     network: SplineNetwork
@@ -51,20 +47,14 @@ class Engine(Protocol):
 def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int = 1, device: str = "cpu") -> Engine:
     """The engine called `name` for a network and its training sample.
 
-    Parameters
-    ----------
-    name : str
-        `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
-    x, y : arrays of shapes (n, d) and (n, 1)
-    threads : int
-        That the compiled engine may use; torch has its own setting.
-    device : str
-        torch's name of the device of the others; `plan.devices.resolve_engine` says which go together.
+    Args:
+        name (str): `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
+        x, y (arrays of shapes (n, d) and (n, 1))
+        threads (int): That the compiled engine may use; torch has its own setting.
+        device (str): torch's name of the device of the others; `plan.devices.resolve_engine` says which go together.
 
-    Raises
-    ------
-    InputError
-        The engine does not take such a network.
+    Raises:
+        InputError: The engine does not take such a network.
     """
     # Imported where they are made: torch and pykan take seconds, numba a third of one.
     if name == "compiled":

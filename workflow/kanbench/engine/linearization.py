@@ -16,12 +16,9 @@ Matrix = Any
 class Linearization(Protocol):
     """With n samples and P parameters.
 
-    Attributes
-    ----------
-    residuals : vector of shape (n,)
-        r(θ).
-    shape : tuple of int
-        (n, P), of the Jacobian J.
+    Attributes:
+        residuals (vector of shape (n,)): r(θ).
+        shape (tuple of int): (n, P), of the Jacobian J.
     """
 
     residuals: Vector

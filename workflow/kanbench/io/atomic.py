@@ -20,10 +20,8 @@ PARTIAL = ".part."
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; what is there gets the name `path` when the block ends without an error.
 
-    Raises
-    ------
-    InputError
-        The file cannot be written.
+    Raises:
+        InputError: The file cannot be written.
     """
     path = Path(path)
     with atomic_folder(path.parent, about=path) as folder:
@@ -34,15 +32,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
     """Yield an empty folder; the files in it move to `folder` when the block ends without an error.
 
-    Parameters
-    ----------
-    about : path
-        What errors name.
+    Args:
+        about (path): What errors name.
 
-    Raises
-    ------
-    InputError
-        The files cannot be written.
+    Raises:
+        InputError: The files cannot be written.
     """
     folder = Path(folder)
     with _written(about), contextlib.ExitStack() as stack:
@@ -62,10 +56,8 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
     The lock ends with its process, however that ends, and leaves no file. Where the file system has no such locks (NFS
     has none for folders) nobody waits.
 
-    Raises
-    ------
-    InputError
-        There is no such folder, and it cannot be made.
+    Raises:
+        InputError: There is no such folder, and it cannot be made.
     """
     with _written(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -80,10 +72,8 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 def check_writable(folder: str | Path) -> None:
     """Make a folder, if it is not there, and see whether files can be made in it.
 
-    Raises
-    ------
-    InputError
-        They cannot.
+    Raises:
+        InputError: They cannot.
     """
     with _written(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -53,10 +53,8 @@ class KernelCache:
     It is a subfolder of `NUMBA_CACHE_DIR`, if that is set, or else of the user's cache folder. If it cannot be
     written to, what it holds is used all the same, but what is compiled is lost at the end of the process.
 
-    Parameters
-    ----------
-    sources : iterable of Path
-        The modules: all that their functions call, and that is compiled with them.
+    Args:
+        sources (iterable of Path): The modules: all that their functions call, and that is compiled with them.
     """
 
     def __init__(self, sources: Iterable[Path]) -> None:
@@ -124,10 +122,8 @@ class KernelCache:
 
         Other processes wait here until it is done, and then load what they need.
 
-        Parameters
-        ----------
-        what : str
-            Any name for a set of argument types.
+        Args:
+            what (str): Any name for a set of argument types.
         """
         if what in self.begun:
             return

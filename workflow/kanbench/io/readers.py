@@ -33,10 +33,8 @@ def parser_errors(path: str | Path) -> Iterator[None]:
 
     Parsers raise nearly anything, and so does a bug: the block should hold a parser's call and nothing else.
 
-    Raises
-    ------
-    InputError
-        The file cannot be read, or what the block raised.
+    Raises:
+        InputError: The file cannot be read, or what the block raised.
     """
     try:
         file = Path(path)
@@ -119,15 +117,11 @@ def check_depth(path: str | Path, value: Any) -> None:
 def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     """What `torch.save` wrote, on the CPU: tensors in builtin containers.
 
-    Parameters
-    ----------
-    trusted : bool
-        Whether to read other objects too, which may run code of the file's author.
+    Args:
+        trusted (bool): Whether to read other objects too, which may run code of the file's author.
 
-    Raises
-    ------
-    InputError
-        The file is damaged, names something that is not admitted, or its tensors are larger than it is.
+    Raises:
+        InputError: The file is damaged, names something that is not admitted, or its tensors are larger than it is.
     """
     import torch
 

@@ -37,10 +37,8 @@ ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # an empty one
 def write_arrays(path: str | Path, content: Array | Mapping[str, Array]) -> None:
     """Write an array, or arrays by name, so that `torch.load` reads a tensor, or an OrderedDict of tensors.
 
-    Parameters
-    ----------
-    content : array or mapping of arrays
-        float32 or float64, of any shape.
+    Args:
+        content (array or mapping of arrays): float32 or float64, of any shape.
     """
     arrays = content if isinstance(content, Mapping) else {"": content}
     tensors = [_tensor(str(key), array) for key, array in enumerate(arrays.values())]
@@ -81,10 +79,8 @@ def read_arrays(path: str | Path) -> Array | dict[str, Array]:
 
     Nothing that the file names is called: see `kanbench.io.untrusted.pickle_machine`.
 
-    Raises
-    ------
-    InputError
-        The file is damaged, or has something else in it than dense tensors in single or double precision.
+    Raises:
+        InputError: The file is damaged, or has something else in it than dense tensors in single or double precision.
     """
     check_archive(path)
     with parser_errors(path), refusals(path, TENSORS), zipfile.ZipFile(path) as archive:

@@ -21,10 +21,8 @@ from kanbench.training.trainer import Trainer, make_data
 def with_value(config: Config, key: str, value: Any) -> Config:
     """`config` with another value for a key such as `optimizers.adam.lr`.
 
-    Raises
-    ------
-    InputError
-        There is no such key, or the value is not allowed.
+    Raises:
+        InputError: There is no such key, or the value is not allowed.
     """
     changed = copy.deepcopy(config)
     *parents, last = key.split(".")
@@ -44,11 +42,9 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     A seed determines the initial model and the samples. Choose seeds other than the configured ones, so that the
     setting is not tuned on what is reported with it.
 
-    Returns
-    -------
-    DataFrame
-        One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the variance of the
-        test targets, parameters and time, at the interpolation threshold and at the end.
+    Returns:
+        DataFrame: One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the
+            variance of the test targets, parameters and time, at the interpolation threshold and at the end.
     """
     if key in ("seeds", "data.seed", "data.dense_num"):
         raise InputError("sweep", key, "a key that the sweep does not set itself")

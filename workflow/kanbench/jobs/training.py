@@ -58,10 +58,8 @@ class Source:
     def settings(self, name: FileName, kind: type[S], of_config: Callable[[Config, int | None], S]) -> S:
         """The settings that were given, or what `of_config` makes of the configuration and the seed in the name.
 
-        Raises
-        ------
-        InputError
-            They are not of this kind, or of another seed or variant than the name.
+        Raises:
+            InputError: They are not of this kind, or of another seed or variant than the name.
         """
         seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
@@ -78,18 +76,13 @@ class Source:
 class Job:
     """One training.
 
-    Attributes
-    ----------
-    name : FileName
-        Of its files.
-    settings : Settings
-        What is trained.
-    train : callable
-        Trains, given the samples, where to report rows, threads and the place of a state to resume from.
-    epochs : int
-        In all.
-    checkpoints : dict
-        `{which: base}`, those that are written.
+    Attributes:
+        name (FileName): Of its files.
+        settings (Settings): What is trained.
+        train (callable): Trains, given the samples, where to report rows, threads and the place of a state to resume
+            from.
+        epochs (int): In all.
+        checkpoints (dict): `{which: base}`, those that are written.
     """
 
     name: FileName
@@ -102,10 +95,8 @@ class Job:
 def run_job(job: Job, threads: int = 1) -> None:
     """Train, and commit the results.
 
-    Raises
-    ------
-    InputError
-        Something cannot be read, trained or written.
+    Raises:
+        InputError: Something cannot be read, trained or written.
     """
     title = job.name.training
     log.info("%s: %s", title, json.dumps(as_dict(job.settings), sort_keys=True))
@@ -201,10 +192,8 @@ def control_job(name: FileName, source: Source, merged: Path, experts: Sequence[
 def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What `train_expert` said of experts, from their training records.
 
-    Raises
-    ------
-    InputError
-        One is not of an expert, or of another dataset.
+    Raises:
+        InputError: One is not of an expert, or of another dataset.
     """
     records = [read_record(path) for path in paths]
     experts = []

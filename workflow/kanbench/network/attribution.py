@@ -23,10 +23,9 @@ OFFSET = 1e-4  # pykan's, against the division by the standard deviation of a de
 def node_scores(network: SplineNetwork, x: Array) -> list[Array]:
     """The attribution scores of the input and hidden nodes over the sample x, shape (n, d).
 
-    Returns
-    -------
-    list of arrays of shape (nodes,)
-        One per layer, inputs first. The mean over the outputs, where a network has several.
+    Returns:
+        list of arrays of shape (nodes,): One per layer, inputs first. The mean over the outputs, where a network has
+            several.
     """
     edges, nodes = [], []
     for number in range(len(network.layers)):
@@ -47,20 +46,14 @@ def important_nodes(
 ) -> tuple[list[NDArray[np.bool_]], float]:
     """Which nodes are important.
 
-    Parameters
-    ----------
-    scores : list of arrays
-        As `node_scores` returns them.
-    rule : str
-        `threshold`: the nodes whose score is at least `threshold`. `fraction`: this fraction of all nodes, those with
-        the highest scores, but at least one node and not all of them.
+    Args:
+        scores (list of arrays): As `node_scores` returns them.
+        rule (str): `threshold`: the nodes whose score is at least `threshold`. `fraction`: this fraction of all nodes,
+            those with the highest scores, but at least one node and not all of them.
 
-    Returns
-    -------
-    important : list of boolean arrays
-        Of the shapes of `scores`.
-    threshold : float
-        The smallest score that counts as important.
+    Returns:
+        important (list of boolean arrays): Of the shapes of `scores`.
+        threshold (float): The smallest score that counts as important.
     """
     if rule == "threshold":
         return [score >= threshold for score in scores], threshold

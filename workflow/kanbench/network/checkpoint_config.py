@@ -61,10 +61,8 @@ REQUIRED: dict[str, tuple[Callable[[Any], bool], str]] = {
 def read_model_config(path: str | Path) -> Config:
     """Read the configuration that pykan's `saveckpt` wrote.
 
-    Raises
-    ------
-    InputError
-        It is none: says which key is wrong.
+    Raises:
+        InputError: It is none: says which key is wrong.
     """
     config = read_yaml(path)
     for key, (fits, allowed) in REQUIRED.items():

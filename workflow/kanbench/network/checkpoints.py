@@ -40,10 +40,9 @@ class NoSumOfSplinesError(InputError):
 def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike) -> None:
     """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine.
 
-    Parameters
-    ----------
-    inputs : array of shape (n, d)
-        Samples that come with the model as `cache_data` (pykan plots, prunes and refines with them).
+    Args:
+        inputs (array of shape (n, d)): Samples that come with the model as `cache_data` (pykan plots, prunes and
+            refines with them).
     """
     config = config_of(network)
     rows = {INTERVALS: config.pop(INTERVALS)} if INTERVALS in config else {}
@@ -57,12 +56,10 @@ def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike
 def read_checkpoint(base: str | Path) -> SplineNetwork:
     """The network of which `{base}_config.yml` and `{base}_state` are; in the precision of its first coefficients.
 
-    Raises
-    ------
-    InputError
-        A file is missing, damaged or refused, or they do not belong together.
-    NoSumOfSplinesError
-        The model has multiplication nodes, symbolic functions, or affine maps beside the bias of the last layer.
+    Raises:
+        InputError: A file is missing, damaged or refused, or they do not belong together.
+        NoSumOfSplinesError: The model has multiplication nodes, symbolic functions, or affine maps beside the bias of
+            the last layer.
     """
     config, state = read_model_config(f"{base}_config.yml"), read_arrays(f"{base}_state")
     if not isinstance(state, dict):
@@ -108,18 +105,14 @@ def state_of(network: SplineNetwork) -> dict[str, Array]:
 def network_of(config: Config, state: Mapping[str, Array], about: Any) -> SplineNetwork:
     """The network that a KAN of this configuration and state is; shares no memory with the state.
 
-    Parameters
-    ----------
-    config : mapping
-        With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and, optionally, `intervals`.
-    state : mapping of arrays
-    about : str or path
-        What errors name.
+    Args:
+        config (mapping): With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and,
+            optionally, `intervals`.
+        state (mapping of arrays)
+        about (str or path): What errors name.
 
-    Raises
-    ------
-    InputError
-        See `read_checkpoint`.
+    Raises:
+        InputError: See `read_checkpoint`.
     """
     if any(products or not nodes for nodes, products in config["width"]):
         raise NoSumOfSplinesError(f"{about}: width", reprlib.repr(config["width"]), "layers of nodes that only add")

@@ -25,20 +25,13 @@ def initialize(
     depend on how memory is aligned), and trainings that begin a rounding error apart end apart. Here the same fit is
     done in float64 and rounded, so that the network is the same in every process. All else is pykan's to the bit.
 
-    Parameters
-    ----------
-    width : sequence of int
-        The nodes of every level.
-    grid : int
-        Intervals of every node's grid on [-1, 1].
-    k : int
-        The order of the splines.
-    seed : int
-        Of the random numbers.
-    dtype
-        float64 or float32.
-    base : str
-        The base function.
+    Args:
+        width (sequence of int): The nodes of every level.
+        grid (int): Intervals of every node's grid on [-1, 1].
+        k (int): The order of the splines.
+        seed (int): Of the random numbers.
+        dtype: float64 or float32.
+        base (str): The base function.
     """
     generator = TorchGenerator(seed)
     layers = [_layer(inputs, outputs, grid, k, generator) for inputs, outputs in itertools.pairwise(width)]

@@ -58,26 +58,18 @@ def merge(
 ) -> SplineNetwork:
     """The network whose output is Σ weight × network on the domain.
 
-    Parameters
-    ----------
-    networks : sequence of SplineNetwork
-        With hidden nodes, of the same inputs, one output, the same precision and base function. Widths, depths, orders,
-        grids and masks may differ.
-    weights : sequence of float
-    domain : sequence of (low, high)
-        One per input; outside it, shallower networks do not get their inputs exactly.
-    cross_edges : str
-        `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
+    Args:
+        networks (sequence of SplineNetwork): With hidden nodes, of the same inputs, one output, the same precision and
+            base function. Widths, depths, orders, grids and masks may differ.
+        domain (sequence of (low, high)): One per input; outside it, shallower networks do not get their inputs exactly.
+        cross_edges (str): `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
 
-    Returns
-    -------
-    SplineNetwork
-        Of the depth of the deepest network and the highest order. Exact up to rounding for networks of that order.
+    Returns:
+        SplineNetwork: Of the depth of the deepest network and the highest order. Exact up to rounding for networks of
+            that order.
 
-    Raises
-    ------
-    InputError
-        A network has no hidden nodes.
+    Raises:
+        InputError: A network has no hidden nodes.
     """
     depth = max(len(network.layers) for network in networks)
     if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
@@ -162,12 +154,9 @@ def _common_row(
 ) -> tuple[Array, Array]:
     """One row of knots for all edges that leave a node, and their coefficients, shape (targets, G + k).
 
-    Parameters
-    ----------
-    outgoing : dict
-        {target: edge}
-    cover : (low, high) or None
-        What the domain must cover for the sake of an identity edge.
+    Args:
+        outgoing (dict): {target: edge}
+        cover ((low, high) or None): What the domain must cover for the sake of an identity edge.
     """
     needed = [_as_order(edge.row[0], edge.row[2], k, SPLIT[dtype.name]) for edge in outgoing.values() if edge.row]
     t = _union(needed, np.finfo(dtype).eps) if needed else np.linspace(-1 - k, 1 + k, 2 * k + 2)

@@ -78,11 +78,10 @@ def to_pykan(network: SplineNetwork) -> KAN:
 def from_pykan(model: KAN) -> SplineNetwork:
     """The network that a KAN is; later changes of the KAN do not change it.
 
-    Raises
-    ------
-    InputError
-        It is no sum of splines: it has multiplication nodes, symbolic functions, affine maps beside the bias of the
-        last layer, inputs that are left out, or several base functions; or what is trained differs between layers.
+    Raises:
+        InputError: It is no sum of splines: it has multiplication nodes, symbolic functions, affine maps beside the
+            bias of the last layer, inputs that are left out, or several base functions; or what is trained differs
+            between layers.
     """
     base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
     trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
@@ -189,10 +188,9 @@ def predict(model: KAN, x: Tensor) -> Tensor:
 def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
     """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine, CUDA or not.
 
-    Parameters
-    ----------
-    inputs : Tensor of shape (n, d)
-        Samples that come with the model as `cache_data` (pykan plots, prunes and refines with them).
+    Args:
+        inputs (Tensor of shape (n, d)): Samples that come with the model as `cache_data` (pykan plots, prunes and
+            refines with them).
     """
     device = model.device
     model.to("cpu")
@@ -216,18 +214,13 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
     from the configuration as they are. Here the tensors are read as tensors only, and the model that the configuration
     describes is built only if it has their shapes.
 
-    Parameters
-    ----------
-    base : path
-        `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
-    dtype : torch.dtype, optional
-    trusted : bool
-        See `kanbench.io.readers.read_tensors`.
+    Args:
+        base (path): `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
+        dtype (torch.dtype, optional)
+        trusted (bool): See `kanbench.io.readers.read_tensors`.
 
-    Raises
-    ------
-    InputError
-        A file is missing, damaged or refused, or they do not belong together.
+    Raises:
+        InputError: A file is missing, damaged or refused, or they do not belong together.
     """
     config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
     _check_state(base, config, state)

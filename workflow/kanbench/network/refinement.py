@@ -26,10 +26,8 @@ class KnotInsertion:
 
     Inputs x are those of the training samples, shape (n, d).
 
-    Attributes
-    ----------
-    columns : dict
-        What a row of the history says about the grids, beside their size.
+    Attributes:
+        columns (dict): What a row of the history says about the grids, beside their size.
     """
 
     def __init__(self) -> None:
@@ -62,14 +60,12 @@ class KnotInsertion:
 class AttributionRefinement(KnotInsertion):
     """Knot insertion too, but the grid of a node depends on its attribution score at the beginning of the stage.
 
-    Parameters
-    ----------
-    approach : str
-        `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the others keep
-        theirs. `adaptive_regular`: every node gets it, the important ones `density` times as many intervals.
-    rule, fraction, threshold
-        What is important; see `kanbench.network.attribution.important_nodes`. Every node of the baseline is.
-    density : float
+    Args:
+        approach (str): `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the
+            others keep theirs. `adaptive_regular`: every node gets it, the important ones `density` times as many
+            intervals.
+        rule, fraction, threshold: What is important; see `kanbench.network.attribution.important_nodes`. Every node of
+            the baseline is.
     """
 
     def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
@@ -110,10 +106,8 @@ class PykanRefit(KnotInsertion):
     They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
     the same number of intervals.
 
-    Parameters
-    ----------
-    update_every : int
-        Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
+    Args:
+        update_every (int): Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
     """
 
     STOP_UPDATES = 50  # pykan's stop_grid_update_step
@@ -151,12 +145,10 @@ def make_policy(policy: str, **settings: Any) -> KnotInsertion:
 def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
     """Refine the grids of single nodes without changing the function.
 
-    Parameters
-    ----------
-    sizes : sequences of int
-        For every layer the wanted intervals of each of its input nodes. A node that has as many or more keeps its own.
-    x : array of shape (n, d)
-        The training inputs: new knots go where their activations are.
+    Args:
+        sizes (sequences of int): For every layer the wanted intervals of each of its input nodes. A node that has as
+            many or more keeps its own.
+        x (array of shape (n, d)): The training inputs: new knots go where their activations are.
     """
     cache.open()
     rows = []
@@ -169,21 +161,16 @@ def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> 
 def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:
     """Refine the splines that share one row of knots, without changing them, in float64.
 
-    Parameters
-    ----------
-    t : array of shape (G + 1 + 2k,)
-    c : array of shape (outputs, G + k)
-    k : int
-        The order of the splines.
-    grid : int
-        The wanted number of intervals, at least G.
-    samples : array of shape (n,), sorted
-        The activations at this node. The domain grows until it covers them, as far as the new knots suffice; each of
-        the other new knots halves the widest interval that holds samples.
+    Args:
+        t (array of shape (G + 1 + 2k,))
+        c (array of shape (outputs, G + k))
+        k (int): The order of the splines.
+        grid (int): The wanted number of intervals, at least G.
+        samples (array of shape (n,), sorted): The activations at this node. The domain grows until it covers them, as
+            far as the new knots suffice; each of the other new knots halves the widest interval that holds samples.
 
-    Returns
-    -------
-    t, c : arrays of shapes (grid + 1 + 2k,) and (outputs, grid + k)
+    Returns:
+        t, c (arrays of shapes (grid + 1 + 2k,) and (outputs, grid + k))
     """
     spare = grid + 1 + 2 * k - len(t)
     if spare < 0:

@@ -32,16 +32,13 @@ PARTS = ("coef", "scale_base", "scale_sp")  # of a layer's parameters, in the or
 class SplineLayer:
     """The edges from one level of nodes to the next.
 
-    Attributes
-    ----------
-    knots : tuple of arrays of shape (G + 1 + 2k,)
-        Of every input node; G, its number of grid intervals, is the node's own.
-    coef : tuple of arrays of shape (outputs, G + k)
-        Of every input node, the coefficients of the splines that leave it.
-    scale_base, scale_sp, mask : arrays of shape (inputs, outputs)
-        An edge whose mask is 0 is not there.
-    order : int
-        k.
+    Attributes:
+        knots (tuple of arrays of shape (G + 1 + 2k,)): Of every input node; G, its number of grid intervals, is the
+            node's own.
+        coef (tuple of arrays of shape (outputs, G + k)): Of every input node, the coefficients of the splines that
+            leave it.
+        scale_base, scale_sp, mask (arrays of shape (inputs, outputs)): An edge whose mask is 0 is not there.
+        order (int): k.
     """
 
     knots: tuple[Array, ...]
@@ -110,9 +107,8 @@ class SplineLayer:
         A shorter row has spare knots to the right of its own, at the distance of its mean interval, whose splines have
         coefficients of 0.
 
-        Returns
-        -------
-        knots, coef : arrays of shapes (inputs, grid + 1 + 2k) and (inputs, outputs, grid + k)
+        Returns:
+            knots, coef (arrays of shapes (inputs, grid + 1 + 2k) and (inputs, outputs, grid + k))
         """
         knots = np.empty((self.inputs, grid + 1 + 2 * self.order), self.mask.dtype)
         coef = np.zeros((self.inputs, self.outputs, grid + self.order), self.mask.dtype)
@@ -139,15 +135,11 @@ class SplineLayer:
 class SplineNetwork:
     """Layers of splines one after another, and a bias at the output; see the module for the function that it is.
 
-    Attributes
-    ----------
-    layers : tuple of SplineLayer
-    output_bias : array of shape (outputs,)
-        Not trained.
-    base : str
-        The base function of all edges, one of BASE_FUNCTIONS.
-    fixed : frozenset of str
-        The PARTS that are not trained.
+    Attributes:
+        layers (tuple of SplineLayer)
+        output_bias (array of shape (outputs,)): Not trained.
+        base (str): The base function of all edges, one of BASE_FUNCTIONS.
+        fixed (frozenset of str): The PARTS that are not trained.
     """
 
     layers: tuple[SplineLayer, ...]

@@ -19,12 +19,10 @@ def fill_polynomials(t: Array, k: int, polynomials: Array) -> None:
 
     Cox-de Boor's recursion on polynomials. Where pykan divides by a distance of zero, its basis function is zero.
 
-    Parameters
-    ----------
-    t : array of shape (K,)
-    polynomials : array of shape (K - 1, k + 1, k + 1), zeros
-        Filled: for span m, the coefficients of u^q in basis function m - k + r, by r and q; zeros where there is no
-        such basis function.
+    Args:
+        t (array of shape (K,))
+        polynomials (array of shape (K - 1, k + 1, k + 1), zeros): Filled: for span m, the coefficients of u^q in basis
+            function m - k + r, by r and q; zeros where there is no such basis function.
     """
     n_spans = len(t) - 1
     basis = np.zeros((k + 2, k + 1))  # of m - k to m on span m (and a zero), by power

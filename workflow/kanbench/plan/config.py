@@ -68,10 +68,8 @@ def merge(base: Config, over: Config) -> Config:
 def check(config: Config) -> Config:
     """Return the configuration in normal form.
 
-    Raises
-    ------
-    InputError
-        Names the first wrong key, what was found and what is allowed.
+    Raises:
+        InputError: Names the first wrong key, what was found and what is allowed.
     """
     config = _normal_numbers(config)
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022

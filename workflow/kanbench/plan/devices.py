@@ -22,10 +22,8 @@ def has_gpu_driver() -> bool:
 def resolve_device(device: str) -> str:
     """`cpu` or `cuda` for a configured device. torch is imported only where there may be a GPU.
 
-    Raises
-    ------
-    InputError
-        CUDA is asked for and torch cannot use it.
+    Raises:
+        InputError: CUDA is asked for and torch cannot use it.
     """
     if device == "cpu" or (device == "auto" and not has_gpu_driver()):
         return "cpu"
@@ -42,10 +40,8 @@ def resolve_device(device: str) -> str:
 def resolve_engine(engine: str, device: str) -> str:
     """The name of the engine for a configured one: by default the fastest that the device has.
 
-    Raises
-    ------
-    InputError
-        The engine does not run on the device.
+    Raises:
+        InputError: The engine does not run on the device.
     """
     check_engine(engine, device)
     return {"cpu": "compiled", "cuda": "torch"}[device] if engine == "auto" else engine

@@ -18,23 +18,15 @@ FORMATS = ("png", "pdf")
 class FigureKind:
     """A kind of figure. A new one is a row of `KINDS`, the function that draws it, and a caption.
 
-    Attributes
-    ----------
-    name : str
-        The caption is `workflow/report/{name}.rst`.
-    title : str
-        What reports call it.
-    draw : str
-        `module:function` in `kanbench.presentation.figures`. The function takes the `StoredRun`, a callable for notes,
-        the `argument` if there is one, and the dataset's name if it shows one dataset.
-    section : str, optional
-        The only section that has it; without it, all sections that compare model types.
-    per_dataset : bool
-        Whether there is one for every dataset.
-    inputs : int, optional
-        How many inputs the dataset's problem must have.
-    is_key : bool
-        Whether the report's page shows it unfolded.
+    Attributes:
+        name (str): The caption is `workflow/report/{name}.rst`.
+        title (str): What reports call it.
+        draw (str): `module:function` in `kanbench.presentation.figures`. The function takes the `StoredRun`, a callable
+            for notes, the `argument` if there is one, and the dataset's name if it shows one dataset.
+        section (str, optional): The only section that has it; without it, all sections that compare model types.
+        per_dataset (bool): Whether there is one for every dataset.
+        inputs (int, optional): How many inputs the dataset's problem must have.
+        is_key (bool): Whether the report's page shows it unfolded.
     """
 
     name: str
@@ -86,12 +78,9 @@ TITLES = {name: kind.title for name, kind in KINDS.items()}
 class Figure:
     """One figure of a run.
 
-    Attributes
-    ----------
-    kind : str
-        A key of `KINDS`.
-    dataset : str or None
-        Of a figure that shows one dataset, its name.
+    Attributes:
+        kind (str): A key of `KINDS`.
+        dataset (str or None): Of a figure that shows one dataset, its name.
     """
 
     kind: str
@@ -126,10 +115,8 @@ def is_figure(target: str) -> bool:
 def check_figure(target: str, datasets: Sequence[str]) -> None:
     """Check that `target` is the file of a figure of a run on the datasets.
 
-    Raises
-    ------
-    InputError
-        Says which part of the name is wrong.
+    Raises:
+        InputError: Says which part of the name is wrong.
     """
     folder = Path(target).parent.name
     run = parse(f"{folder}_checkpoint_metadata.pkl").run

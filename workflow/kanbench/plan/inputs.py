@@ -40,17 +40,13 @@ CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline choose
 def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.PIN) -> str:
     """The timestamp of the current run.
 
-    Parameters
-    ----------
-    configured : str
-        A timestamp; `auto` for the pinned one, or now if there is none; `new` for now.
-    is_main : bool
-        Whether this is the process that a user started. Jobs parse the Snakefile again, and take the pinned one.
+    Args:
+        configured (str): A timestamp; `auto` for the pinned one, or now if there is none; `new` for now.
+        is_main (bool): Whether this is the process that a user started. Jobs parse the Snakefile again, and take the
+            pinned one.
 
-    Raises
-    ------
-    InputError
-        The file of the pinned timestamp holds none.
+    Raises:
+        InputError: The file of the pinned timestamp holds none.
     """
     pin = Path(pin)
     if configured not in CHOSEN:
@@ -73,12 +69,9 @@ def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
 class Pipeline:
     """The current run of every section, and what the files of any run are made from.
 
-    Attributes
-    ----------
-    config : dict
-        The checked configuration.
-    timestamp : str
-        Of the current runs.
+    Attributes:
+        config (dict): The checked configuration.
+        timestamp (str): Of the current runs.
     """
 
     config: Config
@@ -217,10 +210,8 @@ class Pipeline:
     def check_targets(self, targets: Sequence[str]) -> None:
         """Reject unknown targets, listing valid ones; Snakemake would only say that no rule makes them.
 
-        Raises
-        ------
-        InputError
-            Names the target and which part of it is wrong.
+        Raises:
+            InputError: Names the target and which part of it is wrong.
         """
         seeds, datasets = self.config["seeds"], self.config["datasets"]
         if "seeds" in targets and len(seeds) == 1:

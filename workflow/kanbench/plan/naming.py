@@ -63,19 +63,13 @@ class Run:
 
     The fields may be Snakemake wildcards (`Run("section2_1", "{timestamp}", "{epochs}")`); the paths are then patterns.
 
-    Attributes
-    ----------
-    section : str
-        One of SECTIONS, or a variant's name.
-    epochs : int, str or None
-        Epochs per grid; None where the name has no epoch count (section 2.3).
-    results : str
-        The folder that holds the sections' folders.
-    folder_override : str or None
-        The folder of the run's files, where it is not the section's own.
-    seed : int, str or None
-        Of a replicate: the same trainings with another seed than the first, of which the frames are kept, in parquet,
-        and no checkpoints. None for the run itself.
+    Attributes:
+        section (str): One of SECTIONS, or a variant's name.
+        epochs (int, str or None): Epochs per grid; None where the name has no epoch count (section 2.3).
+        results (str): The folder that holds the sections' folders.
+        folder_override (str or None): The folder of the run's files, where it is not the section's own.
+        seed (int, str or None): Of a replicate: the same trainings with another seed than the first, of which the
+            frames are kept, in parquet, and no checkpoints. None for the run itself.
     """
 
     section: str
@@ -89,10 +83,8 @@ class Run:
     def epochs_per_grid(self) -> int:
         """`epochs`, which must be a number.
 
-        Raises
-        ------
-        InputError
-            The name has none.
+        Raises:
+            InputError: The name has none.
         """
         if not isinstance(self.epochs, int):
             raise InputError(self.name, problem="no epochs")
@@ -208,15 +200,10 @@ class Run:
 class FileName:
     """What a file name says; None for what it does not.
 
-    Attributes
-    ----------
-    run : Run
-    frame : str or None
-    model_type : str or None
-        Of a training or a checkpoint; `expert` and `control` for the other trainings of section 2.3.
-    dataset_idx : int or None
-    expert : tuple of int or None
-        Hidden layers, order and seed of an expert.
+    Attributes:
+        model_type (str or None): Of a training or a checkpoint; `expert` and `control` for the other trainings of
+            section 2.3.
+        expert (tuple of int or None): Hidden layers, order and seed of an expert.
     """
 
     run: Run
@@ -229,10 +216,8 @@ class FileName:
     def model(self) -> tuple[str, int]:
         """Model type and dataset of a training or checkpoint.
 
-        Raises
-        ------
-        InputError
-            The name is of something else.
+        Raises:
+            InputError: The name is of something else.
         """
         if self.model_type is None or self.dataset_idx is None:
             raise InputError(self.run.name, problem="no training", allowed="…_MODELTYPE_DATASET")
@@ -269,10 +254,8 @@ _PATTERNS = [
 def parse(path: str | Path) -> FileName:
     """Read a file name, or the name of a training.
 
-    Raises
-    ------
-    InputError
-        The name is not one of the project's.
+    Raises:
+        InputError: The name is not one of the project's.
     """
     name = Path(path).name
     for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):

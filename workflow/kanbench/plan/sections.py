@@ -17,24 +17,15 @@ VARIANT = r"[a-z][a-z0-9_]*?"
 class Section:
     """One question, and what its files are called.
 
-    Attributes
-    ----------
-    folder : str
-        Below `results/`.
-    model_types : tuple of str
-        In the order of plots and tables.
-    label : str
-        The column of the frames, and the key of the checkpoint metadata, that holds the model type.
-    reference : str or None
-        The model type whose threshold time the others are measured against.
-    threshold_time : str or None
-        The attribute that holds that time.
-    frame_names : tuple of str
-        The frames, where they are not one per model type.
-    table : str
-        Its table of results; another, `summary`, has the statements.
-    question : str
-        What the section asks.
+    Attributes:
+        folder (str): Below `results/`.
+        model_types (tuple of str): In the order of plots and tables.
+        label (str): The column of the frames, and the key of the checkpoint metadata, that holds the model type.
+        reference (str or None): The model type whose threshold time the others are measured against.
+        threshold_time (str or None): The attribute that holds that time.
+        frame_names (tuple of str): The frames, where they are not one per model type.
+        table (str): Its table of results; another, `summary`, has the statements.
+        question (str): What the section asks.
     """
 
     folder: str
@@ -109,10 +100,8 @@ def without_variant(section: str) -> str:
 def section_of(name: str) -> Section:
     """What is known of a section, which may be a variant or one of another experiment.
 
-    Raises
-    ------
-    InputError
-        It is not a section's name.
+    Raises:
+        InputError: It is not a section's name.
     """
     if (known := without_variant(name)) in SECTIONS:
         return SECTIONS[known]

@@ -143,10 +143,8 @@ S = TypeVar("S", bound=Settings)
 def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
     """Settings of one kind, of JSON or of a mapping.
 
-    Raises
-    ------
-    InputError
-        Names the first key that is wrong.
+    Raises:
+        InputError: Names the first key that is wrong.
     """
     try:
         return msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)
@@ -178,15 +176,11 @@ def training_settings(
 ) -> TrainingSettings:
     """The settings of one training of section 2.1 or 2.2.
 
-    Parameters
-    ----------
-    seed : int, optional
-        Of the initial model; by default the first of the configured ones.
+    Args:
+        seed (int, optional): Of the initial model; by default the first of the configured ones.
 
-    Raises
-    ------
-    InputError
-        There is no such dataset.
+    Raises:
+        InputError: There is no such dataset.
     """
     grids, density = config["grids"], config["adaptive_density"]
     if without_variant(section) == "section2_1":

@@ -20,19 +20,13 @@ def check_target(
 ) -> None:
     """Reject unknown targets, listing valid ones: `target` is one of `rules`, or the path of a file of a run.
 
-    Parameters
-    ----------
-    experts : iterable of (hidden layers, order, seed)
-        Those that are configured, for all seeds.
-    seeds : sequence of int
-        Those that are configured, but the first.
-    variant : str or None
-        The one that is configured.
+    Args:
+        experts (iterable of (hidden layers, order, seed)): Those that are configured, for all seeds.
+        seeds (sequence of int): Those that are configured, but the first.
+        variant (str or None): The one that is configured.
 
-    Raises
-    ------
-    InputError
-        Says which part of the name is wrong.
+    Raises:
+        InputError: Says which part of the name is wrong.
     """
     if target in rules:
         return
@@ -67,10 +61,8 @@ def check_target(
 def check_variant(path: str, run: Run, variant: str | None) -> None:
     """Check that a name is one of the configured variant's: no other configuration makes what the name says.
 
-    Raises
-    ------
-    InputError
-        It is not.
+    Raises:
+        InputError: It is not.
     """
     configured = with_variant(without_variant(run.section), variant)
     if run.section != configured:

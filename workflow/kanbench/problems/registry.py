@@ -17,12 +17,9 @@ Target = Callable[[Array], Array]
 class Problem:
     """A target function on a box.
 
-    Attributes
-    ----------
-    name : str
-    target : callable
-        Maps inputs of shape (n, d) to values of shape (n, 1).
-    domain : tuple of (low, high), one per dimension
+    Attributes:
+        target (callable): Maps inputs of shape (n, d) to values of shape (n, 1).
+        domain (tuple of (low, high), one per dimension)
     """
 
     name: str

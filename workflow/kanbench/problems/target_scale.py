@@ -27,13 +27,9 @@ CONSTANT = 1e-12  # of the mean square, or of 1: a variance of which no relative
 class TargetScale:
     """Of a target f on a sample, with mean m.
 
-    Attributes
-    ----------
-    variance : float
-        The mean of (f - m)²: the mean squared error of the constant m, the best there is.
-    typical, largest : float
-        The median and the maximum of |f - m|.
-    mean : float
+    Attributes:
+        variance (float): The mean of (f - m)²: the mean squared error of the constant m, the best there is.
+        typical, largest (float): The median and the maximum of |f - m|.
     """
 
     variance: float
@@ -70,11 +66,9 @@ def scale_of(target: Array) -> TargetScale:
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
     """The scale of a problem's target on the dense sample, in float64.
 
-    Parameters
-    ----------
-    problem : str
-        Its name: the `dataset_name` of frames.
-    dense_num, seed : int
-        `data.dense_num` and `data.seed` of the configuration; by default the default configuration's.
+    Args:
+        problem (str): Its name: the `dataset_name` of frames.
+        dense_num, seed (int): `data.dense_num` and `data.seed` of the configuration; by default the default
+            configuration's.
     """
     return scale_of(make_dataset(PROBLEMS[problem], 0, 0, dense_num, seed).dense_label)

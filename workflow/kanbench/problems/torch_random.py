@@ -49,10 +49,8 @@ def sobol(count: int, dimension: int, seed: int) -> NDArray[np.float64]:
 
     Scrambled by a random lower triangular matrix and a digital shift (Matoušek, 1998).
 
-    Returns
-    -------
-    array of shape (count, dimension)
-        In [0, 1).
+    Returns:
+        array of shape (count, dimension): In [0, 1).
     """
     generator = TorchGenerator(seed)
     shift = generator.randint(2, dimension, SOBOL_BITS) @ (1 << np.arange(SOBOL_BITS))

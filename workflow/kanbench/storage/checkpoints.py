@@ -20,13 +20,10 @@ MEBIBYTE = 1 << 20
 def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
     """Write the three files of a checkpoint, whole or not at all.
 
-    Parameters
-    ----------
-    model : SplineNetwork or KAN
-    base : path
-        What the files' names begin with.
-    inputs : array or Tensor (of a KAN), shape (n, d)
-        See `kanbench.network.checkpoints.write_checkpoint`.
+    Args:
+        model (SplineNetwork or KAN)
+        base (path): What the files' names begin with.
+        inputs (array or Tensor (of a KAN), shape (n, d)): See `kanbench.network.checkpoints.write_checkpoint`.
     """
     base = Path(base)
     with atomic_folder(base.parent, about=base) as folder:

@@ -87,10 +87,8 @@ def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int =
 
     The rule and its parameters are those of training: see `kanbench.training.threshold`.
 
-    Raises
-    ------
-    InputError
-        There is no column `test_loss`, `epoch` or `dataset_idx`.
+    Raises:
+        InputError: There is no column `test_loss`, `epoch` or `dataset_idx`.
     """
     _column(frame, "dataset_idx", "epoch", "test_loss")
     rows = []

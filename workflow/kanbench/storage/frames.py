@@ -29,10 +29,8 @@ KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without va
 def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> pd.DataFrame:
     """The frame of one model type, from the records of its trainings and of the section's reference, one per dataset.
 
-    Raises
-    ------
-    InputError
-        The trainings were not made alike, so that their rows cannot be compared.
+    Raises:
+        InputError: The trainings were not made alike, so that their rows cannot be compared.
     """
     _check_alike(trainings, reference)
     first = trainings[0]
@@ -111,10 +109,8 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
 def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = False) -> None:
     """Write a frame, and read it again.
 
-    Raises
-    ------
-    InputError
-        It cannot be written or read, or does not survive a write/read round trip.
+    Raises:
+        InputError: It cannot be written or read, or does not survive a write/read round trip.
     """
     write_frame(frame, path)
     if not same_frame(read_frame(path, trusted), frame):
@@ -124,17 +120,13 @@ def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = Fal
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """Read a pickled frame or one in parquet, by the ending of `path`; its text as Python objects.
 
-    Parameters
-    ----------
-    trusted : bool
-        Whether to read any pickle, which may run code of the file's author. Otherwise nothing that the file names is
-        imported or called.
+    Args:
+        trusted (bool): Whether to read any pickle, which may run code of the file's author. Otherwise nothing that the
+            file names is imported or called.
 
-    Raises
-    ------
-    InputError
-        The file is not a frame, is damaged, or contains what a frame does not need; or a column of every history
-        holds something else.
+    Raises:
+        InputError: The file is not a frame, is damaged, or contains what a frame does not need; or a column of every
+            history holds something else.
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)

@@ -30,10 +30,8 @@ SHOWN = 100  # characters of a value
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
     """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written.
 
-    Raises
-    ------
-    InputError
-        There is no such folder, or a file in it is gone meanwhile.
+    Raises:
+        InputError: There is no such folder, or a file in it is gone meanwhile.
     """
     runs = [stored for stored in stored_runs(results_dir) if section in (None, stored.run.section)]
     return pd.DataFrame([_row(stored) for stored in runs])
@@ -61,10 +59,8 @@ def _row(stored: StoredRun) -> dict[str, Any]:
 def inspect(path: str | Path, trusted: bool = False) -> str:
     """Text about a file, a folder of runs, or a run (its files' path up to the epochs: `…/section2_1_…_e10`).
 
-    Raises
-    ------
-    InputError
-        There is no such thing, or it is damaged or refused.
+    Raises:
+        InputError: There is no such thing, or it is damaged or refused.
     """
     path = Path(path)
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long

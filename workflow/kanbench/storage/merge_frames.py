@@ -30,10 +30,8 @@ def build_merge_frame(
 ) -> pd.DataFrame:
     """One of the frames of section 2.3, of which `n_selected` experts of every dataset are merged.
 
-    Raises
-    ------
-    InputError
-        The trainings were not made alike, or some of those in NEEDED are missing.
+    Raises:
+        InputError: The trainings were not made alike, or some of those in NEEDED are missing.
     """
     given = {"experts": experts, "merged": merged, "controls": controls}
     if missing := [part for part in NEEDED[name] if not given[part]]:

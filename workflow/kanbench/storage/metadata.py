@@ -42,15 +42,11 @@ def write_metadata(metadata: Metadata, path: str | Path) -> None:
 def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     """Read the metrics of checkpoints; numpy's scalars become Python's.
 
-    Parameters
-    ----------
-    trusted : bool
-        Whether to read any pickle, which may run code of the file's author.
+    Args:
+        trusted (bool): Whether to read any pickle, which may run code of the file's author.
 
-    Raises
-    ------
-    InputError
-        The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
+    Raises:
+        InputError: The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
     """
     content = read_bytes(path, MAX_METADATA)
     with parser_errors(path), refusals(path):

@@ -36,25 +36,18 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
     was there before it gets its name; the old files stay. A file that has its name already is written anew only if
     nothing but its attrs differs.
 
-    Parameters
-    ----------
-    stored : StoredRun
-        As `kanbench.storage.runs.open_run` returns it.
-    dry_run : bool
-        Whether only to say what would be done.
-    delete_json : bool
-        Whether to delete the old metadata file in the end.
+    Args:
+        stored (StoredRun): As `kanbench.storage.runs.open_run` returns it.
+        dry_run (bool): Whether only to say what would be done.
+        delete_json (bool): Whether to delete the old metadata file in the end.
 
-    Returns
-    -------
-    list of str
-        What was done, or would be: a line for each file. Empty where the run is in the present format already.
+    Returns:
+        list of str: What was done, or would be: a line for each file. Empty where the run is in the present format
+            already.
 
-    Raises
-    ------
-    InputError
-        A file cannot be read or written, exists with different data, or does not survive a write/read round trip; or
-        two files of one frame or one checkpoint differ.
+    Raises:
+        InputError: A file cannot be read or written, exists with different data, or does not survive a write/read round
+            trip; or two files of one frame or one checkpoint differ.
     """
     with folder_lock(stored.run.folder):
         every = stored_runs(

@@ -20,10 +20,8 @@ def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> 
 
     Looked for in the sections' folders below `results_dir` (`sec1_results` and so on) and in `results_dir` itself.
 
-    Raises
-    ------
-    InputError
-        There is no such section or folder.
+    Raises:
+        InputError: There is no such section or folder.
     """
     if section is not None:
         section_of(section)
@@ -53,34 +51,21 @@ def open_run(
 ) -> StoredRun:
     """Open the latest run of a section, or the one with this timestamp or this many epochs; lists each folder once.
 
-    Parameters
-    ----------
-    section : str
-    timestamp : str, optional
-    epochs : int or {'most', 'fewest'}, optional
-        Epochs per grid. The latest run of those with so many.
-    results_dir : path
-    with_frames : bool
-        Whether runs without frames, as one has that was interrupted, are passed over where others have some. One whose
-        timestamp is given never is.
-    trusted : bool
-        See `StoredRun`.
+    Args:
+        epochs (int or {'most', 'fewest'}, optional): Epochs per grid. The latest run of those with so many.
+        with_frames (bool): Whether runs without frames, as one has that was interrupted, are passed over where others
+            have some. One whose timestamp is given never is.
+        trusted (bool): See `StoredRun`.
 
-    Returns
-    -------
-    StoredRun
-        Of several with the latest timestamp, the one that was written last. One whose names are of the present format
-        (with epochs, but for Section 2.3) stands for one whose names are not.
+    Returns:
+        StoredRun: Of several with the latest timestamp, the one that was written last. One whose names are of the
+            present format (with epochs, but for Section 2.3) stands for one whose names are not.
 
-    Raises
-    ------
-    InputError
-        There is none, or the timestamp has runs with different epochs.
+    Raises:
+        InputError: There is none, or the timestamp has runs with different epochs.
 
-    Warns
-    -----
-    UserWarning
-        A later run is passed over.
+    Warns:
+        UserWarning: A later run is passed over.
     """
     return choose_run(stored_runs(results_dir, trusted=trusted), section, timestamp, epochs, with_frames, results_dir)
 
@@ -166,42 +151,28 @@ def load_run(
 ) -> tuple[Any, ...]:
     """Load a run, of the present format or of an earlier one; results/README.md has a table of those that are known.
 
-    Parameters
-    ----------
-    section : str
-    timestamp : str, optional
-        The latest run that has frames, if it is not given.
-    epochs : int or {'most', 'fewest'}, optional
-        Needed where several runs with this timestamp differ in it.
-    results_dir : path
-        The folder of the sections' folders, or of the files themselves.
-    load_models : bool
-        Whether to load the checkpoints too, in the precision they were stored with.
-    trusted : bool
-        Whether to read files with other contents than results have. That may run code of their author.
+    Args:
+        timestamp (str, optional): The latest run that has frames, if it is not given.
+        epochs (int or {'most', 'fewest'}, optional): Needed where several runs with this timestamp differ in it.
+        results_dir (path): The folder of the sections' folders, or of the files themselves.
+        load_models (bool): Whether to load the checkpoints too, in the precision they were stored with.
+        trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
 
-    Returns
-    -------
-    results : dict
-        `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame, "experts": …}`.
-        The frames have the attrs of the present format, whatever was stored.
-    meta : dict
-        The attrs on which all frames agree.
-    models : dict
-        Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In place of a
-        model that is not pykan's (`.pth`), its state dict: the class that it belongs to is not kanbench's.
+    Returns:
+        results (dict): `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame,
+            "experts": …}`. The frames have the attrs of the present format, whatever was stored.
+        meta (dict): The attrs on which all frames agree.
+        models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In
+            place of a model that is not pykan's (`.pth`), its state dict: the class that it belongs to is not
+            kanbench's.
 
-    Raises
-    ------
-    InputError
-        There is no such run, or a file is damaged or refused.
+    Raises:
+        InputError: There is no such run, or a file is damaged or refused.
 
-    Warns
-    -----
-    UserWarning
-        What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same name; says
-        what is used. Or a later run has no frames. Of a frame in both formats the pickle is read; `verify` and
-        `migrate` compare the two.
+    Warns:
+        UserWarning: What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same
+            name; says what is used. Or a later run has no frames. Of a frame in both formats the pickle is read;
+            `verify` and `migrate` compare the two.
     """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
     loaded = stored.frames, stored.attrs
@@ -235,14 +206,7 @@ def load_replicates(
 
     See `load_run` for the parameters, and `kanbench.storage.stored_run.StoredRun.replicates` for the seeds.
 
-    Returns
-    -------
-    replicates : dict
-        `{seed: {frame: DataFrame}}`.
-
-    Examples
-    --------
-    >>> replicates = load_replicates("section2_1")
-    >>> [frames["lm"].groupby("dataset_name")["test_loss"].min() for frames in replicates.values() if "lm" in frames]
+    Returns:
+        replicates (dict): `{seed: {frame: DataFrame}}`.
     """
     return open_run(section, timestamp, epochs, results_dir).replicates

@@ -43,38 +43,28 @@ def save_run(
 ) -> str:
     """Save frames, checkpoints and their metadata as one run: all of its files, or none.
 
-    Parameters
-    ----------
-    results : dict
-        A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and `grid_history`.
-        The frames are not changed.
-    section : str
-        `section2_1`, `section2_2` or `section2_3`, or a variant of one, as `section2_1_highd_3d_shallow`.
-    checkpoints : dict, optional
-        `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN under the key `model` is written
-        as a checkpoint of pykan's, everything else goes into the metadata file. `dataset_idx` is an integer.
-    models : dict, optional
-        Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without metadata.
-    timestamp : str, optional
-        YYYYMMDD_HHMMSS; now, if it is not given.
-    results_dir : path
-        The folder that holds `sec1_results` and so on.
-    overwrite : bool
-        Whether a run that is there already may be replaced, as a whole.
-    **metadata
-        What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is refused
-        with a warning. What is not given here is taken from the attrs of every frame, as `load_run` returned it:
-        `save_run(results, section)` keeps them all, and so does `save_run(results, **meta)`. Of a provenance that says
-        the same as a frame's own, but less, the frame's own is kept.
+    Args:
+        results (dict): A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and
+            `grid_history`. The frames are not changed.
+        section (str): `section2_1`, `section2_2` or `section2_3`, or a variant of one, as
+            `section2_1_highd_3d_shallow`.
+        checkpoints (dict, optional): `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN
+            under the key `model` is written as a checkpoint of pykan's, everything else goes into the metadata file.
+            `dataset_idx` is an integer.
+        models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
+            metadata.
+        timestamp (str, optional): YYYYMMDD_HHMMSS; now, if it is not given.
+        results_dir (path): The folder that holds `sec1_results` and so on.
+        overwrite (bool): Whether a run that is there already may be replaced, as a whole.
+        **metadata: What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is
+            refused with a warning. What is not given here is taken from the attrs of every frame, as `load_run`
+            returned it: `save_run(results, section)` keeps them all, and so does `save_run(results, **meta)`. Of a
+            provenance that says the same as a frame's own, but less, the frame's own is kept.
 
-    Returns
-    -------
-    timestamp : str
+    Returns:
 
-    Raises
-    ------
-    InputError
-        Something cannot be saved, or not so that `load_run` reads it. What was there before is still there.
+    Raises:
+        InputError: Something cannot be saved, or not so that `load_run` reads it. What was there before is still there.
     """
     _check_section(section)
     given = _given(section, metadata)

@@ -15,10 +15,8 @@ from kanbench.plan.naming import Run
 def staged(run: Run) -> Iterator[Run]:
     """Yield the run in a folder of its own, from which its files move to theirs when the block ends without an error.
 
-    Raises
-    ------
-    InputError
-        The files cannot be written; or what the block raised, of the files where they would have been.
+    Raises:
+        InputError: The files cannot be written; or what the block raised, of the files where they would have been.
     """
     with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
         try:

@@ -54,18 +54,11 @@ _PATTERNS: list[tuple[Kind, str]] = [
 class StoredFile:
     """A file of a run, by its name.
 
-    Attributes
-    ----------
-    path : Path
-    run : Run
-    kind : {'meta', 'metadata', 'frame', 'checkpoint', 'weights'}
-        Attrs in JSON, metrics of checkpoints, a frame, one file of a model of pykan's, or weights of another model.
-    name : str
-        The frame's, or the model type.
-    suffix : str
-        `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
-    dataset_idx : int or None
-    checkpoint : str or None
+    Attributes:
+        kind ({'meta', 'metadata', 'frame', 'checkpoint', 'weights'}): Attrs in JSON, metrics of checkpoints, a frame,
+            one file of a model of pykan's, or weights of another model.
+        name (str): The frame's, or the model type.
+        suffix (str): `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
     """
 
     path: Path
@@ -110,10 +103,8 @@ def model_types_there(run: Run, names: Iterable[str]) -> list[str]:
 def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
     """Read the name of a file of a run, whatever format it is of; None if it is none.
 
-    Parameters
-    ----------
-    results : str
-        The folder of the sections' folders, or of the files.
+    Args:
+        results (str): The folder of the sections' folders, or of the files.
     """
     path = Path(path)
     matches = ((kind, re.fullmatch(pattern, path.name)) for kind, pattern in _PATTERNS)
@@ -136,10 +127,8 @@ def stored_files(results: str | Path) -> list[StoredFile]:
 
     Links to files that are gone are among them, so that whoever reads one hears of it.
 
-    Raises
-    ------
-    InputError
-        There is no such folder, or it cannot be read.
+    Raises:
+        InputError: There is no such folder, or it cannot be read.
     """
     results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
     if not Path(results).is_dir():

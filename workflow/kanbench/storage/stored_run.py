@@ -35,16 +35,11 @@ class StoredRun:
 
     Its folders are listed once, when it is opened; every file is read at most once, when it is first asked for.
 
-    Attributes
-    ----------
-    run : Run
-        The names.
-    files : tuple of StoredFile
-        Those that belong to the run, of whatever format; none of other seeds.
-    trusted : bool
-        Whether to read files with other contents than results have. That may run code of their author.
-    replicate_files : dict
-        The frames with other seeds, by `run.replicate(seed)`; those that are there.
+    Attributes:
+        run (Run): The names.
+        files (tuple of StoredFile): Those that belong to the run, of whatever format; none of other seeds.
+        trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
+        replicate_files (dict): The frames with other seeds, by `run.replicate(seed)`; those that are there.
     """
 
     run: Run
@@ -96,10 +91,8 @@ class StoredRun:
     def frames(self) -> Frames:
         """`{name: frame}`, in the order of plots and tables, with the attrs of the present format.
 
-        Raises
-        ------
-        InputError
-            There is none, or one is damaged or refused.
+        Raises:
+            InputError: There is none, or one is damaged or refused.
         """
         return self._loaded[0]
 
@@ -178,10 +171,8 @@ class StoredRun:
     def model_files(self) -> dict[tuple[str, int, str], StoredFile]:
         """The file of every model's state, by model type, dataset and checkpoint.
 
-        Warns
-        -----
-        UserWarning
-            There are several, which differ; says which is used.
+        Warns:
+            UserWarning: There are several, which differ; says which is used.
         """
 
         def rank(file: StoredFile) -> tuple[bool, bool]:
@@ -213,12 +204,9 @@ class StoredRun:
     def network(self, base: Path) -> SplineNetwork:
         """The model of one of `checkpoints`.
 
-        Raises
-        ------
-        InputError
-            A file is damaged or refused.
-        NoSumOfSplinesError
-            It is no sum of splines.
+        Raises:
+            InputError: A file is damaged or refused.
+            NoSumOfSplinesError: It is no sum of splines.
         """
         if base not in self._networks:
             self._networks[base] = read_checkpoint(base)
@@ -257,10 +245,8 @@ def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> 
     A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
     checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
 
-    Raises
-    ------
-    InputError
-        There is no such folder, or it cannot be read.
+    Raises:
+        InputError: There is no such folder, or it cannot be read.
     """
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
     of_seeds = []

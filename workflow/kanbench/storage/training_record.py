@@ -109,10 +109,8 @@ def write_record(record: TrainingRecord, path: str | Path) -> None:
 def read_record(path: str | Path) -> TrainingRecord:
     """Read a record.
 
-    Raises
-    ------
-    InputError
-        The file cannot be read or is damaged.
+    Raises:
+        InputError: The file cannot be read or is damaged.
     """
     try:
         record = msgspec.json.decode(Path(path).read_bytes(), type=TrainingRecord)

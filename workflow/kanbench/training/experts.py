@@ -26,19 +26,14 @@ def train_expert(
 ) -> tuple[Training, dict[str, Any]]:
     """Train one expert.
 
-    Parameters
-    ----------
-    settings : ExpertSettings
-    data, report, threads, resume
-        See `kanbench.training.trainer.Trainer`, and its `train`.
+    Args:
+        settings (ExpertSettings)
+        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
 
-    Returns
-    -------
-    training : Training
-        Its `final` network is the expert.
-    expert : dict
-        What the selection and the frames need to know about it: its row of the frame `experts`, but `selected`, and
-        its `valid_loss`, the mean squared error on the validation sample.
+    Returns:
+        training (Training): Its `final` network is the expert.
+        expert (dict): What the selection and the frames need to know about it: its row of the frame `experts`, but
+            `selected`, and its `valid_loss`, the mean squared error on the validation sample.
     """
     trainer = Trainer(settings, data, threads=threads)
     training = trainer.train(settings.epochs, report, resume)

@@ -52,22 +52,14 @@ class Checkpoint:
 class Training:
     """What a training leaves.
 
-    Attributes
-    ----------
-    device : str
-        Where it ran: `cpu` or `cuda`.
-    engine : str
-        What evaluated the model.
-    untrained : Checkpoint
-        Epoch 0.
-    at_threshold, final : Checkpoint
-        Before the first epoch has ended well, the untrained model.
-    history : list of rows
-        One per epoch that ran and ended with finite losses.
-    stages : list of stages
-        Those that have begun.
-    stopped : str or None
-        Why it ended early.
+    Attributes:
+        device (str): Where it ran: `cpu` or `cuda`.
+        engine (str): What evaluated the model.
+        untrained (Checkpoint): Epoch 0.
+        at_threshold, final (Checkpoint): Before the first epoch has ended well, the untrained model.
+        history (list of rows): One per epoch that ran and ended with finite losses.
+        stages (list of stages): Those that have begun.
+        stopped (str or None): Why it ended early.
     """
 
     device: str

@@ -37,21 +37,16 @@ def train_merged(
 ) -> tuple[Training, dict[str, Any]]:
     """Select, merge and train.
 
-    Parameters
-    ----------
-    settings : MergeSettings
-    experts : sequence of dict
-        What `train_expert` says about each.
-    load : callable
-        The network of the expert at a position.
-    data, report, threads, resume
-        See `kanbench.training.trainer.Trainer`, and its `train`; the trainings that come before have parts of `resume`.
+    Args:
+        settings (MergeSettings)
+        experts (sequence of dict): What `train_expert` says about each.
+        load (callable): The network of the expert at a position.
+        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`; the trainings that come
+            before have parts of `resume`.
 
-    Returns
-    -------
-    training : Training
-    merging : dict
-        The selected experts and what was measured before the training.
+    Returns:
+        training (Training)
+        merging (dict): The selected experts and what was measured before the training.
     """
     selected = select_experts(experts, settings.merge.n_selected)
     networks = [load(position) for position in selected]
@@ -128,14 +123,11 @@ def train_control(
     model's. It has as many evaluations as the merged model's own training or, with `control: all`, as that and the
     training of all experts; an evaluation of an expert counts by the number of its parameters.
 
-    Parameters
-    ----------
-    settings : ControlSettings
-    merged : dict
-        `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and its `width`,
-        `k` and `via`.
-    data, report, threads, resume
-        See `kanbench.training.trainer.Trainer`, and its `train`.
+    Args:
+        settings (ControlSettings)
+        merged (dict): `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and
+            its `width`, `k` and `via`.
+        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
     """
     sizes = tuple(size for size in settings.grids.sizes if size <= merged["grid_size"])
     inputs, *hidden, outputs = merged["width"]

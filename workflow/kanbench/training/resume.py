@@ -61,12 +61,9 @@ class Stateful:
 class ResumeState:
     """A place for the state of one training, and of those that it consists of.
 
-    Parameters
-    ----------
-    folder : path
-        Of this training alone.
-    name : str
-        The file's, without its ending.
+    Args:
+        folder (path): Of this training alone.
+        name (str): The file's, without its ending.
     """
 
     def __init__(self, folder: str | Path, name: str = "training") -> None:

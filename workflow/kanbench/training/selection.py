@@ -14,10 +14,8 @@ def select_experts(experts: Sequence[Mapping[str, Any]], n_selected: int) -> lis
     best of the others; if there are more patterns than places, the best of those. `valid_loss` decides, the loss on a
     sample that neither training nor testing uses.
 
-    Parameters
-    ----------
-    experts : sequence of dict
-        With `valid_loss`, None or nan where it is not finite, and `dependencies`, a text.
+    Args:
+        experts (sequence of dict): With `valid_loss`, None or nan where it is not finite, and `dependencies`, a text.
     """
 
     def loss(position: int) -> float:

@@ -46,22 +46,15 @@ class TrainerState:
 class Trainer:
     """Trains one network through a sequence of grid sizes.
 
-    Parameters
-    ----------
-    settings : Settings
-        TrainingSettings where no network is given.
-    data : Dataset
-        The samples that the settings describe (`make_data`).
-    network : SplineNetwork, optional
-        Where to begin; by default the initial model that the settings describe. Its grids are refined to those of the
-        first stage.
-    threads : int
-        For many samples; results do not depend on it.
+    Args:
+        settings (Settings): TrainingSettings where no network is given.
+        data (Dataset): The samples that the settings describe (`make_data`).
+        network (SplineNetwork, optional): Where to begin; by default the initial model that the settings describe. Its
+            grids are refined to those of the first stage.
+        threads (int): For many samples; results do not depend on it.
 
-    Raises
-    ------
-    InputError
-        The device is not there, or the engine does not run on it.
+    Raises:
+        InputError: The device is not there, or the engine does not run on it.
     """
 
     def __init__(
@@ -123,16 +116,12 @@ class Trainer:
     def train(self, epochs: int, report: Report = lambda row: None, resume: ResumeState | None = None) -> Training:
         """Train on every grid for `epochs` steps of the optimizer.
 
-        Parameters
-        ----------
-        epochs : int
-            Per grid.
-        report : callable
-            Given every row as soon as it is known; of a training that resumes, those that are new.
-        resume : ResumeState, optional
-            Where to save, at the end of stages and every few seconds, the state from which the training can resume. If
-            there is a state of the same training, this one resumes from it, and its result is that of one that was
-            never interrupted, times aside.
+        Args:
+            epochs (int): Per grid.
+            report (callable): Given every row as soon as it is known; of a training that resumes, those that are new.
+            resume (ResumeState, optional): Where to save, at the end of stages and every few seconds, the state from
+                which the training can resume. If there is a state of the same training, this one resumes from it, and
+                its result is that of one that was never interrupted, times aside.
         """
         key = self._key(epochs) if resume else {}
         state = resume.load(key, TrainerState) if resume else None

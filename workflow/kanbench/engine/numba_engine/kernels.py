@@ -276,17 +276,12 @@ def node_backward(
 def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
-    Parameters
-    ----------
-    task : VALUES or GRADIENT
-        GRADIENT adds the derivatives of the mean of (f - y)² to `work.derivatives`.
-    values : array of shape (n,)
-        Filled for VALUES.
+    Args:
+        task (VALUES or GRADIENT): GRADIENT adds the derivatives of the mean of (f - y)² to `work.derivatives`.
+        values (array of shape (n,)): Filled for VALUES.
 
-    Returns
-    -------
-    float
-        For GRADIENT, the sum of (f - y)².
+    Returns:
+        float: For GRADIENT, the sum of (f - y)².
     """
     net, buffers, y, loss, n = work.layout, work.buffers, work.y, 0.0, len(work.x)
     n_layers = len(net.layers) - 1

@@ -87,11 +87,10 @@ def fill_rows(
 
     Fills values[start:stop] with f(x) besides.
 
-    Parameters
-    ----------
-    rows : array of shape (stop - start, length of a row)
-    windows : array of shape (stop - start, nodes + 1), zeros
-        The last one is of the run of all scale_base, which is always there.
+    Args:
+        rows (array of shape (stop - start, length of a row))
+        windows (array of shape (stop - start, nodes + 1), zeros): The last one is of the run of all scale_base, which
+            is always there.
     """
     net, buffers, first, n_layers = work.layout, work.buffers, work.first, len(work.layout.layers) - 1
     output = net.layers[n_layers].at
@@ -269,11 +268,9 @@ def pick(laid_out: Floats, factor: Floats, place: Integers, matrix: Floats) -> N
 def add_overlaps(number: int, places: Places, rows: Floats, windows: Integers, order: Integers, matrix: Floats) -> None:
     """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
 
-    Parameters
-    ----------
-    order : array of shape (n,)
-        The samples, sorted by the window of the node.
-    matrix : array of shape (n, n)
+    Args:
+        order (array of shape (n,)): The samples, sorted by the window of the node.
+        matrix (array of shape (n, n))
     """
     net = places.layout
     w, n_targets, n = len(net.w), places.n_targets[number], len(order)

@@ -30,27 +30,17 @@ DENSE_BELOW = 2.0  # columns of R per number in a row
 class SparseLinearization:
     """See `kanbench.engine.linearization.Linearization`; vectors are numpy's.
 
-    Parameters
-    ----------
-    theta : array of shape (P,)
-    parameters : array
-        The vector of all parameters, θ among them.
-    work : Workspace
-        With tables that nothing else writes to.
-    places : Places
-        As `find_places` returns them.
-    values : callable
-        f(x; θ), shape (n,), from all parameters and a workspace.
-    residuals : callable
-        r(θ), shape (n,), from θ; counted as one evaluation.
-    threads : int
+    Args:
+        theta (array of shape (P,))
+        parameters (array): The vector of all parameters, θ among them.
+        work (Workspace): With tables that nothing else writes to.
+        places (Places): As `find_places` returns them.
+        values (callable): f(x; θ), shape (n,), from all parameters and a workspace.
+        residuals (callable): r(θ), shape (n,), from θ; counted as one evaluation.
 
-    Attributes
-    ----------
-    kept : (rows, windows) or None
-        The rows of R, where they are kept rather than computed for every product.
-    whole : array of shape (n, columns of R) or None
-        R, where its rows are not used.
+    Attributes:
+        kept ((rows, windows) or None): The rows of R, where they are kept rather than computed for every product.
+        whole (array of shape (n, columns of R) or None): R, where its rows are not used.
     """
 
     def __init__(

@@ -168,9 +168,8 @@ class TorchEngine:
 class Pass:
     """A chunk of samples on its way through the layers.
 
-    Attributes
-    ----------
-    outputs : Tensor of shape (n,)
+    Attributes:
+        outputs (Tensor of shape (n,))
     """
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
@@ -186,10 +185,8 @@ class Pass:
     def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:
         """From the last layer to the first: its number, features, and δ at its outputs, shape (n, out).
 
-        Parameters
-        ----------
-        delta : Tensor of shape (n,)
-            δ at the network's output.
+        Args:
+            delta (Tensor of shape (n,)): δ at the network's output.
         """
         delta = delta[:, None]
         for number in range(len(self.steps) - 1, -1, -1):

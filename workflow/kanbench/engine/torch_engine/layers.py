@@ -66,11 +66,9 @@ class Grid:
 
     All nodes have as many knots as the one with most; see `SplineLayer.padded`.
 
-    Parameters
-    ----------
-    layer : SplineLayer
-    base : function
-        One of `BASE_FUNCTIONS`.
+    Args:
+        layer (SplineLayer)
+        base (function): One of `BASE_FUNCTIONS`.
     """
 
     def __init__(self, layer: SplineLayer, base: BaseFunction, device: torch.device) -> None:
@@ -129,17 +127,14 @@ def _inverse(lengths: Tensor) -> Tensor:
 class Layer:
     """A layer with parameters.
 
-    Parameters
-    ----------
-    grid : Grid
-    coef : Tensor of shape (in, out, G + k)
-        G is the number of intervals of the node with most; the coefficients of the others are padded with zeros.
-    scale_base, scale_sp : Tensors of shape (in, out)
+    Args:
+        grid (Grid)
+        coef (Tensor of shape (in, out, G + k)): G is the number of intervals of the node with most; the coefficients of
+            the others are padded with zeros.
+        scale_base, scale_sp (Tensors of shape (in, out))
 
-    Attributes
-    ----------
-    table : Tensor of shape (spans, F, out)
-        The weights of the features, for all inputs' spans one after another.
+    Attributes:
+        table (Tensor of shape (spans, F, out)): The weights of the features, for all inputs' spans one after another.
     """
 
     def __init__(self, grid: Grid, coef: Tensor, scale_base: Tensor, scale_sp: Tensor) -> None:

@@ -20,16 +20,11 @@ Rows = Iterable[tuple[slice, Tensor]]
 class StreamedLinearization:
     """See `Linearization`: every product computes the Jacobian anew, a part of the samples at a time.
 
-    Parameters
-    ----------
-    theta : Tensor of shape (P,)
-        In the network's precision.
-    residuals : Tensor of shape (n,)
-        At θ.
-    evaluate : callable
-        Computes the residuals for any θ, and counts that.
-    parts : callable
-        Gives successive samples, and their rows of J.
+    Args:
+        theta (Tensor of shape (P,)): In the network's precision.
+        residuals (Tensor of shape (n,)): At θ.
+        evaluate (callable): Computes the residuals for any θ, and counts that.
+        parts (callable): Gives successive samples, and their rows of J.
     """
 
     def __init__(

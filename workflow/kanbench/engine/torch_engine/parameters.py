@@ -15,17 +15,13 @@ from kanbench.network.spline_network import SplineNetwork
 class TrainedParameters:
     """The tensors that hold θ, one for every trained part of a layer, with spare entries where grids are padded.
 
-    Parameters
-    ----------
-    network : SplineNetwork
-    layers : sequence of mappings
-        The parameters of every layer by name, those of `PARTS`; shapes as `SplineLayer.padded` returns them.
+    Args:
+        layers (sequence of mappings): The parameters of every layer by name, those of `PARTS`; shapes as
+            `SplineLayer.padded` returns them.
 
-    Attributes
-    ----------
-    names : list of (int, str)
-        Layer and part, in the order of θ.
-    tensors : list of Tensor
+    Attributes:
+        names (list of (int, str)): Layer and part, in the order of θ.
+        tensors (list of Tensor)
     """
 
     def __init__(self, network: SplineNetwork, layers: Sequence[Mapping[str, Tensor]]) -> None:

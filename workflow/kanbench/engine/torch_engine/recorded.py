@@ -14,13 +14,10 @@ class Recorded:
     Launching an operation takes torch some ten microseconds, longer than a small one takes to run; a graph is one
     launch. It works on the memory that it was recorded with: whatever else the function reads has to stay where it is.
 
-    Parameters
-    ----------
-    function : callable
-        Operations on the GPU alone, which never wait for a result and depend on the vector's values in nothing but
-        theirs.
-    vector : Tensor
-        Of the shape, precision and device that all will have.
+    Args:
+        function (callable): Operations on the GPU alone, which never wait for a result and depend on the vector's
+            values in nothing but theirs.
+        vector (Tensor): Of the shape, precision and device that all will have.
     """
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]], vector: Tensor) -> None:

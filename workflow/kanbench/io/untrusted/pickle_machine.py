@@ -65,9 +65,8 @@ class Made:
 def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
     """Say in one line what a file was refused for, and what is allowed.
 
-    Raises
-    ------
-    InputError
+    Raises:
+        InputError
     """
     try:
         yield
@@ -78,18 +77,14 @@ def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     """What is in a pickle: builtin values, and notes in place of everything else.
 
-    Parameters
-    ----------
-    data : bytes
-    admitted : mapping
-        From `module.name` to what the reader calls it; `DICTS` beside them. Persistent ids are calls of `PERSISTENT`.
+    Args:
+        data (bytes)
+        admitted (mapping): From `module.name` to what the reader calls it; `DICTS` beside them. Persistent ids are
+            calls of `PERSISTENT`.
 
-    Raises
-    ------
-    RefusedError
-        The pickle names something else, or does what no frame or metadata needs.
-    ValueError, LookupError, TypeError
-        It is damaged.
+    Raises:
+        RefusedError: The pickle names something else, or does what no frame or metadata needs.
+        ValueError, LookupError, TypeError: It is damaged.
     """
     machine = _Machine({**DICTS, **admitted})
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):

@@ -94,10 +94,8 @@ FRAME_NAMES = {
 def frame_of_pickle(data: bytes) -> pd.DataFrame:
     """The DataFrame in a pickle, text as Python objects.
 
-    Raises
-    ------
-    RefusedError, ValueError, LookupError, TypeError
-        It is none, or contains what a frame does not need.
+    Raises:
+        RefusedError, ValueError, LookupError, TypeError: It is none, or contains what a frame does not need.
     """
     noted = read_pickle(data, FRAME_NAMES)
     return _Builder(len(data)).frame(noted)

@@ -22,10 +22,8 @@ class FigureUnavailableError(Exception):
 def problem_of(dataset: str) -> Problem:
     """The problem of this name.
 
-    Raises
-    ------
-    FigureUnavailableError
-        It is none of kanbench's, so that its target is not known.
+    Raises:
+        FigureUnavailableError: It is none of kanbench's, so that its target is not known.
     """
     if dataset not in PROBLEMS:
         raise FigureUnavailableError(f"the target of {dataset} is not known: it is none of kanbench.problems")
@@ -39,10 +37,8 @@ def index_of(stored: StoredRun, dataset: str) -> int:
 def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str, SplineNetwork]:
     """The checkpoint that is drawn, and its model: that at the threshold, or the final one where only that is there.
 
-    Raises
-    ------
-    FigureUnavailableError
-        There is none in pykan's format, or it is no sum of splines.
+    Raises:
+        FigureUnavailableError: There is none in pykan's format, or it is no sum of splines.
     """
     found = stored.checkpoints(model_type, dataset_idx)
     if not found:
@@ -57,10 +53,9 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
 def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) -> pd.DataFrame | None:
     """A loss of one training, by epoch: its median over the seeds, the smallest and the largest, and the median of x.
 
-    Returns
-    -------
-    DataFrame or None
-        Indexed by `epoch`, with `x`, `y`, `low` and `high`. None where no frame has the columns and rows.
+    Returns:
+        DataFrame or None: Indexed by `epoch`, with `x`, `y`, `low` and `high`. None where no frame has the columns and
+            rows.
     """
     parts = []
     for frame in stored.histories(model_type):

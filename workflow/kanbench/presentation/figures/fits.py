@@ -34,10 +34,8 @@ class Fit:
 def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
     """The models of a dataset, at the threshold where that is there.
 
-    Raises
-    ------
-    FigureUnavailableError
-        There is none, or they have other inputs than the problem.
+    Raises:
+        FigureUnavailableError: There is none, or they have other inputs than the problem.
     """
     problem, found = problem_of(dataset), []
     for model_type in stored.model_types:

@@ -23,15 +23,11 @@ log = logging.getLogger("kanbench")
 def draw(stored: StoredRun, figure: Figure, note: Note = lambda text: None) -> Canvas:
     """Draw one figure.
 
-    Parameters
-    ----------
-    note : callable
-        Given a line for every part of the figure that is left out.
+    Args:
+        note (callable): Given a line for every part of the figure that is left out.
 
-    Raises
-    ------
-    FigureUnavailableError
-        The run does not have what the figure needs.
+    Raises:
+        FigureUnavailableError: The run does not have what the figure needs.
     """
     kind = KINDS[figure.kind]
     module, function = kind.draw.split(":")
@@ -44,24 +40,17 @@ def make_figures(
 ) -> list[str]:
     """Draw a run's figures and write them; what the run does not have data for is left out, and the log says so.
 
-    Parameters
-    ----------
-    folder : path, optional
-        Default: `results/figures/{name of the run}`.
-    only : iterable of str, optional
-        Names of figures; all that are not given.
-    placeholders : bool
-        Whether to write a page that says why in place of a figure that is left out: the workflow has promised a file.
+    Args:
+        folder (path, optional): Default: `results/figures/{name of the run}`.
+        only (iterable of str, optional): Names of figures; all that are not given.
+        placeholders (bool): Whether to write a page that says why in place of a figure that is left out: the workflow
+            has promised a file.
 
-    Returns
-    -------
-    list of str
-        The names of the figures that were drawn.
+    Returns:
+        list of str: The names of the figures that were drawn.
 
-    Raises
-    ------
-    InputError
-        A name is not that of a figure of the run, or a file cannot be written.
+    Raises:
+        InputError: A name is not that of a figure of the run, or a file cannot be written.
     """
     figures = {figure.name: figure for figure in figures_of(stored.run.section, stored.datasets.values())}
     wanted = list(figures) if only is None else list(only)

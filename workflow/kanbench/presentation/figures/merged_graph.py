@@ -16,15 +16,12 @@ SHARED = -1
 class MergedGraph:
     """A model as a graph.
 
-    Attributes
-    ----------
-    width : list of int
-        Nodes of every layer.
-    edges : list of (node, node)
-        Those that are not masked.
-    groups : dict
-        `{node: group}` for the hidden nodes: which of the merged parts a node belongs to, counted from 0 in the order
-        of the layer before the output; `SHARED` for nodes with an identity edge. Empty where that cannot be told.
+    Attributes:
+        width (list of int): Nodes of every layer.
+        edges (list of (node, node)): Those that are not masked.
+        groups (dict): `{node: group}` for the hidden nodes: which of the merged parts a node belongs to, counted from 0
+            in the order of the layer before the output; `SHARED` for nodes with an identity edge. Empty where that
+            cannot be told.
     """
 
     width: list[int]
@@ -50,10 +47,9 @@ def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> Mer
     layer, in the order in which they were merged. An expert's node has edges from all nodes of the layer before, of
     which there are at least two; a node that passes on an input has one, from the input or another such node.
 
-    Parameters
-    ----------
-    experts : int, optional
-        How many were merged; without it, those with one hidden layer are not found: their nodes are not connected.
+    Args:
+        experts (int, optional): How many were merged; without it, those with one hidden layer are not found: their
+            nodes are not connected.
     """
     width = [masks[0].shape[0], *(mask.shape[1] for mask in masks)]
     edges = [

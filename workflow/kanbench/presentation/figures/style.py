@@ -170,10 +170,8 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     Zeros, negative numbers and what is not finite have no place there, and are not drawn. The limits are those of the
     values, with a margin; an axis that spans many decades has few ticks.
 
-    Returns
-    -------
-    bool
-        Whether there was anything to show.
+    Returns:
+        bool: Whether there was anything to show.
     """
     positive = positive_values(values)
     axes, which = axis.axes, axis.axis_name

@@ -21,13 +21,9 @@ COLORS = 256
 class Picture:
     """A figure in a page.
 
-    Attributes
-    ----------
-    figure : Figure
-    data : str
-        A URI that holds the image.
-    width, height : int
-        Of the image, in pixels.
+    Attributes:
+        data (str): A URI that holds the image.
+        width, height (int): Of the image, in pixels.
     """
 
     figure: Figure

@@ -45,22 +45,16 @@ def page(
 
     It holds all that it shows, and nothing that differs from call to call: the same runs give the same text.
 
-    Parameters
-    ----------
-    sections : sequence of str
-        A section that has no run is said to be missing.
-    timestamp, epochs, results_dir
-        As for `kanbench.load_run`; `epochs` are those of sections whose names have some.
+    Args:
+        sections (sequence of str): A section that has no run is said to be missing.
+        timestamp, epochs, results_dir: As for `kanbench.load_run`; `epochs` are those of sections whose names have
+            some.
 
-    Returns
-    -------
-    str
-        HTML.
+    Returns:
+        str: HTML.
 
-    Raises
-    ------
-    InputError
-        None of the sections has a run, or a section's name is none.
+    Raises:
+        InputError: None of the sections has a run, or a section's name is none.
     """
     parts: list[Part] = []
     missing: dict[str, InputError] = {}

@@ -46,17 +46,12 @@ ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sec
 class Findings:
     """What the data of a run say.
 
-    Attributes
-    ----------
-    question : str
-    answer : Statement
-        The one statement that answers it best: at equal compute, of all datasets; for section 2.3 at the threshold.
-    seeds : tuple
-    tables : tuple of Table
-        That of the section, and `summary`: the question with the answers.
-    statements : tuple of Statement
-    notes : tuple of str
-        What is missing, failed or cannot be compared.
+    Attributes:
+        answer (Statement): The one statement that answers it best: at equal compute, of all datasets; for section 2.3
+            at the threshold.
+        tables (tuple of Table): That of the section, and `summary`: the question with the answers.
+        statements (tuple of Statement)
+        notes (tuple of str): What is missing, failed or cannot be compared.
     """
 
     question: str
@@ -84,17 +79,12 @@ def findings_of(stored: StoredRun) -> Findings:
 def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findings:
     """Compute the tables and the statements of a run.
 
-    Parameters
-    ----------
-    replicates : dict
-        `{seed: {frame name: frame}}`, as `load_run` returns frames; the first is the run itself.
-    metadata : dict, optional
-        Of the checkpoints of the first.
+    Args:
+        replicates (dict): `{seed: {frame name: frame}}`, as `load_run` returns frames; the first is the run itself.
+        metadata (dict, optional): Of the checkpoints of the first.
 
-    Raises
-    ------
-    InputError
-        The frames lack what every comparison needs.
+    Raises:
+        InputError: The frames lack what every comparison needs.
     """
     first = next(iter(replicates.values()))
     section = next(iter(first.values())).attrs["section"]

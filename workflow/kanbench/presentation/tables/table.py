@@ -38,14 +38,10 @@ SPECIAL = str.maketrans(  # for LaTeX; pandas' own escape leaves <, > and | as t
 class Table:
     """A table of a paper or a report.
 
-    Attributes
-    ----------
-    name : str
-    caption : str
-    frame : DataFrame
-        Numbers in full precision. A column `x` may have companions `x_low` and `x_high`: its interval.
-    notes : tuple of str
-        What has to be said with it.
+    Attributes:
+        frame (DataFrame): Numbers in full precision. A column `x` may have companions `x_low` and `x_high`: its
+            interval.
+        notes (tuple of str): What has to be said with it.
     """
 
     name: str

@@ -31,19 +31,13 @@ def verify(
 
     Every file is first checked by itself. What is compared with other files is only what passed that.
 
-    Parameters
-    ----------
-    stored : StoredRun
-    config : dict, optional
-        The configuration that it may have been made with. It describes the samples of the losses where the records of
-        the trainings (`results/trainings`) are gone.
-    report : callable
-        Is told how many checkpoints have been read, and of how many.
+    Args:
+        config (dict, optional): The configuration that it may have been made with. It describes the samples of the
+            losses where the records of the trainings (`results/trainings`) are gone.
+        report (callable): Is told how many checkpoints have been read, and of how many.
 
-    Raises
-    ------
-    InputError
-        It is not a run of the present format.
+    Raises:
+        InputError: It is not a run of the present format.
     """
     run = stored.run
     if without_variant(run.section) not in SECTIONS or (run.epochs is None) == bool(run.kind.reference):

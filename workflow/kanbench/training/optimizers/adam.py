@@ -15,10 +15,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the paper's, and torch's defaults
 
 class Adam(Stateful):
     """
-    Parameters
-    ----------
-    lr : float
-        The learning rate.
+    Args:
+        lr (float): The learning rate.
     """
 
     def __init__(self, lr: float) -> None:

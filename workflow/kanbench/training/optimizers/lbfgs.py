@@ -17,16 +17,11 @@ TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
 
 class LBFGS:
     """
-    Parameters
-    ----------
-    lr : float
-        Length of the first trial step of every line search.
-    max_iter : int
-        Iterations in one step; each has a line search of its own.
-    max_eval : int
-        Evaluations of the gradient in one step after which no further iteration is begun.
-    history_size : int
-        Pairs of parameter and gradient differences that approximate the Hessian.
+    Args:
+        lr (float): Length of the first trial step of every line search.
+        max_iter (int): Iterations in one step; each has a line search of its own.
+        max_eval (int): Evaluations of the gradient in one step after which no further iteration is begun.
+        history_size (int): Pairs of parameter and gradient differences that approximate the Hessian.
     """
 
     def __init__(self, lr: float, max_iter: int, max_eval: int, history_size: int) -> None:

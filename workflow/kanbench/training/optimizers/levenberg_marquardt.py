@@ -48,9 +48,8 @@ def square(v: Vector) -> float:
 class DampedModel:
     """min |v + J δ|² + λ |δ|² around one point, for any v and λ.
 
-    Parameters
-    ----------
-    linearization : Linearization
+    Args:
+        linearization (Linearization)
     """
 
     def __init__(self, linearization: Linearization) -> None:
@@ -82,16 +81,11 @@ class DampedModel:
 class Path(NamedTuple):
     """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may.
 
-    Attributes
-    ----------
-    velocity : vector of shape (P,)
-        δ.
-    acceleration : vector of shape (P,) or None
-        a; None for a straight line.
-    slope, bend : float
-        Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
-    curvature_ratio : float
-        2 |a| / |δ| over the largest that is allowed.
+    Attributes:
+        velocity (vector of shape (P,)): δ.
+        acceleration (vector of shape (P,) or None): a; None for a straight line.
+        slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
+        curvature_ratio (float): 2 |a| / |δ| over the largest that is allowed.
     """
 
     velocity: Vector
@@ -181,14 +175,11 @@ class Damping:
 
 class LevenbergMarquardt:
     """
-    Parameters
-    ----------
-    damping : float
-        The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid keeps λ.
-    attempts : int
-        Points of one path that are tried; if none has a lower loss, the parameters stay.
-    geodesic_acceleration : bool
-        Whether to correct steps for curvature, and to shorten those with too much of it.
+    Args:
+        damping (float): The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid
+            keeps λ.
+        attempts (int): Points of one path that are tried; if none has a lower loss, the parameters stay.
+        geodesic_acceleration (bool): Whether to correct steps for curvature, and to shorten those with too much of it.
     """
 
     def __init__(self, damping: float, attempts: int, geodesic_acceleration: bool) -> None:

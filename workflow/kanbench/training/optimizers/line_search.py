@@ -43,12 +43,9 @@ class Line:
 def strong_wolfe(line: Line, start: Point, t: float) -> Point:
     """Find a point on a line that meets the conditions, or the lowest that was found.
 
-    Parameters
-    ----------
-    start : Point
-        Where t = 0; its slope is negative.
-    t : float
-        The first trial.
+    Args:
+        start (Point): Where t = 0; its slope is negative.
+        t (float): The first trial.
     """
     before, point = start, line.at(t)
     for trial in range(MAX_TRIALS):

@@ -44,18 +44,14 @@ def remember_and_apply(
 
     H is the inverse Hessian that the remembered pairs make of scale · I.
 
-    Parameters
-    ----------
-    change, difference : arrays of shape (P,)
-        Δθ and Δgradient of the last iteration.
-    s, y : arrays of shape (m, P)
-        The pairs, in a ring: `newest` is the last that was filled, and `count` are there.
-    rho, alpha : arrays of shape (m,)
-        1 / (s · y), and room.
+    Args:
+        change, difference (arrays of shape (P,)): Δθ and Δgradient of the last iteration.
+        s, y (arrays of shape (m, P)): The pairs, in a ring: `newest` is the last that was filled, and `count` are
+            there.
+        rho, alpha (arrays of shape (m,)): 1 / (s · y), and room.
 
-    Returns
-    -------
-    scale, newest, count
+    Returns:
+        scale, newest, count
     """
     curvature = dot(change, difference)
     if curvature > SMALLEST_CURVATURE:
