@@ -112,7 +112,7 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
 def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
     if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or epochs_of(epochs) is None):
         raise InputError("epochs", repr(epochs), "an integer from 1 on, 'most' or 'fewest'")
-    counts = [stored.run.epochs if stored.run.epochs is not None else _stored_epochs(stored) for stored in runs]
+    counts = [_stored_epochs(stored) if stored.run.epochs is None else stored.run.epochs for stored in runs]
     known = {count for count in counts if count is not None}
     if not isinstance(epochs, int) and known:
         epochs = max(known) if epochs == "most" else min(known)
@@ -121,10 +121,8 @@ def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
 
 def _stored_epochs(stored: StoredRun) -> int | None:
     """The epochs of a run whose names do not tell; None if nothing tells, or the run cannot be read."""
-    if not stored.has_frames:
-        return None
     try:
-        return stored.attrs.get("epochs")
+        return stored.attrs.get("epochs") if stored.has_frames else None
     except InputError as error:
         warn(f"{stored.name}: left out: {error}")
         return None
@@ -144,7 +142,6 @@ def load_run(
     Args:
         timestamp (str, optional): The latest run that has frames, if it is not given.
         epochs (int or {'most', 'fewest'}, optional): Needed where several runs with this timestamp differ in it.
-        results_dir (path): The folder of the sections' folders, or of the files themselves.
         load_models (bool): Whether to load the checkpoints too, in the precision they were stored with.
         trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
 
@@ -153,16 +150,14 @@ def load_run(
             "experts": …}`. The frames have the attrs of the present format, whatever was stored.
         meta (dict): The attrs on which all frames agree.
         models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In
-            place of a model that is not pykan's (`.pth`), its state dict: the class that it belongs to is not
-            kanbench's.
+            place of a model that is not pykan's (`.pth`), its state dict.
 
     Raises:
         InputError: There is no such run, or a file is damaged or refused.
 
     Warns:
         UserWarning: What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same
-            name; says what is used. Or a later run has no frames. Of a frame in both formats the pickle is read;
-            `verify` and `migrate` compare the two.
+            name; or a later run has no frames. Of a frame in both formats the pickle is read.
     """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
     return stored.frames, stored.attrs, *([stored.models()] if load_models else [])

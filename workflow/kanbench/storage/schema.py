@@ -10,7 +10,6 @@ from kanbench.storage.stored_names import MAX_DATASETS
 HISTORIES = ("section2_1", "section2_2", "grid_history")  # one row per epoch
 EXPERTS = ("experts", "selected_experts")  # one row per expert
 SUMMARY = ("summary",)  # one row per dataset
-TYPES = {"int64": "integer", "float64": "number", "object": "text", "bool": "boolean"}
 REQUIRED = ("n_experts_trained", "n_experts_selected", "merged_dense_mse")  # of a summary
 _MSE = ("float64", "target²")
 
@@ -20,7 +19,7 @@ class Column:
     """One column of some frames."""
 
     name: str
-    dtype: str  # of pandas: a key of TYPES
+    dtype: str  # of pandas
     unit: str  # empty for counts, names and ratios
     meaning: str
     frames: tuple[str, ...]  # which have it: frames of section 2.3, or sections all of whose frames do
@@ -114,13 +113,3 @@ def dtypes(section: str, name: str) -> dict[str, str]:
 
 HISTORY = {column.name: column for column in COLUMNS if set(HISTORIES) <= set(column.frames)}  # of every history
 DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")  # a training's rows do not have them
-
-
-def as_markdown() -> str:
-    """A table of all columns, for the documentation."""
-    rows = ["| column | frames | type | unit | meaning |", "|---|---|---|---|---|"]
-    every = dict.fromkeys(frame for column in COLUMNS for frame in column.frames)
-    for column in COLUMNS:
-        frames = "all" if set(column.frames) == set(every) else ", ".join(column.frames)
-        rows.append(f"| `{column.name}` | {frames} | {TYPES[column.dtype]} | {column.unit} | {column.meaning} |")
-    return "\n".join(rows) + "\n"

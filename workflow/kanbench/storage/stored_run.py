@@ -31,9 +31,7 @@ Models = dict[str, dict[int, dict[str, Any]]]
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """One run of a results folder.
-
-    Its folders are listed once, when it is opened; every file is read at most once, when it is first asked for.
+    """One run of a results folder; every file is read at most once, when it is first asked for.
 
     Attributes:
         run (Run): The names.
@@ -117,8 +115,8 @@ class StoredRun:
         replicates: dict[int | None, Frames] = {_seed(self.frames): self.frames}
         for other, files in self.replicate_files.items():
             if (seed := int(other.seed or 0)) not in replicates:
-                paths = {file.name: file.path for file in files}
-                frames = {name: read_frame(paths[name]) for name in order_names(paths, self.run.section)}
+                found = {file.name: read_frame(file.path) for file in files}
+                frames = {name: found[name] for name in order_names(found, self.run.section)}
                 complete(other, frames, {})
                 replicates[seed] = frames
         return replicates
@@ -133,7 +131,7 @@ class StoredRun:
     def model_types(self) -> list[str]:
         """Those that have any rows, in the order of plots."""
         if self.section.frame_names:
-            return [name for name in self.section.model_types if "grid_history" in self.frames]
+            return list(self.section.model_types) if "grid_history" in self.frames else []
         return [name for name, frame in self.frames.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
 
     @cached_property
@@ -142,9 +140,8 @@ class StoredRun:
         names: dict[int, str] = {}
         for frame in self.frames.values():
             if "dataset_idx" in frame:
-                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"].astype(str)
-                pairs = zip(frame["dataset_idx"], named, strict=True)
-                names |= {int(index): str(name) for index, name in dict(pairs).items()}
+                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"]
+                names |= dict(zip(frame["dataset_idx"].astype(int), map(str, named), strict=True))
         return dict(sorted(names.items()))
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
