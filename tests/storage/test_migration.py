@@ -373,7 +373,7 @@ def test_of_checkpoints_with_and_without_epochs_in_their_names_the_former_are_lo
         _, _, models = kanbench.load_run("section2_1", STAMP, results_dir=tmp_path, load_models=True)
     assert [len(models["adam"][0][name].act_fun[0].coef[0]) for name in ("at_threshold", "final")] == [2, 7]
     assert kanbench.load_checkpoint_metadata("section2_1", STAMP, results_dir=tmp_path) == own
-    with pytest.raises(InputError, match=r"e2_checkpoint_metadata\.pkl: already exists"):
+    with pytest.raises(InputError, match=r"_e2_.*: already exists"):
         migrate(opened(run))
     Path(run.checkpoint_metadata()).unlink()
     with pytest.raises(InputError, match=r"e2_adam_0_final_.*: already exists"):

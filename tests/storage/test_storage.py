@@ -139,7 +139,7 @@ def test_derivable_metadata_is_refused(tmp_path):
     assert str(caught[0].message) == "grids is not stored: derive it with df['grid_size'].unique()"
     _, meta = kanbench.load_run("section2_1", timestamp, results_dir=tmp_path)
     assert not {"grids", "num_datasets", "dataset_names"} & meta.keys()
-    with pytest.raises(InputError, match="found metadata 'colour'"):
+    with pytest.raises(InputError, match="metadata: found 'colour'"):
         kanbench.save_run({}, "section2_1", epochs=1, colour=1, results_dir=tmp_path)
     with pytest.raises(InputError, match=r"baseline_threshold_time: found 3\.0; allowed: None in section2_1"):
         kanbench.save_run({}, "section2_1", epochs=1, baseline_threshold_time=3.0, results_dir=tmp_path)
@@ -286,7 +286,7 @@ def test_runs_are_found(tmp_path):
         ({"results": frame_of("adam")}, "results: found DataFrame; allowed: {name: DataFrame}"),
         ({"results": {"adam": frame_of("adam")["time"]}}, "results.adam: found Series; allowed: a DataFrame"),
         ({"results": {"adam": None}}, "results.adam: found None; allowed: a DataFrame"),
-        ({"results": {"sgd": None}}, "found frame 'sgd'; allowed: adam, lbfgs, lm in section2_1"),
+        ({"results": {"sgd": None}}, "frame: found 'sgd'; allowed: adam, lbfgs, lm in section2_1"),
         ({"device": torch.zeros(3)}, "device: found Tensor"),
         ({"device": 5}, "device: found 5; allowed: text"),
         ({"lbfgs_threshold_time": "fast"}, "lbfgs_threshold_time: found 'fast'; allowed: seconds"),
@@ -295,14 +295,14 @@ def test_runs_are_found(tmp_path):
         ({"checkpoints": [{}]}, "checkpoints: found list; allowed: {model_type: {dataset_idx"),
         ({"checkpoints": {"adam": [{}]}}, "checkpoints.adam: found list; allowed: {dataset_idx"),
         ({"checkpoints": {"adam": {0: [{}]}}}, "checkpoints.adam.0: found list; allowed: {checkpoint"),
-        ({"checkpoints": {"adam": {0: {"best": {}}}}}, "found checkpoint 'best'"),
+        ({"checkpoints": {"adam": {0: {"best": {}}}}}, "checkpoint: found 'best'"),
         ({"checkpoints": {"adam": {0: {"final": 7}}}}, "checkpoints.adam.0.final: found 7; allowed: {metric: value}"),
         ({"checkpoints": {"adam": {0: {"final": {"model": {}}}}}}, "final.model: found dict; allowed: a KAN"),
         ({"checkpoints": {"adam": {0: {"final": {"model": to_pykan(initialize([2, 1, 1], 3))}}}}}, "no cache_data"),
         *(
             (
                 {"checkpoints": {"adam": {index: {"final": {}}}}},
-                f"checkpoints.adam: found dataset {index!r}; allowed: 0",
+                f"checkpoints.adam: dataset: found {index!r}; allowed: 0",
             )
             for index in (-1, 1000, 0.0, 0.7, "0", "a", None, True)
         ),
@@ -321,8 +321,8 @@ def test_a_run_that_cannot_be_saved_leaves_nothing(tmp_path, over, message):
         (lambda model: [model], "models.adam: found list; allowed: {dataset_idx"),
         (lambda model: {0: {"final": model}}, "models.adam.0: found dict; allowed: a KAN"),
         (lambda model: {0: model.state_dict()}, "models.adam.0: found OrderedDict; allowed: a KAN"),
-        (lambda model: {"01": model}, "models.adam: found dataset '01'; allowed: 0 to 999"),
-        (lambda model: {0.0: model}, "models.adam: found dataset 0.0; allowed: 0 to 999"),
+        (lambda model: {"01": model}, "models.adam: dataset: found '01'; allowed: 0 to 999"),
+        (lambda model: {0.0: model}, "models.adam: dataset: found 0.0; allowed: 0 to 999"),
         (lambda model: {0: model}, "models.adam.0: found a final model in checkpoints, too; allowed: one"),
     ],
 )

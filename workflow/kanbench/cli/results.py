@@ -90,7 +90,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
     config, faults = load_config(arguments.config), 0
     for section in sections:
-        stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, False, arguments.results_dir)
+        stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, arguments.results_dir, False)
         with tqdm(desc=stored.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
 
             def report(done: int, total: int, bar: tqdm[NoReturn] = bar) -> None:

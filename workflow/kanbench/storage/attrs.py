@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pandas as pd
 
 from kanbench.errors import InputError, warn
 from kanbench.plan.naming import Run
-from kanbench.plan.sections import SECTION_1, section_of, without_variant
+from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
 
-TRAINED = ("epochs", "device", "lbfgs_threshold_time", "baseline_threshold_time", "provenance")
-ESSENTIAL = {  # the attrs of a section's frames, beside section, timestamp and model_type
-    "section2_1": TRAINED,
-    "section2_2": TRAINED,
-    "section2_3": ("device", "n_seeds", "n_experts", "n_selected", "provenance"),
-}
 Attrs = dict[Any, Any]  # those of a frame may have keys of any kind
 OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
 
 
 def essential(section: str) -> tuple[str, ...]:
     """The keys that the attrs of a section's frames have, beside section, timestamp and model_type."""
-    if (known := without_variant(section)) in ESSENTIAL:
-        return ESSENTIAL[known]
-    of_section_1 = ("kan_threshold_time",) if section_of(section) is SECTION_1 else ()
-    return ("epochs", "device", *of_section_1, "provenance")
+    known = section_of(section)
+    if known.frame_names:
+        return ("device", "n_seeds", "n_experts", "n_selected", "provenance")
+    alike = SECTIONS.values() if known in SECTIONS.values() else [known]  # frames of 2.1 and 2.2 have both times
+    times = [other.threshold_time for other in alike if other.threshold_time]
+    return ("epochs", "device", *times, "provenance")
 
 
 def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
@@ -40,34 +37,20 @@ def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
     named: Attrs = {"section": run.section, "timestamp": run.timestamp}
     if run.epochs is not None and section_of(run.section).has_epochs:
         named["epochs"] = run.epochs
-    beside = _with_sound_epochs(run, run.name, _without_derivable(run.name, stored, frames))
+    beside = _sound(run, run.name, stored, frames)
     for name, frame in frames.items():
         where = f"{run.name}_{name}"
-        own = _with_sound_epochs(run, where, _without_derivable(where, frame.attrs, frame))
+        own = _sound(run, where, frame.attrs, frame)
         _warn_of_differences(f"{where}: attrs", own, named)
         _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
         attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
         if "epochs" in attrs and attrs["epochs"] is None:
-            attrs["epochs"] = _epochs(frames)
+            with contextlib.suppress(InputError):  # nothing tells
+                attrs["epochs"] = epochs_per_grid(frames)
         model_types = section_of(run.section).model_types
         own_type = name if name in model_types or not section_of(run.section).frame_names else model_types[0]
         frame.attrs = {**attrs, "model_type": own_type}
     return agreed([frame.attrs for frame in frames.values()])
-
-
-def _with_sound_epochs(run: Run, where: str, attrs: Attrs) -> Attrs:
-    """The attrs with their `epochs` as an integer; without them, where they are none or the section has none."""
-    if "epochs" not in attrs:
-        return attrs
-    others, stored = {key: value for key, value in attrs.items() if key != "epochs"}, attrs["epochs"]
-    epochs = epochs_of(stored)
-    if stored is None or not section_of(run.section).has_epochs:
-        return others
-    if epochs is None:
-        found = repr(stored)[:100]
-        warn(f"{where}: epochs: found {found}; allowed: an integer from 1 on")
-        return others
-    return {**others, "epochs": epochs}
 
 
 def agreed(dicts: list[Attrs]) -> Attrs:
@@ -92,7 +75,8 @@ def _warn_of_differences(where: str, attrs: Attrs, right: Attrs) -> None:
             warn(f"{where}: {key}={value!r} conflicts with other sources; using {right[key]!r}")
 
 
-def _without_derivable(where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
+def _sound(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
+    """The attrs without those that can be derived; `epochs` as an integer, or left out where the section has none."""
     for key, stored in attrs.items():
         if key not in DERIVABLE:
             continue
@@ -102,7 +86,13 @@ def _without_derivable(where: str, attrs: Attrs, frames: pd.DataFrame | Frames) 
             continue
         if not _agree(stored, derived):
             warn(f"{where}: {key}={stored!r} conflicts with the data; using {derived!r}")
-    return {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
+    sound = {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
+    if (stored := sound.pop("epochs", None)) is None or not section_of(run.section).has_epochs:
+        return sound
+    if (epochs := epochs_of(stored)) is not None:
+        return {**sound, "epochs": epochs}
+    warn(f"{where}: epochs: found {repr(stored)[:100]}; allowed: an integer from 1 on")
+    return sound
 
 
 def _agree(stored: Any, derived: Any) -> bool:
@@ -120,10 +110,3 @@ def _rank(value: Any) -> tuple[int, Any]:
     if isinstance(value, (int, float)):
         return 0, value
     return (1, value) if isinstance(value, str) else (2, repr(value))
-
-
-def _epochs(frames: Frames) -> int | None:
-    """The epochs of a grid, where neither names nor attrs tell."""
-    if not all({"dataset_idx", "grid_size", "epoch"} <= set(frame.columns) for frame in frames.values()):
-        return None
-    return epochs_per_grid(frames) if any(map(len, frames.values())) else None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_folder
 from kanbench.network import checkpoints
 from kanbench.network.checkpoint_config import REQUIRED
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.storage.values import builtin
-
-MEBIBYTE = 1 << 20
 
 
 def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
@@ -36,22 +32,12 @@ def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
 def _save_kan(model: Any, path: Path, base: Path, inputs: Any) -> None:
     from kanbench.network.pykan import save_checkpoint
 
-    with _builtin_attributes(model):
-        try:
-            save_checkpoint(model, path, inputs)
-        except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
-            path.write_bytes(bytes(MEBIBYTE))  # which this does
-            raise InputError(base, problem=f"cannot be written ({' '.join(str(error).split())})") from error
-
-
-@contextlib.contextmanager
-def _builtin_attributes(model: Any) -> Iterator[None]:
-    """Inside, a KAN's configuration has no numbers of numpy's and no tuples, which YAML writes as objects."""
     kept = {key: getattr(model, key) for key in REQUIRED}
+    vars(model).update(builtin(kept))  # YAML writes numpy's numbers, and tuples, as objects
     try:
-        for key, value in kept.items():
-            setattr(model, key, builtin(value))
-        yield
+        save_checkpoint(model, path, inputs)
+    except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
+        path.write_bytes(bytes(1 << 20))  # which this does
+        raise InputError(base, problem=f"cannot be written ({one_line(error)})") from error
     finally:
-        for key, value in kept.items():
-            setattr(model, key, value)
+        vars(model).update(kept)

@@ -16,14 +16,13 @@ Frames = dict[str, pd.DataFrame]
 
 def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
     """These columns of one frame or of all."""
-    parts = frames.values() if isinstance(frames, dict) else [frames]
-    parts = [frame[list(columns)] for frame in parts if set(columns) <= set(frame.columns)]
+    every = frames.values() if isinstance(frames, dict) else [frames]
+    parts = [frame[list(columns)] for frame in every if set(columns) <= set(frame.columns)]
     if not parts:
         raise InputError(f"no frame with the column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}")
-    plain = [part.copy() for part in parts]
-    for part in plain:
+    for part in parts:
         part.attrs = {}  # concat compares attrs, and those of model types differ
-    return pd.concat(plain, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _values(frames: pd.DataFrame | Frames, column: str) -> list[Any]:
@@ -69,13 +68,12 @@ def final_grid(frame: pd.DataFrame) -> dict[int, int]:
 
 def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
     """The epochs of a grid: the most that any training has on any, because some may have ended early."""
-    frames = frames if isinstance(frames, dict) else {"": frames}
-    parts = [_column(frame, "dataset_idx", "grid_size", "epoch") for frame in frames.values() if len(frame)]
-    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]
-    counts = [stage["epoch"].nunique() for stage in stages]  # a model without a grid has one stage
-    if not counts:
+    every = frames.values() if isinstance(frames, dict) else [frames]
+    parts = [_column(frame, "dataset_idx", "grid_size", "epoch") for frame in every if len(frame)]
+    if not parts:
         raise InputError("no frame with rows")
-    return int(max(count.max() for count in counts))
+    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]  # NaN is a model's own stage
+    return int(max(stage["epoch"].nunique().max() for stage in stages))
 
 
 def _by_dataset(series: pd.Series) -> dict[int, int]:
@@ -83,9 +81,7 @@ def _by_dataset(series: pd.Series) -> dict[int, int]:
 
 
 def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
-    """The row at the interpolation threshold of every dataset, indexed by `dataset_idx`.
-
-    The rule and its parameters are those of training: see `kanbench.training.threshold`.
+    """The row at the interpolation threshold of every dataset, by `dataset_idx`; see `kanbench.training.threshold`.
 
     Raises:
         InputError: There is no column `test_loss`, `epoch` or `dataset_idx`.

@@ -18,7 +18,7 @@ from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of
 from kanbench.plan.sections import section_of
 from kanbench.storage.schema import DERIVED, HISTORY, dtypes
 from kanbench.storage.training_record import TrainingRecord
-from kanbench.storage.values import builtin, same_frame
+from kanbench.storage.values import builtin, same, same_data
 
 KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without values is either
     "text": ("string", "categorical", "empty"),
@@ -55,11 +55,7 @@ def histories(trainings: Sequence[TrainingRecord], model_type: str) -> pd.DataFr
 
 
 def portable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its text as Python objects.
-
-    pandas 3 keeps text in pyarrow's arrays where pyarrow is installed, and a pickle of those cannot be read where it
-    is not.
-    """
+    """The frame with its text as Python objects: pickled arrays of pyarrow, which pandas 3 uses, need pyarrow."""
     text = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
@@ -95,10 +91,7 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     kind = "parquet" if str(path).endswith(".parquet") else "pickle"
     with atomic_write(path) as partial:
         try:
-            if kind == "parquet":
-                frame.to_parquet(partial)
-            else:
-                portable(frame).to_pickle(partial)
+            (frame.to_parquet if kind == "parquet" else portable(frame).to_pickle)(partial)
         except (OSError, MemoryError):  # the disk's, and the machine's
             raise
         except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
@@ -113,7 +106,8 @@ def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = Fal
         InputError: It cannot be written or read, or does not survive a write/read round trip.
     """
     write_frame(frame, path)
-    if not same_frame(read_frame(path, trusted), frame):
+    there = read_frame(path, trusted)
+    if not same(there.attrs, frame.attrs) or not same_data(there, frame):
         raise InputError(path, allowed="numbers and text", problem="does not survive a write/read round trip")
 
 
@@ -195,11 +189,8 @@ def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
         columns = [about.schema.column(i) for i in range(about.num_columns)]
         size = max(size, about.num_rows * sum(max(8, column.length) for column in columns))  # what it is read into
         if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
-            raise InputError(
-                path,
-                f"{about.num_rows} rows, {about.num_columns} columns, {size} bytes",
-                f"{MAX_ROWS}, {MAX_COLUMNS}, {MAX_FILE}",
-            )
+            found = f"{about.num_rows} rows, {about.num_columns} columns, {size} bytes"
+            raise InputError(path, found, f"{MAX_ROWS}, {MAX_COLUMNS}, {MAX_FILE}")
         nested = [column.path for column in columns if column.max_repetition_level or column.path != column.name]
         if nested and not trusted:  # a few bytes can stand for any number of values in a row
             raise refusal(path, f"lists or mappings in {nested[0]}")
@@ -218,8 +209,8 @@ def _size_of_text(path: str | Path, columns: list[str]) -> int:
     size = 0
     for column in ParquetFile(path, read_dictionary=columns).read(columns).columns:
         if pa.types.is_dictionary(column.type):
-            sums = [pc.sum(pc.binary_length(part.dictionary).take(part.indices)).as_py() for part in column.chunks]
-            size += sum(filter(None, sums))
+            lengths = [pc.binary_length(part.dictionary).take(part.indices) for part in column.chunks]
+            size += sum(pc.sum(part).as_py() or 0 for part in lengths)
         else:
             size += column.nbytes
     return size

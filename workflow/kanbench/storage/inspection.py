@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError, one_line
-from kanbench.io.readers import read_json, read_tensors
+from kanbench.io.readers import parser_errors, read_json, read_tensors
 from kanbench.network.checkpoint_config import coef_shapes, read_model_config
 from kanbench.plan.naming import CHECKPOINT_FILES
 from kanbench.plan.sections import SECTION, SECTIONS, without_variant
 from kanbench.storage.attrs import Attrs, essential
-from kanbench.storage.derive import DERIVABLE, Frames, final_grid, grids, total_epochs
+from kanbench.storage.derive import DERIVABLE, Frames, grids
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_names import StoredFile, model_types_there, parse_stored
@@ -38,15 +39,13 @@ def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFr
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:
-    try:
+    with parser_errors(stored.path):
         sizes = [file.stat() for file in stored.files]
-    except OSError as error:
-        raise InputError(stored.path, problem=f"cannot be read ({error.strerror})") from None
     written = pd.Timestamp(max(size.st_mtime for size in sizes), unit="s")
     return {
         "section": stored.run.section,
         "timestamp": stored.run.timestamp,
-        "epochs": "" if stored.run.epochs is None else stored.run.epochs,
+        "epochs": stored.run.epochs or "",
         "frames": ", ".join(sorted({file.name for file in stored.of_kind("frame")})),
         "checkpoints": len({file.model for file in stored.of_kind("checkpoint", "weights")}),
         "more_seeds": ", ".join(str(replicate.seed) for replicate in stored.replicate_files),
@@ -84,96 +83,73 @@ def _shown(line: str) -> str:
 
 
 def _of_file(path: Path, trusted: bool) -> Iterator[str]:
+    """What a file's name tells, or else its ending and its contents."""
     file = parse_stored(path)
-    if file is None:
-        yield from _of_other(path, trusted)
-        return
-    run = file.run.name
-    if file.kind == "meta":
-        yield f"{path}: metadata of the run {run}, in the format before attrs"
-        yield from _items(read_json(path))
-    elif file.kind == "metadata":
-        yield f"{path}: metrics of the checkpoints of the run {run}"
-        yield from _of_metadata(read_metadata(path, trusted))
-    elif file.kind == "weights":
-        yield f"{path}: weights of a {file.name} on dataset {file.dataset_idx}; not pykan's"
-        yield from _of_tensors(read_tensors(path, trusted))
-    elif file.kind == "checkpoint":
-        yield f"{path}: part of a checkpoint of pykan's: {file.name} on dataset {file.dataset_idx}, of the run {run}"
-        yield from _of_checkpoint(path, file, trusted)
-    else:
-        yield from _of_frame(path, read_frame(path, trusted), file)
-
-
-def _of_other(path: Path, trusted: bool) -> Iterator[str]:
-    """A file whose name is none of a run's: what it is, its ending and its contents tell."""
-    if path.suffix in (".pkl", ".parquet"):
-        try:
-            yield from _of_frame(path, read_frame(path, trusted), None)
-        except InputError as error:
-            try:
-                metadata = read_metadata(path, trusted)
-            except InputError:
-                raise error from None
-            yield f"{path}: metrics of checkpoints"
-            yield from _of_metadata(metadata)
-        return
+    of_run = f" of the run {file.run.name}" if file else ""
     if path.suffix == ".json":
         content = read_json(path)
         history = content.pop("history", None) if "settings" in content else None
         is_record = isinstance(history, list)
-        yield f"{path}: {'the record of a training' if is_record else 'JSON'}"
+        yield f"{path}: {'metadata' if file else 'the record of a training' if is_record else 'JSON'}{of_run}"
         yield from _items(content)
-        yield f"  history: {len(history or [])} epochs" if is_record else "  not a file of kanbench's"
-        return
-    if path.suffix == ".pth" or path.name.endswith(("_state", "_cache_data")):
-        yield f"{path}: tensors"
-        yield from _of_tensors(read_tensors(path, trusted))
-        return
-    if path.name.endswith("_config.yml"):
-        yield f"{path}: configuration of a model of pykan's"
-        yield from _of_config(path)
-        return
-    raise InputError(path, problem="not a file of kanbench's", allowed="frames, metadata and checkpoints")
+        if not file:
+            yield f"  history: {len(history or [])} epochs" if is_record else "  not a file of kanbench's"
+    elif path.suffix in (".pkl", ".parquet"):
+        found = _frame_or_metadata(path, trusted, file)
+        if isinstance(found, pd.DataFrame):
+            yield from _of_frame(path, found, file)
+        else:
+            yield f"{path}: metrics of checkpoints{of_run}"
+            yield from _of_metadata(found)
+    elif path.suffix == ".pth" or path.name.endswith(tuple(f"_{part}" for part in CHECKPOINT_FILES)):
+        model = f", {file.name} on dataset {file.dataset_idx}" if file else ""
+        yield f"{path}: {'weights' if path.suffix == '.pth' else 'part of a checkpoint of pykan'}{of_run}{model}"
+        if path.suffix == ".yml" or (file and file.kind == "checkpoint"):
+            yield from _of_checkpoint(path, file)
+        if path.suffix != ".yml":
+            yield from _of_tensors(read_tensors(path, trusted))
+    else:
+        raise InputError(path, problem="not a file of kanbench's", allowed="frames, metadata and checkpoints")
+
+
+def _frame_or_metadata(path: Path, trusted: bool, file: StoredFile | None) -> pd.DataFrame | Metadata:
+    if file and file.kind == "metadata":
+        return read_metadata(path, trusted)
+    try:
+        return read_frame(path, trusted)
+    except InputError:
+        if file is None:
+            with contextlib.suppress(InputError):
+                return read_metadata(path, trusted)
+        raise
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
-    section = file.run.section if file else _section(frame)
+    section = file.run.section if file else str(frame.attrs.get("section"))  # which may be anything
+    known = re.fullmatch(SECTION, section)
     name = file.name if file else frame.attrs.get("model_type", "?")
     seed = f", seed {file.run.seed}" if file and file.run.seed is not None else ""
-    yield f"{path}: frame {name} of {section or 'an unknown section'}{seed}: {len(frame)} rows"
+    yield f"{path}: frame {name} of {section if known else 'an unknown section'}{seed}: {len(frame)} rows"
     yield f"  columns: {', '.join(frame.columns)}"
     yield from _items(frame.attrs, "  attrs: ")
-    if section:
-        required = ("section", "timestamp", "model_type", *essential(section))
-        missing = [key for key in required if key not in frame.attrs]
-        if missing:
-            yield f"  missing attrs: {', '.join(missing)} (load_run completes them; migrate writes them)"
-    derivable = [key for key in frame.attrs if key in DERIVABLE]
-    if derivable:
+    required = ("section", "timestamp", "model_type", *essential(section)) if known else ()
+    if missing := [key for key in required if key not in frame.attrs]:
+        yield f"  missing attrs: {', '.join(missing)} (load_run completes them; migrate writes them)"
+    if derivable := [key for key in frame.attrs if key in DERIVABLE]:
         yield f"  attrs that can be derived: {', '.join(derivable)}"
     yield from _trainings(frame)
-
-
-def _section(frame: pd.DataFrame) -> str | None:
-    """The section in a frame's attrs, which may be anything."""
-    section = frame.attrs.get("section")
-    return section if isinstance(section, str) and re.fullmatch(SECTION, section) else None
 
 
 def _trainings(frame: pd.DataFrame) -> Iterator[str]:
     if not {"dataset_idx", "epoch", "grid_size"} <= set(frame.columns) or frame.empty:
         return
-    names = dict(zip(frame["dataset_idx"], frame["dataset_name"], strict=True)) if "dataset_name" in frame else {}
-    epochs, last = total_epochs(frame), final_grid(frame)
-    yield f"  trainings: {len(epochs)}, grids {', '.join(map(str, grids(frame)))}"
-    for index in epochs:
-        rows = frame[frame["dataset_idx"] == index]
-        end = rows.sort_values("epoch").iloc[-1]
-        columns = [key for key in ("train_loss", "test_loss", "dense_mse") if key in rows]
-        losses = [f"{key} {end[key]:.3g}" if pd.notna(end[key]) else f"{key} not a number" for key in columns]
-        ended = f"{epochs[index]} epochs" + (f" to grid {last[index]}" if index in last else "")
-        yield f"    {index} {names.get(index, '')}: {ended}; {', '.join(losses)}"
+    ends = frame.sort_values(["dataset_idx", "epoch"]).drop_duplicates("dataset_idx", keep="last").to_dict("records")
+    yield f"  trainings: {len(ends)}, grids {', '.join(map(str, grids(frame)))}"
+    for end in ends:
+        values = {key: end[key] for key in ("train_loss", "test_loss", "dense_mse") if key in end}
+        losses = [f"{key} {value:.3g}" if pd.notna(value) else f"{key} not a number" for key, value in values.items()]
+        ended = f"{end['epoch']} epochs" + (f" to grid {end['grid_size']:.0f}" if pd.notna(end["grid_size"]) else "")
+        yield f"    {end['dataset_idx']} {end.get('dataset_name', '')}: {ended}; {', '.join(losses)}"
 
 
 def _of_metadata(metadata: Metadata) -> Iterator[str]:
@@ -184,21 +160,19 @@ def _of_metadata(metadata: Metadata) -> Iterator[str]:
                 yield f"  {model_type}, dataset {index}, {name}: {numbers}"
 
 
-def _of_checkpoint(path: Path, file: StoredFile, trusted: bool) -> Iterator[str]:
-    base = file.base
-    missing = [part for part in CHECKPOINT_FILES if not Path(f"{base}_{part}").exists()]
-    if Path(f"{base}_config.yml").exists():
-        yield from _of_config(Path(f"{base}_config.yml"))
-    if file.suffix != "config.yml":
-        yield from _of_tensors(read_tensors(path, trusted))
-    yield f"  missing: {', '.join(missing)}" if missing else f"  complete: KAN.loadckpt({str(base)!r}) reads it"
-
-
-def _of_config(path: Path) -> Iterator[str]:
-    config = read_model_config(path)
-    width = [nodes if not products else [nodes, products] for nodes, products in config["width"]]
-    edges = sum(inputs * outputs for inputs, outputs, _ in coef_shapes(config))
-    yield f"  KAN: width {width}, grid {config['grid']}, k {config['k']}, {edges} edges, device {config.get('device')}"
+def _of_checkpoint(path: Path, file: StoredFile | None) -> Iterator[str]:
+    """The configuration of a model of pykan, and whether the files beside it are there."""
+    config_path = Path(f"{file.base}_config.yml") if file else path
+    if config_path.exists():
+        config = read_model_config(config_path)
+        width = [nodes if not products else [nodes, products] for nodes, products in config["width"]]
+        edges = sum(inputs * outputs for inputs, outputs, _ in coef_shapes(config))
+        about = f"grid {config['grid']}, k {config['k']}, {edges} edges, device {config.get('device')}"
+        yield f"  KAN: width {width}, {about}"
+    if file:
+        missing = [part for part in CHECKPOINT_FILES if not Path(f"{file.base}_{part}").exists()]
+        complete = f"  complete: KAN.loadckpt({str(file.base)!r}) reads it"
+        yield f"  missing: {', '.join(missing)}" if missing else complete
 
 
 def _of_tensors(content: Any) -> Iterator[str]:
@@ -213,13 +187,11 @@ def _of_tensors(content: Any) -> Iterator[str]:
 def _of_run(stored: StoredRun) -> Iterator[str]:
     run = stored.run
     yield f"{stored.path}: a run of {run.section}, {len(stored.files)} files"
-    present = without_variant(run.section) in SECTIONS and (run.epochs is None) != bool(run.kind.reference)
+    present = without_variant(run.section) in SECTIONS and (run.epochs is not None) == run.kind.has_epochs
     if not present or any(file.kind == "meta" or file.run != run for file in stored.files):
         yield "  format: an earlier one (migrate turns it into the present one)"
-    frames: Frames = {}
-    if stored.has_frames:
-        frames = stored.frames
-        yield from _items(stored.attrs, "  meta: ")
+    frames = stored.frames if stored.has_frames else {}
+    yield from _items(stored.attrs if frames else {}, "  meta: ")
     for name, frame in frames.items():
         yield f"  frame {name}: {len(frame)} rows"
         yield from (f"  {line}" for line in _trainings(frame))

@@ -39,19 +39,18 @@ def build_merge_frame(
     _check_kinds({"expert": experts, "merge_kan": merged, "control": controls})
     if n_selected < 1:
         raise InputError("n_selected", n_selected, "an integer, at least 1")
-    merged = sorted(merged, key=lambda record: record.dataset_idx)
+    groups, merged = _by_dataset(experts), sorted(merged, key=lambda record: record.dataset_idx)
     if name == "grid_history":
         frame = histories(merged, merged[0].model_type)
     else:
-        groups, types = _by_dataset(experts), dtypes(experts[0].section, name)
-        rows = {
-            "experts": lambda: _experts(groups, n_selected),
-            "selected_experts": lambda: _selected(groups, merged),
-            "summary": lambda: _summary(groups, merged, controls),
-        }[name]()
+        if name == "experts":
+            rows = _experts(groups, n_selected)
+        else:
+            rows = _selected(groups, merged) if name == "selected_experts" else _summary(groups, merged, controls)
+        types = dtypes(experts[0].section, name)
         frame = portable(pd.DataFrame(rows, columns=list(types)).astype(types))
     record = (experts if name == "experts" else merged)[0]
-    group = next(iter(_by_dataset(experts).values()))
+    group = next(iter(groups.values()))
     frame.attrs.update({key: getattr(record, key) for key in ("section", "timestamp", "device")})
     frame.attrs["model_type"] = section_of(record.section).model_types[0]
     frame.attrs["n_seeds"] = len({expert["seed"] for expert in group})
@@ -68,11 +67,8 @@ def _by_dataset(experts: Records) -> Groups:
 
 
 def _experts(groups: Groups, n_selected: int) -> list[Row]:
-    rows = []
-    for group in groups.values():
-        selected = select_experts(group, n_selected)
-        rows += [{**expert, "selected": position in selected} for position, expert in enumerate(group)]
-    return rows
+    chosen = [(group, select_experts(group, n_selected)) for group in groups.values()]
+    return [{**expert, "selected": i in selected} for group, selected in chosen for i, expert in enumerate(group)]
 
 
 def _selected(groups: Groups, merged: Records) -> list[Row]:
@@ -90,22 +86,19 @@ def _selected(groups: Groups, merged: Records) -> list[Row]:
 
 def _summary(groups: Groups, merged: Records, controls: Records) -> list[Row]:
     control_of = {record.dataset_idx: record for record in controls}
-    rows = []
-    for record in merged:
-        group, merging = groups[record.dataset_idx], record.merging or {}
-        rows.append(
-            {
-                **_dataset(record),
-                **summary_of_experts(group),
-                "n_experts_selected": len(merging["selected"]),
-                **{key: merging[key] for key in ("ensemble_dense_mse", "initial_dense_mse", "initial_num_params")},
-                **_outcome("merged", record),
-                **_outcome("control", control_of[record.dataset_idx]),
-                "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
-                "via_time": sum(part["time"] for part in merging["via"]),
-            }
-        )
-    return rows
+    return [
+        {
+            **_dataset(record),
+            **summary_of_experts(groups[record.dataset_idx]),
+            "n_experts_selected": len(merging["selected"]),
+            **{key: merging[key] for key in ("ensemble_dense_mse", "initial_dense_mse", "initial_num_params")},
+            **_outcome("merged", record),
+            **_outcome("control", control_of[record.dataset_idx]),
+            "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
+            "via_time": sum(part["time"] for part in merging["via"]),
+        }
+        for record, merging in ((record, record.merging or {}) for record in merged)
+    ]
 
 
 def summary_of_experts(group: list[Row]) -> Row:

@@ -19,10 +19,10 @@ from kanbench.plan.naming import FRAME_FORMATS, Run
 from kanbench.plan.sections import section_of
 from kanbench.storage.frames import read_frame, write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
-from kanbench.storage.staging import staged
+from kanbench.storage.saving import staged
 from kanbench.storage.stored_names import StoredFile
 from kanbench.storage.stored_run import StoredRun, stored_runs
-from kanbench.storage.values import same, same_frame
+from kanbench.storage.values import same, same_data
 
 EXISTS = "already exists with different data; move it first"
 DIFFERENT = "does not survive a write/read round trip; nothing was changed"
@@ -37,28 +37,23 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
     nothing but its attrs differs.
 
     Args:
-        stored (StoredRun): As `kanbench.storage.runs.open_run` returns it.
         dry_run (bool): Whether only to say what would be done.
         delete_json (bool): Whether to delete the old metadata file in the end.
 
     Returns:
-        list of str: What was done, or would be: a line for each file. Empty where the run is in the present format
-            already.
+        list of str: What was done, or would be: a line for each file; none for a run in the present format.
 
     Raises:
         InputError: A file cannot be read or written, exists with different data, or does not survive a write/read round
             trip; or two files of one frame or one checkpoint differ.
     """
     with folder_lock(stored.run.folder):
-        every = stored_runs(
-            stored.run.results, trusted=stored.trusted
-        )  # another process may have migrated it meanwhile
+        every = stored_runs(stored.run.results, trusted=stored.trusted)  # somebody may have migrated it meanwhile
         stored = next((other for other in every if other.run == stored.run), stored)
         if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
             raise InputError(stored.path, "no epochs", "runs that tell them")
         target = dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs"))
         plans = _plans(stored, target)
-        _check_destinations(stored, target, plans)
         _check_one_of_each(stored, target)
         json = [file.path for file in stored.of_kind("meta")] if delete_json else []
         _check_unneeded(stored, every, json)
@@ -81,21 +76,24 @@ def _plans(stored: StoredRun, target: Run) -> dict[str, Callable[[Path], None]]:
         for suffix in FRAME_FORMATS:
             path = Path(target.frame(name, suffix))
             if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, stored.trusted):
-                plans[path.name] = partial(_write_frame, frame, stored.trusted)
+                plans[path.name] = partial(write_and_compare, frame, trusted=stored.trusted)
     for file in stored.files:
         if file.kind == "frame" and file.path != Path(target.frame(file.name, file.suffix)):
-            _check_same_data(file, stored.frames[file.name], stored.trusted)
+            if not same_data(read_frame(file.path, stored.trusted), stored.frames[file.name]):
+                raise InputError(file.path, "other data than in the pickle of this frame", "one of the two files")
         elif file.kind == "metadata":
             path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, stored.trusted)
             if lexists(path) and not same(read_metadata(path, stored.trusted), metadata):
                 raise InputError(path, problem=EXISTS)
-            if not lexists(path) or b"numpy" in read_bytes(path):
+            if not lexists(path) or (path in own and b"numpy" in read_bytes(path)):
                 plans[path.name] = partial(_write_metadata, metadata)
         elif file.kind in ("checkpoint", "weights"):
             base = target.checkpoint(*file.model)
             path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
-            if path != file.path and (not lexists(path) or read_bytes(path) != read_bytes(file.path)):
+            if not lexists(path):
                 plans[path.name] = partial(_copy, file.path)
+            elif path != file.path and read_bytes(path) != read_bytes(file.path):
+                raise InputError(path, problem=EXISTS)
     return plans
 
 
@@ -105,31 +103,13 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
     A copy that was made before (which is not the run's `own`) may tell more: the metadata in JSON may be gone since.
     """
     there = read_frame(path, trusted)
-    attrs, there.attrs = there.attrs, frame.attrs
-    if not same_frame(there, frame):
+    attrs, wanted = there.attrs, frame.attrs
+    in_both = all(key in attrs and (value is None or same(attrs[key], value)) for key, value in wanted.items())
+    if not same_data(there, frame) or not (own or in_both):
         raise InputError(path, problem=EXISTS)
-    if own:
-        if lost := [key for key, value in frame.attrs.items() if value is None and attrs.get(key) is not None]:
-            raise InputError(path, f"{', '.join(map(str, lost))} in its attrs only", "the same attrs in both files")
-        return same(attrs, frame.attrs)
-    return all(key in attrs and (value is None or same(attrs[key], value)) for key, value in frame.attrs.items())
-
-
-def _check_same_data(file: StoredFile, frame: pd.DataFrame, trusted: bool) -> None:
-    """Of the two formats of a frame one was read: the other must not be lost."""
-    there = read_frame(file.path, trusted)
-    there.attrs = frame.attrs
-    if not same_frame(there, frame):
-        raise InputError(file.path, "other data than in the pickle of this frame", "one of the two files")
-
-
-def _check_destinations(stored: StoredRun, target: Run, plans: Iterable[str]) -> None:
-    """A file that has the name already must be one of the run's own frames, or its metadata."""
-    own = {file.path.name for file in stored.of_kind("frame", "metadata")}
-    for name in plans:
-        path = Path(target.folder) / name
-        if lexists(path) and name not in own:
-            raise InputError(path, problem=EXISTS)
+    if own and (lost := [key for key, value in wanted.items() if value is None and attrs.get(key) is not None]):
+        raise InputError(path, f"{', '.join(map(str, lost))} in its attrs only", "the same attrs in both files")
+    return same(attrs, wanted) if own else in_both
 
 
 def _check_one_of_each(stored: StoredRun, target: Run) -> None:
@@ -152,14 +132,9 @@ def _check_unneeded(stored: StoredRun, every: Iterable[StoredRun], json: list[Pa
             problem = f"nothing of it is in the frames of {stored.name}"
             raise InputError(path, problem=problem, allowed="to migrate without deleting it")
         for other in every:
-            if other.run != stored.run and path in (file.path for file in other.files):
-                raise InputError(
-                    path, problem=f"{other.name} has it too", allowed="to migrate both, and then to delete it"
-                )
-
-
-def _write_frame(frame: pd.DataFrame, trusted: bool, path: Path) -> None:
-    write_and_compare(frame, path, trusted)
+            if other.run != stored.run and any(file.path == path for file in other.files):
+                allowed = "to migrate both, and then to delete it"
+                raise InputError(path, problem=f"{other.name} has it too", allowed=allowed)
 
 
 def _write_metadata(metadata: Metadata, path: Path) -> None:

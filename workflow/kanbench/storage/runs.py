@@ -33,11 +33,9 @@ def find_run(
     timestamp: str | None = None,
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
-    *,
-    with_frames: bool = True,
 ) -> Run:
-    """The latest run of a section, or the one with this timestamp or this many epochs; see `open_run`."""
-    return open_run(section, timestamp, epochs, results_dir, with_frames=with_frames).run
+    """The names of the run that `open_run` opens."""
+    return open_run(section, timestamp, epochs, results_dir).run
 
 
 def open_run(
@@ -46,15 +44,12 @@ def open_run(
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
     *,
-    with_frames: bool = True,
     trusted: bool = False,
 ) -> StoredRun:
-    """Open the latest run of a section, or the one with this timestamp or this many epochs; lists each folder once.
+    """Open the latest run of a section that has frames, or the one with this timestamp or this many epochs.
 
     Args:
         epochs (int or {'most', 'fewest'}, optional): Epochs per grid. The latest run of those with so many.
-        with_frames (bool): Whether runs without frames, as one has that was interrupted, are passed over where others
-            have some. One whose timestamp is given never is.
         trusted (bool): See `StoredRun`.
 
     Returns:
@@ -65,9 +60,9 @@ def open_run(
         InputError: There is none, or the timestamp has runs with different epochs.
 
     Warns:
-        UserWarning: A later run is passed over.
+        UserWarning: A later run, which has no frames, as one that was interrupted, is passed over.
     """
-    return choose_run(stored_runs(results_dir, trusted=trusted), section, timestamp, epochs, with_frames, results_dir)
+    return choose_run(stored_runs(results_dir, trusted=trusted), section, timestamp, epochs, results_dir)
 
 
 def choose_run(
@@ -75,14 +70,14 @@ def choose_run(
     section: str,
     timestamp: str | None,
     epochs: int | str | None,
-    with_frames: bool,
     where: str | Path,
+    need_frames: bool = True,
 ) -> StoredRun:
     """The run that `open_run` opens, among those of a folder that have been opened; errors name `where`."""
     section_of(section)
     runs = [stored for stored in runs if stored.run.section == section]
     fitting = [stored for stored in runs if timestamp in (None, stored.run.timestamp)]
-    passed_over = [stored for stored in fitting if timestamp is None and with_frames and not stored.has_frames]
+    passed_over = [stored for stored in fitting if timestamp is None and need_frames and not stored.has_frames]
     fitting = [stored for stored in fitting if stored not in passed_over] or fitting
     if epochs is not None and fitting:
         passed_over = [stored for stored in passed_over if isinstance(epochs, str) or stored.run.epochs == epochs]
@@ -98,20 +93,15 @@ def choose_run(
 
 
 def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
-    """The one with the latest timestamp; of several that of the present format, or else, if any will do, the newest.
-
-    In the present format, names have epochs, but for Section 2.3.
-    """
+    """The one with the latest timestamp; of several that of the present format, or else, if any will do, the newest."""
     latest = [stored for stored in runs if stored.run.timestamp == runs[-1].run.timestamp]
-    first = latest[0].run
-    latest = [
-        s for s in latest if (s.run.epochs is not None) == section_of(first.section).has_epochs and s.has_frames
-    ] or latest
+    present = [s for s in latest if (s.run.epochs is not None) == s.section.has_epochs and s.has_frames]
+    latest = present or latest
     if len(latest) > 1 and any_of_them:
         return max(latest, key=lambda stored: max(file.stat().st_mtime_ns for file in stored.files))
     if len({stored.run.epochs for stored in latest}) > 1:
         counts = ", ".join(str(stored.run.epochs) for stored in latest)
-        where = f"{first.section}_{first.timestamp}"
+        where = f"{latest[0].run.section}_{latest[0].run.timestamp}"
         raise InputError(where, problem="several runs", allowed=f"epochs one of {counts}")
     if len(latest) > 1:
         folders = ", ".join(stored.run.folder for stored in latest)
@@ -122,7 +112,7 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
 def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
     if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or epochs_of(epochs) is None):
         raise InputError("epochs", repr(epochs), "an integer from 1 on, 'most' or 'fewest'")
-    counts = [stored.run.epochs if stored.run.epochs is not None else _stored_epochs(stored) for stored in runs]
+    counts = [_stored_epochs(stored) if stored.run.epochs is None else stored.run.epochs for stored in runs]
     known = {count for count in counts if count is not None}
     if not isinstance(epochs, int) and known:
         epochs = max(known) if epochs == "most" else min(known)
@@ -131,10 +121,8 @@ def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
 
 def _stored_epochs(stored: StoredRun) -> int | None:
     """The epochs of a run whose names do not tell; None if nothing tells, or the run cannot be read."""
-    if not stored.has_frames:
-        return None
     try:
-        return stored.attrs.get("epochs")
+        return stored.attrs.get("epochs") if stored.has_frames else None
     except InputError as error:
         warn(f"{stored.name}: left out: {error}")
         return None
@@ -154,7 +142,6 @@ def load_run(
     Args:
         timestamp (str, optional): The latest run that has frames, if it is not given.
         epochs (int or {'most', 'fewest'}, optional): Needed where several runs with this timestamp differ in it.
-        results_dir (path): The folder of the sections' folders, or of the files themselves.
         load_models (bool): Whether to load the checkpoints too, in the precision they were stored with.
         trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
 
@@ -163,20 +150,17 @@ def load_run(
             "experts": …}`. The frames have the attrs of the present format, whatever was stored.
         meta (dict): The attrs on which all frames agree.
         models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In
-            place of a model that is not pykan's (`.pth`), its state dict: the class that it belongs to is not
-            kanbench's.
+            place of a model that is not pykan's (`.pth`), its state dict.
 
     Raises:
         InputError: There is no such run, or a file is damaged or refused.
 
     Warns:
         UserWarning: What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same
-            name; says what is used. Or a later run has no frames. Of a frame in both formats the pickle is read;
-            `verify` and `migrate` compare the two.
+            name; or a later run has no frames. Of a frame in both formats the pickle is read.
     """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
-    loaded = stored.frames, stored.attrs
-    return (*loaded, stored.models()) if load_models else loaded
+    return stored.frames, stored.attrs, *([stored.models()] if load_models else [])
 
 
 def load_checkpoint_metadata(
@@ -187,13 +171,11 @@ def load_checkpoint_metadata(
     results_dir: str | Path = RESULTS,
     trusted: bool = False,
 ) -> Metadata:
-    """The metrics of every checkpoint of a run: `{model_type: {dataset_idx: {checkpoint: {...}}}}`.
-
-    See `load_run` for the parameters.
-    """
+    """The metrics of a run's checkpoints: `{model_type: {dataset_idx: {checkpoint: {...}}}}`; see `load_run`."""
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
-    found = stored.metadata
-    return read_metadata(stored.run.checkpoint_metadata(), trusted) if found is None else found
+    if (metadata := stored.metadata) is None:
+        return read_metadata(stored.run.checkpoint_metadata(), trusted)  # says that it is not there
+    return metadata
 
 
 def load_replicates(
@@ -202,11 +184,5 @@ def load_replicates(
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
 ) -> dict[int | None, Frames]:
-    """Load the frames of a run with every seed that it was trained with.
-
-    See `load_run` for the parameters, and `kanbench.storage.stored_run.StoredRun.replicates` for the seeds.
-
-    Returns:
-        replicates (dict): `{seed: {frame: DataFrame}}`.
-    """
+    """`{seed: {frame: DataFrame}}`, with every seed that a run was trained with; see `StoredRun.replicates`."""
     return open_run(section, timestamp, epochs, results_dir).replicates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
@@ -13,20 +15,19 @@ import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError, one_line, warn
-from kanbench.io.atomic import folder_lock
+from kanbench.io.atomic import atomic_folder, folder_lock
 from kanbench.io.readers import TRUST
 from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
 from kanbench.storage.attrs import OF_FRAMES, Attrs, agreed, essential
+from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
-from kanbench.storage.staging import staged
 from kanbench.storage.stored_names import MAX_DATASETS
 from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
 
-PLAIN = "numbers and text"
 PLAIN_TYPES = (NoneType, bool, int, float, str)
 
 
@@ -46,15 +47,12 @@ def save_run(
     Args:
         results (dict): A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and
             `grid_history`. The frames are not changed.
-        section (str): `section2_1`, `section2_2` or `section2_3`, or a variant of one, as
-            `section2_1_highd_3d_shallow`.
+        section (str): `section2_1` or the like, or a variant of one, as `section2_1_highd_3d_shallow`.
         checkpoints (dict, optional): `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN
             under the key `model` is written as a checkpoint of pykan's, everything else goes into the metadata file.
-            `dataset_idx` is an integer.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
         timestamp (str, optional): YYYYMMDD_HHMMSS; now, if it is not given.
-        results_dir (path): The folder that holds `sec1_results` and so on.
         overwrite (bool): Whether a run that is there already may be replaced, as a whole.
         **metadata: What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is
             refused with a warning. What is not given here is taken from the attrs of every frame, as `load_run`
@@ -62,19 +60,21 @@ def save_run(
             provenance that says the same as a frame's own, but less, the frame's own is kept.
 
     Returns:
+        str: The timestamp.
 
     Raises:
         InputError: Something cannot be saved, or not so that `load_run` reads it. What was there before is still there.
     """
-    _check_section(section)
+    known = without_variant(section) if isinstance(section, str) else None
+    is_section = known in SECTIONS and (section == known or is_variant(section.removeprefix(f"{known}_")))
+    _require(is_section, "section", section, f"{', '.join(SECTIONS)}, or a variant of one")
     given = _given(section, metadata)
-    if not isinstance(results_dir, (str, PathLike)):
-        raise InputError("save_run: results_dir", _found(results_dir), "a folder")
+    _require(isinstance(results_dir, (str, PathLike)), "results_dir", results_dir, "a folder")
     if not _dict(results, "results", "{name: DataFrame}"):
         raise InputError("save_run", "no frames", "at least one")
     timestamp = new_timestamp() if timestamp is None else timestamp
-    if not isinstance(timestamp, str) or not is_timestamp(timestamp):
-        raise InputError("timestamp", _found(timestamp), "a date and time as YYYYMMDD_HHMMSS")
+    is_time = isinstance(timestamp, str) and is_timestamp(timestamp)
+    _require(is_time, "timestamp", timestamp, "a date and time as YYYYMMDD_HHMMSS")
     if models is not None:
         warn("models= is deprecated; use checkpoints=", DeprecationWarning)
     _check_names(section, "frame", results)
@@ -106,6 +106,20 @@ def save_run(
     return timestamp
 
 
+@contextlib.contextmanager
+def staged(run: Run) -> Iterator[Run]:
+    """Yield the run in a folder of its own, from which its files move to theirs when the block ends without an error.
+
+    Raises:
+        InputError: The files cannot be written; or what the block raised, of the files where they would have been.
+    """
+    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
+        try:
+            yield dataclasses.replace(run, folder_override=str(beside))
+        except InputError as error:  # names a file there, which is gone by the time that this is read
+            raise error.at(error.where.replace(str(beside), run.folder)) from error
+
+
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
     """Put what `write` writes in the place of the run; no other process does so at the same time."""
     every = {stored.run: stored.files for stored in stored_runs(run.results)}
@@ -118,7 +132,7 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
         except InputError as error:
             if error.allowed != TRUST:  # whoever saves is not to trust a file, but to save what needs no trust
                 raise
-            raise InputError(error.where, error.found, PLAIN, problem=error.problem) from error
+            raise InputError(error.where, error.found, "numbers and text", problem=error.problem) from error
         written = {path.name for path in Path(new.folder).iterdir()}
     of_others = {file.path for other, files in every.items() if other != run for file in files}
     for file in every.get(run, []):  # of the run that was there before
@@ -126,29 +140,22 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
             file.path.unlink()
 
 
-def _check_section(section: str) -> None:
-    known = without_variant(section) if isinstance(section, str) else None
-    if known not in SECTIONS or (section != known and not is_variant(section.removeprefix(f"{known}_"))):
-        raise InputError("section", _found(section), f"{', '.join(SECTIONS)}, or a variant of one")
-
-
 def _check_names(section: str, word: str, names: Iterable[str]) -> None:
     known = SECTIONS[without_variant(section)]
     allowed = known.frames if word == "frame" else known.model_types
     for name in names:
-        if name not in allowed:
-            raise InputError("save_run", f"{word} {_found(name)}", f"{', '.join(allowed)} in {section}")
+        _require(name in allowed, word, name, f"{', '.join(allowed)} in {section}")
+
+
+def _require(fits: bool, where: str, value: Any, allowed: str) -> None:
+    if not fits:
+        found = one_line(repr(value))[:100] if isinstance(value, PLAIN_TYPES) else type(value).__name__
+        raise InputError(f"save_run: {where}", found, allowed)
 
 
 def _dict(value: Any, where: str, allowed: str) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"save_run: {where}", _found(value), allowed)
+    _require(isinstance(value, dict), where, value, allowed)
     return value
-
-
-def _found(value: Any) -> str:
-    """What was found, in a few words."""
-    return one_line(repr(value))[:100] if isinstance(value, PLAIN_TYPES) else type(value).__name__
 
 
 def _given(section: str, metadata: Attrs) -> Attrs:
@@ -160,18 +167,15 @@ def _given(section: str, metadata: Attrs) -> Attrs:
         elif key in essential(section):
             given[key] = _checked(key, value, key)
             other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time
-            if other and value is not None:
-                raise InputError(f"save_run: {key}", _found(value), f"None in {section}")
-        elif key not in OF_FRAMES:  # which load_run's meta have, where all frames are of one
-            allowed = ", ".join(essential(section))
-            raise InputError("save_run", f"metadata {key!r}", f"{allowed} in {section}")
+            _require(value is None or not other, key, value, f"None in {section}")
+        else:  # load_run's meta have those of OF_FRAMES where all frames are of one
+            _require(key in OF_FRAMES, "metadata", key, f"{', '.join(essential(section))} in {section}")
     return given
 
 
 def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
     """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
-    if not isinstance(frame, pd.DataFrame):
-        raise InputError(f"save_run: results.{name}", _found(frame), "a DataFrame")
+    _require(isinstance(frame, pd.DataFrame), f"results.{name}", frame, "a DataFrame")
     attrs: Attrs = {}
     for key in essential(section):
         own, wanted = frame.attrs.get(key), given.get(key)
@@ -191,23 +195,20 @@ def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
     return found.pop()
 
 
-def _is_time(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < float("inf")
-
-
+SECONDS = (lambda v: type(v) in (int, float) and 0 <= v < float("inf"), "seconds")
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
     "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "an integer from 1 on"),
     "device": (lambda v: isinstance(v, str), "text"),
-    "lbfgs_threshold_time": (_is_time, "seconds"),
-    "baseline_threshold_time": (_is_time, "seconds"),
+    "lbfgs_threshold_time": SECONDS,
+    "baseline_threshold_time": SECONDS,
     "provenance": (lambda v: isinstance(v, dict), "a dict"),
 }
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
     value = _plain(value, where)
-    if value is not None and key in ALLOWED and not ALLOWED[key][0](value):
-        raise InputError(f"save_run: {where}", _found(value), ALLOWED[key][1])
+    if value is not None and key in ALLOWED:
+        _require(ALLOWED[key][0](value), where, value, ALLOWED[key][1])
     return value
 
 
@@ -218,9 +219,8 @@ def _plain(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item, key) for item in value]
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, PLAIN_TYPES):
-        return value
-    raise InputError(f"save_run: {key}", type(value).__name__, "numbers, text, lists and dicts of them")
+    _require(isinstance(value, PLAIN_TYPES), key, value, "numbers, text, lists and dicts of them")
+    return value
 
 
 def _separated(section: str, checkpoints: dict[Any, Any]) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
@@ -229,8 +229,7 @@ def _separated(section: str, checkpoints: dict[Any, Any]) -> tuple[Metadata, dic
     models = {}
     for where, model_type, dataset_idx, per_name in _by_dataset(section, "checkpoints", checkpoints):
         for name, content in _dict(per_name, where, "{checkpoint: {metric: value}}").items():
-            if name not in CHECKPOINTS:
-                raise InputError("save_run", f"checkpoint {_found(name)}", ", ".join(CHECKPOINTS))
+            _require(name in CHECKPOINTS, f"{where}: checkpoint", name, ", ".join(CHECKPOINTS))
             _dict(content, f"{where}.{name}", "{metric: value}, with the KAN as 'model'")
             metrics = {key: _plain(value, key) for key, value in content.items() if key != "model"}
             metadata.setdefault(model_type, {}).setdefault(dataset_idx, {})[name] = metrics
@@ -247,23 +246,21 @@ def _by_dataset(section: str, argument: str, content: dict[Any, Any]) -> Iterato
         where = f"{argument}.{model_type}"
         for index, of_dataset in _dict(per_dataset, where, "{dataset_idx: …}").items():
             is_integer = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
-            if not is_integer or not 0 <= index < MAX_DATASETS:
-                raise InputError(f"save_run: {where}", f"dataset {_found(index)}", f"0 to {MAX_DATASETS - 1}")
+            fits = is_integer and 0 <= index < MAX_DATASETS
+            _require(fits, f"{where}: dataset", index, f"0 to {MAX_DATASETS - 1}")
             yield f"{where}.{index}", model_type, int(index), of_dataset
 
 
 def _check_model(where: str, model: Any) -> None:
     from kanbench.network.pykan import is_kan  # takes seconds to import, as torch does
 
-    if not is_kan(model):
-        raise InputError(f"save_run: {where}", _found(model), "a KAN")
+    _require(is_kan(model), where, model, "a KAN")
     if model.cache_data is None:
         raise InputError(f"save_run: {where}", "no cache_data", "a KAN that has been evaluated")
 
 
 def _write_model(base: str, model: Any) -> None:
     from kanbench.network.pykan import load_checkpoint
-    from kanbench.storage.checkpoints import write_checkpoint
 
     write_checkpoint(model, base, model.cache_data)
     load_checkpoint(base)

@@ -10,17 +10,8 @@ from kanbench.storage.stored_names import MAX_DATASETS
 HISTORIES = ("section2_1", "section2_2", "grid_history")  # one row per epoch
 EXPERTS = ("experts", "selected_experts")  # one row per expert
 SUMMARY = ("summary",)  # one row per dataset
-TYPES = {"int64": "integer", "float64": "number", "object": "text", "bool": "boolean"}
-
-
-REQUIRED = {
-    "dataset_idx",
-    "dataset_name",
-    "n_experts_trained",
-    "n_experts_selected",
-    "merged_dense_mse",
-}  # of a summary
-_SQUARED = "target²"
+REQUIRED = ("n_experts_trained", "n_experts_selected", "merged_dense_mse")  # of a summary
+_MSE = ("float64", "target²")
 
 
 @dataclass(frozen=True)
@@ -28,7 +19,7 @@ class Column:
     """One column of some frames."""
 
     name: str
-    dtype: str  # of pandas: a key of TYPES
+    dtype: str  # of pandas
     unit: str  # empty for counts, names and ratios
     meaning: str
     frames: tuple[str, ...]  # which have it: frames of section 2.3, or sections all of whose frames do
@@ -40,7 +31,7 @@ class Column:
         return self.frames == SUMMARY and self.name not in REQUIRED
 
 
-def _summary(name: str, meaning: str, dtype: str = "float64", unit: str = _SQUARED) -> Column:
+def _summary(name: str, meaning: str, dtype: str = "float64", unit: str = "target²") -> Column:
     return Column(name, dtype, unit, meaning, SUMMARY)
 
 
@@ -62,15 +53,9 @@ COLUMNS = (
     # one row per epoch
     Column("grid_size", "int64", "", "grid intervals of this stage", HISTORIES, 1 << 31),
     Column("epoch", "int64", "", "optimizer steps so far, from 1, counted through all grids", HISTORIES, 1 << 31),
-    Column(
-        "train_loss",
-        "float64",
-        _SQUARED,
-        "mean squared error on the training sample, at the end of the epoch",
-        HISTORIES,
-    ),
-    Column("test_loss", "float64", _SQUARED, "mean squared error on the test sample", HISTORIES),
-    Column("dense_mse", "float64", _SQUARED, "mean squared error on a fixed Sobol sample inside the domain", HISTORIES),
+    Column("train_loss", *_MSE, "mean squared error on the training sample, at the end of the epoch", HISTORIES),
+    Column("test_loss", *_MSE, "mean squared error on the test sample", HISTORIES),
+    Column("dense_mse", *_MSE, "mean squared error on a fixed Sobol sample inside the domain", HISTORIES),
     Column("time", "float64", "s", "training so far: steps and grid changes; no evaluation or file writing", HISTORIES),
     Column("total_time", "float64", "s", "time of this row's grid stage", HISTORIES),
     Column("time_per_epoch", "float64", "s", "`total_time` divided by the epochs of the stage", HISTORIES),
@@ -87,12 +72,10 @@ COLUMNS = (
     Column("k", "int64", "", "spline order", EXPERTS),
     Column("seed", "int64", "", "of the initial model", EXPERTS),
     Column("weight", "float64", "", "in the merged model", EXPERTS[1:]),
-    Column("train_loss", "float64", _SQUARED, "mean squared error on the training sample, after the training", EXPERTS),
-    Column(
-        "valid_loss", "float64", _SQUARED, "mean squared error on the validation sample; decides the selection", EXPERTS
-    ),
-    Column("test_loss", "float64", _SQUARED, "mean squared error on the test sample", EXPERTS),
-    Column("dense_mse", "float64", _SQUARED, "mean squared error on the dense sample", EXPERTS),
+    Column("train_loss", *_MSE, "mean squared error on the training sample, after the training", EXPERTS),
+    Column("valid_loss", *_MSE, "mean squared error on the validation sample; decides the selection", EXPERTS),
+    Column("test_loss", *_MSE, "mean squared error on the test sample", EXPERTS),
+    Column("dense_mse", *_MSE, "mean squared error on the dense sample", EXPERTS),
     Column("dependencies", "object", "", "the inputs that it depends on, as `0,1`", EXPERTS),
     Column("num_params", "int64", "", "parameters that can receive a gradient", EXPERTS),
     Column("n_evals", "int64", "", "evaluations of the loss or residuals", EXPERTS),
@@ -130,13 +113,3 @@ def dtypes(section: str, name: str) -> dict[str, str]:
 
 HISTORY = {column.name: column for column in COLUMNS if set(HISTORIES) <= set(column.frames)}  # of every history
 DERIVED = ("dataset_idx", "dataset_name", "total_time", "time_per_epoch")  # a training's rows do not have them
-
-
-def as_markdown() -> str:
-    """A table of all columns, for the documentation."""
-    rows = ["| column | frames | type | unit | meaning |", "|---|---|---|---|---|"]
-    every = dict.fromkeys(frame for column in COLUMNS for frame in column.frames)
-    for column in COLUMNS:
-        frames = "all" if set(column.frames) == set(every) else ", ".join(column.frames)
-        rows.append(f"| `{column.name}` | {frames} | {TYPES[column.dtype]} | {column.unit} | {column.meaning} |")
-    return "\n".join(rows) + "\n"

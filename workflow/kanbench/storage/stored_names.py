@@ -18,35 +18,25 @@ from pathlib import Path
 from typing import Literal
 
 from kanbench.errors import InputError
-from kanbench.plan.naming import (
-    CHECKPOINT_FILES,
-    CHECKPOINT_METADATA,
-    CHECKPOINTS,
-    EPOCHS,
-    FRAME_FORMATS,
-    NUMBER,
-    SEEDS,
-    Run,
-)
+from kanbench.plan import naming
+from kanbench.plan.naming import NUMBER, Run
 from kanbench.plan.sections import SECTION, SECTIONS, TIMESTAMP, is_timestamp, section_of, without_variant
 
 MAX_DATASETS = 1000  # a larger index is damage
-META = "meta"  # …_meta.json
-WEIGHTS = "pth"
-STORED_CHECKPOINTS = (*CHECKPOINTS, "at_kan_threshold_time")
 OLD_NAMES = {"pruned": "kan_pruning"}  # what checkpoints of a model type were called
 
 Kind = Literal["meta", "metadata", "frame", "checkpoint", "weights"]
 
-_RUN = rf"(?P<section>{SECTION})_(?P<timestamp>{TIMESTAMP})(?:_e(?P<epochs>{EPOCHS}))?"
-_MODEL = rf"{_RUN}_(?P<name>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{'|'.join(STORED_CHECKPOINTS)}))?"
+_RUN = rf"(?P<section>{SECTION})_(?P<timestamp>{TIMESTAMP})(?:_e(?P<epochs>{naming.EPOCHS}))?"
+_CHECKPOINT = "|".join((*naming.CHECKPOINTS, "at_kan_threshold_time"))
+_MODEL = rf"{_RUN}_(?P<name>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{_CHECKPOINT}))?"
 _PATTERNS: list[tuple[Kind, str]] = [
-    ("meta", rf"{_RUN}_{META}\.json"),
-    ("metadata", rf"{_RUN}_{CHECKPOINT_METADATA}\.pkl"),
-    ("checkpoint", rf"{_MODEL}_(?P<suffix>{'|'.join(map(re.escape, CHECKPOINT_FILES))})"),
-    ("weights", rf"{_MODEL}\.{WEIGHTS}"),
+    ("meta", rf"{_RUN}_meta\.json"),
+    ("metadata", rf"{_RUN}_{naming.CHECKPOINT_METADATA}\.pkl"),
+    ("checkpoint", rf"{_MODEL}_(?P<suffix>{'|'.join(map(re.escape, naming.CHECKPOINT_FILES))})"),
+    ("weights", rf"{_MODEL}\.pth"),
     ("frame", rf"{_RUN}_s(?P<seed>{NUMBER})_(?P<name>\w+)\.(?P<suffix>parquet)"),
-    ("frame", rf"{_RUN}_(?P<name>\w+)\.(?P<suffix>{'|'.join(FRAME_FORMATS)})"),
+    ("frame", rf"{_RUN}_(?P<name>\w+)\.(?P<suffix>{'|'.join(naming.FRAME_FORMATS)})"),
 ]
 
 
@@ -77,7 +67,7 @@ class StoredFile:
     @property
     def base(self) -> Path:
         """Of a checkpoint, what `KAN.loadckpt` takes; of weights, the path without its ending."""
-        ending = f".{WEIGHTS}" if self.kind == "weights" else f"_{self.suffix}"
+        ending = ".pth" if self.kind == "weights" else f"_{self.suffix}"
         return self.path.with_name(self.path.name.removesuffix(ending))
 
     def stat(self) -> os.stat_result:
@@ -123,7 +113,7 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
 
 
 def stored_files(results: str | Path) -> list[StoredFile]:
-    """The files of runs in a folder, in the sections' folders below it, and of other seeds; each folder is listed once.
+    """The files of runs in a folder, and in those of sections and other seeds below it; each folder is listed once.
 
     Links to files that are gone are among them, so that whoever reads one hears of it.
 
@@ -133,23 +123,11 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
     if not Path(results).is_dir():
         raise InputError(results, problem="no such folder")
-    top = _listed(Path(results))
-    folders = [path for path in top if fnmatchcase(path.name, "sec*_results")]
+    top, seeds = _listed(Path(results)), Path(results) / naming.SEEDS
+    folders = [path for path in top if fnmatchcase(path.name, "sec*_results") or path == seeds]
     paths = [*top, *(path for folder in folders for path in _listed(folder))]
-    runs = [file for path in paths if (file := parse_stored(path, results)) and file.run.seed is None]
-    return runs + _of_seeds(results)
-
-
-def by_seed(run: Run, files: Iterable[StoredFile]) -> dict[Run, list[StoredFile]]:
-    """Those of `files` that are a run's with another seed, by `run.replicate(seed)`."""
-    own = [file for file in files if file.run.seed is not None and file.run == run.replicate(file.run.seed)]
-    seeds = sorted({int(file.run.seed or 0) for file in own})
-    return {run.replicate(seed): [file for file in own if file.run.seed == seed] for seed in seeds}
-
-
-def _of_seeds(results: str) -> list[StoredFile]:
-    files = (parse_stored(path, results) for path in _listed(Path(results) / SEEDS))
-    return [file for file in files if file and file.run.seed is not None]
+    files = (parse_stored(path, results) for path in paths)
+    return [file for file in files if file and (file.run.seed is not None) == (file.path.parent == seeds)]
 
 
 def _listed(folder: Path) -> list[Path]:

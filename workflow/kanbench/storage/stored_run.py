@@ -23,7 +23,7 @@ from kanbench.storage.attrs import Attrs, complete
 from kanbench.storage.derive import Frames, threshold_rows
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
-from kanbench.storage.stored_names import StoredFile, by_seed, order_names, stored_files
+from kanbench.storage.stored_names import StoredFile, order_names, stored_files
 from kanbench.storage.values import epochs_of
 
 Models = dict[str, dict[int, dict[str, Any]]]
@@ -31,9 +31,7 @@ Models = dict[str, dict[int, dict[str, Any]]]
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """One run of a results folder.
-
-    Its folders are listed once, when it is opened; every file is read at most once, when it is first asked for.
+    """One run of a results folder; every file is read at most once, when it is first asked for.
 
     Attributes:
         run (Run): The names.
@@ -46,6 +44,7 @@ class StoredRun:
     files: tuple[StoredFile, ...]
     trusted: bool = False
     replicate_files: dict[Run, list[StoredFile]] = field(default_factory=dict)
+    _networks: dict[Path, SplineNetwork] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,9 +78,8 @@ class StoredRun:
 
     @cached_property
     def _loaded(self) -> tuple[Frames, Attrs]:
-        paths: dict[str, Path] = {}
-        for file in sorted(self.of_kind("frame"), key=lambda file: FRAME_FORMATS.index(file.suffix)):
-            paths.setdefault(file.name, file.path)
+        by_format = sorted(self.of_kind("frame"), key=lambda file: FRAME_FORMATS.index(file.suffix), reverse=True)
+        paths = {file.name: file.path for file in by_format}  # the pickle, where there are both
         if not paths:
             raise InputError(self.path, problem="no frames", allowed="a run with at least one")
         frames = {name: read_frame(paths[name], self.trusted) for name in order_names(paths, self.run.section)}
@@ -117,8 +115,8 @@ class StoredRun:
         replicates: dict[int | None, Frames] = {_seed(self.frames): self.frames}
         for other, files in self.replicate_files.items():
             if (seed := int(other.seed or 0)) not in replicates:
-                paths = {file.name: file.path for file in files}
-                frames = {name: read_frame(paths[name]) for name in order_names(paths, self.run.section)}
+                found = {file.name: read_frame(file.path) for file in files}
+                frames = {name: found[name] for name in order_names(found, self.run.section)}
                 complete(other, frames, {})
                 replicates[seed] = frames
         return replicates
@@ -133,7 +131,7 @@ class StoredRun:
     def model_types(self) -> list[str]:
         """Those that have any rows, in the order of plots."""
         if self.section.frame_names:
-            return [name for name in self.section.model_types if "grid_history" in self.frames]
+            return list(self.section.model_types) if "grid_history" in self.frames else []
         return [name for name, frame in self.frames.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
 
     @cached_property
@@ -142,9 +140,8 @@ class StoredRun:
         names: dict[int, str] = {}
         for frame in self.frames.values():
             if "dataset_idx" in frame:
-                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"].astype(str)
-                pairs = zip(frame["dataset_idx"], named, strict=True)
-                names |= {int(index): str(name) for index, name in dict(pairs).items()}
+                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"]
+                names |= dict(zip(frame["dataset_idx"].astype(int), map(str, named), strict=True))
         return dict(sorted(names.items()))
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
@@ -180,13 +177,13 @@ class StoredRun:
             return file.run == self.run, file.base == Path(file.run.checkpoint(*file.model))
 
         chosen: dict[tuple[str, int, str], StoredFile] = {}
-        states = [f for f in self.of_kind("checkpoint", "weights") if f.kind == "weights" or f.suffix == "state"]
+        states = [file for file in self.of_kind("checkpoint", "weights") if file.suffix in ("state", "")]
         for file in sorted(states, key=rank):
-            key = file.model
-            if key in chosen and read_bytes(chosen[key].path) != read_bytes(file.path):
-                warn(f"{chosen[key].path}: differs from {file.path.name}, which is used")
-            chosen[key] = file
-        return dict(sorted(chosen.items(), key=lambda item: item[0]))
+            other = chosen.get(file.model)
+            if other and read_bytes(other.path) != read_bytes(file.path):
+                warn(f"{other.path}: differs from {file.path.name}, which is used")
+            chosen[file.model] = file
+        return {key: chosen[key] for key in sorted(chosen)}
 
     def checkpoints(self, model_type: str, dataset_idx: int) -> dict[str, Path]:
         """`{checkpoint: base}` of the models in pykan's format of one training, that at the threshold first."""
@@ -196,10 +193,6 @@ class StoredRun:
             if (of_type, index) == (model_type, dataset_idx) and file.kind == "checkpoint"
         }
         return {name: found[name] for name in (*CHECKPOINTS, *found) if name in found}
-
-    @cached_property
-    def _networks(self) -> dict[Path, SplineNetwork]:
-        return {}
 
     def network(self, base: Path) -> SplineNetwork:
         """The model of one of `checkpoints`.
@@ -215,21 +208,20 @@ class StoredRun:
     @cached_property
     def configs(self) -> list[Mapping[str, Any]]:
         """The configurations of all models in pykan's format."""
-        files = [file.path for file in self.of_kind("checkpoint") if file.suffix == "config.yml"]
-        return [read_model_config(path) for path in files]
+        return [read_model_config(file.path) for file in self.of_kind("checkpoint") if file.suffix == "config.yml"]
 
     def models(self) -> Models:
         """All models as pykan's `KAN`, and those that are not pykan's as their state dicts; see `load_run`."""
         from kanbench.network.pykan import load_checkpoint
 
-        models: Models = defaultdict(lambda: defaultdict(dict))
+        models: Models = {}
         for (model_type, dataset_idx, name), file in self.model_files.items():
-            models[model_type][dataset_idx][name] = (
-                read_tensors(file.path, self.trusted)
-                if file.kind == "weights"
-                else load_checkpoint(file.base, trusted=self.trusted)
-            )
-        return {model_type: dict(models[model_type]) for model_type in order_names(models, self.run.section)}
+            if file.kind == "weights":
+                model = read_tensors(file.path, self.trusted)
+            else:
+                model = load_checkpoint(file.base, trusted=self.trusted)
+            models.setdefault(model_type, {}).setdefault(dataset_idx, {})[name] = model
+        return {model_type: models[model_type] for model_type in order_names(models, self.run.section)}
 
 
 def _seed(frames: Frames) -> int | None:
@@ -240,7 +232,7 @@ def _seed(frames: Frames) -> int | None:
 
 
 def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> list[StoredRun]:
-    """All runs in a folder that have at least one file, by section, time and epochs; every folder is listed once.
+    """All runs in a folder that have at least one file, by section, time and epochs.
 
     A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
     checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
@@ -249,26 +241,23 @@ def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> 
         InputError: There is no such folder, or it cannot be read.
     """
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
-    of_seeds = []
     for file in stored_files(results_dir):
-        if file.run.seed is None:
-            by_run[file.run].append(file)
-        else:
-            of_seeds.append(file)
+        by_run[file.run].append(file)
+    runs = {run: files for run, files in by_run.items() if run.seed is None}
     same_time: dict[Run, list[Run]] = defaultdict(list)
-    for run in by_run:
+    for run in runs:
         same_time[dataclasses.replace(run, epochs=None)].append(run)
-    with_frames = {run for run, files in by_run.items() if any(file.kind == "frame" for file in files)}
-    for run in [run for run in by_run if run not in with_frames]:
-        beside = [r for r in same_time[dataclasses.replace(run, epochs=None)] if r != run and r in by_run]
-        if all(file.kind == "meta" for file in by_run[run]):
-            owners = beside if run.epochs is None else []
-        else:
-            owners = [other for other in beside if other in with_frames]
-            if run.epochs is not None or len(owners) != 1:
-                continue
-        files = by_run.pop(run)
-        for owner in owners:
-            by_run[owner] += files
-    ordered = sorted(by_run, key=lambda run: (run.section, run.timestamp, run.epochs or 0, run.folder))
-    return [StoredRun(run, tuple(by_run[run]), trusted, by_seed(run, of_seeds)) for run in ordered]
+    with_frames = {run for run, files in runs.items() if any(file.kind == "frame" for file in files)}
+    for run in [run for run in runs if run not in with_frames]:
+        owners = [other for other in same_time[run] if other != run and other in runs]  # none where it has epochs
+        if not (only_json := all(file.kind == "meta" for file in runs[run])):
+            owners = [other for other in owners if other in with_frames]
+        if only_json or len(owners) == 1:
+            files = runs.pop(run)
+            for owner in owners:
+                runs[owner] += files
+    seeds = sorted((run for run in by_run if run.seed is not None), key=lambda run: int(run.seed or 0))
+    return [
+        StoredRun(run, tuple(runs[run]), trusted, {r: by_run[r] for r in seeds if r == run.replicate(r.seed)})
+        for run in sorted(runs, key=lambda run: (run.section, run.timestamp, run.epochs or 0, run.folder))
+    ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 VARYING = ("problem",)
 VARYING_EXPERTS = ("problem", "model", "seed")
 
-# of metrics; None is a number that is not finite
-METRIC_TYPES: dict[str, type | tuple[type, ...]] = {"int64": int, "float64": (int, float, type(None))}
+TYPES: dict[str, Any] = {"int64": int, "float64": (int, float, NoneType)}  # None is a number that is not finite
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
 OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_num_params", "via", "width", "k"}
 
@@ -79,10 +79,7 @@ def training_record(name: FileName, settings: Any, training: Training, **more: A
 
 
 def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
-    """What a rerun needs and nothing else in a frame tells; equal for all trainings of a frame.
-
-    `varying` are the settings in which these differ.
-    """
+    """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only."""
     return {
         **{key: settings[key] for key in ("seed", "dtype") if key not in varying},
         "engine": engine,
@@ -114,35 +111,28 @@ def read_record(path: str | Path) -> TrainingRecord:
     """
     try:
         record = msgspec.json.decode(Path(path).read_bytes(), type=TrainingRecord)
-        whole = _is_whole(record)
+        if _is_whole(record):
+            return record
     except OSError as error:
         raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
     except (msgspec.DecodeError, RecursionError):
-        whole = False
-    if not whole:
-        raise InputError(path, problem="damaged; delete it and the training is repeated")
-    return record
+        pass
+    raise InputError(path, problem="damaged; delete it and the training is repeated")
 
 
 def _is_whole(record: TrainingRecord) -> bool:
     """Whether a record has what the consolidation takes from it."""
     if without_variant(record.section) not in SECTIONS or not record.checkpoints.keys() >= set(CHECKPOINTS):
         return False
-    of_history, of_checkpoints = _metrics(columns(record.section, "grid_history")), _metrics(HISTORY)
     return (
-        all(_has_numbers(row, of_history) for row in record.history)
-        and all(_has_numbers(row, of_checkpoints) for row in record.checkpoints.values())
+        _have_metrics(record.history, columns(record.section, "grid_history"))
+        and _have_metrics(record.checkpoints.values(), HISTORY)
         and (record.expert is None or record.expert.keys() >= OF_EXPERT)
         and (record.merging is None or record.merging.keys() >= OF_MERGING)
     )
 
 
-def _metrics(wanted: dict[str, Column]) -> dict[str, type | tuple[type, ...]]:
-    """The types of those columns that are metrics of a training's rows."""
-    return {
-        name: METRIC_TYPES[c.dtype] for name, c in wanted.items() if c.dtype in METRIC_TYPES and name not in DERIVED
-    }
-
-
-def _has_numbers(row: dict[str, Any], metrics: dict[str, type | tuple[type, ...]]) -> bool:
-    return row.keys() >= metrics.keys() and all(isinstance(row[name], kind) for name, kind in metrics.items())
+def _have_metrics(rows: Iterable[dict[str, Any]], wanted: dict[str, Column]) -> bool:
+    """Whether rows of a training have numbers in those columns that are metrics."""
+    types = {name: TYPES[c.dtype] for name, c in wanted.items() if c.dtype in TYPES and name not in DERIVED}
+    return all(name in row and isinstance(row[name], kind) for row in rows for name, kind in types.items())

@@ -48,15 +48,12 @@ def _is_missing(value: Any) -> bool:
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
-def same_frame(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    """Whether two frames have the same columns, values and attrs, by `same`."""
-    if list(one.columns) != list(other.columns) or len(one) != len(other) or not same(one.attrs, other.attrs):
+def same_data(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two frames have the same columns and values, by `same`."""
+    if list(one.columns) != list(other.columns) or len(one) != len(other):
         return False
-    columns = range(one.shape[1])  # names may occur twice
-    return all(
-        one.iloc[:, i].equals(other.iloc[:, i]) or same(one.iloc[:, i].tolist(), other.iloc[:, i].tolist())
-        for i in columns
-    )
+    pairs = ((one.iloc[:, i], other.iloc[:, i]) for i in range(one.shape[1]))  # names may occur twice
+    return all(a.equals(b) or same(a.tolist(), b.tolist()) for a, b in pairs)
 
 
 def epochs_of(value: Any) -> int | None:
