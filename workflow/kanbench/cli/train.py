@@ -79,8 +79,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> tuple[naming.Fil
 
     name = naming.parse(arguments.name)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = run.epochs is not None or not run.kind.has_epochs
-    if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
+    if name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         allowed = (
             "SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET (section2_3 without epochs; _sSEED at the end for another "
             f"seed), with MODELTYPE one of {', '.join(model_types)}"

@@ -13,7 +13,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import Config, check, merge
-from kanbench.plan.sections import SECTIONS
+from kanbench.plan.sections import section_with
 from kanbench.plan.settings import training_settings
 from kanbench.training.trainer import Trainer, make_data
 
@@ -55,11 +55,10 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         for value in values
         for seed, over in changes.items()
     ]
-    section = next(name for name, section in SECTIONS.items() if model_type in section.model_types)
     rows = []
     for value, seed, changed in configs:
         for dataset_idx, dataset in enumerate(changed["datasets"]):
-            settings = training_settings(changed, section, model_type, dataset_idx)
+            settings = training_settings(changed, section_with(model_type), model_type, dataset_idx)
             data = make_data(settings)
             training = Trainer(settings, data).train(changed["epochs"])
             variance = float(data.test_label.var(ddof=1))

@@ -17,6 +17,7 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.config import Config, load_config
 from kanbench.plan.naming import FileName
+from kanbench.plan.sections import check_variant
 from kanbench.plan.settings import (
     ControlSettings,
     ExpertSettings,
@@ -30,7 +31,6 @@ from kanbench.plan.settings import (
     merge_settings,
     training_settings,
 )
-from kanbench.plan.targets import check_variant
 from kanbench.problems.samples import Dataset
 from kanbench.problems.target_scale import scale_of
 from kanbench.storage.checkpoints import write_checkpoint
@@ -64,7 +64,7 @@ class Source:
         seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
             config = load_config(self.config)
-            check_variant(name.training, name.run, config["variant"])
+            check_variant(name.training, name.run.section, config["variant"])
             return of_config(config, seed)
         settings = make_settings(kind, self.given)
         if seed not in (None, settings.seed):
@@ -125,7 +125,7 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
 
 def training_job(name: FileName, source: Source) -> Job:
     """A training of section 2.1 or 2.2."""
-    run, (model_type, dataset_idx), epochs = name.run, name.model, name.run.epochs_per_grid
+    run, (model_type, dataset_idx), epochs = name.run, name.model, int(name.run.epochs or 0)
     settings = source.settings(
         name,
         TrainingSettings,

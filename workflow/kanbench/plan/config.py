@@ -178,12 +178,12 @@ def _check_experts(config: Config) -> None:
         values = config["experts"][key]
         if len(set(values)) < len(values):
             raise InputError(_key("experts", key), values, "no duplicates")
-    own = [seed for seeds in _expert_seeds(config).values() for seed in seeds]
-    if len(set(own)) < len(own) or max(own) > MAX_SEED:
+    every = [expert for seed in config["seeds"] for expert in experts(config, seed)]
+    if len(set(every)) < len(every) or max(seed for _, _, seed in every) > MAX_SEED:
         allowed = (
             f"with {len(config['seeds'])} seeds, numbers that are no multiple of {BETWEEN_REPLICATES} apart, of at "
+            f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
         )
-        allowed += f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
         raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
     count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
     if selected > count:
@@ -202,14 +202,8 @@ def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int
     have the configured seeds plus 1000 p, where p is 0 for the first.
     """
     section = config["experts"]
-    seeds = _expert_seeds(config)[config["seeds"][0] if seed is None else seed]
-    return list(itertools.product(section["depths"], section["orders"], seeds))
-
-
-def _expert_seeds(config: Config) -> dict[int, list[int]]:
-    """The seeds of the experts, by configured seed."""
-    own = config["experts"]["seeds"]
-    return {seed: [BETWEEN_REPLICATES * p + s for s in own] for p, seed in enumerate(config["seeds"])}
+    added = 0 if seed is None else BETWEEN_REPLICATES * config["seeds"].index(seed)
+    return list(itertools.product(section["depths"], section["orders"], [added + own for own in section["seeds"]]))
 
 
 def check_device(device: str) -> None:

@@ -11,13 +11,15 @@ from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan import naming
 from kanbench.plan.config import Config, experts
-from kanbench.plan.figures import FORMATS, TITLES, check_figure, figures_of, is_figure
+from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import (
     CONTROL,
     SECTIONS,
+    check_variant,
     is_timestamp,
     new_timestamp,
+    section_with,
     with_variant,
     without_variant,
 )
@@ -29,7 +31,6 @@ from kanbench.plan.settings import (
     model_types,
     training_settings,
 )
-from kanbench.plan.targets import check_target
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
@@ -91,7 +92,9 @@ class Pipeline:
 
     @property
     def page(self) -> str:
-        return naming.page(self.config["variant"])
+        """The summary page of the runs; those of variants lie beside each other."""
+        variant = self.config["variant"]
+        return f"{naming.RESULTS}/{naming.PAGE if variant is None else f'report_{variant}.html'}"
 
     @property
     def datasets(self) -> range:
@@ -134,7 +137,7 @@ class Pipeline:
         """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
         shown = zip(self.figures(run, "png"), figures_of(run.section, self.config["datasets"]), strict=True)
         return {
-            path: _report(run, TITLES[figure.kind], TITLES[figure.kind], figure.kind, figure.dataset or "all")
+            path: _report(run, title := KINDS[figure.kind].title, title, figure.kind, figure.dataset or "all")
             for path, figure in shown
         }
 
@@ -182,15 +185,10 @@ class Pipeline:
     # The settings of a training as one line of JSON, which its command is given. When the line differs from that of the
     # last time, Snakemake trains again; it compares only what is a function of nothing but the wildcards.
 
-    def optimizer_settings(self, wildcards: Wildcards) -> str:
-        return self._training_settings("section2_1", wildcards)
-
-    def density_settings(self, wildcards: Wildcards) -> str:
-        return self._training_settings("section2_2", wildcards)
-
-    def _training_settings(self, section: str, wildcards: Wildcards) -> str:
-        which = section, wildcards["model_type"], int(wildcards["dataset_idx"])
-        return canonical_json(training_settings(self.config, *which, _seed(wildcards)))
+    def training_settings(self, wildcards: Wildcards) -> str:
+        model_type, dataset_idx = wildcards["model_type"], int(wildcards["dataset_idx"])
+        section = section_with(model_type)
+        return canonical_json(training_settings(self.config, section, model_type, dataset_idx, _seed(wildcards)))
 
     def expert_settings(self, wildcards: Wildcards) -> str:
         numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
@@ -213,15 +211,37 @@ class Pipeline:
         Raises:
             InputError: Names the target and which part of it is wrong.
         """
-        seeds, datasets = self.config["seeds"], self.config["datasets"]
-        if "seeds" in targets and len(seeds) == 1:
-            raise InputError("target 'seeds'", f"seeds: {seeds}", "at least two seeds")
-        configured = [numbers for seed in seeds for numbers in experts(self.config, seed)]
+        if "seeds" in targets and len(self.config["seeds"]) == 1:
+            raise InputError("target 'seeds'", f"seeds: {self.config['seeds']}", "at least two seeds")
         for target in targets:
-            if is_figure(target):
-                check_figure(target, datasets)
-            else:
-                check_target(target, self.target_rules, len(datasets), configured, seeds[1:], self.config["variant"])
+            if target not in self.target_rules:
+                self._check_file(target)
+
+    def _check_file(self, target: str) -> None:
+        if "/" not in target and "." not in target:
+            rules = ", ".join(self.target_rules)
+            raise InputError("target", f"{target!r}", f"{rules}, or the path of a file of a run")
+        name, seeds = naming.parse(target), self.config["seeds"]
+        run, expert = name.run, name.expert and "d{}_k{}_s{}".format(*name.expert)
+        check_variant(target, run.section, self.config["variant"])
+        configured = ["d{}_k{}_s{}".format(*numbers) for seed in seeds for numbers in experts(self.config, seed)]
+        for part, found, allowed in (
+            ("dataset", name.dataset_idx, self.datasets),
+            ("seed", run.seed, seeds[1:]),
+            ("expert", expert, configured),
+        ):
+            if found is not None and found not in allowed:
+                raise InputError(target, f"{part} {found}", ", ".join(map(str, allowed)) or "none")
+        made = [] if name.dataset_idx is None else [run.record(name.training)]
+        shown = [*run.table_files(), *self.figures(run)]
+        if expert:
+            made += [f"{run.expert_checkpoint(name.training)}_{file}" for file in CHECKPOINT_FILES]
+        else:
+            made += [*run.deliverables(len(self.datasets)), *shown]
+        if target not in made:
+            meant = [file for file in made if Path(file).name == Path(target).name]
+            meant = meant or [file for file in shown if Path(file).parent == Path(target).parent]
+            raise InputError(target, allowed=", ".join(meant) or f"{run.folder}/…", problem="no such result")
 
     def is_pinned(self, targets: Sequence[str]) -> bool:
         """Whether this timestamp is kept: files that were asked for by name belong to the runs that their names say."""

@@ -97,6 +97,17 @@ def without_variant(section: str) -> str:
     return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
 
 
+def check_variant(where: str, section: str, variant: str | None) -> None:
+    """Check that a section's name is one of the configured variant's: no other configuration makes what it says.
+
+    Raises:
+        InputError: It is not.
+    """
+    if section != (configured := with_variant(without_variant(section), variant)):
+        needed = "null" if variant is None else variant
+        raise InputError(where, section, f"{configured}, which is what this configuration makes (variant: {needed})")
+
+
 def section_of(name: str) -> Section:
     """What is known of a section, which may be a variant or one of another experiment.
 
@@ -108,6 +119,11 @@ def section_of(name: str) -> Section:
     if not re.fullmatch(SECTION, name):
         raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or section1_1 and the like")
     return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
+
+
+def section_with(model_type: str) -> str:
+    """The section that has this model type."""
+    return next(name for name, section in SECTIONS.items() if model_type in section.model_types)
 
 
 def new_timestamp() -> str:
