@@ -30,10 +30,9 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 Config = dict[str, Any]
 
-INTEGER = re.compile(r"[+-]?\d+")
 TIMESTAMP_DIGITS = 14
 BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
-FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
@@ -80,7 +79,6 @@ def check(config: Config) -> Config:
         seeds = found if isinstance(found, list) else [found]
         raise InputError(_key("seed"), f"{found!r}", f"seeds, a list: write seeds: {seeds}")
     _check_schema(config)
-    _check_finite(config)
     _check_values(config)
     return config
 
@@ -95,28 +93,28 @@ def _normal_numbers(value: Any) -> Any:
         return {key: _normal_numbers(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_normal_numbers(item) for item in value]
-    if isinstance(value, str) and INTEGER.fullmatch(value):
-        return int(value)
-    if isinstance(value, str) and FLOAT.fullmatch(value):
-        return float(value)
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("+-").isdigit() else float(value)
     return value
 
 
 def _check_schema(config: Config) -> None:
     import jsonschema  # a job is given settings that have been checked
 
-    schema = _read_yaml(SCHEMA)
-    validator_class = jsonschema.validators.extend(
-        jsonschema.Draft202012Validator,
-        type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-            # JSON Schema takes 10.0 for an integer; it would end up in file names as e10.0
-            "integer",
-            lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        ),
-    )
-    errors = sorted(validator_class(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
-    if errors:
+    # JSON Schema takes 10.0 for an integer, which would end up in file names as e10.0, and .nan and .inf for numbers.
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
+    validator = jsonschema.validators.extend(draft, type_checker=types)(_read_yaml(SCHEMA))
+    if errors := sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
         raise _described(errors[0])
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_: object, value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _described(error: jsonschema.ValidationError) -> InputError:
@@ -139,15 +137,6 @@ def _key(*parts: object) -> str:
     return f"config: {'.'.join(map(str, parts))}"
 
 
-def _check_finite(value: Any, *keys: str) -> None:
-    """YAML knows .nan and .inf, and a schema has no words for them."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check_finite(item, *keys, name)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise InputError(_key(*keys), value, "a finite number")
-
-
 def _check_values(config: Config) -> None:
     """What a schema cannot say."""
     timestamp, variant, width = config["timestamp"], config["variant"], config["model"]["width"]
@@ -161,8 +150,6 @@ def _check_values(config: Config) -> None:
             raise InputError(_key("datasets"), f"{name!r}", ", ".join(PROBLEMS))
         if (dim := PROBLEMS[name].dim) != width[0]:
             raise InputError(_key("model.width"), width, f"a first number of {dim}, the dimension of {name}")
-    if len(set(config["datasets"])) < len(config["datasets"]):
-        raise InputError(_key("datasets"), config["datasets"], "no duplicates")
     if width[-1] != 1:
         raise InputError(_key("model.width"), width, "a last number of 1, the problems' one output")
     for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
@@ -174,10 +161,6 @@ def _check_values(config: Config) -> None:
 
 
 def _check_experts(config: Config) -> None:
-    for key in ("depths", "orders", "seeds"):
-        values = config["experts"][key]
-        if len(set(values)) < len(values):
-            raise InputError(_key("experts", key), values, "no duplicates")
     every = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     if len(set(every)) < len(every) or max(seed for _, _, seed in every) > MAX_SEED:
         allowed = (

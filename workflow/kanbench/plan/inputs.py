@@ -232,12 +232,12 @@ class Pipeline:
         ):
             if found is not None and found not in allowed:
                 raise InputError(target, f"{part} {found}", ", ".join(map(str, allowed)) or "none")
-        made = [] if name.dataset_idx is None else [run.record(name.training)]
         shown = [*run.table_files(), *self.figures(run)]
+        made = [*run.deliverables(len(self.datasets)), *shown]
+        if name.dataset_idx is not None:
+            made.append(run.record(name.training))
         if expert:
             made += [f"{run.expert_checkpoint(name.training)}_{file}" for file in CHECKPOINT_FILES]
-        else:
-            made += [*run.deliverables(len(self.datasets)), *shown]
         if target not in made:
             meant = [file for file in made if Path(file).name == Path(target).name]
             meant = meant or [file for file in shown if Path(file).parent == Path(target).parent]
