@@ -9,28 +9,12 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
-from kanbench.plan import naming
+from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
-from kanbench.plan.sections import (
-    CONTROL,
-    SECTIONS,
-    check_variant,
-    is_timestamp,
-    new_timestamp,
-    section_with,
-    with_variant,
-    without_variant,
-)
-from kanbench.plan.settings import (
-    canonical_json,
-    control_settings,
-    expert_settings,
-    merge_settings,
-    model_types,
-    training_settings,
-)
+from kanbench.plan.sections import CONTROL, SECTIONS
+from kanbench.plan.settings import canonical_json
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
@@ -53,9 +37,9 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
     if configured not in CHOSEN:
         return configured
     if not pin.exists() or (configured == "new" and is_main):
-        return new_timestamp()
+        return sections.new_timestamp()
     pinned = pin.read_text().strip()
-    if not is_timestamp(pinned):
+    if not sections.is_timestamp(pinned):
         raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS, or no such file, which begins a new run")
     return pinned
 
@@ -87,7 +71,7 @@ class Pipeline:
         return self._run(section, "{timestamp}", "{epochs}")
 
     def _run(self, section: str, timestamp: str, epochs: int | str | None = None) -> Run:
-        name = with_variant(section, self.config["variant"])
+        name = sections.with_variant(section, self.config["variant"])
         return Run(name, timestamp, epochs if SECTIONS[section].has_epochs else None)
 
     @property
@@ -102,7 +86,7 @@ class Pipeline:
 
     def model_types(self, run: Run) -> list[str]:
         """Those of a run that are configured."""
-        return model_types(self.config, without_variant(run.section))
+        return settings.model_types(self.config, sections.without_variant(run.section))
 
     def replicates(self, run: Run) -> list[Run]:
         """The run with the configured seeds but the first."""
@@ -187,18 +171,20 @@ class Pipeline:
 
     def training_settings(self, wildcards: Wildcards) -> str:
         model_type, dataset_idx = wildcards["model_type"], int(wildcards["dataset_idx"])
-        section = section_with(model_type)
-        return canonical_json(training_settings(self.config, section, model_type, dataset_idx, _seed(wildcards)))
+        section = sections.section_with(model_type)
+        return canonical_json(
+            settings.training_settings(self.config, section, model_type, dataset_idx, _seed(wildcards))
+        )
 
     def expert_settings(self, wildcards: Wildcards) -> str:
         numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
-        return canonical_json(expert_settings(self.config, *numbers))
+        return canonical_json(settings.expert_settings(self.config, *numbers))
 
     def merge_settings(self, wildcards: Wildcards) -> str:
-        return canonical_json(merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+        return canonical_json(settings.merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     def control_settings(self, wildcards: Wildcards) -> str:
-        return canonical_json(control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+        return canonical_json(settings.control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     @property
     def target_rules(self) -> tuple[str, ...]:
@@ -223,7 +209,7 @@ class Pipeline:
             raise InputError("target", f"{target!r}", f"{rules}, or the path of a file of a run")
         name, seeds = naming.parse(target), self.config["seeds"]
         run, expert = name.run, name.expert and "d{}_k{}_s{}".format(*name.expert)
-        check_variant(target, run.section, self.config["variant"])
+        sections.check_variant(target, run.section, self.config["variant"])
         configured = ["d{}_k{}_s{}".format(*numbers) for seed in seeds for numbers in experts(self.config, seed)]
         for part, found, allowed in (
             ("dataset", name.dataset_idx, self.datasets),
@@ -255,7 +241,7 @@ def _seed(wildcards: Wildcards) -> int | None:
 
 
 def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> Report:
-    number = without_variant(run.section).removeprefix("section").replace("_", ".")
+    number = sections.without_variant(run.section).removeprefix("section").replace("_", ".")
     return {
         "category": f"{number} {run.kind.question}",
         "subcategory": subcategory,
