@@ -72,8 +72,6 @@ WRONG = {  # what is changed, and the key, what is found and how the allowed val
     "no seed": ({"seeds": []}, "seeds", "[]", "a list of at least one seed"),
     "a seed twice": ({"seeds": [1, 2, 1]}, "seeds", "[1, 2, 1]", "a list of at least one seed, no duplicates"),
     "a negative seed": ({"seeds": [1, -2]}, "seeds.1", "-2", "an integer from 0 to 4294967295"),
-    "the key of one seed": ({"seed": 7}, "seed", "7", "seeds, a list: write seeds: [7]"),
-    "the key of one seed, with a list": ({"seed": [7]}, "seed", "[7]", "seeds, a list: write seeds: [7]"),
     "experts of two seeds": (
         {"seeds": [1, 2], "experts": {"seeds": [1, 1001]}},
         "experts.seeds",

@@ -11,7 +11,7 @@ from support.pipelines import STAMP, assert_one_line, contents, snakemake
 
 WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "epoch=3": ("epoch", ""),
-    "seed=2": ("seed", "2"),
+    "seed=2": ("seed", "seeds"),
     "epochs=0": ("epochs", "0"),
     "epochs=many": ("epochs", "'many'"),
     "epochs=2.5": ("epochs", "2.5"),

@@ -13,9 +13,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from kanbench.errors import InputError
+from kanbench.io.readers import read_yaml
 from kanbench.plan.devices import check_engine, has_gpu_driver
 from kanbench.plan.naming import MAX_SEED
 from kanbench.plan.sections import is_timestamp, is_variant
@@ -37,20 +36,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
     """Read a configuration file over the defaults, and check it."""
-    config = merge(_read_yaml(DEFAULT_CONFIG), _read_yaml(path))
-    return check(config)
-
-
-def _read_yaml(path: str | Path) -> Config:
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(path, allowed="a YAML file", problem=f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, problem=f"not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(path, f"{content!r}", "a mapping")
-    return content
+    return check(merge(read_yaml(DEFAULT_CONFIG), read_yaml(path)))
 
 
 def merge(base: Config, over: Config) -> Config:
@@ -74,10 +60,6 @@ def check(config: Config) -> Config:
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
     if isinstance(config.get("timestamp"), int) and len(digits) == TIMESTAMP_DIGITS:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
-    if "seed" in config:  # the key of earlier versions, for which there is no hint in the schema
-        found = config["seed"]
-        seeds = found if isinstance(found, list) else [found]
-        raise InputError(_key("seed"), f"{found!r}", f"seeds, a list: write seeds: {seeds}")
     _check_schema(config)
     _check_values(config)
     return config
@@ -104,7 +86,7 @@ def _check_schema(config: Config) -> None:
     # JSON Schema takes 10.0 for an integer, which would end up in file names as e10.0, and .nan and .inf for numbers.
     draft = jsonschema.Draft202012Validator
     types = draft.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
-    validator = jsonschema.validators.extend(draft, type_checker=types)(_read_yaml(SCHEMA))
+    validator = jsonschema.validators.extend(draft, type_checker=types)(read_yaml(SCHEMA))
     if errors := sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
         raise _described(errors[0])
 
