@@ -15,25 +15,18 @@ FORMATS = ("png", "pdf")
 class FigureKind:
     """A kind of figure. A new one is a row of `KINDS`, the function that draws it, and a caption.
 
-    Attributes:
-        name (str): The caption is `workflow/report/{name}.rst`.
-        title (str): What reports call it.
-        draw (str): `module:function` in `kanbench.presentation.figures`. The function takes the `StoredRun`, a callable
-            for notes, the `argument` if there is one, and the dataset's name if it shows one dataset.
-        section (str, optional): The only section that has it; without it, all sections that compare model types.
-        per_dataset (bool): Whether there is one for every dataset.
-        inputs (int, optional): How many inputs the dataset's problem must have.
-        is_key (bool): Whether the report's page shows it unfolded.
+    The function takes the `StoredRun`, a callable for notes, the `argument` if there is one, and the dataset's name if
+    it shows one dataset.
     """
 
-    name: str
-    title: str
-    draw: str
+    name: str  # the caption is `workflow/report/{name}.rst`
+    title: str  # in reports
+    draw: str  # `module:function` in `kanbench.presentation.figures`
     argument: str | None = None
-    section: str | None = None
-    per_dataset: bool = False
-    inputs: int | None = None
-    is_key: bool = False
+    section: str | None = None  # the only one that has it; without it, all sections that compare model types
+    per_dataset: bool = False  # one for every dataset
+    inputs: int | None = None  # how many the dataset's problem must have
+    is_key: bool = False  # the report's page shows it unfolded
 
     def of(self, section: Section, datasets: Iterable[str]) -> list[Figure]:
         """The figures of this kind of a run of a section on these datasets."""
@@ -77,15 +70,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a run.
+    """One figure of a run."""
 
-    Attributes:
-        kind (str): A key of `KINDS`.
-        dataset (str or None): Of a figure that shows one dataset, its name.
-    """
-
-    kind: str
-    dataset: str | None = None
+    kind: str  # a key of `KINDS`
+    dataset: str | None = None  # the name of the only one that it shows
 
     @property
     def name(self) -> str:

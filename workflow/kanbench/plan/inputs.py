@@ -52,15 +52,10 @@ def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The current run of every section, and what the files of any run are made from.
+    """The current run of every section, and what the files of any run are made from."""
 
-    Attributes:
-        config (dict): The checked configuration.
-        timestamp (str): Of the current runs.
-    """
-
-    config: Config
-    timestamp: str
+    config: Config  # checked
+    timestamp: str  # of the current runs
 
     def run(self, section: str) -> Run:
         """The current run of a section."""

@@ -57,21 +57,15 @@ class Run:
     """One section at one timestamp and epoch count, and the paths of its files.
 
     The fields may be Snakemake wildcards (`Run("section2_1", "{timestamp}", "{epochs}")`); the paths are then patterns.
-
-    Attributes:
-        section (str): One of SECTIONS, or a variant's name.
-        epochs (int, str or None): Epochs per grid; None where the name has no epoch count (section 2.3).
-        results (str): The folder that holds the sections' folders.
-        folder_override (str or None): The folder of the run's files, where it is not the section's own.
-        seed (int, str or None): Of a replicate: the same trainings with another seed than the first, of which the
-            frames are kept, in parquet, and no checkpoints. None for the run itself.
+    A run with a `seed` is a replicate: the same trainings with another seed than the first, of which the frames are
+    kept, in parquet, and no checkpoints.
     """
 
-    section: str
+    section: str  # one of SECTIONS, or a variant's name
     timestamp: str
-    epochs: int | str | None = None
-    results: str = RESULTS
-    folder_override: str | None = None
+    epochs: int | str | None = None  # per grid; None where the name has no epoch count (section 2.3)
+    results: str = RESULTS  # the folder that holds the sections' folders
+    folder_override: str | None = None  # where the run's files are not in the section's own folder
     seed: int | str | None = None
 
     @property
@@ -182,19 +176,13 @@ class Run:
 
 @dataclass(frozen=True)
 class FileName:
-    """What a file name says; None for what it does not.
-
-    Attributes:
-        model_type (str or None): Of a training or a checkpoint; `expert` and `control` for the other trainings of
-            section 2.3.
-        expert (tuple of int or None): Hidden layers, order and seed of an expert.
-    """
+    """What a file name says; None for what it does not."""
 
     run: Run
     frame: str | None = None
-    model_type: str | None = None
+    model_type: str | None = None  # of a training or a checkpoint; in section 2.3 `expert` and `control`, too
     dataset_idx: int | None = None
-    expert: tuple[int, int, int] | None = None
+    expert: tuple[int, int, int] | None = None  # hidden layers, order and seed
 
     @property
     def model(self) -> tuple[str, int]:

@@ -15,26 +15,15 @@ VARIANT = r"[a-z][a-z0-9_]*?"
 
 @dataclass(frozen=True)
 class Section:
-    """One question, and what its files are called.
+    """One question, and what its files are called."""
 
-    Attributes:
-        folder (str): Below `results/`.
-        model_types (tuple of str): In the order of plots and tables.
-        label (str): The column of the frames, and the key of the checkpoint metadata, that holds the model type.
-        reference (str or None): The model type whose threshold time the others are measured against.
-        threshold_time (str or None): The attribute that holds that time.
-        frame_names (tuple of str): The frames, where they are not one per model type.
-        table (str): Its table of results; another, `summary`, has the statements.
-        question (str): What the section asks.
-    """
-
-    folder: str
-    model_types: tuple[str, ...]
-    label: str
-    reference: str | None = None
-    threshold_time: str | None = None
-    frame_names: tuple[str, ...] = ()
-    table: str = "model_types"
+    folder: str  # below `results/`
+    model_types: tuple[str, ...]  # in the order of plots and tables
+    label: str  # the column of the frames, and the key of the checkpoint metadata, that holds the model type
+    reference: str | None = None  # the model type whose threshold time the others are measured against
+    threshold_time: str | None = None  # the attribute that holds that time
+    frame_names: tuple[str, ...] = ()  # where the frames are not one per model type
+    table: str = "model_types"  # of results; another, `summary`, has the statements
     question: str = "Which model type is best?"
 
     @property

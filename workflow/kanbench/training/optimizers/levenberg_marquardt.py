@@ -81,20 +81,13 @@ class DampedModel:
 
 
 class Path(NamedTuple):
-    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may.
+    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may."""
 
-    Attributes:
-        velocity (vector of shape (P,)): δ.
-        acceleration (vector of shape (P,) or None): a; None for a straight line.
-        slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
-        curvature_ratio (float): 2 |a| / |δ| over the largest that is allowed.
-    """
-
-    velocity: Vector
-    acceleration: Vector | None
-    slope: float
+    velocity: Vector  # δ, shape (P,)
+    acceleration: Vector | None  # a, shape (P,); None for a straight line
+    slope: float  # of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend)
     bend: float
-    curvature_ratio: float
+    curvature_ratio: float  # 2 |a| / |δ| over the largest that is allowed
 
     def offset(self, s: float) -> Vector:
         if self.acceleration is None:
