@@ -33,9 +33,6 @@ from kanbench.plan.sections import (
 )
 
 RESULTS = "results"
-UNFINISHED = "unfinished"  # states of trainings that have not ended: results/unfinished/
-TRAININGS = "trainings"  # the records of trainings: results/trainings/
-FIGURES = "figures"  # results/figures/{name of the run}/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
@@ -133,15 +130,15 @@ class Run:
 
     def record(self, training: str) -> str:
         """What the training of this name hands to the consolidation."""
-        return f"{self.results}/{TRAININGS}/{training}.json"
+        return f"{self.results}/trainings/{training}.json"
 
     def expert_checkpoint(self, training: str) -> str:
         """The base of the checkpoint of an expert: it is handed on, not delivered."""
-        return f"{self.results}/{TRAININGS}/{training}"
+        return f"{self.results}/trainings/{training}"
 
     def resume_folder(self, training: str) -> str:
         """The folder of the state from which the training of this name resumes."""
-        return f"{self.results}/{UNFINISHED}/{training}"
+        return f"{self.results}/unfinished/{training}"
 
     def log(self, job: str) -> str:
         """The log of a training or a consolidation."""
@@ -161,7 +158,7 @@ class Run:
 
     @property
     def figure_folder(self) -> str:
-        return f"{self.results}/{FIGURES}/{self.name}"
+        return f"{self.results}/figures/{self.name}"
 
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
         """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
