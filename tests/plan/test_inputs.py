@@ -179,11 +179,11 @@ def test_what_can_be_made_is_accepted():
 @pytest.mark.parametrize(
     ("path", "found", "allowed"),
     [
-        (f"results/tables/{STEM}/density.csv", "", f"results/tables/{STEM}/optimizers.csv, "),
+        (f"results/tables/{STEM}/density.csv", "", "optimizers.csv, "),
         (f"tables/{STEM}/summary.md", "", f"results/tables/{STEM}/summary.md"),
-        (f"results/figures/{STEM}/grids.png", "", f"results/figures/{STEM}/comparison.png, "),
-        (f"{FIGURES}_{STAMP}_e3/surface_in_5d.pdf", "", f"{FIGURES}_{STAMP}_e3/slices_poisson_2d_sin.pdf"),
-        (f"{FIGURES}_{STAMP}_e3/grids.svg", "", f"{FIGURES}_{STAMP}_e3/grids.pdf"),
+        (f"results/figures/{STEM}/grids.png", "", "comparison.png, "),
+        (f"{FIGURES}_{STAMP}_e3/surface_in_5d.pdf", "", "slices_poisson_2d_sin.pdf"),
+        (f"{FIGURES}_{STAMP}_e3/grids.svg", "", "grids.png, grids.pdf, "),
         (f"{FIGURES}_{STAMP}/grids.png", "no epochs", f"section2_2_{STAMP}_eEPOCHS"),
         (f"results/tables/section2_1_{STAMP}/optimizers.csv", "no epochs", f"section2_1_{STAMP}_eEPOCHS"),
         (MERGING.table_files()[0].replace("000000", "250000"), "'20260101_250000'", "a date and time"),

@@ -221,8 +221,8 @@ class Pipeline:
             made += [f"{run.expert_checkpoint(name.training)}_{file}" for file in CHECKPOINT_FILES]
         if target not in made:
             meant = [file for file in made if Path(file).name == Path(target).name]
-            meant = meant or [file for file in shown if Path(file).parent == Path(target).parent]
-            raise InputError(target, allowed=", ".join(meant) or f"{run.folder}/…", problem="no such result")
+            there = [Path(file).name for file in shown if Path(file).parent == Path(target).parent]
+            raise InputError(target, allowed=", ".join(meant or there) or f"{run.folder}/…", problem="no such result")
 
     def is_pinned(self, targets: Sequence[str]) -> bool:
         """Whether this timestamp is kept: files that were asked for by name belong to the runs that their names say."""
