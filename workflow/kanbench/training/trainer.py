@@ -132,8 +132,7 @@ class Trainer:
                 break
             self._run_epoch(epoch, epochs, training, report)
             if resume and resume.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
-                parts = {name: part.state() for name, part in self._parts().items()}
-                resume.save(key, TrainerState(self.epoch, self.network, self.n_evals, parts, training))
+                resume.save(key, self._state(training))
         return training
 
     def _begin(self) -> Training:
@@ -192,6 +191,10 @@ class Trainer:
             "code": code_digest(),
             **{package: version(package) for package in ("numba", "numpy", "pykan", "scipy", "torch")},
         }
+
+    def _state(self, training: Training) -> TrainerState:
+        parts = {name: part.state() for name, part in self._parts().items()}
+        return TrainerState(self.epoch, self.network, self.n_evals, parts, training)
 
     def _resume(self, state: TrainerState) -> Training:
         """Continue where the trainer was that had this state."""
