@@ -7,6 +7,7 @@ import pytest
 from kanbench.errors import InputError
 from kanbench.plan.config import ROOT, check, load_config, merge
 from kanbench.plan.inputs import Pipeline, current_timestamp, write_pin
+from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS, is_timestamp
 from kanbench.plan.settings import (
     canonical_json,
@@ -130,10 +131,10 @@ def test_settings_are_those_of_the_training():
     of = pipeline(seeds=[1, 2])
     first, second = {"dataset_idx": "1"}, {"dataset_idx": "1", "seed": "2"}
     for line, settings in (
-        (of.optimizer_settings({**first, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1)),
-        (of.optimizer_settings({**second, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1, 2)),
+        (of.training_settings({**first, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1)),
+        (of.training_settings({**second, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1, 2)),
         (
-            of.density_settings({**second, "model_type": "baseline"}),
+            of.training_settings({**second, "model_type": "baseline"}),
             training_settings(of.config, "section2_2", "baseline", 1, 2),
         ),
         (of.expert_settings({**second, "depth": "3", "k": "2"}), expert_settings(of.config, 1, 3, 2, 2)),
@@ -146,11 +147,64 @@ def test_settings_are_those_of_the_training():
         assert json.loads(line)["problem"] == of.config["datasets"][1]
 
 
-def test_targets_that_can_be_made_are_accepted():
-    of = pipeline(seeds=[1, 2])
-    run, merging = of.run("section2_1"), of.run("section2_3")
-    expert = merging.record(merging.expert(0, 1, 2, 1001))
-    of.check_targets([*of.target_rules, *of.results("section2_1"), *of.figures(run), expert])
+# --- targets ---
+
+FOUR = {
+    "datasets": load_config()["datasets"],
+    "experts": {"depths": [2], "orders": [2, 3]},
+    "merge_kan": {"n_selected": 2},
+    "seeds": [1, 2, 7],
+}
+RUN, MERGING = Run("section2_1", STAMP, 10), Run("section2_3", STAMP)
+STEM = f"section2_1_{STAMP}_e10"
+FIGURES = "results/figures/section2_2"
+
+
+def test_what_can_be_made_is_accepted():
+    """Of any timestamp and number of epochs."""
+    of = pipeline(**FOUR)
+    assert len(of.datasets) == 4
+    of.check_targets([*of.target_rules, *of.results("section2_1")])
+    for run in (RUN, Run("section2_2", STAMP, 3), MERGING):
+        training = run.training(run.kind.model_types[0], 3)
+        of.check_targets([*run.deliverables(4), *run.table_files(), *of.figures(run), run.record(training)])
+    experts = [MERGING.expert(3, 2, k, seed) for k in (2, 3) for seed in (1, 1001, 2001)]
+    of.check_targets([MERGING.record(MERGING.training("control", 3)), *map(MERGING.record, experts)])
+    of.check_targets([f"{MERGING.expert_checkpoint(experts[0])}_state"])
+    for run in (RUN.replicate(7), MERGING.replicate(2)):
+        training = run.training("lm" if run.epochs else "merge_kan", 3)
+        of.check_targets([*run.deliverables(4), run.record(training)])
+
+
+@pytest.mark.parametrize(
+    ("path", "found", "allowed"),
+    [
+        (f"results/tables/{STEM}/density.csv", "", "optimizers.csv, "),
+        (f"tables/{STEM}/summary.md", "", f"results/tables/{STEM}/summary.md"),
+        (f"results/figures/{STEM}/grids.png", "", "comparison.png, "),
+        (f"{FIGURES}_{STAMP}_e3/surface_in_5d.pdf", "", "slices_poisson_2d_sin.pdf"),
+        (f"{FIGURES}_{STAMP}_e3/grids.svg", "", "grids.png, grids.pdf, "),
+        (f"{FIGURES}_{STAMP}/grids.png", "no epochs", f"section2_2_{STAMP}_eEPOCHS"),
+        (f"results/tables/section2_1_{STAMP}/optimizers.csv", "no epochs", f"section2_1_{STAMP}_eEPOCHS"),
+        (MERGING.table_files()[0].replace("000000", "250000"), "'20260101_250000'", "a date and time"),
+        (RUN.frame("adam").replace("sec1", "sec2"), "", RUN.frame("adam")),
+        (f"{STEM}_adam.pkl", "", RUN.frame("adam")),
+        (f"results/sec1_results/{STEM}_lm_0", "", "results/sec1_results/…"),
+        (f"results/sec1_results/{STEM}_lm_4_final_state", "dataset 4", "0, 1, 2, 3"),
+        (MERGING.frame("experts").replace("sec3", "sec1"), "", MERGING.frame("experts")),
+        (MERGING.record(MERGING.expert(1, 2, 4, 1)), "expert d2_k4_s1", "d2_k2_s1, d2_k3_s1"),
+        (MERGING.record(MERGING.expert(4, 2, 2, 1)), "dataset 4", "0, 1, 2, 3"),
+        (RUN.replicate(1).frame("adam"), "seed 1", "2, 7"),
+        (RUN.replicate(7).frame("adam").replace("seeds", "sec1_results"), "", RUN.replicate(7).frame("adam")),
+        (RUN.replicate(7).frame("adam").replace("_e10", ""), "no epochs", f"section2_1_{STAMP}_eEPOCHS"),
+        (RUN.record(RUN.replicate(7).training("lm", 4)), "dataset 4", "0, 1, 2, 3"),
+    ],
+)
+def test_files_that_nothing_makes_are_refused(path, found, allowed):
+    with pytest.raises(InputError) as error:
+        pipeline(**FOUR).check_targets([path])
+    assert (error.value.where, error.value.found) == (path, found)
+    assert allowed in error.value.allowed
 
 
 @pytest.mark.parametrize(
@@ -158,13 +212,11 @@ def test_targets_that_can_be_made_are_accepted():
     [
         ("section2_4", "section2_3, seeds, figures"),
         ("seeds", "two seeds"),
-        (f"results/figures/section2_1_{STAMP}_e3/grids.png", "comparison"),
-        (f"results/sec1_results/section2_1_wide_{STAMP}_e3_lm.pkl", "section2_1"),
         (f"results/trainings/section2_3_{STAMP}_expert_0_d1_k2_s1001.json", "d1_k2_s1"),
-        (f"results/trainings/section2_3_{STAMP}_expert_0_d4_k3_s1.json", "d1_k2_s1"),
         (f"results/sec3_results/section2_3_{STAMP}_e10_experts.pkl", "without epochs"),
-        (f"section2_1_{STAMP}_e3_adam.pkl", f"results/sec1_results/section2_1_{STAMP}_e3_adam.pkl"),
+        (f"section2_1_{STAMP}_e3_s2_adam.parquet", "none"),
         ("results/sec1_results/section2_1_2026-01-01_e3_adam.pkl", "YYYYMMDD_HHMMSS"),
+        ("results/figures/section2_2_2026/grids.png", "YYYYMMDD_HHMMSS"),
         (f"results/seeds/section2_1_{STAMP}_e3_s2_adam.pkl", "sSEED_FRAME.parquet"),
     ],
 )
@@ -172,3 +224,18 @@ def test_a_wrong_target_is_refused(target, allowed):
     with pytest.raises(InputError, match=allowed) as error:
         pipeline().check_targets(["all", target])
     assert target in str(error.value)
+
+
+def test_targets_are_of_the_configured_variant():
+    run, none, wide, other = Run("section2_1_wide", STAMP, 10), *(pipeline(variant=v) for v in (None, "wide", "other"))
+    wide.check_targets(wide.results("section2_1"))
+    for path in run.deliverables(2):
+        wide.check_targets([path])
+        for of in (none, other):
+            with pytest.raises(InputError) as error:
+                of.check_targets([path])
+            assert error.value.found == "section2_1_wide"
+    for path in (RUN.frame("adam"), f"results/figures/{STEM}/comparison.png"):
+        with pytest.raises(InputError, match="section2_1_wide") as error:
+            wide.check_targets([path])
+        assert error.value.found == "section2_1"

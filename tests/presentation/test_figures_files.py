@@ -21,13 +21,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 from kanbench.cli.main import main
-from kanbench.errors import InputError
 from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.initialization import initialize
 from kanbench.network.merge import merge
 from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.plan.config import ROOT
-from kanbench.plan.figures import KINDS, Figure, check_figure, figures_of, is_figure
+from kanbench.plan.figures import KINDS, Figure, figures_of
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.figures import diagram
@@ -343,24 +342,6 @@ def test_models_that_are_no_sum_of_splines_are_left_out(five_inputs):
     with pytest.raises(FigureUnavailableError, match="no checkpoint fits it"):
         fits(open_run("section2_1", STAMP, results_dir=given.run.results), "in_5d", notes.append)
     assert len(notes) == 1 and notes[0].startswith(f"no lbfgs: {base}: found symbolic functions")
-
-
-def test_names_of_figures_are_checked():
-    run = Run("section2_2", STAMP, 3)
-    datasets = ["poisson_2d_sin"]
-    for name in ("grids.png", "surface_poisson_2d_sin.pdf"):
-        assert is_figure(f"{run.figure_folder}/{name}")
-        check_figure(f"{run.figure_folder}/{name}", datasets)
-    assert not is_figure(run.frame("baseline"))
-    for path, part, text in [
-        (f"{run.figure_folder}/surface_poisson_2d_poly.pdf", "allowed", "slices_poisson_2d_sin"),
-        (f"{run.figure_folder}/grids.svg", "allowed", "png|pdf"),
-        (f"results/figures/section2_2_{STAMP}/grids.png", "allowed", "_eEPOCHS"),
-        ("results/figures/section2_2_2026/grids.png", "problem", "no such result"),
-    ]:
-        with pytest.raises(InputError) as error:
-            check_figure(path, datasets)
-        assert text in getattr(error.value, part)
 
 
 def test_a_look_is_for_every_model_type():

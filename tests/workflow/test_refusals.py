@@ -11,7 +11,7 @@ from support.pipelines import STAMP, assert_one_line, contents, snakemake
 
 WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "epoch=3": ("epoch", ""),
-    "seed=2": ("seed", "2"),
+    "seed=2": ("seed", "seeds"),
     "epochs=0": ("epochs", "0"),
     "epochs=many": ("epochs", "'many'"),
     "epochs=2.5": ("epochs", "2.5"),
@@ -62,8 +62,8 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path):
     [
         ("section2_4", ["'section2_4'", "section2_3, seeds, figures", "results/report.html"]),
         ("seeds", ["seeds: [1]", "two seeds"]),
-        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such figure", "comparison"]),
-        (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0 to 1"]),
+        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such result", "comparison.png"]),
+        (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0, 1"]),
     ],
 )
 def test_a_wrong_target_is_one_line(tmp_path, target, words):

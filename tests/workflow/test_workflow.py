@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from kanbench.plan.config import DEFAULT_CONFIG
-from kanbench.plan.figures import figures_of
+from kanbench.plan.figures import FORMATS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import SECTIONS
 from support.kills import Pipeline, compare, kill_and_continue
@@ -56,10 +56,10 @@ def test_the_files_are_the_contracts(smoke):
     ours = {"sec1_results", "sec2_results", "sec3_results", "trainings", "logs", "benchmarks", "tables", "figures"}
     assert folders == ours
     drawn = [
-        path
+        f"{made.figure_folder}/{figure.name}.{suffix}"
         for made in (finished, *others(finished))
         for figure in figures_of(made.section, ["poisson_2d_poly", "poisson_2d_sin"])
-        for path in figure.paths(made.figure_folder)
+        for suffix in FORMATS
     ]
     assert {path for path in found if path.startswith("results/figures/") and Path(path).suffix} == set(drawn)
     for made in (finished, *others(finished)):

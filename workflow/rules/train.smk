@@ -24,7 +24,7 @@ rule train_section2_1:
         **needs("training"),
     params:
         name=OPTIMIZER,
-        settings=pipeline.optimizer_settings,
+        settings=pipeline.training_settings,
     message:
         "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}: {params.name}"
     shell:
@@ -52,7 +52,6 @@ use rule train_section2_1 as train_section2_2 with:
         DENSITY.benchmark(APPROACH)
     params:
         name=APPROACH,
-        settings=pipeline.density_settings,
 
 
 use rule train_section2_1 as train_section2_2_seeds with:
@@ -64,4 +63,3 @@ use rule train_section2_1 as train_section2_2_seeds with:
         DENSITY_SEEDS.benchmark(APPROACH_SEEDS)
     params:
         name=APPROACH_SEEDS,
-        settings=pipeline.density_settings,

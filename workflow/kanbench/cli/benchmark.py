@@ -9,19 +9,18 @@ from typing import Any
 
 from kanbench.benchmark import PARTS
 from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.cli.options import JSON, Commands, add_config, command
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import read_json
-from kanbench.plan.config import DEFAULT_CONFIG, Config, check, load_config, merge
+from kanbench.plan.config import Config, check, load_config, merge
 
 CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
 ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any result
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add the subcommand to those of a parser."""
-    parser = commands.add_parser("benchmark", help="compare the speed with pykan's, and with the hardware's limit")
-    parser.set_defaults(run=run)
+def add_commands(commands: Commands[Any]) -> None:
+    parser = command(commands, "benchmark", run, "compare the speed with pykan's, and with the hardware's limit")
     parser.add_argument("--quick", action="store_true", help="in about a minute: fewer models, sizes and epochs")
     parts = f"{', '.join(PARTS)}; on cuda: {', '.join(CUDA_PARTS)}"
     parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=parts)
@@ -31,10 +30,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--epochs", type=int, help="of the trainings, per grid; default: as configured, or 1 if quick")
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="of the trainings; default: as configured")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
+    add_config(parser)
     files = parser.add_mutually_exclusive_group()
-    files.add_argument("--output", type=Path, metavar="JSON", help="where to write the result")
-    files.add_argument("--input", type=Path, metavar="JSON", help="print this result instead of measuring")
+    files.add_argument("--output", **JSON, help="where to write the result")
+    files.add_argument("--input", **JSON, help="print this result instead of measuring")
 
 
 def _positive(text: str) -> float:

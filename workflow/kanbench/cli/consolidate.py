@@ -10,49 +10,40 @@ from typing import Any
 
 import yaml
 
+from kanbench.cli.options import JSON, Commands, add_config, command
 from kanbench.cli.train import TRAINED
-from kanbench.plan.config import DEFAULT_CONFIG, load_config
+from kanbench.plan.config import load_config
 
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
 
 log = logging.getLogger("kanbench")
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add the subcommands to those of a parser."""
-    frame = commands.add_parser("frame", help="consolidate the trainings of a model type into its frame")
-    _add_outputs(frame)
-    frame.add_argument("--trainings", nargs="+", required=True, type=Path, metavar="JSON")
-    frame.add_argument("--reference", nargs="+", required=True, type=Path, metavar="JSON")
-    frame.set_defaults(run=_frame)
-
-    merge_frame = commands.add_parser("merge-frame", help="consolidate trainings of section 2.3 into one of its frames")
-    _add_outputs(merge_frame)
+def add_commands(commands: Commands[Any]) -> None:
+    frame = command(commands, "frame", _frame, "consolidate the trainings of a model type into its frame")
+    merge_frame = command(
+        commands, "merge-frame", _merge_frame, "consolidate trainings of section 2.3 into one of its frames"
+    )
+    metadata = command(commands, "metadata", _metadata, "consolidate the metrics of all checkpoints of a run")
+    for parser in (frame, merge_frame):
+        parser.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
+    metadata.add_argument("output", type=Path)
+    for parser in (frame, metadata):
+        parser.add_argument("--trainings", nargs="+", required=True, **JSON)
+    frame.add_argument("--reference", nargs="+", required=True, **JSON)
     merge_frame.add_argument("--n-selected", required=True, type=int, help="how many experts of a dataset are merged")
     for part in PARTS:
-        merge_frame.add_argument(f"--{part}", nargs="*", default=[], type=Path, metavar="JSON")
-    merge_frame.set_defaults(run=_merge_frame)
+        merge_frame.add_argument(f"--{part}", nargs="*", default=[], **JSON)
 
-    metadata = commands.add_parser("metadata", help="consolidate the metrics of all checkpoints of a run")
-    metadata.add_argument("output", type=Path)
-    metadata.add_argument("--trainings", nargs="+", required=True, type=Path, metavar="JSON")
-    metadata.set_defaults(run=_metadata)
-
-    sweep = commands.add_parser("sweep", help="compare values of a setting by their test loss")
+    sweep = command(commands, "sweep", _sweep, "compare values of a setting by their test loss")
     sweep.add_argument("model_type", choices=TRAINED)
     sweep.add_argument("key", help="for example optimizers.adam.lr")
     sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
     sweep.add_argument("--output", type=Path, metavar="CSV", help="where to write a row for every training")
-    sweep.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
-    sweep.set_defaults(run=_sweep)
+    add_config(sweep)
 
-    compile_ = commands.add_parser("compile", help="compile the kernels of the compiled engine ahead of time")
-    compile_.set_defaults(run=_compile)
-
-
-def _add_outputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("outputs", nargs="+", type=Path, metavar="OUTPUT", help="PATH.pkl, PATH.parquet or both")
+    command(commands, "compile", _compile, "compile the kernels of the compiled engine ahead of time")
 
 
 def _yaml(text: str) -> object:

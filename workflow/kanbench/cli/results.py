@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from kanbench.cli.options import Commands, add_config, add_results_dir, add_run, add_trusted, command
 from kanbench.errors import InputError, one_line
-from kanbench.plan import naming
-from kanbench.plan.config import DEFAULT_CONFIG, load_config
+from kanbench.plan.config import load_config
 from kanbench.plan.sections import SECTIONS, section_of, without_variant
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommands to those of a parser."""
-    listed = commands.add_parser("list", help="print the runs of a folder as a table")
+def add_commands(commands: Commands[Any]) -> None:
+    listed = command(commands, "list", _list, "print the runs of a folder as a table")
     listed.add_argument("section", nargs="?", help="default: all")
-    listed.add_argument("--results-dir", default=naming.RESULTS)
-    listed.set_defaults(run=_list)
+    add_results_dir(listed)
 
-    inspect = commands.add_parser("inspect", help="explain a file, a run or a folder of runs")
+    inspect = command(commands, "inspect", _inspect, "explain a file, a run or a folder of runs")
     inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
-    inspect.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
-    inspect.set_defaults(run=_inspect)
+    add_trusted(inspect)
 
-    verify = commands.add_parser("verify", help="check that all files of a run are there and agree")
+    verify = command(commands, "verify", _verify, "check that all files of a run are there and agree")
     verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
     add_run(verify)
-    verify.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, help="what it was made with, where results/trainings is gone"
-    )
-    verify.set_defaults(run=_verify)
+    add_config(verify, "what it was made with, where results/trainings is gone")
 
-    migrate = commands.add_parser("migrate", help="write runs of earlier formats in the present one, beside them")
+    migrate = command(commands, "migrate", _migrate, "write runs of earlier formats in the present one, beside them")
     migrate.add_argument("section", nargs="?", help="default: all runs")
     migrate.add_argument("--timestamp", help="default: all runs")
-    migrate.add_argument("--results-dir", default=naming.RESULTS)
+    add_results_dir(migrate)
     migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
     migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files in the end")
-    migrate.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
-    migrate.set_defaults(run=_migrate)
-
-
-def add_run(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which run of a section is meant."""
-    command.add_argument("--timestamp", help="default: the latest run")
-    command.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
-    command.add_argument("--results-dir", default=naming.RESULTS)
-
-
-def _epochs(text: str) -> int | str:
-    if text in ("most", "fewest"):
-        return text
-    if not re.fullmatch(naming.EPOCHS, text):
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on, most or fewest")
-    return int(text)
+    add_trusted(migrate)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -82,10 +59,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     from kanbench.storage.verification import verify
 
     runs = stored_runs(arguments.results_dir)
-    there = list(
-        dict.fromkeys(stored.run.section for stored in runs if without_variant(stored.run.section) in SECTIONS)
-    )
-    sections = [arguments.section] if arguments.section else there
+    there = dict.fromkeys(stored.run.section for stored in runs)
+    sections = [arguments.section] if arguments.section else [s for s in there if without_variant(s) in SECTIONS]
     if not sections:
         raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
     config, faults = load_config(arguments.config), 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kanbench.cli.options import JSON, Commands, Run, add_config, add_results_dir, command
 from kanbench.errors import InputError
 from kanbench.io.atomic import check_writable
 from kanbench.plan import naming
-from kanbench.plan.config import DEFAULT_CONFIG
 from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 
 if TYPE_CHECKING:
@@ -19,38 +19,31 @@ if TYPE_CHECKING:
 TRAINED = (*SECTIONS["section2_1"].model_types, *SECTIONS["section2_2"].model_types)
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    train = _add(commands, "train", "one model on one dataset: checkpoints and a history")
+def add_commands(commands: Commands[Any]) -> None:
+    train = _add(commands, "train", _train, "one model on one dataset: checkpoints and a history")
     train.add_argument(
         "name",
         help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
         "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1; "
         "with _sSEED at the end of the first, with another seed than the first, and without checkpoints",
     )
-    train.set_defaults(run=_train)
-
-    merge = _add(commands, "merge", "merge experts into one model, and train it")
+    merge = _add(commands, "merge", _merge, "merge experts into one model, and train it")
     merge.add_argument("name", help="for example section2_3_20260101_000000_merge_kan_2")
-    merge.set_defaults(run=_merge)
-
-    control = _add(commands, "control", "train a model of a merged model's size from scratch")
+    control = _add(commands, "control", _control, "train a model of a merged model's size from scratch")
     control.add_argument("name", help="for example section2_3_20260101_000000_control_2")
-    control.add_argument("--merged", required=True, type=Path, metavar="JSON")
-    control.set_defaults(run=_control)
-    for command in (merge, control):
-        command.add_argument("--experts", nargs="+", required=True, type=Path, metavar="JSON")
+    control.add_argument("--merged", required=True, **JSON)
+    for parser in (merge, control):
+        parser.add_argument("--experts", nargs="+", required=True, **JSON)
 
 
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=summary)
-    settings = command.add_mutually_exclusive_group()
-    settings.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="a YAML file over config/config.yaml")
+def _add(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse.ArgumentParser:
+    parser = command(commands, name, run, summary)
+    settings = parser.add_mutually_exclusive_group()
+    add_config(settings)
     settings.add_argument("--settings", help="the training's settings as JSON, instead of --config")
-    command.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
-    command.add_argument("--results-dir", default=naming.RESULTS)
-    return command
+    parser.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
+    add_results_dir(parser)
+    return parser
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -86,8 +79,7 @@ def _parse(arguments: argparse.Namespace, *model_types: str) -> tuple[naming.Fil
 
     name = naming.parse(arguments.name)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    complete = run.epochs is not None or not run.kind.has_epochs
-    if not complete or name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
+    if name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
         allowed = (
             "SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET (section2_3 without epochs; _sSEED at the end for another "
             f"seed), with MODELTYPE one of {', '.join(model_types)}"

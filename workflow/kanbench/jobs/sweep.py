@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import Config, check, merge
-from kanbench.plan.sections import SECTIONS
+from kanbench.plan.sections import section_with
 from kanbench.plan.settings import training_settings
 from kanbench.training.trainer import Trainer, make_data
 
@@ -24,16 +23,9 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     Raises:
         InputError: There is no such key, or the value is not allowed.
     """
-    changed = copy.deepcopy(config)
-    *parents, last = key.split(".")
-    mapping: Any = changed
-    for parent in parents:
-        mapping = mapping.get(parent) if isinstance(mapping, dict) else None
-    if not isinstance(mapping, dict) or last not in mapping:
-        allowed = "a key of config.yaml, for example optimizers.adam.lr"
-        raise InputError("config", allowed=allowed, problem=f"unknown key {key!r}")
-    mapping[last] = value
-    return check(changed)
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return check(merge(config, value))
 
 
 def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seeds: Sequence[int]) -> pd.DataFrame:
@@ -50,18 +42,14 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         raise InputError("sweep", key, "a key that the sweep does not set itself")
     # The dense MSE is not looked at, and takes longer than training with Adam.
     changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}} for seed in seeds}
-    configs = [
-        (value, seed, check(merge(with_value(config, key, value), over)))
-        for value in values
-        for seed, over in changes.items()
-    ]
-    section = next(name for name, section in SECTIONS.items() if model_type in section.model_types)
+    changed = [(value, with_value(config, key, value)) for value in values]
+    configs = [(value, seed, check(merge(of, over))) for value, of in changed for seed, over in changes.items()]
     rows = []
-    for value, seed, changed in configs:
-        for dataset_idx, dataset in enumerate(changed["datasets"]):
-            settings = training_settings(changed, section, model_type, dataset_idx)
+    for value, seed, of in configs:
+        for dataset_idx, dataset in enumerate(of["datasets"]):
+            settings = training_settings(of, section_with(model_type), model_type, dataset_idx)
             data = make_data(settings)
-            training = Trainer(settings, data).train(changed["epochs"])
+            training = Trainer(settings, data).train(of["epochs"])
             variance = float(data.test_label.var(ddof=1))
             at_threshold, final = training.at_threshold.row, training.final.row
             rows.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,20 +16,20 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.config import Config, load_config
 from kanbench.plan.naming import FileName
+from kanbench.plan.sections import check_variant
 from kanbench.plan.settings import (
     ControlSettings,
     ExpertSettings,
     MergeSettings,
     Settings,
     TrainingSettings,
-    as_dict,
+    canonical_json,
     control_settings,
     expert_settings,
     make_settings,
     merge_settings,
     training_settings,
 )
-from kanbench.plan.targets import check_variant
 from kanbench.problems.samples import Dataset
 from kanbench.problems.target_scale import scale_of
 from kanbench.storage.checkpoints import write_checkpoint
@@ -42,6 +41,7 @@ from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer, make_data
 
 More = dict[str, Any]  # what the consolidation has to know beside the training
+# Given the samples, where to report rows, threads and the place of a state to resume from.
 Train = Callable[[Dataset, Report, int, ResumeState], tuple[Training, More]]
 S = TypeVar("S", bound=Settings)
 
@@ -64,7 +64,7 @@ class Source:
         seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
             config = load_config(self.config)
-            check_variant(name.training, name.run, config["variant"])
+            check_variant(name.training, name.run.section, config["variant"])
             return of_config(config, seed)
         settings = make_settings(kind, self.given)
         if seed not in (None, settings.seed):
@@ -74,22 +74,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """One training."""
 
-    Attributes:
-        name (FileName): Of its files.
-        settings (Settings): What is trained.
-        train (callable): Trains, given the samples, where to report rows, threads and the place of a state to resume
-            from.
-        epochs (int): In all.
-        checkpoints (dict): `{which: base}`, those that are written.
-    """
-
-    name: FileName
+    name: FileName  # of its files
     settings: Settings
     train: Train
-    epochs: int | None = None
-    checkpoints: dict[str, str] = field(default_factory=dict)
+    epochs: int | None = None  # in all
+    checkpoints: dict[str, str] = field(default_factory=dict)  # {which: base}, those that are written
 
 
 def run_job(job: Job, threads: int = 1) -> None:
@@ -99,7 +90,7 @@ def run_job(job: Job, threads: int = 1) -> None:
         InputError: Something cannot be read, trained or written.
     """
     title = job.name.training
-    log.info("%s: %s", title, json.dumps(as_dict(job.settings), sort_keys=True))
+    log.info("%s: %s", title, canonical_json(job.settings))
     data, resume = make_data(job.settings), ResumeState(job.name.run.resume_folder(title))
     with _progress(job.epochs) as report:
         training, more = job.train(data, report, threads, resume)
@@ -120,17 +111,17 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
             checkpoint = getattr(training, which)
             write_checkpoint(checkpoint.network, base, data.train_input)
             log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-        write_record(training_record(job.name, as_dict(job.settings), training, **more), path)
+        write_record(training_record(job.name, job.settings, training, **more), path)
 
 
 def training_job(name: FileName, source: Source) -> Job:
     """A training of section 2.1 or 2.2."""
-    run, (model_type, dataset_idx), epochs = name.run, name.model, name.run.epochs_per_grid
-    settings = source.settings(
-        name,
-        TrainingSettings,
-        lambda config, seed: training_settings(config, run.section, model_type, dataset_idx, seed),
-    )
+    run, (model_type, dataset_idx), epochs = name.run, name.model, int(name.run.epochs or 0)
+
+    def of_config(config: Config, seed: int | None) -> TrainingSettings:
+        return training_settings(config, run.section, model_type, dataset_idx, seed)
+
+    settings = source.settings(name, TrainingSettings, of_config)
 
     def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
         if (scale := scale_of(data.dense_label)).is_degenerate:
@@ -195,9 +186,9 @@ def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]
     Raises:
         InputError: One is not of an expert, or of another dataset.
     """
-    records = [read_record(path) for path in paths]
     experts = []
-    for path, record in zip(paths, records, strict=True):
+    for path in paths:
+        record = read_record(path)
         if record.expert is None or record.dataset_idx != dataset_idx:
             raise InputError(path, "another training", f"experts of dataset {dataset_idx}")
         experts.append(record.expert)

@@ -13,9 +13,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from kanbench.errors import InputError
+from kanbench.io.readers import read_yaml
 from kanbench.plan.devices import check_engine, has_gpu_driver
 from kanbench.plan.naming import MAX_SEED
 from kanbench.plan.sections import is_timestamp, is_variant
@@ -30,28 +29,14 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 Config = dict[str, Any]
 
-INTEGER = re.compile(r"[+-]?\d+")
 TIMESTAMP_DIGITS = 14
 BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
-FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
     """Read a configuration file over the defaults, and check it."""
-    config = merge(_read_yaml(DEFAULT_CONFIG), _read_yaml(path))
-    return check(config)
-
-
-def _read_yaml(path: str | Path) -> Config:
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(path, allowed="a YAML file", problem=f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, problem=f"not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(path, f"{content!r}", "a mapping")
-    return content
+    return check(merge(read_yaml(DEFAULT_CONFIG), read_yaml(path)))
 
 
 def merge(base: Config, over: Config) -> Config:
@@ -75,12 +60,7 @@ def check(config: Config) -> Config:
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
     if isinstance(config.get("timestamp"), int) and len(digits) == TIMESTAMP_DIGITS:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
-    if "seed" in config:  # the key of earlier versions, for which there is no hint in the schema
-        found = config["seed"]
-        seeds = found if isinstance(found, list) else [found]
-        raise InputError(_key("seed"), f"{found!r}", f"seeds, a list: write seeds: {seeds}")
     _check_schema(config)
-    _check_finite(config)
     _check_values(config)
     return config
 
@@ -95,28 +75,28 @@ def _normal_numbers(value: Any) -> Any:
         return {key: _normal_numbers(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_normal_numbers(item) for item in value]
-    if isinstance(value, str) and INTEGER.fullmatch(value):
-        return int(value)
-    if isinstance(value, str) and FLOAT.fullmatch(value):
-        return float(value)
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("+-").isdigit() else float(value)
     return value
 
 
 def _check_schema(config: Config) -> None:
     import jsonschema  # a job is given settings that have been checked
 
-    schema = _read_yaml(SCHEMA)
-    validator_class = jsonschema.validators.extend(
-        jsonschema.Draft202012Validator,
-        type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
-            # JSON Schema takes 10.0 for an integer; it would end up in file names as e10.0
-            "integer",
-            lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        ),
-    )
-    errors = sorted(validator_class(schema).iter_errors(config), key=lambda error: [str(part) for part in error.path])
-    if errors:
+    # JSON Schema takes 10.0 for an integer, which would end up in file names as e10.0, and .nan and .inf for numbers.
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
+    validator = jsonschema.validators.extend(draft, type_checker=types)(read_yaml(SCHEMA))
+    if errors := sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
         raise _described(errors[0])
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_: object, value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _described(error: jsonschema.ValidationError) -> InputError:
@@ -139,15 +119,6 @@ def _key(*parts: object) -> str:
     return f"config: {'.'.join(map(str, parts))}"
 
 
-def _check_finite(value: Any, *keys: str) -> None:
-    """YAML knows .nan and .inf, and a schema has no words for them."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check_finite(item, *keys, name)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise InputError(_key(*keys), value, "a finite number")
-
-
 def _check_values(config: Config) -> None:
     """What a schema cannot say."""
     timestamp, variant, width = config["timestamp"], config["variant"], config["model"]["width"]
@@ -161,8 +132,6 @@ def _check_values(config: Config) -> None:
             raise InputError(_key("datasets"), f"{name!r}", ", ".join(PROBLEMS))
         if (dim := PROBLEMS[name].dim) != width[0]:
             raise InputError(_key("model.width"), width, f"a first number of {dim}, the dimension of {name}")
-    if len(set(config["datasets"])) < len(config["datasets"]):
-        raise InputError(_key("datasets"), config["datasets"], "no duplicates")
     if width[-1] != 1:
         raise InputError(_key("model.width"), width, "a last number of 1, the problems' one output")
     for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
@@ -174,16 +143,12 @@ def _check_values(config: Config) -> None:
 
 
 def _check_experts(config: Config) -> None:
-    for key in ("depths", "orders", "seeds"):
-        values = config["experts"][key]
-        if len(set(values)) < len(values):
-            raise InputError(_key("experts", key), values, "no duplicates")
-    own = [seed for seeds in _expert_seeds(config).values() for seed in seeds]
-    if len(set(own)) < len(own) or max(own) > MAX_SEED:
+    every = [expert for seed in config["seeds"] for expert in experts(config, seed)]
+    if len(set(every)) < len(every) or max(seed for _, _, seed in every) > MAX_SEED:
         allowed = (
             f"with {len(config['seeds'])} seeds, numbers that are no multiple of {BETWEEN_REPLICATES} apart, of at "
+            f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
         )
-        allowed += f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
         raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
     count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
     if selected > count:
@@ -202,14 +167,8 @@ def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int
     have the configured seeds plus 1000 p, where p is 0 for the first.
     """
     section = config["experts"]
-    seeds = _expert_seeds(config)[config["seeds"][0] if seed is None else seed]
-    return list(itertools.product(section["depths"], section["orders"], seeds))
-
-
-def _expert_seeds(config: Config) -> dict[int, list[int]]:
-    """The seeds of the experts, by configured seed."""
-    own = config["experts"]["seeds"]
-    return {seed: [BETWEEN_REPLICATES * p + s for s in own] for p, seed in enumerate(config["seeds"])}
+    added = 0 if seed is None else BETWEEN_REPLICATES * config["seeds"].index(seed)
+    return list(itertools.product(section["depths"], section["orders"], [added + own for own in section["seeds"]]))
 
 
 def check_device(device: str) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from kanbench.errors import InputError
-from kanbench.plan.naming import FIGURES, parse
 from kanbench.plan.sections import SECTIONS, Section, section_of
 from kanbench.problems import PROBLEMS
 
@@ -18,30 +15,28 @@ FORMATS = ("png", "pdf")
 class FigureKind:
     """A kind of figure. A new one is a row of `KINDS`, the function that draws it, and a caption.
 
-    Attributes:
-        name (str): The caption is `workflow/report/{name}.rst`.
-        title (str): What reports call it.
-        draw (str): `module:function` in `kanbench.presentation.figures`. The function takes the `StoredRun`, a callable
-            for notes, the `argument` if there is one, and the dataset's name if it shows one dataset.
-        section (str, optional): The only section that has it; without it, all sections that compare model types.
-        per_dataset (bool): Whether there is one for every dataset.
-        inputs (int, optional): How many inputs the dataset's problem must have.
-        is_key (bool): Whether the report's page shows it unfolded.
+    The function takes the `StoredRun`, a callable for notes, the `argument` if there is one, and the dataset's name if
+    it shows one dataset.
     """
 
-    name: str
-    title: str
-    draw: str
+    name: str  # the caption is `workflow/report/{name}.rst`
+    title: str  # in reports
+    draw: str  # `module:function` in `kanbench.presentation.figures`
     argument: str | None = None
-    section: str | None = None
-    per_dataset: bool = False
-    inputs: int | None = None
-    is_key: bool = False
+    section: str | None = None  # the only one that has it; without it, all sections that compare model types
+    per_dataset: bool = False  # one for every dataset
+    inputs: int | None = None  # how many the dataset's problem must have
+    is_key: bool = False  # the report's page shows it unfolded
 
-    def fits(self, section: Section) -> bool:
-        return section is SECTIONS[self.section] if self.section else not section.frame_names
+    def of(self, section: Section, datasets: Iterable[str]) -> list[Figure]:
+        """The figures of this kind of a run of a section on these datasets."""
+        if (section is not SECTIONS[self.section]) if self.section else section.frame_names:
+            return []
+        if not self.per_dataset:
+            return [Figure(self.name)]
+        return [Figure(self.name, dataset) for dataset in datasets if self._shows(dataset)]
 
-    def fits_dataset(self, dataset: str) -> bool:
+    def _shows(self, dataset: str) -> bool:
         """Whether the dataset's problem has as many inputs as it needs, as far as that is known."""
         return self.inputs is None or dataset not in PROBLEMS or PROBLEMS[dataset].dim == self.inputs
 
@@ -71,61 +66,22 @@ KINDS = {
         FigureKind("slices", "Slices", "surfaces:slices_figure", per_dataset=True),
     )
 }
-TITLES = {name: kind.title for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a run.
+    """One figure of a run."""
 
-    Attributes:
-        kind (str): A key of `KINDS`.
-        dataset (str or None): Of a figure that shows one dataset, its name.
-    """
-
-    kind: str
-    dataset: str | None = None
+    kind: str  # a key of `KINDS`
+    dataset: str | None = None  # the name of the only one that it shows
 
     @property
     def name(self) -> str:
         """What its files are called."""
         return self.kind if self.dataset is None else f"{self.kind}_{self.dataset}"
 
-    def paths(self, folder: str | Path) -> list[str]:
-        return [f"{folder}/{self.name}.{suffix}" for suffix in FORMATS]
-
 
 def figures_of(section: str, datasets: Iterable[str]) -> list[Figure]:
     """The figures of a run of a section on these datasets."""
     known, datasets = section_of(section), list(datasets)
-    figures: list[Figure] = []
-    for kind in KINDS.values():
-        if kind.fits(known) and kind.per_dataset:
-            figures += [Figure(kind.name, dataset) for dataset in datasets if kind.fits_dataset(dataset)]
-        elif kind.fits(known):
-            figures.append(Figure(kind.name))
-    return figures
-
-
-def is_figure(target: str) -> bool:
-    """Whether a target of the workflow is meant to be a figure's file."""
-    return Path(target).parent.parent.name == FIGURES
-
-
-def check_figure(target: str, datasets: Sequence[str]) -> None:
-    """Check that `target` is the file of a figure of a run on the datasets.
-
-    Raises:
-        InputError: Says which part of the name is wrong.
-    """
-    folder = Path(target).parent.name
-    run = parse(f"{folder}_checkpoint_metadata.pkl").run
-    if (run.epochs is None) == run.kind.has_epochs or run.seed is not None:
-        ending = "_eEPOCHS" if run.kind.has_epochs else ""
-        raise InputError(target, folder, f"{run.section}_{run.timestamp}{ending}")
-    allowed = [path for figure in figures_of(run.section, datasets) for path in figure.paths(run.figure_folder)]
-    if target not in allowed:
-        names = ", ".join(figure.name for figure in figures_of(run.section, datasets))
-        raise InputError(
-            target, allowed=f"{run.figure_folder}/NAME.{'|'.join(FORMATS)}, NAME: {names}", problem="no such figure"
-        )
+    return [figure for kind in KINDS.values() for figure in kind.of(known, datasets)]

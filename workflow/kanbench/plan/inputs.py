@@ -9,27 +9,12 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
-from kanbench.plan import naming
+from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts
-from kanbench.plan.figures import FORMATS, TITLES, check_figure, figures_of, is_figure
+from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
-from kanbench.plan.sections import (
-    CONTROL,
-    SECTIONS,
-    is_timestamp,
-    new_timestamp,
-    with_variant,
-    without_variant,
-)
-from kanbench.plan.settings import (
-    canonical_json,
-    control_settings,
-    expert_settings,
-    merge_settings,
-    model_types,
-    training_settings,
-)
-from kanbench.plan.targets import check_target
+from kanbench.plan.sections import CONTROL, SECTIONS
+from kanbench.plan.settings import canonical_json
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
@@ -52,9 +37,9 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
     if configured not in CHOSEN:
         return configured
     if not pin.exists() or (configured == "new" and is_main):
-        return new_timestamp()
+        return sections.new_timestamp()
     pinned = pin.read_text().strip()
-    if not is_timestamp(pinned):
+    if not sections.is_timestamp(pinned):
         raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS, or no such file, which begins a new run")
     return pinned
 
@@ -67,15 +52,10 @@ def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The current run of every section, and what the files of any run are made from.
+    """The current run of every section, and what the files of any run are made from."""
 
-    Attributes:
-        config (dict): The checked configuration.
-        timestamp (str): Of the current runs.
-    """
-
-    config: Config
-    timestamp: str
+    config: Config  # checked
+    timestamp: str  # of the current runs
 
     def run(self, section: str) -> Run:
         """The current run of a section."""
@@ -86,12 +66,14 @@ class Pipeline:
         return self._run(section, "{timestamp}", "{epochs}")
 
     def _run(self, section: str, timestamp: str, epochs: int | str | None = None) -> Run:
-        name = with_variant(section, self.config["variant"])
+        name = sections.with_variant(section, self.config["variant"])
         return Run(name, timestamp, epochs if SECTIONS[section].has_epochs else None)
 
     @property
     def page(self) -> str:
-        return naming.page(self.config["variant"])
+        """The summary page of the runs; those of variants lie beside each other."""
+        variant = self.config["variant"]
+        return f"{naming.RESULTS}/{naming.PAGE if variant is None else f'report_{variant}.html'}"
 
     @property
     def datasets(self) -> range:
@@ -99,7 +81,7 @@ class Pipeline:
 
     def model_types(self, run: Run) -> list[str]:
         """Those of a run that are configured."""
-        return model_types(self.config, without_variant(run.section))
+        return settings.model_types(self.config, sections.without_variant(run.section))
 
     def replicates(self, run: Run) -> list[Run]:
         """The run with the configured seeds but the first."""
@@ -134,7 +116,7 @@ class Pipeline:
         """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
         shown = zip(self.figures(run, "png"), figures_of(run.section, self.config["datasets"]), strict=True)
         return {
-            path: _report(run, TITLES[figure.kind], TITLES[figure.kind], figure.kind, figure.dataset or "all")
+            path: _report(run, title := KINDS[figure.kind].title, title, figure.kind, figure.dataset or "all")
             for path, figure in shown
         }
 
@@ -182,25 +164,22 @@ class Pipeline:
     # The settings of a training as one line of JSON, which its command is given. When the line differs from that of the
     # last time, Snakemake trains again; it compares only what is a function of nothing but the wildcards.
 
-    def optimizer_settings(self, wildcards: Wildcards) -> str:
-        return self._training_settings("section2_1", wildcards)
-
-    def density_settings(self, wildcards: Wildcards) -> str:
-        return self._training_settings("section2_2", wildcards)
-
-    def _training_settings(self, section: str, wildcards: Wildcards) -> str:
-        which = section, wildcards["model_type"], int(wildcards["dataset_idx"])
-        return canonical_json(training_settings(self.config, *which, _seed(wildcards)))
+    def training_settings(self, wildcards: Wildcards) -> str:
+        model_type, dataset_idx = wildcards["model_type"], int(wildcards["dataset_idx"])
+        section = sections.section_with(model_type)
+        return canonical_json(
+            settings.training_settings(self.config, section, model_type, dataset_idx, _seed(wildcards))
+        )
 
     def expert_settings(self, wildcards: Wildcards) -> str:
         numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
-        return canonical_json(expert_settings(self.config, *numbers))
+        return canonical_json(settings.expert_settings(self.config, *numbers))
 
     def merge_settings(self, wildcards: Wildcards) -> str:
-        return canonical_json(merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+        return canonical_json(settings.merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     def control_settings(self, wildcards: Wildcards) -> str:
-        return canonical_json(control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+        return canonical_json(settings.control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     @property
     def target_rules(self) -> tuple[str, ...]:
@@ -213,15 +192,37 @@ class Pipeline:
         Raises:
             InputError: Names the target and which part of it is wrong.
         """
-        seeds, datasets = self.config["seeds"], self.config["datasets"]
-        if "seeds" in targets and len(seeds) == 1:
-            raise InputError("target 'seeds'", f"seeds: {seeds}", "at least two seeds")
-        configured = [numbers for seed in seeds for numbers in experts(self.config, seed)]
+        if "seeds" in targets and len(self.config["seeds"]) == 1:
+            raise InputError("target 'seeds'", f"seeds: {self.config['seeds']}", "at least two seeds")
         for target in targets:
-            if is_figure(target):
-                check_figure(target, datasets)
-            else:
-                check_target(target, self.target_rules, len(datasets), configured, seeds[1:], self.config["variant"])
+            if target not in self.target_rules:
+                self._check_file(target)
+
+    def _check_file(self, target: str) -> None:
+        if "/" not in target and "." not in target:
+            rules = ", ".join(self.target_rules)
+            raise InputError("target", f"{target!r}", f"{rules}, or the path of a file of a run")
+        name, seeds = naming.parse(target), self.config["seeds"]
+        run, expert = name.run, name.expert and "d{}_k{}_s{}".format(*name.expert)
+        sections.check_variant(target, run.section, self.config["variant"])
+        configured = ["d{}_k{}_s{}".format(*numbers) for seed in seeds for numbers in experts(self.config, seed)]
+        for part, found, allowed in (
+            ("dataset", name.dataset_idx, self.datasets),
+            ("seed", run.seed, seeds[1:]),
+            ("expert", expert, configured),
+        ):
+            if found is not None and found not in allowed:
+                raise InputError(target, f"{part} {found}", ", ".join(map(str, allowed)) or "none")
+        shown = [*run.table_files(), *self.figures(run)]
+        made = [*run.deliverables(len(self.datasets)), *shown]
+        if name.dataset_idx is not None:
+            made.append(run.record(name.training))
+        if expert:
+            made += [f"{run.expert_checkpoint(name.training)}_{file}" for file in CHECKPOINT_FILES]
+        if target not in made:
+            meant = [file for file in made if Path(file).name == Path(target).name]
+            there = [Path(file).name for file in shown if Path(file).parent == Path(target).parent]
+            raise InputError(target, allowed=", ".join(meant or there) or f"{run.folder}/…", problem="no such result")
 
     def is_pinned(self, targets: Sequence[str]) -> bool:
         """Whether this timestamp is kept: files that were asked for by name belong to the runs that their names say."""
@@ -235,7 +236,7 @@ def _seed(wildcards: Wildcards) -> int | None:
 
 
 def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> Report:
-    number = without_variant(run.section).removeprefix("section").replace("_", ".")
+    number = sections.without_variant(run.section).removeprefix("section").replace("_", ".")
     return {
         "category": f"{number} {run.kind.question}",
         "subcategory": subcategory,

@@ -33,9 +33,6 @@ from kanbench.plan.sections import (
 )
 
 RESULTS = "results"
-UNFINISHED = "unfinished"  # states of trainings that have not ended: results/unfinished/
-TRAININGS = "trainings"  # the records of trainings: results/trainings/
-FIGURES = "figures"  # results/figures/{name of the run}/
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
@@ -52,43 +49,21 @@ CHECKPOINT_METADATA = "checkpoint_metadata"
 TABLE_FORMATS = ("csv", "tex", "md", "html")
 
 
-def page(variant: str | None) -> str:
-    """The summary page of the configured runs. Variants have pages of their own, beside each other."""
-    return f"{RESULTS}/{PAGE if variant is None else f'report_{variant}.html'}"
-
-
 @dataclass(frozen=True)
 class Run:
     """One section at one timestamp and epoch count, and the paths of its files.
 
     The fields may be Snakemake wildcards (`Run("section2_1", "{timestamp}", "{epochs}")`); the paths are then patterns.
-
-    Attributes:
-        section (str): One of SECTIONS, or a variant's name.
-        epochs (int, str or None): Epochs per grid; None where the name has no epoch count (section 2.3).
-        results (str): The folder that holds the sections' folders.
-        folder_override (str or None): The folder of the run's files, where it is not the section's own.
-        seed (int, str or None): Of a replicate: the same trainings with another seed than the first, of which the
-            frames are kept, in parquet, and no checkpoints. None for the run itself.
+    A run with a `seed` is a replicate: the same trainings with another seed than the first, of which the frames are
+    kept, in parquet, and no checkpoints.
     """
 
-    section: str
+    section: str  # one of SECTIONS, or a variant's name
     timestamp: str
-    epochs: int | str | None = None
-    results: str = RESULTS
-    folder_override: str | None = None
+    epochs: int | str | None = None  # per grid; None where the name has no epoch count (section 2.3)
+    results: str = RESULTS  # the folder that holds the sections' folders
+    folder_override: str | None = None  # where the run's files are not in the section's own folder
     seed: int | str | None = None
-
-    @property
-    def epochs_per_grid(self) -> int:
-        """`epochs`, which must be a number.
-
-        Raises:
-            InputError: The name has none.
-        """
-        if not isinstance(self.epochs, int):
-            raise InputError(self.name, problem="no epochs")
-        return self.epochs
 
     @property
     def kind(self) -> Section:
@@ -155,15 +130,15 @@ class Run:
 
     def record(self, training: str) -> str:
         """What the training of this name hands to the consolidation."""
-        return f"{self.results}/{TRAININGS}/{training}.json"
+        return f"{self.results}/trainings/{training}.json"
 
     def expert_checkpoint(self, training: str) -> str:
         """The base of the checkpoint of an expert: it is handed on, not delivered."""
-        return f"{self.results}/{TRAININGS}/{training}"
+        return f"{self.results}/trainings/{training}"
 
     def resume_folder(self, training: str) -> str:
         """The folder of the state from which the training of this name resumes."""
-        return f"{self.results}/{UNFINISHED}/{training}"
+        return f"{self.results}/unfinished/{training}"
 
     def log(self, job: str) -> str:
         """The log of a training or a consolidation."""
@@ -183,7 +158,7 @@ class Run:
 
     @property
     def figure_folder(self) -> str:
-        return f"{self.results}/{FIGURES}/{self.name}"
+        return f"{self.results}/figures/{self.name}"
 
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
         """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
@@ -198,19 +173,13 @@ class Run:
 
 @dataclass(frozen=True)
 class FileName:
-    """What a file name says; None for what it does not.
-
-    Attributes:
-        model_type (str or None): Of a training or a checkpoint; `expert` and `control` for the other trainings of
-            section 2.3.
-        expert (tuple of int or None): Hidden layers, order and seed of an expert.
-    """
+    """What a file name says; None for what it does not."""
 
     run: Run
     frame: str | None = None
-    model_type: str | None = None
+    model_type: str | None = None  # of a training or a checkpoint; in section 2.3 `expert` and `control`, too
     dataset_idx: int | None = None
-    expert: tuple[int, int, int] | None = None
+    expert: tuple[int, int, int] | None = None  # hidden layers, order and seed
 
     @property
     def model(self) -> tuple[str, int]:
@@ -252,52 +221,40 @@ _PATTERNS = [
 
 
 def parse(path: str | Path) -> FileName:
-    """Read a file name, or the name of a training.
+    """Read the name of a file or a training, or of the folder of a run's tables or figures.
 
     Raises:
-        InputError: The name is not one of the project's.
+        InputError: It is not one of the project's, or its parts do not go together.
     """
-    name = Path(path).name
-    for match in filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)):
-        return _file_name(path, match.groupdict(default=""))
-    raise InputError(
-        path,
-        allowed=(
+    name, folder = Path(path).name, Path(path).parent.name
+    match = next(filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)), re.fullmatch(_RUN, folder))
+    if match is None:
+        allowed = (
             f"SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by FRAME.pkl, FRAME.parquet, {CHECKPOINT_METADATA}.pkl "
             f"or MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), or "
             f"sSEED_FRAME.parquet, with SECTION one of {', '.join(SECTIONS)} (the last without _eEPOCHS), "
             f"MODELTYPE one of {', '.join(MODEL_TYPES)} and FRAME a model type or one of "
             f"{', '.join(SECTIONS['section2_3'].frames)}"
-        ),
-        problem="no such result",
-    )
-
-
-def _file_name(path: str | Path, found: dict[str, str]) -> FileName:
-    """What the groups of a pattern say; those that did not match are empty."""
-    section, frame, model_type = without_variant(found["section"]), found.get("frame"), found.get("model_type")
+        )
+        raise InputError(path, allowed=allowed, problem="no such result")
+    found = match.groupdict()
     numbers = {part: int(found[part]) for part in NUMBERS if found.get(part)}
-    if not is_timestamp(found["timestamp"]):
-        raise InputError(path, f"{found['timestamp']!r}", "a date and time as YYYYMMDD_HHMMSS")
-    others = (EXPERT, CONTROL) if section == "section2_3" else ()
-    for word, value, allowed in (
-        ("frame", frame, SECTIONS[section].frames),
-        ("model type", model_type, SECTIONS[section].model_types + others),
-    ):
-        if value and value not in allowed:
-            raise InputError(path, f"{word} {value!r}", f"{', '.join(allowed)} in {section}")
-    if "epochs" in numbers and not SECTIONS[section].has_epochs:
-        without = f"{found['section']}_{found['timestamp']}_…, without epochs"
-        raise InputError(path, f"{numbers['epochs']} epochs", without)
-    for part in ("seed", "run_seed"):
-        if numbers.get(part, 0) > MAX_SEED:
-            raise InputError(path, f"seed {numbers[part]}", f"0 to {MAX_SEED}")
     run = Run(found["section"], found["timestamp"], numbers.get("epochs"), seed=numbers.get("run_seed"))
+    frame, model_type = found.get("frame"), found.get("model_type")
+    if not is_timestamp(run.timestamp):
+        raise InputError(path, f"{run.timestamp!r}", "a date and time as YYYYMMDD_HHMMSS")
+    others = () if run.kind.has_epochs else (EXPERT, CONTROL)
+    for word, value, known in (
+        ("frame", frame, run.kind.frames),
+        ("model type", model_type, run.kind.model_types + others),
+    ):
+        if value and value not in known:
+            raise InputError(path, f"{word} {value!r}", f"{', '.join(known)} in {run.section}")
+    if (run.epochs is not None) != run.kind.has_epochs:
+        allowed = f"{run.section}_{run.timestamp}{'_eEPOCHS' if run.kind.has_epochs else '_…, without epochs'}"
+        raise InputError(path, f"{run.epochs or 'no'} epochs", allowed)
+    seed = max(numbers.get("seed", 0), numbers.get("run_seed", 0))
+    if seed > MAX_SEED:
+        raise InputError(path, f"seed {seed}", f"0 to {MAX_SEED}")
     expert = (numbers["depth"], numbers["k"], numbers["seed"]) if "depth" in numbers else None
-    return FileName(run, frame or None, model_type or None, numbers.get("dataset_idx"), expert)
-
-
-def parse_folder(path: str) -> FileName | None:
-    """What the folder of a file says, if it bears the name of a run, as those of tables do."""
-    match = re.fullmatch(_RUN, Path(path).parent.name)
-    return _file_name(path, match.groupdict(default="")) if match else None
+    return FileName(run, frame, model_type, numbers.get("dataset_idx"), expert)

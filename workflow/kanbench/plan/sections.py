@@ -15,26 +15,15 @@ VARIANT = r"[a-z][a-z0-9_]*?"
 
 @dataclass(frozen=True)
 class Section:
-    """One question, and what its files are called.
+    """One question, and what its files are called."""
 
-    Attributes:
-        folder (str): Below `results/`.
-        model_types (tuple of str): In the order of plots and tables.
-        label (str): The column of the frames, and the key of the checkpoint metadata, that holds the model type.
-        reference (str or None): The model type whose threshold time the others are measured against.
-        threshold_time (str or None): The attribute that holds that time.
-        frame_names (tuple of str): The frames, where they are not one per model type.
-        table (str): Its table of results; another, `summary`, has the statements.
-        question (str): What the section asks.
-    """
-
-    folder: str
-    model_types: tuple[str, ...]
-    label: str
-    reference: str | None = None
-    threshold_time: str | None = None
-    frame_names: tuple[str, ...] = ()
-    table: str = "model_types"
+    folder: str  # below `results/`
+    model_types: tuple[str, ...]  # in the order of plots and tables
+    label: str  # the column of the frames, and the key of the checkpoint metadata, that holds the model type
+    reference: str | None = None  # the model type whose threshold time the others are measured against
+    threshold_time: str | None = None  # the attribute that holds that time
+    frame_names: tuple[str, ...] = ()  # where the frames are not one per model type
+    table: str = "model_types"  # of results; another, `summary`, has the statements
     question: str = "Which model type is best?"
 
     @property
@@ -97,6 +86,17 @@ def without_variant(section: str) -> str:
     return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
 
 
+def check_variant(where: str, section: str, variant: str | None) -> None:
+    """Check that a section's name is one of the configured variant's: no other configuration makes what it says.
+
+    Raises:
+        InputError: It is not.
+    """
+    if section != (configured := with_variant(without_variant(section), variant)):
+        needed = "null" if variant is None else variant
+        raise InputError(where, section, f"{configured}, which is what this configuration makes (variant: {needed})")
+
+
 def section_of(name: str) -> Section:
     """What is known of a section, which may be a variant or one of another experiment.
 
@@ -108,6 +108,11 @@ def section_of(name: str) -> Section:
     if not re.fullmatch(SECTION, name):
         raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or section1_1 and the like")
     return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
+
+
+def section_with(model_type: str) -> str:
+    """The section that has this model type."""
+    return next(name for name, section in SECTIONS.items() if model_type in section.model_types)
 
 
 def new_timestamp() -> str:

@@ -220,9 +220,8 @@ def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) ->
 
 def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> ControlSettings:
     """The settings of the control of `merge_settings`' model."""
-    return make_settings(
-        ControlSettings, {**_merging(config, dataset_idx, seed), "control": config["merge_kan"]["control"]}
-    )
+    control = {"control": config["merge_kan"]["control"]}
+    return make_settings(ControlSettings, _merging(config, dataset_idx, seed) | control)
 
 
 def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, Any]:

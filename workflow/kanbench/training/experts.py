@@ -27,7 +27,6 @@ def train_expert(
     """Train one expert.
 
     Args:
-        settings (ExpertSettings)
         data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
 
     Returns:

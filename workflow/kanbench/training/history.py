@@ -50,26 +50,16 @@ class Checkpoint:
 
 @dataclass
 class Training:
-    """What a training leaves.
+    """What a training leaves; before the first epoch has ended well, all checkpoints are the untrained model."""
 
-    Attributes:
-        device (str): Where it ran: `cpu` or `cuda`.
-        engine (str): What evaluated the model.
-        untrained (Checkpoint): Epoch 0.
-        at_threshold, final (Checkpoint): Before the first epoch has ended well, the untrained model.
-        history (list of rows): One per epoch that ran and ended with finite losses.
-        stages (list of stages): Those that have begun.
-        stopped (str or None): Why it ended early.
-    """
-
-    device: str
-    engine: str
-    untrained: Checkpoint
+    device: str  # where it ran: `cpu` or `cuda`
+    engine: str  # what evaluated the model
+    untrained: Checkpoint  # epoch 0
     at_threshold: Checkpoint
     final: Checkpoint
-    history: list[Row] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
-    stopped: str | None = None
+    history: list[Row] = field(default_factory=list)  # one per epoch that ran and ended with finite losses
+    stages: list[Stage] = field(default_factory=list)  # those that have begun
+    stopped: str | None = None  # why it ended early
 
 
 class Stopwatch(Stateful):

@@ -38,7 +38,6 @@ def train_merged(
     """Select, merge and train.
 
     Args:
-        settings (MergeSettings)
         experts (sequence of dict): What `train_expert` says about each.
         load (callable): The network of the expert at a position.
         data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`; the trainings that come
@@ -53,16 +52,20 @@ def train_merged(
     weights = ensemble_weights(networks, data, settings.merge.weights)
     ensemble = _outputs(networks, data.dense_input) @ weights
 
+    grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
+    first_grid = msgspec.structs.replace(settings, grids=grids)  # all that is trained of what is merged in stages
     via, final_weights = [], weights
     for count in settings.merge.via:
-        parts = [resume and resume.part(f"via_{count}_{first}") for first in range(count)]
-        trained = [_trained(settings, networks[i::count], data, threads, part) for i, part in enumerate(parts)]
-        networks = [part.at_threshold.network for part in trained]
-        rows = [part.final.row for part in trained]
+        trained = []
+        for i in range(count):
+            group, part = networks[i::count], resume and resume.part(f"via_{count}_{i}")
+            own = ensemble_weights(group, data, settings.merge.weights)
+            trained.append(_trainer(first_grid, group, own, data, threads).train(settings.epochs, resume=part))
+        networks = [training.at_threshold.network for training in trained]
+        rows = [training.final.row for training in trained]
         via += [{"n_evals": row["n_evals"], "num_params": row["num_params"], "time": row["time"]} for row in rows]
         final_weights = ensemble_weights(networks, data, settings.merge.weights)
-    trainer = Trainer(settings, data, _merged(settings, networks, final_weights), threads)
-    training = trainer.train(settings.epochs, report, resume)
+    training = _trainer(settings, networks, final_weights, data, threads).train(settings.epochs, report, resume)
     return training, {
         "selected": [
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
@@ -77,19 +80,12 @@ def train_merged(
     }
 
 
-def _trained(
-    settings: MergeSettings, networks: Sequence[SplineNetwork], data: Dataset, threads: int, resume: ResumeState | None
-) -> Training:
-    """One network for a group of networks, where merging goes in stages: trained on the first grid only."""
-    grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
-    weights = ensemble_weights(networks, data, settings.merge.weights)
-    first = msgspec.structs.replace(settings, grids=grids)
-    trainer = Trainer(first, data, _merged(settings, networks, weights), threads)
-    return trainer.train(settings.epochs, resume=resume)
-
-
-def _merged(settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float]) -> SplineNetwork:
-    return merge(networks, weights, PROBLEMS[settings.problem].domain, settings.merge.cross_edges)
+def _trainer(
+    settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float], data: Dataset, threads: int
+) -> Trainer:
+    """Begins with one network in the place of several."""
+    merged = merge(networks, weights, PROBLEMS[settings.problem].domain, settings.merge.cross_edges)
+    return Trainer(settings, data, merged, threads)
 
 
 def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
@@ -124,7 +120,6 @@ def train_control(
     training of all experts; an evaluation of an expert counts by the number of its parameters.
 
     Args:
-        settings (ControlSettings)
         merged (dict): `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and
             its `width`, `k` and `via`.
         data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.

@@ -107,10 +107,7 @@ class ResumeState:
                 raise InputError(self.path, problem=f"of a training with another {', '.join(differing)}")
         except FileNotFoundError:
             return None
-        except OSError as error:
-            log.warning("%s: cannot be read (%s); the training starts again", self.path, error.strerror)
-            return None
-        except InputError as error:
+        except (OSError, InputError) as error:
             log.warning("%s; the training starts again", error)
             return None
         return state

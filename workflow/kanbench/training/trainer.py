@@ -71,8 +71,8 @@ class Trainer:
         self.threshold = Threshold(**as_dict(settings.threshold))
         self.stop_rules = [make_stop_rule(**as_dict(rule)) for rule in settings.stop]
         self.clock = Stopwatch(self.device)
-        self.epoch = self.evals_of_earlier_engines = 0
-        self._take(self._initial_network() if network is None else self._refined(network, self.sizes[0]))
+        self.epoch = 0
+        self._take(self._initial_network() if network is None else self._refined(network, self.sizes[0]), n_evals=0)
         self._warm_up()
 
     def _initial_network(self) -> SplineNetwork:
@@ -84,8 +84,9 @@ class Trainer:
     def _refined(self, network: SplineNetwork, grid: int) -> SplineNetwork:
         return self.policy.refine(network, grid, self.dataset.train_input)
 
-    def _take(self, network: SplineNetwork) -> None:
-        """Continue with this network."""
+    def _take(self, network: SplineNetwork, n_evals: int) -> None:
+        """Continue with this network, after so many evaluations."""
+        self.evals_of_earlier_engines = n_evals
         self.engine, self.theta = self._make_engine(network), network.parameters()
 
     def _make_engine(self, network: SplineNetwork) -> Engine:
@@ -147,8 +148,11 @@ class Trainer:
         stage, epoch_of_stage = divmod(epoch - 1, epochs)
         with self.clock:
             if epoch_of_stage == 0:
-                self._begin_stage(stage)
-            self._update_grids(epoch_of_stage)
+                if stage > 0:
+                    self._take(self._refined(self.network, self.sizes[stage]), self.n_evals)
+                self.optimizer.restart()
+            if self.policy.updates(epoch_of_stage):
+                self._take(self.policy.update(self.network, self.dataset.train_input), self.n_evals)
             self.theta = self.optimizer.step(self.engine, self.theta)
         if epoch_of_stage == 0:
             training.stages.append({"grid_size": self.sizes[stage], "intervals": self.engine.network.intervals})
@@ -163,21 +167,8 @@ class Trainer:
         if self.threshold.update(row["test_loss"]):
             training.at_threshold = training.final
         report(row)
-        training.stopped = self._reason_to_stop(row, last_of_stage=epoch_of_stage == epochs - 1)
-
-    def _begin_stage(self, stage: int) -> None:
-        if stage > 0:
-            self._replace(self._refined(self.network, self.sizes[stage]))
-        self.optimizer.restart()
-
-    def _update_grids(self, epoch_of_stage: int) -> None:
-        if self.policy.updates(epoch_of_stage):
-            self._replace(self.policy.update(self.network, self.dataset.train_input))
-
-    def _replace(self, network: SplineNetwork) -> None:
-        """Continue with this network, and keep count of evaluations."""
-        self.evals_of_earlier_engines += self.engine.n_evals
-        self._take(network)
+        reasons = [rule.update(row, epoch_of_stage == epochs - 1) for rule in self.stop_rules]  # each sees every row
+        training.stopped = next(filter(None, reasons), None)
 
     def _parts(self) -> dict[str, Resumable]:
         """What changes while the trainer trains, beside the network."""
@@ -207,16 +198,12 @@ class Trainer:
 
     def _resume(self, state: TrainerState) -> Training:
         """Continue where the trainer was that had this state."""
-        self.epoch, self.evals_of_earlier_engines = state.epoch, state.n_evals
-        self._take(state.network)
+        self.epoch = state.epoch
+        self._take(state.network, state.n_evals)
         for name, part in self._parts().items():
             part.resume(state.parts[name])
         log.info("resuming after epoch %d (%.2f s)", self.epoch, self.clock.seconds)
         return state.training
-
-    def _reason_to_stop(self, row: Row, last_of_stage: bool) -> str | None:
-        # Every rule must see every row.
-        return next(filter(None, [rule.update(row, last_of_stage) for rule in self.stop_rules]), None)
 
     def _row(self, epoch: int, grid: int) -> Row:
         """The history's row for the network as it is; none of this counts as training."""

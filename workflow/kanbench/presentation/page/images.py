@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from kanbench.plan.figures import TITLES, Figure, figures_of
+from kanbench.plan.figures import KINDS, Figure, figures_of
 from kanbench.presentation.figures.data import FigureUnavailableError
 from kanbench.storage.stored_run import StoredRun
 
@@ -33,7 +33,7 @@ class Picture:
 
     def alt(self, run_name: str) -> str:
         """What stands for the image where it cannot be seen."""
-        return f"{TITLES[self.figure.kind]}: {self.figure.dataset or 'all problems'}, {run_name}"
+        return f"{KINDS[self.figure.kind].title}: {self.figure.dataset or 'all problems'}, {run_name}"
 
 
 def pictures(stored: StoredRun) -> tuple[list[Picture], list[str]]:
@@ -51,7 +51,9 @@ def pictures(stored: StoredRun) -> tuple[list[Picture], list[str]]:
                     path = _draw(stored, figure, drawn)
                 found.append(_picture(figure, path))
             except FigureUnavailableError as reason:
-                left_out.append(f"{TITLES[figure.kind]}{f' of {figure.dataset}' if figure.dataset else ''}: {reason}.")
+                left_out.append(
+                    f"{KINDS[figure.kind].title}{f' of {figure.dataset}' if figure.dataset else ''}: {reason}."
+                )
     return found, left_out
 
 

@@ -1,0 +1,50 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kanbench.plan import naming
+from kanbench.plan.config import DEFAULT_CONFIG
+
+Commands = argparse._SubParsersAction  # what `add_subparsers` returns
+Run = Callable[[argparse.Namespace], None]
+JSON: dict[str, Any] = {"type": Path, "metavar": "JSON"}  # a file
+
+
+def command(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse.ArgumentParser:
+    """Add a subcommand: `run` is given the arguments."""
+    parser = commands.add_parser(name, help=summary)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_config(parser: argparse._ActionsContainer, text: str = "a YAML file over config/config.yaml") -> None:
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=text)
+
+
+def add_results_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results-dir", default=naming.RESULTS)
+
+
+def add_trusted(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which run of a section is meant."""
+    parser.add_argument("--timestamp", help="default: the latest run")
+    parser.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
+    add_results_dir(parser)
+
+
+def _epochs(text: str) -> int | str:
+    if text in ("most", "fewest"):
+        return text
+    if not re.fullmatch(naming.EPOCHS, text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on, most or fewest")
+    return int(text)

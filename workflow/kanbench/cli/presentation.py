@@ -1,0 +1,93 @@
+"""The subcommands that present runs: `figures`, `tables`, `summary` and `report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kanbench.cli.options import Commands, add_run, command
+from kanbench.errors import InputError
+from kanbench.plan import naming
+from kanbench.plan.sections import SECTIONS
+
+if TYPE_CHECKING:
+    from kanbench.storage.stored_run import StoredRun
+
+
+def add_commands(commands: Commands[Any]) -> None:
+    figures = command(commands, "figures", _figures, "draw the figures of a run, of any format, as PNG and PDF")
+    figures.add_argument("section", help=f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")
+    figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
+    figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
+    figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
+
+    tables = command(commands, "tables", _tables, "write the tables of a run as CSV, LaTeX, Markdown and HTML")
+    tables.add_argument("section")
+    tables.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/tables/RUN")
+
+    summary = command(commands, "summary", _summary, "print the results of a run, and what follows from them")
+    summary.add_argument("section", nargs="?", help="default: the latest run of every section")
+
+    report = command(commands, "report", _report, "write one page with questions, answers, figures and tables of runs")
+    report.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: {', '.join(SECTIONS)}")
+    report.add_argument("--output", type=Path, metavar="HTML", help=f"default: RESULTS_DIR/{naming.PAGE}")
+    for parser in (figures, tables, summary, report):
+        add_run(parser)
+
+
+def _open(section: str, arguments: argparse.Namespace) -> StoredRun:
+    from kanbench.storage.runs import open_run
+
+    return open_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.figures.make import make_figures
+
+    stored = _open(arguments.section, arguments)
+    folder = arguments.output or stored.run.figure_folder
+    drawn = make_figures(stored, folder, arguments.only, arguments.placeholders)
+    print(f"{stored.name}: {len(drawn)} figures in {folder}")
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.tables.findings import findings_of
+
+    stored = _open(arguments.section, arguments)
+    folder = arguments.output or Path(stored.run.table_folder)
+    for table in findings_of(stored).tables:
+        table.write(folder)
+        print(f"{folder}/{table.name}.{{{','.join(naming.TABLE_FORMATS)}}}")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from kanbench.presentation.tables.findings import findings_of, summary_text
+    from kanbench.storage.runs import list_runs
+
+    sections = [arguments.section] if arguments.section else None
+    if sections is None:
+        sections = list(dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir)))
+        if not sections:
+            print(f"{arguments.results_dir}: no runs")
+    for position, section in enumerate(sections):
+        print("\n" * (position > 0), end="")
+        try:
+            stored = _open(section, arguments)
+            print(summary_text(stored.name, findings_of(stored)))
+        except InputError as error:  # a run of which only a part is there does not hide the others
+            if arguments.section:
+                raise
+            print(f"{section}: {error}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from kanbench.io.atomic import atomic_write
+    from kanbench.presentation.page.page import page
+
+    sections = arguments.sections or tuple(SECTIONS)
+    text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    output = arguments.output or Path(arguments.results_dir) / naming.PAGE
+    with atomic_write(output) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(f"{output}: {len(text.encode()) / 1e6:.1f} MB")
