@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kanbench.engine import make_engine
 from kanbench.engine.numba_engine import lapack, sparse
-from kanbench.engine.torch_engine.linearization import cholesky, to_tensor
+from kanbench.engine.torch_engine.linearization import StreamedLinearization
 from kanbench.network.initialization import initialize
 from support.models_at_random import as_array, assert_near, jacobian_of, random_model, reference_and, sample
 
@@ -180,5 +181,5 @@ def test_cholesky_of_tensors_is_that_of_arrays():
     """On a CPU, to the bit."""
     a = np.random.default_rng(0).normal(size=(60, 50))
     gram, b = a.T @ a, a[0]
-    found = as_array(cholesky(to_tensor(gram, None, "cpu"), 0.1)(to_tensor(b, None, "cpu")))
+    found = as_array(StreamedLinearization.cholesky(torch.tensor(gram), 0.1)(torch.tensor(b)))
     assert np.array_equal(found, lapack.cholesky(gram.copy(), 0.1)(b))

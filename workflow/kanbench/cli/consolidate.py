@@ -84,11 +84,12 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 
 def _compile(_: argparse.Namespace) -> None:
-    from kanbench.engine.numba_engine.engine import DTYPES, compile_all
-    from kanbench.training.optimizers.lbfgs import compile_for
+    from kanbench.engine import DTYPES
+    from kanbench.engine.numba_engine import engine
+    from kanbench.training.optimizers import lbfgs
 
     start = time.perf_counter()
-    compile_all()
     for dtype in DTYPES:
-        compile_for(dtype)
+        engine.compile_for(dtype)
+        lbfgs.compile_for(dtype)
     log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kanbench.engine.linearization import Linearization
+from kanbench.errors import InputError
 from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems import Array
 
-Array = NDArray[np.floating]
+MAX_ORDER = 5
+DTYPES = ("float64", "float32")
 
 
 class Engine(Protocol):
@@ -57,14 +57,26 @@ def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: 
         InputError: The engine does not take such a network.
     """
     # Imported where they are made: torch and pykan take seconds, numba a third of one.
+    if name == "reference":
+        from kanbench.engine.reference import ReferenceEngine
+
+        return ReferenceEngine(network, x, y, device)
+    _check(name, network)
     if name == "compiled":
         from kanbench.engine.numba_engine.engine import CompiledEngine
 
         return CompiledEngine(network, x, y, threads)
-    if name == "torch":
-        from kanbench.engine.torch_engine.engine import TorchEngine
+    from kanbench.engine.torch_engine.engine import TorchEngine
 
-        return TorchEngine(network, x, y, device)
-    from kanbench.engine.reference import ReferenceEngine
+    return TorchEngine(network, x, y, device)
 
-    return ReferenceEngine(network, x, y, device)
+
+def _check(engine: str, network: SplineNetwork) -> None:
+    """Raise `InputError` for a network that pykan takes, and the other engines do not."""
+    where, outputs = f"engine {engine}", network.width[-1]
+    if str(network.dtype) not in DTYPES:
+        raise InputError(where, network.dtype, ", ".join(DTYPES))
+    if outputs != 1:
+        raise InputError(where, f"{outputs} outputs", 1)
+    if orders := sorted({layer.order for layer in network.layers} - set(range(1, MAX_ORDER + 1))):
+        raise InputError(where, f"splines of order {orders[0]}", f"1 to {MAX_ORDER}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from kanbench.problems import Array
 
 # In float64: numpy arrays, or tensors on the engine's device; for one linearization, all are of one kind.
 Vector = Any
@@ -45,5 +44,5 @@ class Linearization(Protocol):
     def residuals_at(self, offset: Vector) -> Vector:
         """r(θ + offset), shape (n,), for an offset of shape (P,); counted as one evaluation."""
 
-    def moved(self, offset: Vector) -> NDArray[np.floating]:
+    def moved(self, offset: Vector) -> Array:
         """θ + offset, shape (P,), as a numpy array in the precision of θ."""

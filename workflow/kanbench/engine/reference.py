@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from kanbench.engine.torch_engine.linearization import DenseLinearization, to_numpy, to_tensor
+from kanbench.engine.torch_engine.linearization import DenseLinearization, to_numpy
 from kanbench.engine.torch_engine.parameters import TrainedParameters
 from kanbench.network.pykan import predict, to_pykan
 from kanbench.network.spline_network import PARTS, SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
 
@@ -33,7 +31,7 @@ class ReferenceEngine:
         self.names = [names[number][part] for number, part in self.trained.names]
 
     def _tensor(self, array: Array) -> Tensor:
-        return to_tensor(array, self.dtype, self.device)
+        return torch.tensor(array, dtype=self.dtype, device=self.device)
 
     def residuals(self, theta: Array) -> Array:
         return to_numpy(self._residuals(self._tensor(theta)))

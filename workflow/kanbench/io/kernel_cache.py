@@ -30,7 +30,6 @@ import llvmlite.binding
 import numba
 from platformdirs import user_cache_path
 
-LOCK = "lock"
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "engine/numba_engine/inputs.py",
@@ -98,12 +97,8 @@ class KernelCache:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            log.warning(
-                "%s: cannot be written (%s): kernels that it lacks are compiled by every job; NUMBA_CACHE_DIR is "
-                "where to keep them",
-                folder,
-                error.strerror,
-            )
+            consequence = "every job compiles what it lacks; NUMBA_CACHE_DIR is where to keep kernels"
+            log.warning("%s: cannot be written (%s): %s", folder, error.strerror, consequence)
             return _throwaway_copy(folder)
         return folder
 
@@ -135,11 +130,7 @@ class KernelCache:
         with self._lock():
             if not done.exists():
                 log.info("compiling kernels for %s into %s", what, self.folder)
-                try:
-                    compile()
-                except BaseException:
-                    self.begun.discard(what)
-                    raise
+                compile()
                 done.touch()
 
     @contextlib.contextmanager
@@ -148,7 +139,7 @@ class KernelCache:
         if self.is_locked:
             yield
             return
-        with (self.folder / LOCK).open("w") as lock:
+        with (self.folder / "lock").open("w") as lock:
             with contextlib.suppress(OSError):  # some network file systems have no locks: then every job compiles
                 fcntl.flock(lock, fcntl.LOCK_EX)
             self.is_locked = True

@@ -10,23 +10,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kanbench.engine.checks import DTYPES, check_network
 from kanbench.engine.numba_engine import inputs, kernels
-from kanbench.engine.numba_engine.layout import all_parameters, lay_out, new_tables
+from kanbench.engine.numba_engine.layout import all_parameters, lay_out
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.io.kernel_cache import cache
 from kanbench.network.initialization import initialize
 from kanbench.network.refinement import refine
 from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems import Array
 
 if TYPE_CHECKING:  # with scipy's BLAS, which only linearizations need
     from kanbench.engine.numba_engine.rows import Places
     from kanbench.engine.numba_engine.sparse import SparseLinearization
 
-Array = NDArray[np.floating]
 Result = TypeVar("Result")
 
 WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
@@ -41,102 +39,103 @@ class CompiledEngine:
     """
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, threads: int = 1) -> None:
-        check_network("compiled", network)
         window = next(width for width in WINDOWS if width > network.order)
         cache.once(f"{network.dtype}_{window}", lambda: _compile(str(network.dtype), window))
         self.network, self.threads, self.n_evals, self.chunk = network, threads, 0, CHUNK
         self.dtype, self.n_trained, self.zero = network.dtype, network.n_parameters, network.dtype.type(0)
         self.y = np.array(y[:, 0] - network.output_bias, self.dtype)
         self.parameters, positions = all_parameters(network)
-        layout, samples = lay_out(network, positions, window), np.array(x, self.dtype, order="C")
-        e, b, a = new_tables(layout, np.dtype(float))
+        layout, (e, b, a) = lay_out(network, positions, window)
+        samples = np.array(x, self.dtype, order="C")
         self.work = Workspace(
             layout=layout,
             x=samples,
             y=self.y,
             first=self._first_inputs(samples, layout),
-            tables=new_tables(layout, self.dtype),
-            derivatives=Tables(e, b, np.tile(a, 2)),  # sums over samples; see `kernels.add_derivatives`
+            tables=Tables(*(np.zeros(size, self.dtype) for size in (e, b, a))),
+            derivatives=Tables(*map(np.zeros, (e, b, 2 * a))),  # sums over samples; see `kernels.add_derivatives`
             buffers=kernels.new_buffers(layout, self.zero),
         )
         self.places: Places | None = None  # from the first linearization on
 
-    def _place(self, theta: Array) -> Array:
-        """The vector of all parameters, with θ in it."""
+    def _place(self, theta: Array) -> None:
+        """Put θ into the vector of all parameters."""
         self.parameters[: self.n_trained] = theta
-        return self.parameters
 
     def residuals(self, theta: Array) -> Array:
         self.n_evals += 1
-        return self._values(self._place(theta), self.work) - self.y
+        self._place(theta)
+        return self._values(self.work) - self.y
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self.n_evals += 1
-        parameters, gradient = self._place(theta), np.empty(self.n_trained, self.dtype)
+        self._place(theta)
+        gradient = np.empty(self.n_trained, self.dtype)
         if len(self.y) <= self.chunk:
-            return kernels.loss_and_gradient(parameters, self.work, gradient), gradient
-        return self._sum_of_chunks(parameters, gradient) / len(self.y), gradient
+            return kernels.loss_and_gradient(self.parameters, self.work, gradient), gradient
+        return self._sum_of_chunks(gradient) / len(self.y), gradient
 
     def linearize(self, theta: Array) -> SparseLinearization:
         from kanbench.engine.numba_engine.sparse import SparseLinearization, find_places
 
         self.n_evals += 1
+        self._place(theta)
         if self.places is None:
-            self.places = find_places(self.work.layout, self.n_trained)
+            self.places = find_places(self.work.layout, len(self.parameters))
         # The engine's own tables follow every evaluation.
         work = self.work._replace(tables=Tables(*map(np.copy, self.work.tables)))
         return SparseLinearization(
-            theta, self._place(theta), work, self.places, self._values, self.residuals, self.threads
+            theta, self.parameters, work, self.places, self._values, self.residuals, self.threads
         )
 
     def predict(self, theta: Array, x: Array) -> Array:
         work = self.work._replace(x=np.array(x, self.dtype, order="C"), first=inputs.new_inputs(0, 0, self.zero))
-        return self._values(self._place(theta), work)[:, None] + self.network.output_bias
+        self._place(theta)
+        return self._values(work)[:, None] + self.network.output_bias
 
-    def _values(self, parameters: Array, work: Workspace) -> Array:
-        """f(x; θ) without the output's bias, shape (n,)."""
-        nan_if_nonfinite = kernels.fill_tables(parameters, work.layout, work.tables)
-        n, values = len(work.x), np.empty(len(work.x), self.dtype)
-        if n <= self.chunk:
-            kernels.evaluate(kernels.VALUES, 0, n, work, nan_if_nonfinite, values)
-            return values
-        self._chunks(
-            lambda start, stop: kernels.evaluate(
-                kernels.VALUES, start, stop, self._with_own_buffers(work), nan_if_nonfinite, values
-            ),
-            n,
-        )
+    def _values(self, work: Workspace) -> Array:
+        """f(x; θ) without the output's bias, shape (n,), for the θ that was placed last."""
+        nan_or_0 = kernels.fill_tables(self.parameters, work.layout, work.tables)
+        values = np.empty(len(work.x), self.dtype)
+
+        def fill(start: int, stop: int, work: Workspace) -> None:
+            kernels.evaluate(kernels.VALUES, start, stop, work, nan_or_0, values)
+
+        self._chunks(fill, work)
         return values
 
-    def _sum_of_chunks(self, parameters: Array, gradient: Array) -> float:
+    def _sum_of_chunks(self, gradient: Array) -> float:
         """Fill the gradient and return the sum of the squared residuals, for any number of samples."""
         layout, derivatives = self.work.layout, self.work.derivatives
-        nan_if_nonfinite = kernels.fill_tables(parameters, layout, self.work.tables)
+        nan_or_0 = kernels.fill_tables(self.parameters, layout, self.work.tables)
         for array in derivatives:
             array[:] = 0
 
-        def evaluate(start: int, stop: int) -> tuple[float, Tables]:
+        def evaluate(start: int, stop: int, work: Workspace) -> tuple[float, Tables]:
             part = Tables(*map(np.zeros_like, derivatives))
-            work = self._with_own_buffers(self.work)._replace(derivatives=part)
-            return kernels.evaluate(kernels.GRADIENT, start, stop, work, nan_if_nonfinite, self.y), part
+            work = work._replace(derivatives=part)
+            return kernels.evaluate(kernels.GRADIENT, start, stop, work, nan_or_0, self.y), part
 
         total = 0.0
-        for value, part in self._chunks(evaluate, len(self.y)):
+        for value, part in self._chunks(evaluate, self.work):
             total += value
             for of_all, summand in zip(derivatives, part, strict=True):
                 np.add(of_all, summand, out=of_all)
         kernels.tabulate_splines_vjp(layout, derivatives)
-        kernels.chain_rule(parameters, layout, derivatives, gradient)
+        kernels.chain_rule(self.parameters, layout, derivatives, gradient)
         return total
 
-    def _chunks(self, function: Callable[[int, int], Result], n: int) -> list[Result]:
-        """The results of `function(start, stop)` for every chunk of n samples, in their order."""
+    def _chunks(self, function: Callable[[int, int, Workspace], Result], work: Workspace) -> list[Result]:
+        """The results of `function(start, stop, work)` for every chunk of samples, in their order."""
+        n = len(work.x)
         starts = range(0, n, self.chunk)
         threads = min(self.threads, len(starts))
-        return map_in_order(lambda start: function(start, min(start + self.chunk, n)), starts, threads)
 
-    def _with_own_buffers(self, work: Workspace) -> Workspace:
-        return work._replace(buffers=kernels.new_buffers(work.layout, self.zero))
+        def evaluate(start: int) -> Result:
+            own = work if threads == 1 else work._replace(buffers=kernels.new_buffers(work.layout, self.zero))
+            return function(start, min(start + self.chunk, n), own)
+
+        return map_in_order(evaluate, starts, threads)
 
     def _first_inputs(self, x: Array, layout: Layout) -> Inputs:
         """The inputs of the first layer for the training sample; empty if they would take too much memory."""
@@ -147,11 +146,10 @@ class CompiledEngine:
         return first
 
 
-def compile_all() -> None:
-    """Compile the kernels for all networks, unless that has been done on this machine."""
-    for dtype in DTYPES:
-        for window in WINDOWS:
-            _small_engine(dtype, window)
+def compile_for(dtype: str) -> None:
+    """Compile the kernels for all networks of a precision, unless that has been done on this machine."""
+    for window in WINDOWS:
+        _small_engine(dtype, window)
 
 
 def _compile(dtype: str, window: int) -> None:

@@ -95,13 +95,8 @@ def new_inputs(n: int, n_slopes: int, like: np.floating) -> Inputs:
     """Uninitialized inputs of nodes, n samples of all together, padded for vectors that begin at the last of them."""
     dtype = type(like)
     n, n_slopes = n + LANES, n_slopes + LANES
-    return Inputs(
-        np.empty(n, np.int32),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-        np.empty(n_slopes, dtype),
-        np.empty(n_slopes, dtype),
-    )
+    density, base_slope = np.empty(n_slopes, dtype), np.empty(n_slopes, dtype)
+    return Inputs(np.empty(n, np.int32), np.empty(n, dtype), np.empty(n, dtype), density, base_slope)
 
 
 @compiled

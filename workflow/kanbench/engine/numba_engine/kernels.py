@@ -47,20 +47,20 @@ def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
     In pykan, every sample meets every coefficient, if only to multiply it by zero, so that one that is not finite shows
     in every output. Entries of the tables that belong to no edge or no span must be zero before, and stay so.
     """
-    nan_if_nonfinite = 0.0
+    nan_or_0 = 0.0
     for index in range(len(net.edges)):
         edge = net.edges[index]
         node = net.nodes[edge.node]
         scale, base = edge.mask * parameters[edge.sp_at], edge.mask * parameters[edge.base_at]
         tables.b[node.first_base + edge.lane] = base
-        nan_if_nonfinite += 0 * base
+        nan_or_0 += 0 * base
         at = node.first_coef + edge.lane
         for c in range(edge.n_coef):
             value = scale * parameters[np.uintp(edge.coef_at + c)]
             tables.e[np.uintp(at + c * node.lanes)] = value
-            nan_if_nonfinite += 0 * value
+            nan_or_0 += 0 * value
     tabulate_splines(net, tables)
-    return nan_if_nonfinite
+    return nan_or_0
 
 
 @compiled
@@ -200,7 +200,7 @@ def add_derivatives(
 
 
 @compiled
-def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> None:
+def forward(start: int, m: int, work: Workspace, nan_or_0: float) -> None:
     """Evaluate samples start to start + m; their outputs are the last of `work.buffers.values`.
 
     The inputs of the first layer are in `work.first`, for all samples, unless that is empty.
@@ -209,71 +209,56 @@ def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> Non
     for number in range(len(net.layers) - 1):
         layer, following = net.layers[number], net.layers[number + 1]
         outputs = buffers.values[following.at : following.at + m * following.stride]
-        outputs[:] = nan_if_nonfinite
-        for index in range(layer.width):
-            node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
+        outputs[:] = nan_or_0
+        kept = number == 0 and len(work.first.span) > LANES
+        inputs = work.first if kept else buffers.inputs
+        for i in range(layer.width):
+            index = layer.first_node + i
+            node, at = net.nodes[index], index * n + start if kept else index * BLOCK
             if node.lanes == 0:
                 continue
-            if number == 0 and len(work.first.span) > LANES:
-                add_edges(node, net.w, m, following.stride, work.first, index * n + start, work.tables, outputs)
-                continue
-            x_at, stride, source = layer.at + index, layer.stride, buffers.values
-            if number == 0:
-                x_at, stride, source = start * n_inputs + index, n_inputs, flat
-            copy_column(source, x_at, stride, m, buffers.column)
-            locate(buffers.column, m, node, net, buffers.inputs, at, number > 0)
-            evaluate_base(buffers.column, m, net.base_kind, buffers.inputs, at, number > 0)
-            add_edges(node, net.w, m, following.stride, buffers.inputs, at, work.tables, outputs)
+            if not kept:
+                x_at, stride, source = layer.at + i, layer.stride, buffers.values
+                if number == 0:
+                    x_at, stride, source = start * n_inputs + i, n_inputs, flat
+                copy_column(source, x_at, stride, m, buffers.column)
+                locate(buffers.column, m, node, net, buffers.inputs, at, number > 0)
+                evaluate_base(buffers.column, m, net.base_kind, buffers.inputs, at, number > 0)
+            add_edges(node, net.w, m, following.stride, inputs, at, work.tables, outputs)
 
 
 @compiled
 def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace) -> None:
     """Fill δ at the nodes of a layer but the first, of m samples, from δ at its outputs."""
-    net, buffers = work.layout, work.buffers
-    for index in range(layer.width):
-        node, at = net.nodes[layer.first_node + index], (layer.first_node + index) * BLOCK
-        delta_in = buffers.delta[layer.at + index :]
-        node_backward(node, net.w, m, stride, buffers.inputs, at, delta, work.tables, delta_in, layer.stride)
-
-
-@compiled
-def node_backward(
-    node: Record,
-    w: Window,
-    m: int,
-    stride: int,
-    inputs: Inputs,
-    at: int,
-    delta: Floats,
-    tables: Tables,
-    delta_in: Floats,
-    stride_in: int,
-) -> None:
-    """Fill δ at m values of a node, in delta_in[0], [stride_in], …, from δ at the outputs of its layer."""
-    order, lanes, first_row, length, first_target = len(w) - 1, node.lanes, node.first_row, node.row, node.first_target
-    first_base = node.first_base
-    for sample in range(m):
-        u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-        row, target = first_row + inputs.span[item] * length, sample * stride + first_target
-        slope = delta[0] * 0
-        if lanes == 1:
-            slope = order * tables.a[np.uintp(row + order)]
-            for q in range(order - 1, 0, -1):
-                slope = slope * u + q * tables.a[np.uintp(row + q)]
-            slope = slope * inputs.density[item] + tables.b[first_base] * inputs.base_slope[item]
-            slope *= delta[np.uintp(target)]
-        else:
-            for lane in range(0, lanes, LANES):
-                slopes = load(tables.a, row + lane + order * lanes) * order
+    net, inputs, tables, stride_in = work.layout, work.buffers.inputs, work.tables, layer.stride
+    order = len(net.w) - 1
+    for i in range(layer.width):
+        index = layer.first_node + i
+        node, at, delta_in = net.nodes[index], index * BLOCK, work.buffers.delta[layer.at + i :]
+        lanes, first_row, length, first_target = node.lanes, node.first_row, node.row, node.first_target
+        first_base = node.first_base
+        for sample in range(m):
+            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
+            row, target = first_row + inputs.span[item] * length, sample * stride + first_target
+            slope = delta[0] * 0
+            if lanes == 1:
+                slope = order * tables.a[np.uintp(row + order)]
                 for q in range(order - 1, 0, -1):
-                    slopes = slopes * u + load(tables.a, row + lane + q * lanes) * q
-                base = load(tables.b, first_base + lane) * inputs.base_slope[item]
-                slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane))
-        delta_in[np.uintp(sample * stride_in)] = slope
+                    slope = slope * u + q * tables.a[np.uintp(row + q)]
+                slope = slope * inputs.density[item] + tables.b[first_base] * inputs.base_slope[item]
+                slope *= delta[np.uintp(target)]
+            else:
+                for lane in range(0, lanes, LANES):
+                    slopes = load(tables.a, row + lane + order * lanes) * order
+                    for q in range(order - 1, 0, -1):
+                        slopes = slopes * u + load(tables.a, row + lane + q * lanes) * q
+                    base = load(tables.b, first_base + lane) * inputs.base_slope[item]
+                    slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane))
+            delta_in[np.uintp(sample * stride_in)] = slope
 
 
 @compiled
-def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
+def evaluate(task: int, start: int, stop: int, work: Workspace, nan_or_0: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
     Args:
@@ -288,7 +273,7 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
-        forward(block_start, m, work, nan_if_nonfinite)
+        forward(block_start, m, work, nan_or_0)
         if task == VALUES:
             for sample in range(m):
                 values[block_start + sample] = buffers.values[output + sample]
@@ -299,26 +284,24 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
             buffers.delta[output + sample] = 2 * residual / n
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
-            delta = buffers.delta[following.at :]
-            for index in range(layer.width):
-                node, at, stride = net.nodes[layer.first_node + index], index * n + block_start, following.stride
-                if number == 0 and len(work.first.span) > LANES:
-                    add_derivatives(node, net.w, m, stride, work.first, at, delta, work.derivatives)
-                else:
-                    at = (layer.first_node + index) * BLOCK
-                    add_derivatives(node, net.w, m, stride, buffers.inputs, at, delta, work.derivatives)
+            delta, stride = buffers.delta[following.at :], following.stride
+            kept = number == 0 and len(work.first.span) > LANES
+            inputs = work.first if kept else buffers.inputs
+            for index in range(layer.first_node, layer.first_node + layer.width):
+                at = index * n + block_start if kept else index * BLOCK
+                add_derivatives(net.nodes[index], net.w, m, stride, inputs, at, delta, work.derivatives)
             if number > 0:
-                backward(layer, m, following.stride, delta, work)
+                backward(layer, m, stride, delta, work)
     return loss
 
 
 @compiled
 def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> float:
     """Fill the gradient; return the loss. For samples that are one chunk."""
-    nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
+    nan_or_0 = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0
-    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
+    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_or_0, work.y)
     tabulate_splines_vjp(work.layout, work.derivatives)
     chain_rule(parameters, work.layout, work.derivatives, gradient)
     return loss / len(work.y)

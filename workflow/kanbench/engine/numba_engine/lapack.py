@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -29,15 +29,11 @@ def extension(name: str, public: str) -> ModuleType:
     full_name = f"scipy.linalg.{name}"
     if full_name in sys.modules:
         return sys.modules[full_name]
-    folder = Path(scipy.__file__).parent / "linalg"
-    file = next((file for suffix in EXTENSION_SUFFIXES if (file := folder / f"{name}{suffix}").exists()), None)
-    if file is None:
+    spec = PathFinder.find_spec(full_name, [str(Path(scipy.__file__).parent / "linalg")])
+    if spec is None or spec.loader is None:
         return importlib.import_module(public)
-    loader = ExtensionFileLoader(full_name, str(file))
-    spec = importlib.util.spec_from_file_location(full_name, file, loader=loader)
-    assert spec is not None  # there is a loader
     module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -47,10 +43,7 @@ dpotrf, dpotrs, dsymm, dsyrk = _lapack.dpotrf, _lapack.dpotrs, _blas.dsymm, _bla
 
 
 def cholesky(matrix: Array, shift: float) -> Callable[[Array], Array] | None:
-    """The function that solves (M + shift I) x = b, for M symmetric, in float64; None where that is not definite.
-
-    Of M only the lower triangle counts, and it is overwritten.
-    """
+    """See `kanbench.engine.linearization.Linearization`."""
     matrix.flat[:: len(matrix) + 1] += shift
     # What is the lower triangle by rows is the upper one by columns, as LAPACK has it.
     factor, info = dpotrf(matrix.T, lower=False, overwrite_a=True, clean=False)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kanbench.engine.numba_engine.simd import LANES
-from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, Layout, Records, Tables
+from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, Layout, Records
 from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 from kanbench.network.splines import basis_polynomials
+from kanbench.problems import Array
 
 BUCKETS_PER_SPAN = 8  # then few of them hold a knot, and the search for the span is over before it begins
 
-Array = NDArray[np.floating]
 Floats = NDArray[np.float64]
 
 
@@ -34,76 +32,69 @@ def all_parameters(network: SplineNetwork) -> tuple[Array, dict[tuple[int, str],
     return np.concatenate([part for _, _, part in vectors]), positions
 
 
-def lay_out(network: SplineNetwork, positions: dict[tuple[int, str], int], window: int) -> Layout:
-    """The network in arrays, for kernels of `window` basis functions; `positions` is that of `all_parameters`."""
+def lay_out(
+    network: SplineNetwork, positions: dict[tuple[int, str], int], window: int
+) -> tuple[Layout, tuple[int, int, int]]:
+    """The network in arrays, for kernels of `window` basis functions, and the sizes of its `Tables`.
+
+    Args:
+        positions: That of `all_parameters`.
+    """
     edges, target = _edges(network, positions)
-    knots = [(np.array(t, float), layer.order) for layer in network.layers for t in layer.knots]
-    nodes, rows, first_bucket, first_span = np.zeros(len(knots), NODE), [], 0, 0
-    for node, (t, k) in zip(nodes, knots, strict=True):
-        row = tabulate_row(t, k, window, first_span)
-        node["first_bucket"], node["last_bucket"], node["steps"] = first_bucket, len(row.buckets) - 1, row.steps
-        node["first_span"], node["n_spans"] = first_span, len(t) - 1
-        node["lowest"], node["highest"], node["density"] = t[0], t[-1], row.density
-        first_bucket, first_span = first_bucket + len(row.buckets), first_span + len(t) - 1
-        rows.append(row)
-    _place(nodes, edges, target, window)
-    return Layout(
+    knots = [np.array(t, float) for layer in network.layers for t in layer.knots]
+    order = np.repeat([layer.order for layer in network.layers], [layer.inputs for layer in network.layers])
+    left, right = np.concatenate([t[:-1] for t in knots]), np.concatenate([t[1:] for t in knots])
+    nodes = np.zeros(len(knots), NODE)
+    nodes["n_spans"] = n_spans = np.array([len(t) - 1 for t in knots])
+    nodes["first_span"] = first_span = np.cumsum(n_spans) - n_spans
+    nodes["lowest"], nodes["highest"] = left[first_span], right[first_span + n_spans - 1]
+    nodes["density"] = _ratio(BUCKETS_PER_SPAN * n_spans, nodes["highest"] - nodes["lowest"])
+    nodes["first_bucket"], nodes["last_bucket"] = BUCKETS_PER_SPAN * first_span, BUCKETS_PER_SPAN * n_spans - 1
+    sizes = _place(nodes, edges, target, window)
+    node = np.repeat(np.arange(len(nodes)), n_spans)  # of every span
+    first = np.arange(len(node)) - first_span[node] - order[node]  # basis function that is not zero, if there are such
+    windows = np.clip(first, 0, np.maximum(n_spans - order, window)[node] - window)
+    polynomials = np.zeros((len(node), window, LANES))
+    for start, t, k in zip(first_span, knots, order, strict=True):
+        basis = np.arange(len(t) - 1)[:, None] + np.arange(-k, 1)  # the k + 1 of every span
+        span, r = np.nonzero((basis >= 0) & (basis < len(t) - 1 - k))
+        place = start + span, basis[span, r] - windows[start + span]
+        polynomials[*place, : k + 1] = basis_polynomials(t, k)[span, r]
+    layout = Layout(
         layers=_layers(network, nodes),
         nodes=nodes,
         edges=edges,
-        buckets=np.concatenate([row.buckets for row in rows]),
-        left=np.concatenate([t[:-1] for t, _ in knots]),
-        right=np.concatenate([t[1:] for t, _ in knots]),
-        density=np.concatenate([_inverse(np.diff(t)) for t, _ in knots]),
-        window=np.concatenate([row.window for row in rows]),
-        polynomials=np.concatenate([row.polynomials for row in rows]).astype(network.dtype).ravel(),
+        buckets=_fill_buckets(nodes, node, left),
+        left=left,
+        right=right,
+        density=_ratio(1, right - left),
+        window=windows.astype(np.int32),
+        polynomials=polynomials.astype(network.dtype).ravel(),
         base_kind=list(BASE_FUNCTIONS).index(network.base),
         w=(0,) * window,
     )
+    return layout, sizes
 
 
-def _inverse(lengths: Floats) -> Floats:
-    """1 / lengths; 0 for knots that coincide (no number is between them) or are not numbers."""
+def _ratio(numbers: NDArray[np.integer] | int, lengths: Floats) -> Floats:
+    """numbers / lengths; 0 for knots that coincide (no x is between them) or are not finite."""
     with np.errstate(all="ignore"):
-        inverse = 1 / lengths
-    return np.where(np.isfinite(inverse), inverse, 0)
+        ratio = numbers / lengths
+    return np.where(np.isfinite(ratio), ratio, 0)
 
 
-class Row(NamedTuple):
-    """The spans between the knots t of a node, shape (K + 1,), numbered from `first_span`."""
+def _fill_buckets(nodes: Records, node: NDArray[np.int64], left: Floats) -> NDArray[np.int32]:
+    """The last span that begins before each bucket; and in `nodes` the most that begin in one.
 
-    buckets: NDArray[np.int32]  # (buckets,): the last span that begins in an earlier bucket
-    density: float  # buckets per length
-    steps: int
-    window: NDArray[np.int32]  # (K,): the first basis function
-    polynomials: Floats  # (K, W, LANES): the coefficient of u^q of the basis function window + r, 0 for q ≥ W
-
-
-def tabulate_row(t: Floats, k: int, window: int, first_span: int) -> Row:
-    """The tables of one node's row of knots."""
-    n_spans = len(t) - 1
-    basis = np.arange(n_spans)[:, None] + np.arange(-k, 1)  # the k + 1 of every span
-    first = np.clip(basis[:, 0], 0, max(n_spans - k, window) - window).astype(np.int32)
-    span, r = np.nonzero((basis >= 0) & (basis < n_spans - k))
-    polynomials = np.zeros((n_spans, window, LANES))
-    polynomials[span, basis[span, r] - first[span], : k + 1] = basis_polynomials(t, k)[span, r]
-    n_buckets = BUCKETS_PER_SPAN * n_spans
-    length = t[-1] - t[0]
-    density = n_buckets / length if length > 0 and np.isfinite(length) else 0.0
-    buckets, most = fill_buckets(t, first_span, density, n_buckets)
-    return Row(buckets, density, most, first, polynomials)
-
-
-def fill_buckets(t: Floats, first_span: int, density: float, n_buckets: int) -> tuple[NDArray[np.int32], int]:
-    """The last span that begins before each bucket, and the most that begin in one bucket.
-
-    The spans begin at knots `t`, all but the last. Knots are rounded to buckets as `inputs.bucket_of` rounds.
+    Knots, of every span that on the left and its node, are rounded to buckets as `inputs.bucket_of` rounds.
     """
-    position = np.nan_to_num((t[:-1] - t[0]) * density)
-    counts = np.bincount(np.rint(position.clip(0, n_buckets - 1)).astype(int), minlength=n_buckets)
-    buckets = first_span - 1 + np.cumsum(counts) - counts
-    buckets[0] = first_span  # x is never less than the first knot
-    return buckets.astype(np.int32), counts.max()
+    position = np.nan_to_num((left - nodes["lowest"][node]) * nodes["density"][node])
+    bucket = np.rint(position.clip(0, nodes["last_bucket"][node])).astype(int) + nodes["first_bucket"][node]
+    counts = np.bincount(bucket, minlength=BUCKETS_PER_SPAN * len(node))
+    nodes["steps"] = np.maximum.reduceat(counts, nodes["first_bucket"])
+    buckets = np.cumsum(counts) - counts - 1
+    buckets[nodes["first_bucket"]] = nodes["first_span"]  # x is never less than the first knot
+    return buckets.astype(np.int32)
 
 
 def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tuple[Records, NDArray[np.int64]]:
@@ -123,8 +114,8 @@ def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tup
     return np.concatenate(parts), np.concatenate(targets)
 
 
-def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: int) -> None:
-    """Give the edges of every node their lanes, and the nodes their places in the tables."""
+def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: int) -> tuple[int, int, int]:
+    """Give the edges of every node their lanes, and the nodes their places in the tables, whose sizes are returned."""
     first_row = first_coef = first_base = 0
     for index, node in enumerate(nodes):
         outgoing = edges["node"] == index
@@ -138,6 +129,7 @@ def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: in
         first_row += (node["n_spans"] + 1) * node["row"]
         first_coef += max(edges["n_coef"][outgoing].max(initial=0), window) * node["lanes"]
         first_base += node["lanes"]
+    return first_coef, first_base, first_row
 
 
 def _layers(network: SplineNetwork, nodes: Records) -> Records:
@@ -149,12 +141,3 @@ def _layers(network: SplineNetwork, nodes: Records) -> Records:
         layer["stride"] = max(width, (feeding["first_target"] + feeding["lanes"]).max(initial=0))
         at += layer["stride"] * BLOCK
     return layers
-
-
-def new_tables(layout: Layout, dtype: np.dtype) -> Tables:
-    """Zeros for the parameters of a network, or for derivatives by them."""
-    last, edges, window = layout.nodes[-1], layout.edges, len(layout.w)
-    n_coef = max(edges["n_coef"][edges["node"] == len(layout.nodes) - 1].max(initial=0), window)
-    rows = last["first_row"] + (last["n_spans"] + 1) * last["row"]
-    sizes = last["first_coef"] + n_coef * last["lanes"], last["first_base"] + last["lanes"], rows
-    return Tables(*(np.zeros(size, dtype) for size in sizes))

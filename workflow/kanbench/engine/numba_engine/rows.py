@@ -34,72 +34,33 @@ class Places(NamedTuple):
     n_targets: Integers  # (nodes,): numbers per basis function, from the first to the last target of its edges
     scale: Integers  # (nodes,): where, of all scales, those of a node begin
     n_scale: int
-    of_parameter: Integers  # (P,): where the trained parameters are in θ, laid out
+    of_parameter: Integers  # (parameters,): where the parameters, trained ones first, are in θ, laid out
     scale_of: Integers  # (coefficients,): which of all scales belongs to a coefficient
     masks: Floats  # float64, the factors of edges, laid out as `Tables.b`
     layout: Layout
 
 
 @compiled
-def fill_factors(parameters: Floats, places: Places, coef: Floats, factor: Floats) -> None:
-    """Fill what L is made of: every coefficient, and the scale_sp of its edge, laid out; zeros in gaps."""
-    net = places.layout
-    for index in range(len(net.edges)):
-        edge = net.edges[index]
-        for c in range(edge.n_coef):
-            at = places.first[edge.node] + c * places.n_targets[edge.node] + edge.lane
-            coef[at] = parameters[edge.coef_at + c]
-            factor[at] = parameters[edge.sp_at]
-
-
-@compiled
-def fill_places(places: Places) -> None:
-    """Fill `places.of_parameter`, `places.scale_of` and `places.masks`."""
-    net = places.layout
-    of, first_base = places.of_parameter, places.first[len(net.nodes)]
-    for index in range(len(net.edges)):
-        edge = net.edges[index]
-        scale = places.scale[edge.node] + edge.lane
-        places.masks[net.nodes[edge.node].first_base + edge.lane] = edge.mask
-        for c in range(edge.n_coef):
-            at = places.first[edge.node] + c * places.n_targets[edge.node] + edge.lane
-            places.scale_of[at] = scale
-            if edge.coef_at < len(of):
-                of[edge.coef_at + c] = at
-        if edge.base_at < len(of):
-            of[edge.base_at] = first_base + scale
-        if edge.sp_at < len(of):
-            of[edge.sp_at] = first_base + places.n_scale + scale
-
-
-@compiled
 def fill_rows(
-    start: int,
-    stop: int,
-    work: Workspace,
-    nan_if_nonfinite: float,
-    places: Places,
-    values: Floats,
-    rows: Floats,
-    windows: Integers,
+    start: int, work: Workspace, nan_or_0: float, places: Places, values: Floats, rows: Floats, windows: Integers
 ) -> None:
-    """Fill the rows of R of samples start to stop, and the windows of their nodes; -1 where no basis function is.
-
-    Fills values[start:stop] with f(x) besides.
+    """Fill the rows of R of m samples from `start` on, the windows of their nodes, and their f(x) in `values`.
 
     Args:
-        rows (array of shape (stop - start, length of a row))
-        windows (array of shape (stop - start, nodes + 1), zeros): The last one is of the run of all scale_base, which
-            is always there.
+        values (array of shape (n,))
+        rows (array of shape (m, length of a row))
+        windows (array of shape (m, nodes + 1), zeros): -1 where no basis function is. The last one is of the run of all
+            scale_base, which is always there.
     """
     net, buffers, first, n_layers = work.layout, work.buffers, work.first, len(work.layout.layers) - 1
     output = net.layers[n_layers].at
-    for block_start in range(start, stop, BLOCK):
-        m, before = min(BLOCK, stop - block_start), block_start - start
-        forward(block_start, m, work, nan_if_nonfinite)
+    for before in range(0, len(rows), BLOCK):
+        m, block_start = min(BLOCK, len(rows) - before), start + before
+        of_block, windows_of_block = rows[before : before + m], windows[before : before + m]
+        forward(block_start, m, work, nan_or_0)
         values[block_start : block_start + m] = buffers.values[output : output + m]
         buffers.delta[output : output + m] = 1
-        rows[before : before + m] = 0
+        of_block[:] = 0
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
             delta, stride = buffers.delta[following.at :], following.stride
@@ -107,24 +68,16 @@ def fill_rows(
             inputs = first if kept else buffers.inputs
             for index in range(layer.first_node, layer.first_node + layer.width):
                 at = index * len(work.x) + block_start if kept else index * BLOCK
-                fill_runs(index, m, stride, inputs, at, delta, places, rows[before:], windows[before:])
+                fill_runs(index, stride, inputs, at, delta, places, of_block, windows_of_block)
             if number > 0:
                 backward(layer, m, stride, delta, work)
 
 
 @compiled
 def fill_runs(
-    index: int,
-    m: int,
-    stride: int,
-    inputs: Inputs,
-    at: int,
-    delta: Floats,
-    places: Places,
-    rows: Floats,
-    windows: Integers,
+    index: int, stride: int, inputs: Inputs, at: int, delta: Floats, places: Places, rows: Floats, windows: Integers
 ) -> None:
-    """Fill what a node contributes to m rows, and its windows.
+    """Fill what a node contributes to some rows, and its windows.
 
     What is stored reaches beyond the targets, with zeros; later numbers of the row overwrite them, or they are in gaps.
     """
@@ -133,7 +86,7 @@ def fill_runs(
     lanes, first_target, first_base, n_targets = node.lanes, node.first_target, node.first_base, places.n_targets[index]
     span_before, run = node.first_span - 1, places.run[index]
     base_run, flat = places.run[n_nodes] + places.scale[index], rows.reshape(-1)
-    for sample in range(m if lanes else 0):
+    for sample in range(len(rows) if lanes else 0):
         item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
         span, u, base = inputs.span[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
         windows[sample, index] = np.int64(net.window[np.uintp(span_before + span)]) if span else -1
@@ -295,18 +248,6 @@ def add_overlaps(number: int, places: Places, rows: Floats, windows: Integers, o
             for c in range(LANES, length - shift, LANES):
                 products = products + load(runs, i * stride + c) * load(runs, j * stride + shift + c)
             row[np.uintp(order[j])] += total(products)
-
-
-@compiled
-def spread_runs(number: int, lowest: int, places: Places, rows: Floats, windows: Integers, columns: Floats) -> None:
-    """Fill `columns`, zeros, with the runs of a node, each where its window is from window `lowest` on."""
-    net = places.layout
-    n_targets, at = places.n_targets[number], places.run[number]
-    length = len(net.w) * n_targets
-    for sample in range(len(rows)):
-        if windows[sample, number] >= 0:
-            first = (windows[sample, number] - lowest) * n_targets
-            columns[sample, first : first + length] = rows[sample, at : at + length]
 
 
 @compiled

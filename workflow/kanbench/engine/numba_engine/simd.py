@@ -12,8 +12,8 @@ that a result is the same in every process of a machine.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
+from operator import add, and_, gt, le, lshift, lt, mul, sub, truediv
 from typing import Any
 
 from llvmlite import ir
@@ -112,16 +112,9 @@ def _comparison(symbol: str) -> Callable[..., Any]:
     return lambda builder, floats, *pair: (builder.fcmp_ordered if floats else builder.icmp_signed)(symbol, *pair)
 
 
-for _key, _name in {
-    operator.add: "add",
-    operator.sub: "sub",
-    operator.mul: "mul",
-    operator.truediv: "div",
-    operator.and_: "and_",
-    operator.lshift: "shl",
-}.items():
+for _key, _name in {add: "add", sub: "sub", mul: "mul", truediv: "div", and_: "and_", lshift: "shl"}.items():
     _operator(_key, _arithmetic(_name))
-for _key, _name in {operator.lt: "<", operator.le: "<=", operator.gt: ">"}.items():
+for _key, _name in {lt: "<", le: "<=", gt: ">"}.items():
     _operator(_key, _comparison(_name), MASK)
 
 
@@ -237,10 +230,9 @@ def total(typing_context: Any, vector: Any) -> Any:
         lanes = LANES
         while lanes > 1:
             lanes //= 2
-            halves = [
-                ir.Constant(ir.VectorType(INDEX, lanes), list(range(first, first + lanes))) for first in (0, lanes)
-            ]
-            value = builder.fadd(*(builder.shuffle_vector(value, value, half) for half in halves))
+            halves = (list(range(lanes)), list(range(lanes, 2 * lanes)))
+            of_lanes = (ir.Constant(ir.VectorType(INDEX, lanes), half) for half in halves)
+            value = builder.fadd(*(builder.shuffle_vector(value, value, half) for half in of_lanes))
         return builder.extract_element(value, INDEX(0))
 
     return vector.dtype(vector), generate

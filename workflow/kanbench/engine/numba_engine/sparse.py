@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from kanbench.engine.numba_engine import lapack
 from kanbench.engine.numba_engine import rows as kernels
 from kanbench.engine.numba_engine.kernels import fill_tables
-from kanbench.engine.numba_engine.lapack import dsymm, dsyrk
 from kanbench.engine.numba_engine.rows import Places
 from kanbench.engine.numba_engine.simd import LANES
 from kanbench.engine.numba_engine.structures import BLOCK, Layout, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
+from kanbench.problems import Array
 
-Array = NDArray[np.floating]
 Windows = NDArray[np.int64]
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
@@ -31,16 +30,15 @@ class SparseLinearization:
     """See `kanbench.engine.linearization.Linearization`; vectors are numpy's.
 
     Args:
-        theta (array of shape (P,))
-        parameters (array): The vector of all parameters, θ among them.
+        theta, parameters (arrays): θ, and all parameters, θ among them.
         work (Workspace): With tables that nothing else writes to.
-        places (Places): As `find_places` returns them.
-        values (callable): f(x; θ), shape (n,), from all parameters and a workspace.
+        values (callable): f(x; θ), shape (n,), from a workspace.
         residuals (callable): r(θ), shape (n,), from θ; counted as one evaluation.
 
     Attributes:
         kept ((rows, windows) or None): The rows of R, where they are kept rather than computed for every product.
         whole (array of shape (n, columns of R) or None): R, where its rows are not used.
+        coef, factor (arrays): What L is made of, laid out: every coefficient, and the scale_sp of its edge.
     """
 
     def __init__(
@@ -49,23 +47,23 @@ class SparseLinearization:
         parameters: Array,
         work: Workspace,
         places: Places,
-        values: Callable[[Array, Workspace], Array],
+        values: Callable[[Workspace], Array],
         residuals: Callable[[Array], Array],
         threads: int,
     ) -> None:
-        n = len(work.x)
+        n, self.work, self.places, self.evaluate, self.threads = len(work.x), work, places, residuals, threads
         self.shape = n, len(theta)
-        self.theta, self.work, self.places = np.array(theta, work.x.dtype), work, places
-        self.evaluate, self.threads = residuals, threads
+        self.theta = np.array(theta, work.x.dtype)
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
-        self.coef, self.factor = np.zeros(self.n_coef), np.ones(self.size + places.n_scale)
-        kernels.fill_factors(parameters, places, self.coef, self.factor)
+        laid_out = self._lay_out(parameters)
+        self.coef, self.factor = laid_out[: self.n_coef], np.ones(len(laid_out))
+        self.factor[: self.n_coef] = laid_out[self.size + places.scale_of]
         self.values = np.empty(n, work.x.dtype)  # f(x; θ), filled along with rows
-        self.nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
+        self.nan_or_0 = fill_tables(parameters, work.layout, work.tables)
         keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
         self.kept = self._fill(0, n) if keep else None
-        self.residuals = ((self.values if keep else values(parameters, work)) - work.y).astype(float)
+        self.residuals = ((self.values if keep else values(work)) - work.y).astype(float)
         # All of R, where it is little more than its rows, so that BLAS does better with it.
         self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
 
@@ -75,12 +73,16 @@ class SparseLinearization:
     def moved(self, offset: Array) -> Array:
         return self.theta + offset.astype(self.theta.dtype)
 
-    def cholesky(self, matrix: Array, shift: float) -> Callable[[Array], Array] | None:
-        return lapack.cholesky(matrix, shift)
+    cholesky = staticmethod(lapack.cholesky)
+
+    def _lay_out(self, parameters: Array) -> Array:
+        """A vector of parameters, the first or all, as `Places` says, with zeros in gaps; padded for the kernels."""
+        laid_out = np.zeros(self.size + self.places.n_scale + LANES)
+        laid_out[self.places.of_parameter[: len(parameters)]] = parameters
+        return laid_out
 
     def jvp(self, step: Array) -> Array:
-        laid_out, n_coef = np.zeros(self.size + self.places.n_scale + LANES), self.n_coef
-        laid_out[self.places.of_parameter] = step
+        laid_out, n_coef = self._lay_out(step), self.n_coef
         laid_out[:n_coef] *= self.factor[:n_coef]
         laid_out[:n_coef] += self.coef * laid_out[self.size + self.places.scale_of]
         if self.whole is not None:
@@ -100,7 +102,7 @@ class SparseLinearization:
         by_coef, by_sp = laid_out[: self.n_coef], laid_out[self.size : self.size + n_scale]
         by_sp[:] = np.bincount(self.places.scale_of, self.coef * by_coef, n_scale)
         by_coef *= self.factor[: self.n_coef]
-        return laid_out[self.places.of_parameter]
+        return laid_out[self.places.of_parameter[: self.shape[1]]]
 
     def normal_matrix(self) -> Array:
         """JᵀJ, by C such that K C are the derivatives by scale_sp, where K are those by unscaled coefficients."""
@@ -108,18 +110,18 @@ class SparseLinearization:
         laid_out = self._products()
         c = np.zeros((n_scale, len(laid_out))).T  # by columns, as BLAS has it
         c[np.arange(self.n_coef), self.places.scale_of] = self.coef
-        by_sp = dsymm(1.0, laid_out.T, c)  # the lower triangle by rows is the upper one by columns
+        by_sp = lapack.dsymm(1.0, laid_out.T, c)  # the lower triangle by rows is the upper one by columns
         laid_out[size : size + n_scale, :size] = by_sp[:size].T
         laid_out[size : size + n_scale, size : size + n_scale] = by_sp.T @ c
         matrix = np.empty(self.shape[1:] * 2)
-        kernels.pick(laid_out, self.factor, self.places.of_parameter, matrix)
+        kernels.pick(laid_out, self.factor, self.places.of_parameter[: self.shape[1]], matrix)
         return matrix
 
     def _products(self) -> Array:
         """RᵀR in a larger matrix of zeros; only the lower triangle counts."""
         laid_out = np.zeros([self.size + self.places.n_scale + LANES] * 2)
         if self.whole is not None:
-            laid_out[: self.size, : self.size] = dsyrk(1.0, self.whole.T).T
+            laid_out[: self.size, : self.size] = lapack.dsyrk(1.0, self.whole.T).T
             return laid_out
         n_runs = len(self.work.layout.nodes) + 1
         runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
@@ -144,16 +146,14 @@ class SparseLinearization:
                 self.add_overlaps(node, rows, windows, matrix)
             else:
                 shared.append(columns)
-        matrix = dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
+        matrix = lapack.dsyrk(1.0, np.hstack(shared).T, trans=True, beta=1.0, c=matrix.T, overwrite_c=True).T
         kernels.add_transposed(matrix)
         return matrix
 
     def jacobian_rows(self) -> tuple[Array, Windows]:
         """What is not zero of J, without columns for what is held fixed, and the windows."""
         _, rows, windows = next(self._parts())  # of all samples, which are fewer than the parameters
-        places, base_run = self.places, self.places.run[-2]
-        trained = np.zeros_like(self.factor)
-        trained[places.of_parameter] = 1
+        places, base_run, trained = self.places, self.places.run[-2], self._lay_out(np.ones(self.shape[1]))
         coef = self.coef * trained[self.size + places.scale_of]
         jacobian_rows = np.zeros((len(rows), rows.shape[1] + places.n_scale))
         kernels.fill_jacobian_rows(rows, windows, places, coef, self.factor * trained, jacobian_rows)
@@ -168,23 +168,23 @@ class SparseLinearization:
     def _columns(self, node: int, rows: Array, windows: Windows) -> Array | None:
         """The columns of J for the coefficients of a node; None where it pays to multiply what overlaps only."""
         n, window, n_targets = len(rows), len(self.work.layout.w), self.places.n_targets[node]
-        there = windows[:, node][windows[:, node] >= 0]
+        there = np.flatnonzero(windows[:, node] >= 0)
         if n_targets == 0 or not len(there):
             return np.empty((n, 0))
-        lowest = there.min()
-        count = np.bincount(there - lowest)
+        first = windows[there, node] - windows[there, node].min()
+        count = np.bincount(first)
         pairs = sum((count[: len(count) - shift] * count[shift:]).sum() for shift in range(min(window, len(count))))
         n_columns = (len(count) - 1 + window) * n_targets
         if pairs * (10 + n_targets) * SECONDS_OF_PAIR < n * n * n_columns * SECONDS_OF_PRODUCT:
             return None
-        columns = np.zeros((n, n_columns))
-        kernels.spread_runs(node, lowest, self.places, rows, windows, columns)
+        columns, run = np.zeros((n, n_columns)), np.arange(window * n_targets)
+        columns[there[:, None], first[:, None] * n_targets + run] = rows[there[:, None], self.places.run[node] + run]
         return columns
 
     def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
         rows = np.empty((stop - start, self.places.run[-1]))
         windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
-        kernels.fill_rows(start, stop, self.work, self.nan_if_nonfinite, self.places, self.values, rows, windows)
+        kernels.fill_rows(start, self.work, self.nan_or_0, self.places, self.values, rows, windows)
         return rows, windows
 
     def _parts(self) -> Iterator[tuple[int, Array, Windows]]:
@@ -196,28 +196,27 @@ class SparseLinearization:
             yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
 
 
-def find_places(network: Layout, n_trained: int) -> Places:
+def find_places(network: Layout, n_parameters: int) -> Places:
     """Where the parts of a row are, and where they belong."""
     window, nodes, edges = len(network.w), network.nodes, network.edges
+    node, lane, n_coef = edges["node"], edges["lane"], edges["n_coef"]
     n_targets, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
-    np.maximum.at(n_targets, edges["node"], edges["lane"] + 1)
-    np.maximum.at(n_rows, edges["node"], np.maximum(edges["n_coef"], window))
+    np.maximum.at(n_targets, node, lane + 1)
+    np.maximum.at(n_rows, node, np.maximum(n_coef, window))
     # `rows.fill_runs` stores zeros beyond spans. All scales are in the order in which it stores them, last layer first.
     room = -(-np.maximum(window * n_targets, (window - 1) * n_targets + nodes["lanes"]) // LANES) * LANES
     order = np.concatenate([layer["first_node"] + np.arange(layer["width"]) for layer in network.layers[-2::-1]])
     scale, n_scale = np.zeros(len(nodes), np.int64), n_targets.sum()
     scale[order] = np.cumsum(n_targets[order]) - n_targets[order]
     first = np.cumsum([0, *(n_rows * n_targets)])
-    places = Places(
-        run=np.cumsum([0, *room, -(-(n_scale + LANES) // LANES) * LANES]),
-        first=first,
-        n_targets=n_targets,
-        scale=scale,
-        n_scale=n_scale,
-        of_parameter=np.zeros(n_trained, np.int64),
-        scale_of=np.zeros(first[-1], np.int64),
-        masks=np.zeros(nodes["lanes"].sum()),
-        layout=network,
-    )
-    kernels.fill_places(places)
-    return places
+    edge = np.repeat(np.arange(len(edges)), n_coef)  # of every coefficient
+    number = np.arange(len(edge)) - (np.cumsum(n_coef) - n_coef)[edge]
+    coefs = (first[node] + lane)[edge] + number * n_targets[node[edge]]
+    of_parameter, scale_of = np.zeros(n_parameters, np.int64), np.zeros(first[-1], np.int64)
+    of_parameter[edges["coef_at"][edge] + number], scale_of[coefs] = coefs, (scale[node] + lane)[edge]
+    of_parameter[edges["base_at"]] = first[-1] + scale[node] + lane
+    of_parameter[edges["sp_at"]] = first[-1] + n_scale + scale[node] + lane
+    masks = np.zeros(nodes["lanes"].sum())
+    masks[nodes["first_base"][node] + lane] = edges["mask"]
+    run = np.cumsum([0, *room, -(-(n_scale + LANES) // LANES) * LANES])
+    return Places(run, first, n_targets, scale, n_scale, of_parameter, scale_of, masks, network)

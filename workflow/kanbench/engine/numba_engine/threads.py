@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 def map_in_order(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
     """The results of `function` for every part, in the order of the parts. Compiled code runs beside other threads."""
-    if threads == 1:
+    if threads <= 1:
         return list(map(function, parts))
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, parts))

@@ -21,17 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from kanbench.engine.checks import check_network
 from kanbench.engine.torch_engine.layers import BASE_FUNCTIONS, Features, Grid, Layer
-from kanbench.engine.torch_engine.linearization import DenseLinearization, StreamedLinearization, to_numpy, to_tensor
+from kanbench.engine.torch_engine.linearization import DenseLinearization, StreamedLinearization, to_numpy
 from kanbench.engine.torch_engine.parameters import TrainedParameters
-from kanbench.engine.torch_engine.recorded import Recorded
 from kanbench.network.spline_network import PARTS, SplineLayer, SplineNetwork
-
-Array = NDArray[np.floating]
+from kanbench.problems import Array
 
 CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
 RECORDED = 2**25  # numbers of intermediates up to which they may stay allocated, and launches are what takes the time
@@ -42,7 +38,6 @@ class TorchEngine:
     """See `Engine`. On the CPU or CUDA, in the network's precision."""
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
-        check_network("torch", network)
         self.network, self.device, self.n_evals = network, torch.device(device), 0
         self.dtype = getattr(torch, str(network.dtype))
         self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
@@ -52,12 +47,12 @@ class TorchEngine:
         self.trained = TrainedParameters(network, self.parameters)
         self._set_chunks()
         x = self._tensor(x)
-        first = [self._first_features(x[samples]) for samples in _split(len(x), self.chunk)]
+        first = [self.grids[0].features(x[samples])[0] for samples in _split(len(x), self.chunk)]
         self.first = Features(*map(torch.cat, zip(*first, strict=True)))
         self.recorded: dict[str, Recorded] = {}
 
     def _tensor(self, array: Array) -> Tensor:
-        return to_tensor(array, self.dtype, self.device)
+        return torch.tensor(array, dtype=self.dtype, device=self.device)
 
     def _set_chunks(self) -> None:
         """How many samples are evaluated at once, and the most for which that is recorded, without and with J."""
@@ -72,7 +67,6 @@ class TorchEngine:
         self.most_recorded, self.most_recorded_with_jacobian = most // plain, most // jacobian
 
     def _padded(self, layer: SplineLayer) -> dict[str, Tensor]:
-        """The parameters of a layer, with as many intervals for every node."""
         values = layer.padded(max(layer.intervals))[1], layer.scale_base, layer.scale_sp
         return dict(zip(PARTS, map(self._tensor, values), strict=True))
 
@@ -156,21 +150,12 @@ class TorchEngine:
 
     def predict(self, theta: Array, x: Array) -> Array:
         layers, x = self._place(self._tensor(theta)), self._tensor(x)
-        outputs = [Pass(layers, self._first_features(x[samples])).outputs for samples in _split(len(x), self.chunk)]
-        return to_numpy(torch.cat(outputs))[:, None] + self.network.output_bias
-
-    def _first_features(self, x: Tensor) -> Features:
-        """Of inputs of the network, shape (m, d)."""
-        features, _ = self.grids[0].features(x)
-        return features
+        first = (self.grids[0].features(x[samples])[0] for samples in _split(len(x), self.chunk))
+        return to_numpy(torch.cat([Pass(layers, part).outputs for part in first]))[:, None] + self.network.output_bias
 
 
 class Pass:
-    """A chunk of samples on its way through the layers.
-
-    Attributes:
-        outputs (Tensor of shape (n,))
-    """
+    """A chunk of samples on its way through the layers to `outputs`, shape (n,)."""
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
         self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # with the features' slopes, but of the first layer
@@ -185,8 +170,7 @@ class Pass:
     def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:
         """From the last layer to the first: its number, features, and δ at its outputs, shape (n, out).
 
-        Args:
-            delta (Tensor of shape (n,)): δ at the network's output.
+        `delta` is δ at the network's output, shape (n,).
         """
         delta = delta[:, None]
         for number in range(len(self.steps) - 1, -1, -1):
@@ -198,3 +182,32 @@ class Pass:
 
 def _split(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+class Recorded:
+    """A function from a vector to tensors, recorded as a CUDA graph, which is then run in place of it.
+
+    Launching an operation takes torch some ten microseconds, longer than a small one takes to run; a graph is one
+    launch. It works on the memory that it was recorded with: whatever else the function reads has to stay where it is.
+
+    Args:
+        function (callable): Operations on the GPU alone, which never wait for a result and depend on the vector's
+            values in nothing but theirs.
+        vector (Tensor): Of the shape, precision and device that all will have.
+    """
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]], vector: Tensor) -> None:
+        self.vector = vector.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            function(self.vector)  # what is done only once, and cannot be recorded
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.results = function(self.vector)
+
+    def __call__(self, vector: Tensor) -> tuple[Tensor, ...]:
+        self.vector.copy_(vector)
+        self.graph.replay()
+        return tuple(result.clone() for result in self.results)  # the next call overwrites them

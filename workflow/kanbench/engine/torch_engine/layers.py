@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kanbench.engine.torch_engine.linearization import to_tensor
 from kanbench.network.spline_network import SplineLayer
 from kanbench.network.splines import basis_polynomials
 
@@ -65,17 +64,13 @@ class Grid:
     """A layer without its parameters: knots, the basis functions as polynomials, and the mask.
 
     All nodes have as many knots as the one with most; see `SplineLayer.padded`.
-
-    Args:
-        layer (SplineLayer)
-        base (function): One of `BASE_FUNCTIONS`.
     """
 
     def __init__(self, layer: SplineLayer, base: BaseFunction, device: torch.device) -> None:
         self.base, self.order = base, layer.order
         knots, coef = layer.padded(max(layer.intervals))
-        dtype = torch.from_numpy(knots).dtype
-        self.knots, self.mask = to_tensor(knots, dtype, device), to_tensor(layer.mask, dtype, device)
+        self.knots, self.mask = torch.tensor(knots, device=device), torch.tensor(layer.mask, device=device)
+        dtype = self.knots.dtype
         self.n_spans, self.n_coef = knots.shape[1] + 1, coef.shape[2]
         self.first_span = self.n_spans * torch.arange(len(knots), device=device)
         left, density = (pad(part, (1, 1)) for part in (self.knots[:, :-1], _inverse(self.knots.diff(dim=1))))
@@ -87,7 +82,7 @@ class Grid:
         # Where there is no such coefficient the polynomial is zero, so that any other will do.
         self.windows = windows.clamp(0, self.n_coef - 1).flatten()
         polynomials = np.stack([basis_polynomials(row, self.order) for row in knots]).swapaxes(2, 3)
-        polynomials = pad(to_tensor(polynomials, dtype, device), (0, 0, 0, 0, 1, 1))
+        polynomials = pad(torch.tensor(polynomials, dtype=dtype, device=device), (0, 0, 0, 0, 1, 1))
         self.polynomials = polynomials.flatten(end_dim=1)  # (spans, powers, basis functions)
         # (spans, basis functions from the last to the first, powers)
         self.adjoint = self.polynomials.flip(2).transpose(1, 2).contiguous()
@@ -128,7 +123,6 @@ class Layer:
     """A layer with parameters.
 
     Args:
-        grid (Grid)
         coef (Tensor of shape (in, out, G + k)): G is the number of intervals of the node with most; the coefficients of
             the others are padded with zeros.
         scale_base, scale_sp (Tensors of shape (in, out))
@@ -161,7 +155,6 @@ class Layer:
         return rows.view(n, n_inputs * n_features, -1)
 
     def outputs(self, features: Features, weights: Tensor) -> Tensor:
-        """Shape (n, out)."""
         return (features.value.view(len(weights), -1, 1) * weights).sum(1)
 
     def delta_of_inputs(self, weights: Tensor, slope: Tensor, delta: Tensor) -> Tensor:

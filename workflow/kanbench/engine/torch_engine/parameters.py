@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kanbench.engine.torch_engine.linearization import to_tensor
 from kanbench.network.spline_network import SplineNetwork
 
 
@@ -36,7 +35,7 @@ class TrainedParameters:
                     self.names.append((number, name))
                     self.tensors.append(parts[name])
                     whole = len(index) == live.size
-                    self.indices.append(None if whole else to_tensor(index, torch.int64, parts[name].device))
+                    self.indices.append(None if whole else torch.tensor(index, device=parts[name].device))
                     self.sizes.append(len(index))
 
     @torch.no_grad()
