@@ -11,8 +11,8 @@ from kan import KAN
 
 from kanbench.benchmark import cases, contenders, hardware, memory, run, timing, trainings
 from kanbench.benchmark.cases import Case
-from kanbench.benchmark.contenders import Kanbench, Pykan
-from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.benchmark.contenders import Kanbench, LMSteps, Pykan
+from kanbench.benchmark.report import as_text
 from kanbench.benchmark.roofline import EXP, flops, roofline, traffic
 from kanbench.cli import benchmark as command
 from kanbench.cli.main import main
@@ -83,10 +83,10 @@ def test_lm_steps_lower_the_loss_and_begin_anew(make, ours):
 
     def loss():
         if make is Kanbench:
-            return np.square(evaluate(case.network.with_parameters(steps.theta), x) - y).mean()
-        return (steps.module.model(side.x) - side.y).square().mean().item()
+            return np.square(evaluate(case.network.with_parameters(side.theta), x) - y).mean()
+        return (side.module.model(side.x) - side.y).square().mean().item()
 
-    steps, losses = side.lm_steps(), []
+    steps, losses = LMSteps(side), []
     for _ in range(2 * contenders.STEPS):
         assert steps() > 0
         losses.append(loss())
@@ -206,14 +206,15 @@ def test_peak_memory_is_that_of_the_case(ours):
         (0, 100, [10], ("100 samples", "1024 MiB")),
     ],
 )
-def test_sizes_are_left_out_with_a_reason(seconds_per_sample, fails_at, ran, reason, monkeypatch, config, ours):
+def test_sizes_are_left_out_with_a_reason(seconds_per_sample, fails_at, ran, reason, monkeypatch, config):
     def run_apart(side, operation, case, *_):
         if case.n == fails_at:
             raise memory.TooLarge
         return {"peak": 1, "imports": 1, "seconds": seconds_per_sample * case.n}
 
     monkeypatch.setattr(run, "run_apart", run_apart)
-    benchmark = run.Benchmark(run.Plan(0.1, 1024), config, ours, with_lm=True)
+    monkeypatch.setattr(run, "has_lm", lambda: True)
+    benchmark = run.Benchmark(config, 0.1, 1024)
     growing = [Case((2, 5, 1), 100, n=n) for n in (10, 100, 1000)]
     assert [case.n for case in benchmark._apart("ours", "lm_step", growing)] == ran
     assert len(benchmark.notes) == bool(reason)
@@ -271,7 +272,7 @@ def test_a_missing_package_is_said_in_one_line(monkeypatch, config, ours):
     assert not contenders.has_lm()
     monkeypatch.setattr(cases, "QUICK_SHAPES", [((2, 2, 1), 3)])
     monkeypatch.setattr(run, "measure_peaks", lambda: {"float64": 1e9, "float32": 1e9, "bandwidth": 1e9})
-    result = run.run(run.Plan(0.01, 1024, quick=True, parts=["pairs"]), config)
+    result = run.run(config, 0.01, 1024, quick=True, parts=["pairs"])
     assert [note for note in result["notes"] if "torch-levenberg-marquardt" in note] == [run.MISSING_LM]
     assert "\n" not in run.MISSING_LM
     assert [comparison["operation"] for comparison in result["pairs"]] == ["loss_and_gradient", "predict"]
@@ -319,7 +320,7 @@ def test_the_command(tmp_path, capsys):
     assert capsys.readouterr().out == as_text(result) + "\n"
     assert main(["benchmark", "--input", str(file), "--markdown"]) == 0
     markdown = capsys.readouterr().out
-    assert markdown == as_markdown(result) + "\n"
+    assert markdown == as_text(result, markdown=True) + "\n"
     assert re.search(r"\| \[2, 5, 1\] +\| 3 +\| float64 +\|", markdown)
     shares = [c["roofline"]["share_of_limit"] for c in result["pairs"] if "roofline" in c]
     assert len(shares) == len(cases.QUICK_SHAPES)

@@ -22,7 +22,6 @@ from kanbench.training.optimizers import make_optimizer
 # Of LM, before it begins anew from the first model: an epoch is a step, and a stage of a training has ten. The first
 # steps alone are not typical, because hardly any attempt is rejected there.
 STEPS = 10
-ATTEMPTS = 10  # of the original scripts, as is the solver: see `PykanSteps`
 
 
 class Kanbench:
@@ -31,43 +30,33 @@ class Kanbench:
     def __init__(self, case: Case, engine: str, lm: dict[str, Any], device: str = "cpu") -> None:
         self.lm, self.device = lm, device
         self.engine = make_engine(engine, case.network, *case.sample(), device=device)
-        self.theta = case.network.parameters()
+        self.initial = self.theta = case.network.parameters()
         self.new_inputs, _ = case.sample(1)
 
     def loss_and_gradient(self) -> tuple[float, Array]:
-        return self.engine.loss_and_gradient(self.theta)
+        return self.engine.loss_and_gradient(self.initial)
 
     def predict(self) -> Array:
         """For other inputs than those of the sample, whose bases may be known."""
-        return self.engine.predict(self.theta, self.new_inputs)
+        return self.engine.predict(self.initial, self.new_inputs)
 
-    def lm_steps(self) -> KanbenchSteps:
-        return KanbenchSteps(self)
+    def begin_lm(self) -> None:
+        self.theta, self.optimizer = self.initial, make_optimizer("lm", **self.lm)
 
+    def lm_step(self) -> Array:
+        """The parameters before."""
+        before, self.theta = self.theta, self.optimizer.step(self.engine, self.theta)
+        return before
 
-class KanbenchSteps:
-    """Calling it takes one step, and returns the seconds; `accepted` says of each whether it changed the parameters."""
-
-    def __init__(self, side: Kanbench) -> None:
-        self.side = side
-        self.seconds: list[float] = []
-        self.accepted: list[bool] = []
-
-    def __call__(self) -> float:
-        if len(self.accepted) % STEPS == 0:
-            self.theta, self.optimizer = self.side.theta, make_optimizer("lm", **self.side.lm)
-        before = self.theta
-        start = now(self.side.device)
-        self.theta = self.optimizer.step(self.side.engine, before)
-        self.seconds.append(now(self.side.device) - start)
-        self.accepted.append(not np.array_equal(self.theta, before))
-        return self.seconds[-1]
+    def accepted(self, before: Array) -> bool:
+        return not np.array_equal(self.theta, before)
 
 
 class Pykan:
     """pykan's forward and autograd in its fastest setting, that of `model.speed()`: no symbolic branch, no statistics.
 
-    Gradients are taken with respect to all parameters that pykan marks as trainable.
+    Gradients are taken with respect to all parameters that pykan marks as trainable. LM steps are
+    torch-levenberg-marquardt's, as the original scripts used it.
     """
 
     def __init__(self, case: Case, device: str = "cpu") -> None:
@@ -91,26 +80,33 @@ class Pykan:
     def predict(self) -> Tensor:
         return self.model(self.new_inputs)
 
-    def lm_steps(self) -> PykanSteps:
-        return PykanSteps(self)
+    def begin_lm(self) -> None:
+        self.module = lm_module(self.new_model())
+
+    def lm_step(self) -> tuple[Tensor, Tensor]:
+        """The outputs before, and the loss of the last accepted attempt."""
+        return self.module.training_step(self.x, self.y)[:2]
+
+    def accepted(self, outcome: tuple[Tensor, Tensor]) -> bool:
+        outputs, loss = outcome
+        return bool(loss < (outputs - self.y).square().mean())
 
 
-class PykanSteps:
-    """As `KanbenchSteps`, with torch-levenberg-marquardt as the original scripts used it: 10 attempts, solver `qr`."""
+class LMSteps:
+    """Calling it takes one step, and returns the seconds; `accepted` says of each whether it changed the parameters."""
 
-    def __init__(self, side: Pykan) -> None:
+    def __init__(self, side: Kanbench | Pykan) -> None:
         self.side = side
         self.seconds: list[float] = []
         self.accepted: list[bool] = []
 
     def __call__(self) -> float:
         if len(self.accepted) % STEPS == 0:
-            self.module = lm_module(self.side.new_model())
+            self.side.begin_lm()
         start = now(self.side.device)
-        outputs, loss, _, _ = self.module.training_step(self.side.x, self.side.y)
+        outcome: Any = self.side.lm_step()
         self.seconds.append(now(self.side.device) - start)
-        # The outputs are those before the step, the loss that of the last accepted attempt.
-        self.accepted.append(bool(loss < (outputs - self.side.y).square().mean()))
+        self.accepted.append(self.side.accepted(outcome))
         return self.seconds[-1]
 
 
@@ -118,7 +114,7 @@ def lm_module(model: torch.nn.Module) -> Any:
     """torch-levenberg-marquardt's optimizer as the original scripts set it, its own defaults otherwise."""
     from torch_levenberg_marquardt.training import LevenbergMarquardtModule
 
-    return LevenbergMarquardtModule(model, attempts_per_step=ATTEMPTS, solve_method="qr")
+    return LevenbergMarquardtModule(model, attempts_per_step=10, solve_method="qr")
 
 
 def has_lm() -> bool:

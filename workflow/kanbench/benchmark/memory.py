@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kanbench.benchmark.cases import Case
-from kanbench.benchmark.contenders import Kanbench, Pykan
+from kanbench.benchmark.contenders import Kanbench, LMSteps, Pykan
 from kanbench.benchmark.hardware import one_thread
 from kanbench.benchmark.timing import seconds_of
 
@@ -69,7 +69,7 @@ def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, 
     with one_thread():
         imports = _peak(device)
         contender = Kanbench(case, **ours, device=device) if side == "ours" else Pykan(case, device)
-        call = contender.lm_steps() if operation == "lm_step" else contender.loss_and_gradient
+        call = LMSteps(contender) if operation == "lm_step" else contender.loss_and_gradient
         seconds = seconds_of(call, 1, device)
         if seconds < 1:  # without what is done only once
             seconds = seconds_of(call, 1, device)

@@ -15,17 +15,9 @@ NAMES = {"loss_and_gradient": "loss and gradient", "predict": "prediction", "lm_
 NOTHING = "–"
 
 
-def as_text(result: Result) -> str:
-    """For a terminal: aligned columns."""
-    return _join(result, "{}:", "plain")
-
-
-def as_markdown(result: Result) -> str:
-    """For a Markdown document."""
-    return _join(result, "**{}**", "github")
-
-
-def _join(result: Result, title: str, style: str) -> str:
+def as_text(result: Result, markdown: bool = False) -> str:
+    """For a terminal, with aligned columns, or for a Markdown document."""
+    title, style = ("**{}**", "github") if markdown else ("{}:", "plain")
     drawn = [
         f"{title.format(name)}\n\n{tabulate(rows, header, style, disable_numparse=True)}"
         for name, header, rows in tables(result)

@@ -24,15 +24,14 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 
 from kanbench import __version__
 from kanbench.benchmark import PARTS, cases
 from kanbench.benchmark.cases import Case
-from kanbench.benchmark.contenders import STEPS, Kanbench, Pykan, has_lm
+from kanbench.benchmark.contenders import STEPS, Kanbench, LMSteps, Pykan, has_lm
 from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
 from kanbench.benchmark.memory import TooLarge, run_apart
 from kanbench.benchmark.report import NAMES, Result, number
@@ -52,55 +51,35 @@ MISSING_LM = "torch-levenberg-marquardt is not installed, so LM is not compared 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to run, of the models and sizes of `cases`.
+def run(config: Config, seconds: float, memory_limit: int, quick: bool = False, parts: Sequence[str] = PARTS) -> Result:
+    """Run it, on one thread. The configuration gives device, engine, the settings of LM, and the trainings.
 
-    Attributes:
+    Args:
         seconds (float): For each comparison, about.
         memory_limit (int): MiB that a case of growing n may allocate, on CUDA there.
-        quick (bool): Fewer models and sizes.
-        parts (sequence of str): Out of `PARTS`.
-    """
-
-    seconds: float
-    memory_limit: int
-    quick: bool = False
-    parts: Sequence[str] = PARTS
-
-
-def run(plan: Plan, config: Config) -> Result:
-    """Run it, on one thread. The configuration gives device, engine, the settings of LM, and the trainings.
+        quick (bool): Fewer models and sizes of `cases`.
 
     Raises:
         InputError: The device is not there, or a part is not for it.
     """
-    device = resolve_device(config["device"])
-    ours = {"engine": resolve_engine(config["engine"], device), "lm": config["optimizers"]["lm"]}
+    benchmark = Benchmark(config, seconds, memory_limit, quick)
     with one_thread():
-        benchmark = Benchmark(plan, config, ours, with_lm=has_lm(), device=device)
-        peaks = [measure_peaks()] if device == "cpu" else []
-        parts = {part: getattr(benchmark, part)() for part in PARTS if part in plan.parts}
+        peaks = [measure_peaks()] if benchmark.device == "cpu" else []
+        measured = {part: getattr(benchmark, part)() for part in PARTS if part in parts}
         peaks += [measure_peaks() for _ in peaks]  # the better one: the machine may have been busy
-    best = {key: max(measured[key] for measured in peaks) for key in peaks[0]} if peaks else None
-    for comparison in [*parts.get("pairs", []), *parts.get("growth", {}).get("cells", [])]:
+    best = {key: max(found[key] for found in peaks) for key in peaks[0]} if peaks else None
+    for comparison in [*measured.get("pairs", []), *measured.get("growth", {}).get("cells", [])]:
         if best and comparison["operation"] == "loss_and_gradient":
             comparison["roofline"] = _roofline(comparison, best)
+    settings = {"seconds": seconds, "memory_limit": memory_limit, "device": benchmark.device, **benchmark.ours}
+    settings |= {"epochs": config["epochs"], "grids": config["grids"]["sizes"], "datasets": config["datasets"]}
     return {
         "kanbench": __version__,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(device),
-        "settings": {
-            "seconds": plan.seconds,
-            "memory_limit": plan.memory_limit,
-            "device": device,
-            **ours,
-            "epochs": config["epochs"],
-            "grids": config["grids"]["sizes"],
-            "datasets": config["datasets"],
-        },
+        "machine": machine(benchmark.device),
+        "settings": settings,
         "peaks": best,
-        **parts,
+        **measured,
         "notes": benchmark.notes,
     }
 
@@ -108,13 +87,16 @@ def run(plan: Plan, config: Config) -> Result:
 class Benchmark:
     """The parts, each a method that returns its share of the result; `notes` are gathered on the way."""
 
-    def __init__(self, plan: Plan, config: Config, ours: dict[str, Any], with_lm: bool, device: str = "cpu") -> None:
-        self.plan, self.config, self.ours, self.with_lm, self.device = plan, config, ours, with_lm, device
-        self.notes: list[str] = [] if with_lm else [MISSING_LM]
+    def __init__(self, config: Config, seconds: float, memory_limit: int, quick: bool = False) -> None:
+        self.config, self.seconds, self.memory_limit, self.quick = config, seconds, memory_limit, quick
+        self.device = resolve_device(config["device"])
+        self.ours = {"engine": resolve_engine(config["engine"], self.device), "lm": config["optimizers"]["lm"]}
+        self.with_lm = has_lm()
+        self.notes: list[str] = [] if self.with_lm else [MISSING_LM]
 
     def pairs(self) -> list[Result]:
         """Every operation for the models, 1000 samples."""
-        shapes, dtypes = (cases.QUICK_SHAPES, cases.DTYPES[:1]) if self.plan.quick else (cases.SHAPES, cases.DTYPES)
+        shapes, dtypes = (cases.QUICK_SHAPES, cases.DTYPES[:1]) if self.quick else (cases.SHAPES, cases.DTYPES)
         operations = [operation for operation in NAMES if self.with_lm or operation != "lm_step"]
         comparisons = []
         for width, grid in shapes:
@@ -126,7 +108,7 @@ class Benchmark:
 
     def growth(self) -> Result:
         """With the number of samples: time of the sides that can, and peak memory."""
-        sizes = cases.QUICK_SIZES if self.plan.quick else cases.SIZES
+        sizes = cases.QUICK_SIZES if self.quick else cases.SIZES
         growing = [Case(*cases.GROWING, n=n) for n in sizes]
         cells: list[Result] = []
         exponents = {}
@@ -146,10 +128,9 @@ class Benchmark:
 
     def trainings(self) -> list[Result]:
         """Section 2.1, every dataset and optimizer."""
-        optimizers = SECTIONS["section2_1"].model_types
         return [
             self._train(optimizer, dataset_idx)
-            for optimizer in optimizers
+            for optimizer in SECTIONS["section2_1"].model_types
             if self.with_lm or optimizer != "lm"
             for dataset_idx in range(len(self.config["datasets"]))
         ]
@@ -158,19 +139,20 @@ class Benchmark:
         return Kanbench(case, **self.ours, device=self.device) if side == "ours" else Pykan(case, self.device)
 
     def _compare(self, operation: str, case: Case, sides: dict[str, Kanbench | Pykan]) -> Result:
-        """Times of the sides, ours first, in turns; see the module's docstring."""
+        """Times of the sides, ours first, in turns."""
         steps, fewest = [], FEWEST_PAIRS
         if operation == "lm_step":
             for side in sides.values():
-                side.lm_steps()()  # what is done only once
-            steps, fewest = [side.lm_steps() for side in sides.values()], STEPS  # all of the steps, which differ
+                LMSteps(side)()  # what is done only once
+            steps, fewest = [LMSteps(side) for side in sides.values()], STEPS  # all of the steps, which differ
             measures = [in_a_row(measure) for measure in steps]
         else:
             measures = [repeated(getattr(side, operation), self.device) for side in sides.values()]
-        ours, *pykan = in_turns(measures, self.plan.seconds, fewest)
+        ours, *pykan = in_turns(measures, self.seconds, fewest)
         result = {
             "operation": operation,
-            **case.asdict(),
+            **asdict(case),
+            "width": list(case.width),
             "pairs": len(ours),
             "ours": spread(ours),
             "pykan": spread(pykan[0]) if pykan else None,
@@ -185,12 +167,11 @@ class Benchmark:
         """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
         found: dict[Case, Result] = {}
         for case in growing:
-            reason = _too_long(found, case)
-            if not reason:
+            if not (reason := _too_long(found, case)):
                 try:
-                    found[case] = run_apart(side, operation, case, self.plan.memory_limit, self.ours, self.device)
+                    found[case] = run_apart(side, operation, case, self.memory_limit, self.ours, self.device)
                 except TooLarge:
-                    reason = f"need more than {self.plan.memory_limit} MiB"
+                    reason = f"need more than {self.memory_limit} MiB"
             if reason:
                 note = f"{NAMES[operation]}, {SIDES[side]}: not run from {case.n:,} samples on, which {reason}."
                 log.info(note)

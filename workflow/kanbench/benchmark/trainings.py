@@ -47,12 +47,8 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
     with _pykan_undisturbed():
         data = original_samples(problem, **{key: config["data"][key] for key in ("train_num", "test_num", "seed")})
         sizes = config["grids"]["sizes"]
-        model = KAN(
-            **config["model"] | {"width": list(config["model"]["width"])},
-            grid=sizes[0],
-            seed=config["seeds"][0],
-            auto_save=False,
-        )
+        model_settings = config["model"] | {"width": list(config["model"]["width"])}
+        model = KAN(**model_settings, grid=sizes[0], seed=config["seeds"][0], auto_save=False)
         clock, losses = Clock(), []
         for size in sizes:
             if size != sizes[0]:
@@ -78,10 +74,8 @@ def original_samples(problem: Problem, train_num: int, test_num: int, seed: int)
 
 def _fit_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, clock: Clock) -> list[float]:
     """The test losses of a stage of `fit`, which evaluates `model(test_input[...])` before it reads a label."""
-    watched = data | {
-        "test_input": Watched(data["test_input"], clock.stop),
-        "test_label": Watched(data["test_label"], clock.start),
-    }
+    on_read = {"test_input": clock.stop, "test_label": clock.start}
+    watched = data | {name: Watched(data[name], call) for name, call in on_read.items()}
     with clock:
         results = model.fit(watched, opt=PYKAN_NAMES[optimizer], steps=epochs, lr=1.0, log=epochs)
     return [float(root) ** 2 for root in results["test_loss"]]
@@ -113,14 +107,10 @@ class Clock:
     def start(self) -> None:
         self._start = perf_counter()
 
-    def stop(self) -> None:
+    def stop(self, *exception: object) -> None:
         self.seconds += perf_counter() - self._start
 
-    def __enter__(self) -> None:
-        self.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
+    __enter__, __exit__ = start, stop
 
 
 class Watched:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.benchmark import PARTS
-from kanbench.benchmark.report import as_markdown, as_text
+from kanbench.benchmark.report import as_text
 from kanbench.cli.options import JSON, Commands, add_config, command
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
             partial.write_text(json.dumps(result, indent=1) + "\n")
     else:
         result = _measure(arguments)
-    print(as_markdown(result) if arguments.markdown else as_text(result))
+    print(as_text(result, arguments.markdown))
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -60,10 +60,10 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if other := set(arguments.parts or ()).difference(allowed):
         raise InputError(f"--parts on {arguments.device}", ", ".join(sorted(other)), ", ".join(allowed))
     # Imported here: torch and pykan take seconds.
-    from kanbench.benchmark.run import Plan, run
+    from kanbench.benchmark.run import run
 
     seconds = arguments.seconds or (0.2 if arguments.quick else 2)
-    return run(Plan(seconds, int(arguments.memory), arguments.quick, arguments.parts or allowed), config)
+    return run(config, seconds, int(arguments.memory), arguments.quick, arguments.parts or allowed)
 
 
 def _config(arguments: argparse.Namespace) -> Config:

@@ -47,7 +47,6 @@ def important_nodes(
     """Which nodes are important.
 
     Args:
-        scores (list of arrays): As `node_scores` returns them.
         rule (str): `threshold`: the nodes whose score is at least `threshold`. `fraction`: this fraction of all nodes,
             those with the highest scores, but at least one node and not all of them.
 

@@ -108,11 +108,7 @@ def network_of(config: Config, state: Mapping[str, Array], about: Any) -> Spline
     Args:
         config (mapping): With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and,
             optionally, `intervals`.
-        state (mapping of arrays)
-        about (str or path): What errors name.
-
-    Raises:
-        InputError: See `read_checkpoint`.
+        about (str or path): What errors, those of `read_checkpoint`, name.
     """
     if any(products or not nodes for nodes, products in config["width"]):
         raise NoSumOfSplinesError(f"{about}: width", reprlib.repr(config["width"]), "layers of nodes that only add")
@@ -153,14 +149,8 @@ def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, i
     sizes = [count + k for count in config[INTERVALS][n]] if INTERVALS in config else [n_coef] * inputs
     # Where what should be padding has values, as after training with pykan, it is part of the function.
     sizes = [n_coef if c[:, size:].any() else size for c, size in zip(coef, sizes, strict=True)]
-    scale_base, scale_sp, mask = (
-        state.array(f"act_fun.{n}.{name}", (inputs, outputs)) for name in ("scale_base", "scale_sp", "mask")
-    )
-    return SplineLayer(
-        tuple(t[: size + k + 1].copy() for t, size in zip(knots, sizes, strict=True)),
-        tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True)),
-        scale_base.copy(),
-        scale_sp.copy(),
-        mask.copy(),
-        k,
-    )
+    own_knots = tuple(t[: size + k + 1].copy() for t, size in zip(knots, sizes, strict=True))
+    own_coef = tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True))
+    names = (f"act_fun.{n}.{name}" for name in ("scale_base", "scale_sp", "mask"))
+    scale_base, scale_sp, mask = (state.array(name, (inputs, outputs)).copy() for name in names)
+    return SplineLayer(own_knots, own_coef, scale_base, scale_sp, mask, k)

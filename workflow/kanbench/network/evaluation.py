@@ -21,13 +21,8 @@ def base_function(name: str, x: Array) -> Array:
 def edge_values(network: SplineNetwork, number: int, x: Array) -> Array:
     """What every edge of a layer adds to its target, (n, inputs, outputs), for the layer's inputs x, (n, inputs)."""
     layer = network.layers[number]
-    splines = np.stack(
-        [
-            evaluate_splines(x[:, i], t, layer.order, c)
-            for i, (t, c) in enumerate(zip(layer.knots, layer.coef, strict=True))
-        ],
-        axis=1,
-    )
+    rows = zip(x.T, layer.knots, layer.coef, strict=True)
+    splines = np.stack([evaluate_splines(values, t, layer.order, c) for values, t, c in rows], axis=1)
     base = base_function(network.base, x)[:, :, None]
     return layer.mask * (layer.scale_base * base + layer.scale_sp * splines)
 

@@ -26,12 +26,8 @@ def initialize(
     done in float64 and rounded, so that the network is the same in every process. All else is pykan's to the bit.
 
     Args:
-        width (sequence of int): The nodes of every level.
         grid (int): Intervals of every node's grid on [-1, 1].
         k (int): The order of the splines.
-        seed (int): Of the random numbers.
-        dtype: float64 or float32.
-        base (str): The base function.
     """
     generator = TorchGenerator(seed)
     layers = [_layer(inputs, outputs, grid, k, generator) for inputs, outputs in itertools.pairwise(width)]
@@ -55,5 +51,5 @@ def _knots(grid: int, k: int) -> np.ndarray:
     t = linspace(*GRID_RANGE, grid + 1)
     step = (t[-1] - t[0]) / np.float32(grid)
     for _ in range(k):
-        t = np.concatenate([[t[0] - step], t, [t[-1] + step]])
+        t = np.r_[t[0] - step, t, t[-1] + step]
     return t

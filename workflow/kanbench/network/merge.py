@@ -25,7 +25,7 @@ from kanbench.errors import InputError
 from kanbench.network.refinement import next_knots
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix, evaluate_splines, greville
-from kanbench.problems import Array
+from kanbench.problems import Array, Interval
 
 # Of the shortest interval: how far knots that stand for a repeated one are apart. The relative error is about the
 # square; what rounding adds grows with the inverse.
@@ -33,6 +33,7 @@ SPLIT = {"float64": 1e-4, "float32": 1e-2}
 SAME = 8  # units of rounding, relative to the row's length: knots that are nearer are one
 
 Node = tuple[str | int, ...]
+Nodes = list[Node]
 OUTPUT: Node = ("output",)
 
 
@@ -51,10 +52,7 @@ IDENTITY = Edge(None, 0.0, 1.0)
 
 
 def merge(
-    networks: Sequence[SplineNetwork],
-    weights: Sequence[float],
-    domain: Sequence[tuple[float, float]],
-    cross_edges: str = "absent",
+    networks: Sequence[SplineNetwork], weights: Sequence[float], domain: Sequence[Interval], cross_edges: str = "absent"
 ) -> SplineNetwork:
     """The network whose output is Σ weight × network on the domain.
 
@@ -80,9 +78,11 @@ def merge(
         for level, edges in enumerate(_edges(network, weight, name), start=depth - len(network.layers)):
             layers[level].update(edges)
     _add_identity_edges(layers, n_inputs=len(domain))
-    levels = [*_levels(layers, n_inputs=len(domain)), [OUTPUT]]
+    # The nodes of every level: all inputs first, later those that edges leave.
+    hidden = [list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:]]
+    levels: list[Nodes] = [[("input", i) for i in range(len(domain))], *hidden, [OUTPUT]]
     merged = [
-        _layer(edges, sources, targets, k, domain, cross_edges, first.dtype)
+        _layer(edges, sources, targets, k, domain, cross_edges == "zero", first.dtype)
         for edges, (sources, targets) in zip(layers, itertools.pairwise(levels), strict=True)
     ]
     bias = sum(weight * network.output_bias.astype(float) for network, weight in zip(networks, weights, strict=True))
@@ -91,24 +91,18 @@ def merge(
 
 def _edges(network: SplineNetwork, weight: float, name: int) -> list[Edges]:
     """The live edges of a network, by layer, between nodes that are named as in the merged network."""
-    inputs: list[Node] = [("input", i) for i in range(network.layers[0].inputs)]
-    nodes = [inputs, *([] for _ in network.layers[1:]), [OUTPUT]]
-    for level, layer in enumerate(network.layers[1:], start=1):
-        nodes[level] += [(name, level, i) for i in range(layer.inputs)]
-    layers: list[Edges] = []
-    for layer, (sources, targets) in zip(network.layers, itertools.pairwise(nodes), strict=True):
+    nodes: list[Nodes] = [
+        [(name, level, i) if level else ("input", i) for i in range(layer.inputs)]
+        for level, layer in enumerate(network.layers)
+    ]
+    layers: list[Edges] = [{} for _ in network.layers]
+    levels = itertools.pairwise([*nodes, [OUTPUT]])
+    for edges, layer, (sources, targets) in zip(layers, network.layers, levels, strict=True):
         scale = weight if targets == [OUTPUT] else 1.0
         scale_base, scale_sp, mask = (part.tolist() for part in (layer.scale_base, layer.scale_sp, layer.mask))
-        layers.append(
-            {
-                (source, target): Edge(
-                    (t, c[j], layer.order), scale * scale_base[i][j], scale * scale_sp[i][j], mask[i][j]
-                )
-                for i, (source, t, c) in enumerate(zip(sources, layer.knots, layer.coef, strict=True))
-                for j, target in enumerate(targets)
-                if mask[i][j]
-            }
-        )
+        for i, j in np.argwhere(layer.live).tolist():
+            row = layer.knots[i], layer.coef[i][j], layer.order
+            edges[sources[i], targets[j]] = Edge(row, scale * scale_base[i][j], scale * scale_sp[i][j], mask[i][j])
     return layers
 
 
@@ -121,36 +115,23 @@ def _add_identity_edges(layers: list[Edges], n_inputs: int) -> None:
             layers[level][node, node] = IDENTITY
 
 
-def _levels(layers: list[Edges], n_inputs: int) -> list[list[Node]]:
-    """The nodes of every level but the output's: all inputs first, later those that edges leave."""
-    inputs: list[Node] = [("input", i) for i in range(n_inputs)]
-    return [inputs, *(list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:])]
-
-
 def _layer(
-    edges: Edges,
-    sources: Sequence[Node],
-    targets: Sequence[Node],
-    k: int,
-    domain: Sequence[tuple[float, float]],
-    cross_edges: str,
-    dtype: np.dtype,
+    edges: Edges, sources: Nodes, targets: Nodes, k: int, domain: Sequence[Interval], cross: bool, dtype: np.dtype
 ) -> SplineLayer:
-    """The layer of these edges from sources to targets."""
     rows = []
     for source in sources:
         outgoing = {target: edges[source, target] for target in targets if (source, target) in edges}
         cover = domain[int(source[1])] if IDENTITY in outgoing.values() else None
         rows.append(_common_row(outgoing, targets, k, cover, dtype))
     knots, coef = (tuple(row.astype(dtype) for row in part) for part in zip(*rows, strict=True))
-    absent = Edge(None, 0.0, len(sources) ** -0.5, float(cross_edges == "zero"))  # pykan's initial scale_sp
+    absent = Edge(None, 0.0, len(sources) ** -0.5, float(cross))  # pykan's initial scale_sp
     scales = [[edges.get((source, target), absent)[1:] for target in targets] for source in sources]
     scale_base, scale_sp, mask = np.array(scales, dtype).transpose(2, 0, 1)
     return SplineLayer(knots, coef, scale_base, scale_sp, mask, k)
 
 
 def _common_row(
-    outgoing: Mapping[Node, Edge], targets: Sequence[Node], k: int, cover: tuple[float, float] | None, dtype: np.dtype
+    outgoing: Mapping[Node, Edge], targets: Nodes, k: int, cover: Interval | None, dtype: np.dtype
 ) -> tuple[Array, Array]:
     """One row of knots for all edges that leave a node, and their coefficients, shape (targets, G + k).
 

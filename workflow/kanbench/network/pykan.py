@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import yaml
 from kan import KAN
-from kan.Symbolic_KANLayer import Symbolic_KANLayer
 from kan.utils import SYMBOLIC_LIB
 from numpy.typing import NDArray
 from torch import Tensor
@@ -63,7 +62,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def is_kan(model: object) -> bool:
-    """Whether an object is a KAN of pykan."""
     return isinstance(model, KAN)
 
 
@@ -85,13 +83,11 @@ def from_pykan(model: KAN) -> SplineNetwork:
     """
     base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
     trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
+    inputs = model.input_id.tolist()
+    other_base = base and not all(isinstance(layer.base_fun, base) for layer in model.act_fun)
     for condition, found, allowed in (
-        (model.input_id.tolist() != list(range(model.width_in[0])), f"inputs {model.input_id.tolist()}", "all inputs"),
-        (
-            base and not all(isinstance(layer.base_fun, base) for layer in model.act_fun),
-            "several base functions",
-            "one",
-        ),
+        (inputs != list(range(model.width_in[0])), f"inputs {inputs}", "all inputs"),
+        (other_base, "several base functions", "one"),
         (any(parts != trained[0] for parts in trained), f"trained parts {trained}", "the same in all layers"),
         (maps := _trainable_maps(model), f"trainable {', '.join(maps)}", ", ".join(PARTS)),
     ):
@@ -146,8 +142,7 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
 
 def _without_side_effects(model: KAN) -> KAN:
     """Switch off what pykan computes and writes on the side; the model's output does not change."""
-    model.auto_save = False
-    model.save_act = False
+    model.auto_save = model.save_act = False
     model.symbolic_enabled = any(layer.mask.any() for layer in model.symbolic_fun)
     return model
 
@@ -186,12 +181,7 @@ def predict(model: KAN, x: Tensor) -> Tensor:
 
 
 def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
-    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine, CUDA or not.
-
-    Args:
-        inputs (Tensor of shape (n, d)): Samples that come with the model as `cache_data` (pykan plots, prunes and
-            refines with them).
-    """
+    """Write the checkpoint of a KAN, as `kanbench.network.checkpoints.write_checkpoint` does that of a network."""
     device = model.device
     model.to("cpu")
     symbolic_enabled, model.symbolic_enabled = model.symbolic_enabled, True
@@ -207,7 +197,7 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
             yaml.safe_dump({INTERVALS: rows}, config)
 
 
-def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted: bool = False) -> KAN:
+def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:
     """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
 
     pykan's own loader leaves the choice of what a pickle may do to torch's defaults and takes the device and the sizes
@@ -216,7 +206,6 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
 
     Args:
         base (path): `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
-        dtype (torch.dtype, optional)
         trusted (bool): See `kanbench.io.readers.read_tensors`.
 
     Raises:
@@ -224,7 +213,7 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
     """
     config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
     _check_state(base, config, state)
-    dtype = dtype or next(value.dtype for name, value in state.items() if name.endswith(".coef"))
+    dtype = next(value.dtype for name, value in state.items() if name.endswith(".coef"))
     with parser_errors(f"{base}_config.yml"):
         model = _blank(config, dtype)
     with parser_errors(f"{base}_state"):
@@ -234,7 +223,10 @@ def load_checkpoint(base: str | Path, dtype: torch.dtype | None = None, trusted:
         unknown = {name for row in config[key] for name in row} - SYMBOLIC_LIB.keys()
         if unknown:
             raise InputError(f"{base}_config.yml: {key}", f"{min(unknown)[:100]!r}", ", ".join(SYMBOLIC_LIB))
-        _name_functions(layer, config[key])
+        for j, row in enumerate(config[key]):
+            for i, name in enumerate(row):
+                layer.funs_name[j][i] = name
+                layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]
     if Path(f"{base}_cache_data").exists():
         model.cache_data = read_tensors(f"{base}_cache_data", trusted)
     return _without_side_effects(model)
@@ -251,16 +243,5 @@ def _check_state(base: str | Path, config: Mapping[str, Any], state: Any) -> Non
         tensors = [value for key, value in state.items() if key.endswith(end)]
         shapes = [tuple(value.shape) for value in tensors]
         if shapes != allowed or not all(value.is_floating_point() for value in tensors):
-            raise InputError(
-                f"{base}_state",
-                f"{name} of shapes {str(shapes)[:99]}",
-                f"{str(allowed)[:99]}, as the configuration beside it says",
-            )
-
-
-def _name_functions(layer: Symbolic_KANLayer, names: list[list[str]]) -> None:
-    """Give the edges of a symbolic layer the functions of pykan's library that have these names."""
-    for j, row in enumerate(names):
-        for i, name in enumerate(row):
-            layer.funs_name[j][i] = name
-            layer.funs[j][i], layer.funs_sympy[j][i], _, layer.funs_avoid_singularity[j][i] = SYMBOLIC_LIB[name]
+            found = f"{name} of shapes {str(shapes)[:99]}"
+            raise InputError(f"{base}_state", found, f"{str(allowed)[:99]}, as the configuration beside it says")

@@ -53,7 +53,6 @@ class KnotInsertion:
         return {"columns": dict(self.columns)}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
         self.columns = dict(state["columns"])
 
 
@@ -130,16 +129,10 @@ class PykanRefit(KnotInsertion):
         return update_grid(network, x)
 
 
-POLICIES: dict[str, type[KnotInsertion]] = {
-    "preserve": KnotInsertion,
-    "pykan": PykanRefit,
-    "importance": AttributionRefinement,
-}
-
-
 def make_policy(policy: str, **settings: Any) -> KnotInsertion:
     """The policy of this name in the configuration, with its settings."""
-    return POLICIES[policy](**settings)
+    policies = {"preserve": KnotInsertion, "pykan": PykanRefit, "importance": AttributionRefinement}
+    return policies[policy](**settings)
 
 
 def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
@@ -164,7 +157,6 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
     Args:
         t (array of shape (G + 1 + 2k,))
         c (array of shape (outputs, G + k))
-        k (int): The order of the splines.
         grid (int): The wanted number of intervals, at least G.
         samples (array of shape (n,), sorted): The activations at this node. The domain grows until it covers them, as
             far as the new knots suffice; each of the other new knots halves the widest interval that holds samples.

@@ -28,6 +28,20 @@ BASE_FUNCTIONS = ("silu", "identity", "zero")
 PARTS = ("coef", "scale_base", "scale_sp")  # of a layer's parameters, in the order of θ
 
 
+def _read_only(array: ArrayLike) -> Array:
+    """The array itself if it cannot be written to, or else a copy."""
+    array = np.asarray(array)
+    if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
+        array = array.copy(order="C")
+        array.flags.writeable = False
+    return array
+
+
+def _reduced(value: Any) -> tuple[type, tuple[Any, ...]]:
+    """For `copy` and `pickle`: copies are made by the constructor, so that their arrays are read-only too."""
+    return type(value), tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+
+
 @dataclass(frozen=True, eq=False)
 class SplineLayer:
     """The edges from one level of nodes to the next.
@@ -60,8 +74,7 @@ class SplineLayer:
             if c.shape != (self.outputs, len(t) - self.order - 1):
                 raise ValueError(f"{len(t)} knots with coefficients of shape {c.shape}, order {self.order}")
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return _reduced(self)
+    __reduce__ = _reduced
 
     @property
     def inputs(self) -> int:
@@ -125,7 +138,6 @@ class SplineLayer:
         return {"coef": self.live[:, :, None] & in_row[:, None, :], "scale_base": self.live, "scale_sp": self.live}
 
     def astype(self, dtype: Any) -> SplineLayer:
-        """In another precision."""
         knots, coef = (tuple(row.astype(dtype) for row in rows) for rows in (self.knots, self.coef))
         scale_base, scale_sp, mask = (part.astype(dtype) for part in (self.scale_base, self.scale_sp, self.mask))
         return SplineLayer(knots, coef, scale_base, scale_sp, mask, self.order)
@@ -155,12 +167,10 @@ class SplineNetwork:
         if self.width != [*(layer.inputs for layer in self.layers), len(self.output_bias)]:
             raise ValueError(f"layers that do not fit together: {[layer.mask.shape for layer in self.layers]}")
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return _reduced(self)
+    __reduce__ = _reduced
 
     @property
     def width(self) -> list[int]:
-        """The nodes of every level."""
         return [self.layers[0].inputs, *(layer.outputs for layer in self.layers)]
 
     @property
@@ -179,7 +189,6 @@ class SplineNetwork:
 
     @property
     def intervals(self) -> list[list[int]]:
-        """The grid intervals of every node, by layer."""
         return [list(layer.intervals) for layer in self.layers]
 
     @property
@@ -195,14 +204,12 @@ class SplineNetwork:
     def with_parameters(self, theta: ArrayLike) -> SplineNetwork:
         """This network with other parameters θ."""
         theta, layers = np.asarray(theta, self.dtype), list(self.layers)
-        sizes = [(number, name, len(part)) for number, name, part in self._trained()]
-        count = sum(size for _, _, size in sizes)
-        if theta.shape != (count,):
-            raise ValueError(f"parameters of shape {theta.shape} for a network of {count}")
-        at = 0
-        for number, name, size in sizes:
-            layers[number] = layers[number].with_part(name, theta[at : at + size])
-            at += size
+        trained, at = list(self._trained()), 0
+        if theta.shape != (sum(len(part) for _, _, part in trained),):
+            raise ValueError(f"parameters of shape {theta.shape} for a network of {self.n_parameters}")
+        for number, name, part in trained:
+            layers[number] = layers[number].with_part(name, theta[at : at + len(part)])
+            at += len(part)
         return dataclasses.replace(self, layers=tuple(layers))
 
     def _trained(self) -> Iterator[tuple[int, str, Array]]:
@@ -221,7 +228,6 @@ class SplineNetwork:
         return dataclasses.replace(self, layers=tuple(layers))
 
     def astype(self, dtype: Any) -> SplineNetwork:
-        """In another precision."""
         layers = tuple(layer.astype(dtype) for layer in self.layers)
         return dataclasses.replace(self, layers=layers, output_bias=self.output_bias.astype(dtype))
 
@@ -234,17 +240,3 @@ class SplineNetwork:
                 digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(self.output_bias.tobytes())
         return digest.hexdigest()
-
-
-def _read_only(array: ArrayLike) -> Array:
-    """The array itself if it cannot be written to, or else a copy."""
-    array = np.asarray(array)
-    if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
-        array = array.copy(order="C")
-        array.flags.writeable = False
-    return array
-
-
-def _reduced(value: SplineLayer | SplineNetwork) -> tuple[type, tuple[Any, ...]]:
-    """For `copy` and `pickle`: copies are made by the constructor, so that their arrays are read-only too."""
-    return type(value), tuple(getattr(value, field.name) for field in dataclasses.fields(value))

@@ -76,8 +76,7 @@ def basis_polynomials(t: Array, k: int) -> Array:
 def evaluate_splines(x: Array, t: Array, k: int, c: Array) -> Array:
     """The splines with coefficients c, shape (splines, K - k - 1), at x, shape (n,): shape (n, splines)."""
     values = np.zeros((len(x), len(c)))
-    polynomials = basis_polynomials(t, k)
-    fill_splines(writable(x), writable(t), k, polynomials, writable(c), values)
+    fill_splines(writable(x), writable(t), k, basis_polynomials(t, k), writable(c), values)
     return values
 
 

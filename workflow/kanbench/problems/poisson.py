@@ -68,7 +68,7 @@ def sin(x: Array) -> Array:
 @in_all_dimensions
 def poly(x: Array) -> Array:
     """-Δu for u = ∏ xᵢ(1-xᵢ)."""
-    return 2 * sum(_products_without_one(_columns(x * (1 - x))), start=np.zeros_like(x[:, [0]]))
+    return 2 * sum(_products_without_one(np.split(x * (1 - x), x.shape[1], axis=1)), start=np.zeros_like(x[:, [0]]))
 
 
 @in_all_dimensions
@@ -80,18 +80,13 @@ def highfreq(x: Array) -> Array:
 @in_all_dimensions
 def spec(x: Array) -> Array:
     """Δu for u = sin πx₁ ∏ sin πxᵢ², the product over i ≥ 2."""
-    first, *others = _columns(x)
+    first, *others = np.split(x, x.shape[1], axis=1)
     sines = [np.sin(pi * y**2) for y in others]
     by_others = sum(
         (2 * pi * np.cos(pi * y**2) - (2 * pi * y) ** 2 * sine) * rest
         for y, sine, rest in zip(others, sines, _products_without_one(sines), strict=True)
     )
     return np.sin(pi * first) * (by_others - pi**2 * reduce(mul, sines))
-
-
-def _columns(x: Array) -> list[Array]:
-    """Of shape (n, 1) each."""
-    return np.split(x, x.shape[1], axis=1)
 
 
 def _products_without_one(factors: Sequence[Array]) -> list[Array]:

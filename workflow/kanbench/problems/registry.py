@@ -15,12 +15,7 @@ Target = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Problem:
-    """A target function on a box.
-
-    Attributes:
-        target (callable): Maps inputs of shape (n, d) to values of shape (n, 1).
-        domain (tuple of (low, high), one per dimension)
-    """
+    """A target function on a box: it maps inputs of shape (n, d) to values of shape (n, 1)."""
 
     name: str
     target: Target

@@ -42,7 +42,9 @@ def make_dataset(
     first `dense_num` points of a scrambled Sobol sequence in the problem's domain.
     """
     train_input, test_input, valid_input = _uniform_inputs(problem, train_num, test_num, valid_num, seed)
-    inputs = (train_input, test_input, _dense_inputs(problem, dense_num, seed), valid_input)
+    low, high = np.array(problem.domain, float).T
+    dense_input = low + (high - low) * sobol(dense_num, problem.dim, seed)
+    inputs = (train_input, test_input, dense_input, valid_input)
     samples = [x.astype(dtype) for x in inputs]
     return Dataset(*(array for x in samples for array in (x, problem.target(x))))
 
@@ -57,8 +59,3 @@ def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: 
     columns = [(draw(train_num, *interval), draw(test_num, *interval)) for interval in problem.domain]
     valid = [draw(valid_num, *interval) for interval in problem.domain]
     return [np.stack(sample, axis=1) for sample in (*zip(*columns, strict=True), valid)]
-
-
-def _dense_inputs(problem: Problem, num: int, seed: int) -> Array:
-    low, high = np.array(problem.domain, float).T
-    return low + (high - low) * sobol(num, problem.dim, seed)

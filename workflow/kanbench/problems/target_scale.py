@@ -59,16 +59,10 @@ def scale_of(target: Array) -> TargetScale:
     mean = target.mean()
     deviation = np.sort(np.abs(target - mean), axis=None)
     median = deviation[(len(deviation) - 1) // 2]
-    return TargetScale(float(np.square(deviation).mean()), float(median), float(deviation[-1]), float(mean))
+    return TargetScale(*map(float, (np.square(deviation).mean(), median, deviation[-1], mean)))
 
 
 @functools.cache
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
-    """The scale of a problem's target on the dense sample, in float64.
-
-    Args:
-        problem (str): Its name: the `dataset_name` of frames.
-        dense_num, seed (int): `data.dense_num` and `data.seed` of the configuration; by default the default
-            configuration's.
-    """
+    """The scale of a problem's target on the dense sample, in float64; by default that of the default configuration."""
     return scale_of(make_dataset(PROBLEMS[problem], 0, 0, dense_num, seed).dense_label)

@@ -68,9 +68,12 @@ def sobol(count: int, dimension: int, seed: int) -> NDArray[np.float64]:
 
 def _directions(dimension: int) -> NDArray[np.int64]:
     """The direction numbers of Joe & Kuo (2008), shape (dimension, SOBOL_BITS), as fractions of 2**SOBOL_BITS."""
-    polynomials, initial = (_first_rows(part, dimension) for part in ("poly", "vinit"))
+    with np.load(DIRECTION_NUMBERS) as arrays:
+        polynomials, initial = arrays["poly"], arrays["vinit"]  # of 21201 dimensions
+    if dimension > len(polynomials):
+        raise ValueError(f"{dimension} dimensions; Sobol sequences have at most {len(polynomials)}")
     m = np.ones((dimension, SOBOL_BITS), dtype=np.int64)
-    for row, polynomial, start in zip(m[1:], polynomials[1:].tolist(), initial[1:], strict=True):
+    for row, polynomial, start in zip(m[1:], polynomials[1:dimension].tolist(), initial[1:dimension], strict=True):
         degree = polynomial.bit_length() - 1
         row[:degree] = start[:degree]
         for j in range(degree, SOBOL_BITS):  # m_j = 2 a_1 m_(j-1) ^ … ^ 2^s m_(j-s) ^ m_(j-s)
@@ -80,12 +83,3 @@ def _directions(dimension: int) -> NDArray[np.int64]:
                     value ^= int(row[j - i]) << i
             row[j] = value
     return m << np.arange(SOBOL_BITS - 1, -1, -1)
-
-
-def _first_rows(name: str, count: int) -> NDArray[np.int64]:
-    """The first rows of one of the arrays that scipy keeps for 21201 dimensions."""
-    with np.load(DIRECTION_NUMBERS) as arrays:
-        rows = arrays[name]
-    if count > len(rows):
-        raise ValueError(f"{count} dimensions; Sobol sequences have at most {len(rows)}")
-    return rows[:count]
