@@ -389,9 +389,11 @@ def test_every_folder_is_listed_once(tiny_results, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_draw", lambda stored, figure, folder: draw_blank(tmp_path))
     where = ["--results-dir", str(tiny_results), "--output"]
     once = None
-    for command in (["figures", "section2_3", "--only", "gain"], ["tables", "section2_3"], ["report", "section2_3"]):
+    commands = ["figures", "section2_3", "--only", "gain"], ["tables", "section2_3"], ["report", *SECTIONS], ["summary"]
+    for command in commands:
         listed.clear()
-        assert main([*command, *where, str(tmp_path / command[0])]) == 0
+        options = where[:2] if command == ["summary"] else [*where, str(tmp_path / command[0])]
+        assert main([*command, *options]) == 0
         assert listed and max(listed.values()) == 1
         once = once or +listed
         assert +listed == once

@@ -37,18 +37,22 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 def _summary(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.tables.findings import findings_of, summary_text
-    from kanbench.storage.runs import list_runs, open_run
+    from kanbench.storage.runs import choose_run
+    from kanbench.storage.stored_run import stored_runs
+
+    folder = arguments.results_dir
+    runs = stored_runs(folder)
 
     def show(section: str) -> None:
-        stored = open_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+        stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, True, folder)
         print(summary_text(stored.name, findings_of(stored)))
 
     if arguments.section is not None:
         show(arguments.section)
         return
-    sections = list(dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir)))
+    sections = list(dict.fromkeys(stored.run.section for stored in runs))
     if not sections:
-        print(f"{arguments.results_dir}: no runs")
+        print(f"{folder}: no runs")
     for position, section in enumerate(sections):
         print("\n" * (position > 0), end="")
         try:

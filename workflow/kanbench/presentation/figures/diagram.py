@@ -8,24 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import printed, subscript
+from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of
 from kanbench.presentation.figures.merged_graph import SHARED, MergedGraph, Node, merged_graph
-from kanbench.presentation.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    legend,
-    new_figure,
-)
 from kanbench.storage.stored_run import StoredRun
 
 # Of neighbours, one is dark and the other light, so that they differ in greyscale too.
-COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
+COLOURS = (style.BLUE, style.ORANGE, style.BLACK, style.SKY, style.VERMILLION, style.PURPLE, style.GREEN, "#A6761D")
 
 
 def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
@@ -40,10 +29,13 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     if not graph.groups:
         note("which expert a node came from cannot be told")
     names = group_names(stored, i, graph, note)
-    figure = new_figure(3.7)
+    figure = style.new_figure(3.7)
     axes = figure.add_subplot()
     places = positions(graph)
-    colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {SHARED: GREY, None: GREY}
+    colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {
+        SHARED: style.GREY,
+        None: style.GREY,
+    }
     lines = [(places[a], places[b]) for a, b in graph.edges]
     of_edges = [colours[graph.group(a, b)] for a, b in graph.edges]
     axes.add_collection(LineCollection(lines, colors=of_edges, linewidths=0.35, alpha=0.8, zorder=1))
@@ -68,9 +60,9 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
-        handles.append(Line2D([], [], color=GREY, marker="D", label="passes on an input"))
+        handles.append(Line2D([], [], color=style.GREY, marker="D", label="passes on an input"))
     if handles:
-        legend(figure, handles, 2, "lower")
+        style.legend(figure, handles, 2, "lower")
     return figure
 
 
