@@ -31,8 +31,7 @@ from kanbench.plan.figures import KINDS, Figure, check_figure, figures_of, is_fi
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.figures import diagram
-from kanbench.presentation.figures.data import FigureUnavailableError
-from kanbench.presentation.figures.fits import fits
+from kanbench.presentation.figures.data import FigureUnavailableError, fits
 from kanbench.presentation.figures.make import draw, make_figures
 from kanbench.presentation.figures.params import order_of
 from kanbench.presentation.figures.style import (
@@ -118,7 +117,7 @@ def test_a_diagram_of_eight_experts_fits_its_page(tiny_results, monkeypatch):
     depths, domain = [3, 2] * 4, [(-1, 1), (-1, 1)]
     experts = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
     merged = merge(experts, [-0.00012] * 8, domain)
-    monkeypatch.setattr(diagram, "model_of", lambda *_: ("at_threshold", merged))
+    monkeypatch.setattr(diagram, "model_of", lambda *_: ("at the threshold", merged))
     selected = {"rank": range(1, 9), "depth": depths, "k": 3, "seed": range(11, 19), "weight": -0.00012}
     given.frames["selected_experts"] = pd.DataFrame({"dataset_idx": 0, **selected})
     assert_texts_have_their_place(given, Figure("merge_diagram", "poisson_2d_poly"))

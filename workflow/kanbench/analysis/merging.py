@@ -46,9 +46,6 @@ COMPARED_WITH = {  # by moment of the merged model
 def measure_merging(replicates: Replicates) -> Measures:
     """Collect the errors of section 2.3; seeds whose frame `summary` is not there are left out.
 
-    Args:
-        replicates (dict): `{seed: {"summary": frame, …}}`.
-
     Raises:
         InputError: The run has no frame `summary`.
     """

@@ -47,10 +47,10 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
 def _rows(stored: StoredRun) -> pd.DataFrame:
     """Every training at the moments, one row per seed, with `dense_mse` and `time`; nan where a frame lacks them."""
     replicates = {
-        seed: {name: frames[name] for name in stored.model_types if name in frames and len(frames[name])}
+        seed: trained
         for seed, frames in stored.replicates.items()
+        if (trained := {name: frames[name] for name in stored.model_types if len(frames.get(name, ()))})
     }
-    replicates = {seed: frames for seed, frames in replicates.items() if frames}
     if not replicates:
         raise FigureUnavailableError("no frame has any epochs")
     return measure(replicates, stored.metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()

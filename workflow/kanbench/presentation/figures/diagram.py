@@ -21,7 +21,7 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
     i, model_type = index_of(stored, dataset), stored.section.model_types[0]
     try:
-        checkpoint, model = model_of(stored, model_type, i)
+        moment, model = model_of(stored, model_type, i)
     except FigureUnavailableError as reason:
         raise FigureUnavailableError(f"no merged model: {reason}") from None
     selected = selected_experts(stored, i)
@@ -43,12 +43,11 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         group = graph.groups.get(node)
         marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
         axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
-    numbered: set[int] = set()
-    for node in sorted(node for node in graph.groups if node[0] == len(graph.width) - 2):
-        group, (x, y) = graph.groups[node], places[node]
-        if group not in {SHARED, *numbered}:  # the first node of every group, in the last hidden layer
+    in_last = sorted((node for node in graph.groups if node[0] == len(graph.width) - 2), reverse=True)
+    first_of = {graph.groups[node]: places[node] for node in in_last}  # every group's, in the last hidden layer
+    for group, (x, y) in sorted(first_of.items()):
+        if group != SHARED:
             axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
-        numbered.add(group)
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
         axes.text(x, y - 0.09, f"x{subscript(input_ + 1)}", ha="center", va="top")
@@ -56,8 +55,7 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     axes.text(x, y + 0.09, "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
-    state = "at the threshold" if checkpoint == "at_threshold" else "at the end"
-    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
+    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {moment}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
         handles.append(Line2D([], [], color=style.GREY, marker="D", label="passes on an input"))

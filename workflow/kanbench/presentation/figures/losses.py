@@ -19,7 +19,11 @@ STAGE = Line2D([], [], color=style.GREY, linewidth=0.5, linestyle=":", label="ne
 
 def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
-    every = {(i, loss): _curves(stored, i, x, loss) for i in stored.datasets for loss in style.LOSSES}
+    every = {
+        (i, loss): {m: values for m in stored.model_types if (values := curve(stored, m, i, x, loss)) is not None}
+        for i in stored.datasets
+        for loss in style.LOSSES
+    }
     kinds = [loss for loss in style.LOSSES if any(every[i, loss] for i in stored.datasets)]
     if not kinds:
         raise FigureUnavailableError(f"no frame has {x} and a loss")
@@ -61,8 +65,8 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
         raise FigureUnavailableError("no frame grid_history")
     figure, panels = style.dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
-        found = {loss: curve(stored, model_type, i, "epoch", loss) for loss in style.LOSSES}
-        curves = {loss: values for loss, values in found.items() if values is not None}
+        given = {loss: curve(stored, model_type, i, "epoch", loss) for loss in style.LOSSES}
+        curves = {loss: values for loss, values in given.items() if values is not None}
         style.panel_grid(axes, "y")
         style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
@@ -72,11 +76,6 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     handles = [*map(style.handle, style.LOSSES.values()), THRESHOLD, STAGE]
     style.legend(figure, handles, columns=2 if len(panels) == 1 else 6)
     return figure
-
-
-def _curves(stored: StoredRun, dataset_idx: int, x: str, loss: str) -> dict[str, pd.DataFrame]:
-    found = {m: curve(stored, m, dataset_idx, x, loss) for m in stored.model_types}
-    return {m: values for m, values in found.items() if values is not None}
 
 
 def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:
@@ -109,8 +108,8 @@ def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
         if begin > 0.5:
             axes.axvline(begin, color=style.GREY, linewidth=0.5, linestyle=":", zorder=0)
         if numbers:
-            above = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "color": style.GREY}
-            axes.text((begin + end + 0.5) / 2, 1.02, f"{grid}", **above)
+            middle, above = (begin + end + 0.5) / 2, axes.get_xaxis_transform()
+            axes.text(middle, 1.02, f"{grid}", transform=above, ha="center", va="bottom", color=style.GREY)
         begin = end + 0.5
 
 

@@ -43,8 +43,7 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
         measures = measure_merging(stored.replicates)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
-    found = {moment: _gains(measures, note, moment) for moment in MERGED}
-    found = {moment: gains for moment, gains in found.items() if gains}
+    found = {moment: gains for moment in MERGED if (gains := _gains(measures, note, moment))}
     every = [values for gains in found.values() for values in gains.values()]
     if not every:
         raise FigureUnavailableError("the summary has no dense MSE of the merged models and of others")

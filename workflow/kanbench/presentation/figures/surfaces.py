@@ -11,14 +11,12 @@ from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import power_of_ten, printed, subscript
 from kanbench.presentation.figures import style
-from kanbench.presentation.figures.data import Note, problem_of
-from kanbench.presentation.figures.fits import centres, fits, line, plane
+from kanbench.presentation.figures.data import Note, centres, fits, line, plane, problem_of
 from kanbench.storage.stored_run import StoredRun
 
 MOST_AXES = 3  # of slices
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
-WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 
 
 def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
@@ -50,7 +48,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
-        upper.set_title(f"{styles[fit.model_type].label}\n{WORDS.get(fit.checkpoint, fit.checkpoint)}")
+        upper.set_title(f"{styles[fit.model_type].label}\n{fit.moment}")
         lower.set_xlabel(f"x₁\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
         rows[0].append(upper)
         rows[1].append(lower)
@@ -96,7 +94,9 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
                 axes.set_xlim(x[0], x[-1])
             upper.set_title(slice_title(where, centre, axis))
         for lower in pair[1]:
-            _error_axis(lower, drawn)
+            # Errors change sign: what is far below the rest are the zeros between.
+            positive = style.positive_values(drawn)
+            style.log_scale(lower.yaxis, [positive[positive >= np.quantile(positive, 0.01)]] if len(positive) else [])
         pair[0, 0].set_ylabel("value")
         pair[1, 0].set_ylabel("absolute error")
     for axis, axes in zip(along_axes, panels[-1], strict=True):
@@ -104,18 +104,10 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     handles = [Line2D([], [], color=style.LIGHT, linewidth=4, label="truth")]
     for fit in found:
         look = styles[fit.model_type]
-        handles.append(Line2D([], [], **look.line(label=f"{look.label} {WORDS.get(fit.checkpoint, fit.checkpoint)}")))
+        handles.append(Line2D([], [], **look.line(label=f"{look.label} {fit.moment}")))
     style.legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
     return figure
-
-
-def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
-    positive = style.positive_values(errors)
-    if len(positive):
-        # Errors change sign: what is far below the rest are the zeros between.
-        positive = positive[positive >= np.quantile(positive, 0.01)]
-    style.log_scale(axes.yaxis, [positive])
 
 
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:
