@@ -30,8 +30,7 @@ from kanbench.plan.figures import KINDS, Figure, figures_of
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.figures import diagram
-from kanbench.presentation.figures.data import FigureUnavailableError
-from kanbench.presentation.figures.fits import fits
+from kanbench.presentation.figures.data import FigureUnavailableError, fits
 from kanbench.presentation.figures.make import draw, make_figures
 from kanbench.presentation.figures.params import order_of
 from kanbench.presentation.figures.style import (
@@ -117,7 +116,7 @@ def test_a_diagram_of_eight_experts_fits_its_page(tiny_results, monkeypatch):
     depths, domain = [3, 2] * 4, [(-1, 1), (-1, 1)]
     experts = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
     merged = merge(experts, [-0.00012] * 8, domain)
-    monkeypatch.setattr(diagram, "model_of", lambda *_: ("at_threshold", merged))
+    monkeypatch.setattr(diagram, "model_of", lambda *_: ("at the threshold", merged))
     selected = {"rank": range(1, 9), "depth": depths, "k": 3, "seed": range(11, 19), "weight": -0.00012}
     given.frames["selected_experts"] = pd.DataFrame({"dataset_idx": 0, **selected})
     assert_texts_have_their_place(given, Figure("merge_diagram", "poisson_2d_poly"))
@@ -370,9 +369,11 @@ def test_every_folder_is_listed_once(tiny_results, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_draw", lambda stored, figure, folder: draw_blank(tmp_path))
     where = ["--results-dir", str(tiny_results), "--output"]
     once = None
-    for command in (["figures", "section2_3", "--only", "gain"], ["tables", "section2_3"], ["report", "section2_3"]):
+    commands = ["figures", "section2_3", "--only", "gain"], ["tables", "section2_3"], ["report", *SECTIONS], ["summary"]
+    for command in commands:
         listed.clear()
-        assert main([*command, *where, str(tmp_path / command[0])]) == 0
+        options = where[:2] if command == ["summary"] else [*where, str(tmp_path / command[0])]
+        assert main([*command, *options]) == 0
         assert listed and max(listed.values()) == 1
         once = once or +listed
         assert +listed == once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,8 @@ class Measures:
         rows (DataFrame): Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and
             `model_type`; of section 2.3 those of the frames `summary`, indexed by `seed` and `dataset_idx`.
         logs (dict): `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column for
-            each of what is compared; nan where there is none or it is not finite.
+            each of what is compared; nan where there is none or it is not finite. Errors below rounding count as
+            rounding, so that an error of 0 has a logarithm.
     """
 
     section: str
@@ -67,20 +68,29 @@ class Measures:
         return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean().apply(np.exp)
 
 
-def seeds_by_datasets(seeds: Sequence[int | None], datasets: Iterable[int]) -> pd.MultiIndex:
-    """The index of `Measures.logs`."""
-    return pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
+def measures_of(
+    section: str,
+    seeds: Iterable[int | None],
+    datasets: dict[int, str],
+    rows: pd.DataFrame,
+    errors: dict[str, pd.DataFrame],
+) -> Measures:
+    """Measures from the mean squared errors at moments, which are indexed by `seed` and `dataset_idx`."""
+    seeds, variances = tuple(seeds), {i: _variance(name) for i, name in datasets.items()}
+    index = pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
+    rounding = ROUNDING * np.array([[variances[i] or 1.0] for _, i in index])
+    logs = {}
+    for moment, table in errors.items():
+        values = table.reindex(index).to_numpy(dtype=float)
+        finite = np.where(np.isfinite(values), np.maximum(values, rounding), np.nan)
+        logs[moment] = pd.DataFrame(np.log(finite), index, table.columns)
+    return Measures(section, seeds, datasets, variances, rows, logs)
 
 
-def log_errors(errors: pd.DataFrame, variances: dict[int, float | None]) -> pd.DataFrame:
-    """Logarithms of mean squared errors with a level `dataset_idx` of the index; nan where they are not finite.
-
-    Errors below rounding count as rounding, so that an error of 0 has a logarithm.
-    """
-    values = errors.to_numpy(dtype=float)
-    rounding = ROUNDING * np.array([variances[i] or 1.0 for i in errors.index.get_level_values("dataset_idx")])
-    finite = np.where(np.isfinite(values), np.maximum(values, rounding[:, None]), np.nan)
-    return pd.DataFrame(np.log(finite), errors.index, errors.columns)
+def _variance(name: str) -> float | None:
+    """Of the target: 0 if it is constant, None if the problem is not known."""
+    scale = target_scale(name) if name in PROBLEMS else None
+    return None if scale is None else 0.0 if scale.is_constant else scale.variance
 
 
 def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measures:
@@ -99,41 +109,26 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
                 if column not in frame:
                     raise InputError(model_type, problem=f"no column {column!r}")
     first = next(iter(replicates.values()))
-    datasets = _datasets(replicates.values(), metadata)
+    datasets = datasets_of((frame for frames in replicates.values() for frame in frames.values()), metadata)
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
-    index, scales = seeds_by_datasets(tuple(replicates), datasets), variances(datasets)
-    return Measures(
-        section=next(iter(first.values())).attrs["section"],
-        seeds=tuple(replicates),
-        datasets=datasets,
-        variances=scales,
-        rows=rows,
-        logs={moment: log_errors(_errors(rows, moment, index, model_types), scales) for moment in MOMENTS},
-    )
+    errors = {moment: _errors(rows, moment).reindex(columns=model_types) for moment in MOMENTS}
+    return measures_of(next(iter(first.values())).attrs["section"], replicates, datasets, rows, errors)
 
 
-def _errors(rows: pd.DataFrame, moment: str, index: pd.MultiIndex, model_types: list[str]) -> pd.DataFrame:
+def _errors(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
     """The dense MSEs at a moment, by seed and dataset, one column per model type."""
-    there = rows[rows.index.isin([moment], level="moment")]
+    keys, there = ["seed", "dataset_idx"], rows[rows.index.isin([moment], level="moment")].reset_index()
     if "dense_mse" not in there or there.empty:
-        return pd.DataFrame(np.nan, index, model_types)
-    table = there.reset_index().pivot_table("dense_mse", index.names, "model_type", dropna=False)
-    return table.reindex(index=index, columns=model_types)
+        return there[keys].head(0).set_index(keys)
+    return there.pivot_table("dense_mse", keys, "model_type", dropna=False)
 
 
-def variances(datasets: dict[int, str]) -> dict[int, float | None]:
-    """The variances of the targets of datasets: 0 for a constant target, None for a problem that is not known."""
-    scales = {i: target_scale(name) if name in PROBLEMS else None for i, name in datasets.items()}
-    return {i: None if scale is None else 0.0 if scale.is_constant else scale.variance for i, scale in scales.items()}
-
-
-def _datasets(runs: Iterable[Frames], metadata: Metadata | None) -> dict[int, str]:
+def datasets_of(frames: Iterable[pd.DataFrame], metadata: Metadata | None = None) -> dict[int, str]:
     """All datasets that frames or metadata have, by index, also those on which trainings failed."""
     names = {int(i): str(i) for checkpoints in (metadata or {}).values() for i in checkpoints}
-    for frames in runs:
-        for frame in frames.values():
-            for i, name in zip(frame["dataset_idx"], frame.get("dataset_name", frame["dataset_idx"]), strict=True):
-                names[int(i)] = str(name)
+    for frame in frames:
+        for i, name in zip(frame["dataset_idx"], frame.get("dataset_name", frame["dataset_idx"]), strict=True):
+            names[int(i)] = str(name)
     return dict(sorted(names.items()))

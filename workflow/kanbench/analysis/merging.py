@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kanbench.analysis.measures import Measures, Replicates, log_errors, seeds_by_datasets, variances
+from kanbench.analysis.measures import Measures, Replicates, datasets_of, measures_of
 from kanbench.analysis.notes import of_seed, seeds_note, targets_notes
 from kanbench.analysis.statements import Statement, compare_two, join_names
 from kanbench.errors import InputError
@@ -46,9 +46,6 @@ COMPARED_WITH = {  # by moment of the merged model
 def measure_merging(replicates: Replicates) -> Measures:
     """Collect the errors of section 2.3; seeds whose frame `summary` is not there are left out.
 
-    Args:
-        replicates (dict): `{seed: {"summary": frame, …}}`.
-
     Raises:
         InputError: The run has no frame `summary`.
     """
@@ -60,18 +57,8 @@ def measure_merging(replicates: Replicates) -> Measures:
     for frame in plain:
         frame.attrs = {}  # concat compares attrs
     rows = pd.concat(dict(enumerate(plain)), names=["seed"])
-    names = rows.get("dataset_name", rows.index.get_level_values("dataset_idx"))
-    datasets = dict(sorted({int(i): str(name) for (_, i), name in zip(rows.index, names, strict=True)}.items()))
-    index, scales = seeds_by_datasets(tuple(finished), datasets), variances(datasets)
-    logs = log_errors(rows.reindex(index=index, columns=list(ERRORS)).rename(columns=ERRORS), scales)
-    return Measures(
-        section=first["summary"].attrs["section"],
-        seeds=tuple(finished),
-        datasets=datasets,
-        variances=scales,
-        rows=rows,
-        logs=dict.fromkeys(COMPARED_WITH, logs),
-    )
+    errors = dict.fromkeys(COMPARED_WITH, rows.reindex(columns=list(ERRORS)).rename(columns=ERRORS))
+    return measures_of(first["summary"].attrs["section"], finished, datasets_of(finished.values()), rows, errors)
 
 
 def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from kanbench.analysis.measures import Measures, Replicates
@@ -34,9 +32,8 @@ def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None 
     ]
 
 
-def seeds_note(seeds: Iterable[int | None]) -> str:
+def seeds_note(seeds: tuple[int | None, ...]) -> str:
     """How many seeds there are, and what that means."""
-    seeds = tuple(seeds)
     if len(seeds) == 1:
         which = "" if seeds[0] is None else f" ({seeds[0]})"
         return f"One seed was run{which}: nothing is known about how results differ from seed to seed."

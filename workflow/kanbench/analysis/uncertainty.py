@@ -35,8 +35,7 @@ def interval(values: ArrayLike) -> tuple[float, float]:
 class Factor:
     """How many times larger one error is than another, in the median over seeds.
 
-    Attributes:
-        low, high (float): A bootstrap interval at the level `LEVEL`; nan for one seed.
+    From `low` to `high` is a bootstrap interval at the level `LEVEL`; both are nan for one seed.
     """
 
     value: float

@@ -63,17 +63,18 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 def _summary(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.tables.findings import findings_of, summary_text
-    from kanbench.storage.runs import list_runs
+    from kanbench.storage.runs import choose_run
+    from kanbench.storage.stored_run import stored_runs
 
-    sections = [arguments.section] if arguments.section else None
-    if sections is None:
-        sections = list(dict.fromkeys(run.section for run in list_runs(results_dir=arguments.results_dir)))
-        if not sections:
-            print(f"{arguments.results_dir}: no runs")
+    folder = arguments.results_dir
+    runs = stored_runs(folder)
+    sections = [arguments.section] if arguments.section else list(dict.fromkeys(stored.run.section for stored in runs))
+    if not sections:
+        print(f"{folder}: no runs")
     for position, section in enumerate(sections):
         print("\n" * (position > 0), end="")
         try:
-            stored = _open(section, arguments)
+            stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, folder)
             print(summary_text(stored.name, findings_of(stored)))
         except InputError as error:  # a run of which only a part is there does not hide the others
             if arguments.section:

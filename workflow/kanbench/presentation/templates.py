@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -13,18 +12,14 @@ from kanbench.plan.config import ROOT
 
 FOLDER = ROOT / "workflow" / "report"
 DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "halt_level": 2}
-
-
-@cache
-def _environment() -> Environment:
-    loader = FileSystemLoader(FOLDER, encoding="utf-8")
-    return Environment(autoescape=True, loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+LOADER = FileSystemLoader(FOLDER, encoding="utf-8")
+PAGES = Environment(autoescape=True, loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
 
 
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template; what is text in `values` is escaped, what is `Markup` is not."""
     values["css"] = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
-    return Markup(_environment().get_template(template).render(values))
+    return Markup(PAGES.get_template(template).render(values))
 
 
 def caption(kind: str, seeds: Sequence[int | None]) -> Markup:

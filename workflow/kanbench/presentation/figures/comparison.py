@@ -6,16 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kanbench.analysis.measures import measure
+from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
-from kanbench.presentation.figures.style import (
-    handle,
-    legend,
-    log_scale,
-    looks,
-    new_figure,
-    points_by_dataset,
-    rows_of_datasets,
-)
 from kanbench.storage.stored_run import StoredRun
 
 PANELS = (  # moment, column, title
@@ -38,28 +30,27 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
             note(f"no panel '{title}': {_missing(stored, moment)}")
     if not shown:
         raise FigureUnavailableError("no frame has dense_mse or time")
-    styles = looks(stored.model_types)
-    figure = new_figure(1.2 + 0.42 * len(stored.datasets), wspace=0.08)
+    styles = style.looks(stored.model_types)
+    figure = style.new_figure(1.2 + 0.42 * len(stored.datasets), wspace=0.08)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
-        log_scale(axes.xaxis, [other[name] for name, other in shown.values() if name == column])  # errors on one scale
-        groups = {model_type: values.loc[values["model_type"] == model_type] for model_type in styles}
-        points_by_dataset(
-            axes, stored.datasets, {m: group.set_index("dataset_idx")[column] for m, group in groups.items()}, styles
-        )
+        alike = [other[name] for name, other in shown.values() if name == column]  # errors are on one scale
+        style.log_scale(axes.xaxis, alike)
+        by_type = values.set_index("dataset_idx").groupby("model_type")[column]
+        style.points_by_dataset(axes, stored.datasets, dict(iter(by_type)), styles)
         axes.set(title=title, xlabel=error if column == "dense_mse" else "training time / s")
-    rows_of_datasets(panels, stored.datasets)
-    legend(figure, [handle(look, linewidth=0) for look in styles.values()])
+    style.rows_of_datasets(panels, stored.datasets)
+    style.legend(figure, [style.handle(look, linewidth=0) for look in styles.values()])
     return figure
 
 
 def _rows(stored: StoredRun) -> pd.DataFrame:
     """Every training at the moments, one row per seed, with `dense_mse` and `time`; nan where a frame lacks them."""
     replicates = {
-        seed: {name: frames[name] for name in stored.model_types if name in frames and len(frames[name])}
+        seed: trained
         for seed, frames in stored.replicates.items()
+        if (trained := {name: frames[name] for name in stored.model_types if len(frames.get(name, ()))})
     }
-    replicates = {seed: frames for seed, frames in replicates.items() if frames}
     if not replicates:
         raise FigureUnavailableError("no frame has any epochs")
     return measure(replicates, stored.metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()

@@ -1,17 +1,25 @@
-"""What figures show, from a stored run: nothing here draws."""
+"""What figures show, from a stored run: its curves, and its models against the truth. Nothing here draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from kanbench.network.checkpoints import NoSumOfSplinesError
+from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems.samples import make_dataset
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.stored_run import StoredRun
 
+GRID_POINTS = 101
+LINE_POINTS = 401
+SEARCH_POINTS = 10_000
+WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
 
 
@@ -20,11 +28,7 @@ class FigureUnavailableError(Exception):
 
 
 def problem_of(dataset: str) -> Problem:
-    """The problem of this name.
-
-    Raises:
-        FigureUnavailableError: It is none of kanbench's, so that its target is not known.
-    """
+    """The problem of this name; FigureUnavailableError if its target is not known."""
     if dataset not in PROBLEMS:
         raise FigureUnavailableError(f"the target of {dataset} is not known: it is none of kanbench.problems")
     return PROBLEMS[dataset]
@@ -35,7 +39,7 @@ def index_of(stored: StoredRun, dataset: str) -> int:
 
 
 def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str, SplineNetwork]:
-    """The checkpoint that is drawn, and its model: that at the threshold, or the final one where only that is there.
+    """The model that is drawn, and at what moment: at the threshold, or the final one where only that is there.
 
     Raises:
         FigureUnavailableError: There is none in pykan's format, or it is no sum of splines.
@@ -45,7 +49,7 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
         raise FigureUnavailableError("it has no checkpoint that pykan reads")
     checkpoint, base = next(iter(found.items()))
     try:
-        return checkpoint, stored.network(base)
+        return WORDS.get(checkpoint, checkpoint), stored.network(base)
     except NoSumOfSplinesError as error:
         raise FigureUnavailableError(str(error)) from error
 
@@ -92,3 +96,64 @@ def scales(stored: StoredRun) -> tuple[dict[int, float], str]:
         return dict.fromkeys(stored.datasets, 1.0), "dense MSE"
     variances = {i: target_scale(name).variance for i, name in stored.datasets.items()}
     return variances, "dense MSE / variance of the target"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The model of a training at a moment; see `model_of`."""
+
+    model_type: str
+    moment: str
+    network: SplineNetwork
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Its outputs in float64, shape (n,), for inputs of shape (n, d)."""
+        return evaluate(self.network, x)[:, 0]
+
+
+def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
+    """The models of a dataset, at the threshold where that is there.
+
+    Raises:
+        FigureUnavailableError: There is none, or they have other inputs than the problem.
+    """
+    problem, found = problem_of(dataset), []
+    for model_type in stored.model_types:
+        try:
+            fit = Fit(model_type, *model_of(stored, model_type, index_of(stored, dataset)))
+        except FigureUnavailableError as reason:
+            note(f"no {model_type}: {reason}")
+            continue
+        if fit.network.width[0] == problem.dim:
+            found.append(fit)
+        else:
+            note(f"no {model_type}: its model has {fit.network.width[0]} inputs, the problem {problem.dim}")
+    if not found:
+        raise FigureUnavailableError("no checkpoint fits it")
+    return found
+
+
+def plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The coordinates of both axes of a problem with two inputs, and all points of their grid, first axis fastest."""
+    first, second = (np.linspace(*interval, GRID_POINTS) for interval in problem.domain)
+    return first, second, np.stack([part.ravel() for part in np.meshgrid(first, second)], axis=1)
+
+
+def centres(problem: Problem) -> dict[str, np.ndarray]:
+    """The points that slices go through, shape (d,): the middle, and where the target is farthest from its mean.
+
+    The middle alone shows nothing of a product of sines, which is zero on the axes. The other point is one of 10,000 of
+    a Sobol sequence.
+    """
+    samples = make_dataset(problem, 1, 1, SEARCH_POINTS, seed=0)
+    values = samples.dense_label[:, 0]
+    peak = samples.dense_input[np.abs(values - values.mean()).argmax()]
+    return {"the middle": np.mean(problem.domain, axis=1), "the peak": peak}
+
+
+def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along an axis, shape (n,), and the points of the line through `centre`, shape (n, d)."""
+    along = np.linspace(*problem.domain[axis], LINE_POINTS)
+    points = np.tile(centre, (LINE_POINTS, 1))
+    points[:, axis] = along
+    return along, points

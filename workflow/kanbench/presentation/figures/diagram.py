@@ -8,31 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import printed, subscript
+from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of
 from kanbench.presentation.figures.merged_graph import SHARED, MergedGraph, Node, merged_graph
-from kanbench.presentation.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    legend,
-    new_figure,
-)
 from kanbench.storage.stored_run import StoredRun
 
 # Of neighbours, one is dark and the other light, so that they differ in greyscale too.
-COLOURS = (BLUE, ORANGE, BLACK, SKY, VERMILLION, PURPLE, GREEN, "#A6761D")
+COLOURS = (style.BLUE, style.ORANGE, style.BLACK, style.SKY, style.VERMILLION, style.PURPLE, style.GREEN, "#A6761D")
 
 
 def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
     i, model_type = index_of(stored, dataset), stored.section.model_types[0]
     try:
-        checkpoint, model = model_of(stored, model_type, i)
+        moment, model = model_of(stored, model_type, i)
     except FigureUnavailableError as reason:
         raise FigureUnavailableError(f"no merged model: {reason}") from None
     selected = selected_experts(stored, i)
@@ -40,10 +29,13 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     if not graph.groups:
         note("which expert a node came from cannot be told")
     names = group_names(stored, i, graph, note)
-    figure = new_figure(3.7)
+    figure = style.new_figure(3.7)
     axes = figure.add_subplot()
     places = positions(graph)
-    colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {SHARED: GREY, None: GREY}
+    colours = {group: COLOURS[group % len(COLOURS)] for group in range(len(names))} | {
+        SHARED: style.GREY,
+        None: style.GREY,
+    }
     lines = [(places[a], places[b]) for a, b in graph.edges]
     of_edges = [colours[graph.group(a, b)] for a, b in graph.edges]
     axes.add_collection(LineCollection(lines, colors=of_edges, linewidths=0.35, alpha=0.8, zorder=1))
@@ -51,12 +43,11 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         group = graph.groups.get(node)
         marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
         axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
-    numbered: set[int] = set()
-    for node in sorted(node for node in graph.groups if node[0] == len(graph.width) - 2):
-        group, (x, y) = graph.groups[node], places[node]
-        if group not in {SHARED, *numbered}:  # the first node of every group, in the last hidden layer
+    in_last = sorted((node for node in graph.groups if node[0] == len(graph.width) - 2), reverse=True)
+    first_of = {graph.groups[node]: places[node] for node in in_last}  # every group's, in the last hidden layer
+    for group, (x, y) in sorted(first_of.items()):
+        if group != SHARED:
             axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
-        numbered.add(group)
     for input_ in range(graph.width[0]):
         x, y = places[0, input_]
         axes.text(x, y - 0.09, f"x{subscript(input_ + 1)}", ha="center", va="top")
@@ -64,13 +55,12 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     axes.text(x, y + 0.09, "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
-    state = "at the threshold" if checkpoint == "at_threshold" else "at the end"
-    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {state}")
+    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {moment}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
-        handles.append(Line2D([], [], color=GREY, marker="D", label="passes on an input"))
+        handles.append(Line2D([], [], color=style.GREY, marker="D", label="passes on an input"))
     if handles:
-        legend(figure, handles, 2, "lower")
+        style.legend(figure, handles, 2, "lower")
     return figure
 
 

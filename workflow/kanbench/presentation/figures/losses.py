@@ -7,49 +7,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epoch
-from kanbench.presentation.figures.style import (
-    GREY,
-    LOSSES,
-    WIDE,
-    Look,
-    dataset_panels,
-    handle,
-    legend,
-    log_scale,
-    looks,
-    new_figure,
-    panel_grid,
-)
 from kanbench.storage.stored_run import StoredRun
 
 AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
-THRESHOLD = Line2D([], [], color=GREY, marker="o", markersize=6, fillstyle="none", linestyle="none", label="threshold")
-STAGE_END = Line2D([], [], color=GREY, marker="|", markersize=5, linestyle="none", label="end of a grid")
-STAGE = Line2D([], [], color=GREY, linewidth=0.5, linestyle=":", label="new grid (intervals above)")
+THRESHOLD = Line2D([], [], color=style.GREY, marker="o", markersize=6, fillstyle="none", ls="none", label="threshold")
+STAGE_END = Line2D([], [], color=style.GREY, marker="|", markersize=5, linestyle="none", label="end of a grid")
+STAGE = Line2D([], [], color=style.GREY, linewidth=0.5, linestyle=":", label="new grid (intervals above)")
 
 
 def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
-    every = {(i, loss): _curves(stored, i, x, loss) for i in stored.datasets for loss in LOSSES}
-    kinds = [loss for loss in LOSSES if any(every[i, loss] for i in stored.datasets)]
+    every = {
+        (i, loss): {m: values for m in stored.model_types if (values := curve(stored, m, i, x, loss)) is not None}
+        for i in stored.datasets
+        for loss in style.LOSSES
+    }
+    kinds = [loss for loss in style.LOSSES if any(every[i, loss] for i in stored.datasets)]
     if not kinds:
         raise FigureUnavailableError(f"no frame has {x} and a loss")
-    for loss in LOSSES.keys() - set(kinds):
-        note(f"no column '{LOSSES[loss].label}': no frame has {loss}")
+    for loss in style.LOSSES.keys() - set(kinds):
+        note(f"no column '{style.LOSSES[loss].label}': no frame has {loss}")
     for model_type in stored.model_types:
         if not any(model_type in curves for curves in every.values()):
             note(f"no line of {model_type}: its frame does not have {x}")
-    styles, n = looks(stored.model_types), len(stored.datasets)
-    figure = new_figure(0.55 + 1.5 * n, WIDE if len(kinds) > 1 else 4.5)
+    styles, n = style.looks(stored.model_types), len(stored.datasets)
+    figure = style.new_figure(0.55 + 1.5 * n, style.WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
     if x != "epoch":
-        log_scale(panels[0, 0].xaxis, [values["x"] for curves in every.values() for values in curves.values()])
+        style.log_scale(panels[0, 0].xaxis, [values["x"] for curves in every.values() for values in curves.values()])
     for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
         by_kind = {loss: every[i, loss] for loss in kinds}
         _scale_losses(dict(zip(kinds, row, strict=True)), by_kind)
         for axes, curves in zip(row, by_kind.values(), strict=True):
-            panel_grid(axes, "y" if x == "epoch" else "both")
+            style.panel_grid(axes, "y" if x == "epoch" else "both")
             for model_type, values in curves.items():
                 draw_curve(axes, values, styles[model_type], threshold_epoch(stored, model_type, i))
                 if x != "epoch":
@@ -58,11 +50,11 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
                 mark_stages(axes, stages(stored, stored.model_types[0], i), numbers=axes in panels[0])
         row[0].set_ylabel(f"{dataset}\nmean squared error")
     for axes, loss in zip(panels[0], kinds, strict=True):
-        axes.set_title(LOSSES[loss].label, pad=12 if x == "epoch" else None)
+        axes.set_title(style.LOSSES[loss].label, pad=12 if x == "epoch" else None)
     for axes in panels[-1]:
         axes.set_xlabel(AXES[x])
-    handles = [*(handle(look) for look in styles.values()), THRESHOLD, STAGE if x == "epoch" else STAGE_END]
-    legend(figure, handles, columns=7 if len(kinds) > 1 else 3)
+    handles = [*(style.handle(look) for look in styles.values()), THRESHOLD, STAGE if x == "epoch" else STAGE_END]
+    style.legend(figure, handles, columns=7 if len(kinds) > 1 else 3)
     return figure
 
 
@@ -71,38 +63,34 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     model_type = stored.section.model_types[0]
     if not stored.histories(model_type):
         raise FigureUnavailableError("no frame grid_history")
-    figure, panels = dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
+    figure, panels = style.dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
-        found = {loss: curve(stored, model_type, i, "epoch", loss) for loss in LOSSES}
-        curves = {loss: values for loss, values in found.items() if values is not None}
-        panel_grid(axes, "y")
-        log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
+        given = {loss: curve(stored, model_type, i, "epoch", loss) for loss in style.LOSSES}
+        curves = {loss: values for loss, values in given.items() if values is not None}
+        style.panel_grid(axes, "y")
+        style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
-            draw_curve(axes, values, LOSSES[loss], threshold_epoch(stored, model_type, i))
+            draw_curve(axes, values, style.LOSSES[loss], threshold_epoch(stored, model_type, i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
         axes.set(xlabel="epoch", ylabel="mean squared error")
-    legend(figure, [*map(handle, LOSSES.values()), THRESHOLD, STAGE], columns=2 if len(panels) == 1 else 6)
+    handles = [*map(style.handle, style.LOSSES.values()), THRESHOLD, STAGE]
+    style.legend(figure, handles, columns=2 if len(panels) == 1 else 6)
     return figure
-
-
-def _curves(stored: StoredRun, dataset_idx: int, x: str, loss: str) -> dict[str, pd.DataFrame]:
-    found = {m: curve(stored, m, dataset_idx, x, loss) for m in stored.model_types}
-    return {m: values for m, values in found.items() if values is not None}
 
 
 def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:
     """The axes of the losses of a dataset: one for test loss and dense MSE; the training loss may fall far below."""
-    measured = [loss for loss in panels if loss != "train_loss"]
-    for group in (measured, [loss for loss in panels if loss == "train_loss"]):
+    for is_training in (False, True):
+        group = [loss for loss in panels if (loss == "train_loss") == is_training]
         for loss in group[1:]:
             panels[loss].sharey(panels[group[0]])
             panels[loss].tick_params(labelleft=False)
         if group:
             values = [values[["low", "y", "high"]] for loss in group for values in curves[loss].values()]
-            log_scale(panels[group[0]].yaxis, values)
+            style.log_scale(panels[group[0]].yaxis, values)
 
 
-def draw_curve(axes: Axes, values: pd.DataFrame, look: Look, threshold: int | None) -> None:
+def draw_curve(axes: Axes, values: pd.DataFrame, look: style.Look, threshold: int | None) -> None:
     """A line, the band of the seeds, and the threshold."""
     if (values["low"] < values["high"]).any():
         axes.fill_between(values["x"], values["low"], values["high"], color=look.color, alpha=0.2, linewidth=0)
@@ -118,14 +106,14 @@ def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
     begin = 0.5
     for grid, end in ends.items():
         if begin > 0.5:
-            axes.axvline(begin, color=GREY, linewidth=0.5, linestyle=":", zorder=0)
+            axes.axvline(begin, color=style.GREY, linewidth=0.5, linestyle=":", zorder=0)
         if numbers:
-            where = axes.get_xaxis_transform()
-            axes.text((begin + end + 0.5) / 2, 1.02, f"{grid}", transform=where, ha="center", va="bottom", color=GREY)
+            middle, above = (begin + end + 0.5) / 2, axes.get_xaxis_transform()
+            axes.text(middle, 1.02, f"{grid}", transform=above, ha="center", va="bottom", color=style.GREY)
         begin = end + 0.5
 
 
-def mark_stage_ends(axes: Axes, values: pd.DataFrame, look: Look, ends: pd.Series) -> None:
+def mark_stage_ends(axes: Axes, values: pd.DataFrame, look: style.Look, ends: pd.Series) -> None:
     """A stroke on the line at the last epoch of every grid."""
     there = values.loc[[end for end in ends if end in values.index]]
     axes.plot(there["x"], there["y"], linestyle="none", marker="|", markersize=5, color=look.color, label="stages")

@@ -42,7 +42,7 @@ def make_figures(
 
     Args:
         folder (path, optional): Default: `results/figures/{name of the run}`.
-        only (iterable of str, optional): Names of figures; all that are not given.
+        only (iterable of str, optional): Names of figures; default: all.
         placeholders (bool): Whether to write a page that says why in place of a figure that is left out: the workflow
             has promised a file.
 
@@ -67,14 +67,10 @@ def make_figures(
                 log.info("%s: left out: %s", name, reason)
                 if not placeholders:
                     continue
-                canvas = _page(f"{name}: left out: {reason}")
+                canvas = new_figure(1.0)
+                axes = canvas.subplots()
+                axes.set_axis_off()
+                why = fill(f"{name}: left out: {reason}", 100)
+                axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
             save(canvas, folder, name)
     return drawn
-
-
-def _page(text: str) -> Canvas:
-    canvas = new_figure(1.0)
-    axes = canvas.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, fill(text, 100), transform=axes.transAxes, ha="center", va="center", color=GREY)
-    return canvas

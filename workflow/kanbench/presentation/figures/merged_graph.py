@@ -58,7 +58,11 @@ def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> Mer
         for i, j in zip(*np.nonzero(mask), strict=True)
     ]
     hidden = [(layer, i) for layer in range(1, len(width) - 1) for i in range(width[layer])]
-    shared = _passing_on(width, edges)
+    shared: set[Node] = set()  # nodes with one edge, from an input or from such a node
+    for layer, mask in enumerate(masks[:-1], start=1):
+        for i in np.flatnonzero(np.count_nonzero(mask, axis=0) == 1) if width[0] > 1 else ():
+            if layer == 1 or (layer - 1, int(np.flatnonzero(mask[:, i])[0])) in shared:
+                shared.add((layer, int(i)))
     parts = _components([node for node in hidden if node not in shared], edges)
     groups = _groups(parts, width, experts)
     return MergedGraph(width, edges, groups | dict.fromkeys(shared, SHARED) if groups else {})
@@ -78,20 +82,6 @@ def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> d
     if any(len(block) != 1 for block in blocks):
         return {}
     return {node: group for part, (group,) in zip(parts, blocks, strict=True) for node in part}
-
-
-def _passing_on(width: list[int], edges: list[tuple[Node, Node]]) -> set[Node]:
-    """The hidden nodes that have one edge, from an input or from such a node."""
-    sources: dict[Node, list[Node]] = {}
-    for source, target in edges:
-        sources.setdefault(target, []).append(source)
-    shared: set[Node] = set()
-    for layer in range(1, len(width) - 1):
-        for node in ((layer, i) for i in range(width[layer])):
-            before = sources.get(node, [])
-            if width[0] > 1 and len(before) == 1 and (layer == 1 or before[0] in shared):
-                shared.add(node)
-    return shared
 
 
 def _components(nodes: list[Node], edges: list[tuple[Node, Node]]) -> list[list[Node]]:

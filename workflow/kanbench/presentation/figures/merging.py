@@ -13,35 +13,27 @@ from matplotlib.lines import Line2D
 from kanbench.analysis.measures import Measures
 from kanbench.analysis.merging import COMPARED_WITH, measure_merging
 from kanbench.errors import InputError
+from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
-from kanbench.presentation.figures.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    ORANGE,
-    SKY,
-    Look,
-    dataset_panels,
-    legend,
-    log_scale,
-    new_figure,
-    panel_grid,
-    points_by_dataset,
-    rows_of_datasets,
-)
 from kanbench.storage.stored_run import StoredRun
 
 # What the merged model is compared with. In greyscale the markers tell them apart.
 COMPARED = {
-    "best expert": Look(BLUE, "s", "-", "best expert (by its dense MSE)"),
-    "chosen expert": Look(SKY, "D", "-", "chosen expert (by its validation loss)"),
-    "ensemble": Look(ORANGE, "o", "-", "ensemble"),
-    "control": Look(BLACK, "^", "-", "control"),
+    "best expert": style.Look(style.BLUE, "s", "-", "best expert (by its dense MSE)"),
+    "chosen expert": style.Look(style.SKY, "D", "-", "chosen expert (by its validation loss)"),
+    "ensemble": style.Look(style.ORANGE, "o", "-", "ensemble"),
+    "control": style.Look(style.BLACK, "^", "-", "control"),
 }
 MERGED = {"threshold": "at the threshold", "final": "at the end"}
 EXPERTS: dict[bool, dict[str, Any]] = {
-    True: {"color": BLUE, "marker": "s", "linestyle": "none", "label": "selected and merged"},
-    False: {"color": GREY, "marker": "o", "linestyle": "none", "markerfacecolor": "white", "label": "not selected"},
+    True: {"color": style.BLUE, "marker": "s", "linestyle": "none", "label": "selected and merged"},
+    False: {
+        "color": style.GREY,
+        "marker": "o",
+        "linestyle": "none",
+        "markerfacecolor": "white",
+        "label": "not selected",
+    },
 }
 
 
@@ -51,22 +43,21 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
         measures = measure_merging(stored.replicates)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
-    found = {moment: _gains(measures, note, moment) for moment in MERGED}
-    found = {moment: gains for moment, gains in found.items() if gains}
+    found = {moment: gains for moment in MERGED if (gains := _gains(measures, note, moment))}
     every = [values for gains in found.values() for values in gains.values()]
     if not every:
         raise FigureUnavailableError("the summary has no dense MSE of the merged models and of others")
     styles = {other: look for other, look in COMPARED.items() if any(other in gains for gains in found.values())}
-    figure = new_figure(0.9 + 0.42 * len(stored.datasets))
+    figure = style.new_figure(0.9 + 0.42 * len(stored.datasets))
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
-    log_scale(panels[0].xaxis, [*every, [1.0]])
+    style.log_scale(panels[0].xaxis, [*every, [1.0]])
     for axes, (moment, gains) in zip(panels, found.items(), strict=True):
-        axes.axvline(1, color=GREY, linewidth=1, zorder=0.5)
+        axes.axvline(1, color=style.GREY, linewidth=1, zorder=0.5)
         nothing = pd.Series(index=pd.Index([], dtype=int), dtype=float)
-        points_by_dataset(axes, stored.datasets, {other: gains.get(other, nothing) for other in styles}, styles)
+        style.points_by_dataset(axes, stored.datasets, {other: gains.get(other, nothing) for other in styles}, styles)
         axes.set(title=f"merged model {MERGED[moment]}", xlabel="dense MSE of the other / of the merged model")
-    rows_of_datasets(panels, stored.datasets)
-    legend(figure, [Line2D([], [], **look.points(label=look.label)) for look in styles.values()])
+    style.rows_of_datasets(panels, stored.datasets)
+    style.legend(figure, [Line2D([], [], **look.points(label=look.label)) for look in styles.values()])
     return figure
 
 
@@ -100,20 +91,20 @@ def experts_figure(stored: StoredRun, note: Note) -> Figure:
         note("the frame experts has no dense_mse: the test loss is drawn")
         label = label.replace("dense MSE", "test loss")
     configurations = sorted(set(zip(frame["depth"], frame["k"], strict=True)))
-    figure, panels = dataset_panels(stored.datasets, 4, (1.75, 1.8), extra=0.75, sharex=True)
+    figure, panels = style.dataset_panels(stored.datasets, 4, (1.75, 1.8), extra=0.75, sharex=True)
     for i, axes in panels.items():
         rows = frame[frame["dataset_idx"] == i]
         _experts_panel(axes, rows.assign(error=rows[error] / scale[i]), configurations)
     figure.supylabel(label, fontsize=7)
     figure.supxlabel("hidden layers, order of the splines", fontsize=7)
-    legend(figure, [Line2D([], [], **EXPERTS[selected]) for selected in (True, False)])
+    style.legend(figure, [Line2D([], [], **EXPERTS[selected]) for selected in (True, False)])
     return figure
 
 
 def _experts_panel(axes: Axes, rows: pd.DataFrame, configurations: list[tuple[int, int]]) -> None:
     """Experts of one configuration, which differ in their seeds, stand side by side."""
-    panel_grid(axes, "y")
-    log_scale(axes.yaxis, [rows["error"]])
+    style.panel_grid(axes, "y")
+    style.log_scale(axes.yaxis, [rows["error"]])
     alike = rows.groupby(["depth", "k"])["error"]
     others = alike.transform("size") - 1
     aside = 0.6 * (alike.cumcount() / others.clip(lower=1) - 0.5).where(others > 0, 0.0)

@@ -60,17 +60,15 @@ def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.D
     if record.exists() and (stages := read_record(record).stages):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
     bases = stored.checkpoints(model_type, dataset_idx)
-    rows = {ROWS[name]: _intervals(Path(f"{base}_config.yml")) for name, base in bases.items() if name in ROWS}
+    rows = {}
+    for name, base in bases.items():
+        if name in ROWS:
+            config = read_model_config(Path(f"{base}_config.yml"))
+            uniform = [[config["grid"]] * nodes for nodes, _ in config["width"][:-1]]
+            rows[ROWS[name]] = _named(config.get(INTERVALS) or uniform)
     if len({tuple(row) for row in rows.values()}) != 1:  # the same nodes, or there is nothing to draw
         return pd.DataFrame()
     return pd.DataFrame(rows).T
-
-
-def _intervals(path: Path) -> dict[str, int]:
-    """What a checkpoint tells, by node."""
-    config = read_model_config(path)
-    width = [nodes for nodes, _ in config["width"]]
-    return _named(config.get(INTERVALS) or [[config["grid"]] * nodes for nodes in width[:-1]])
 
 
 def _named(rows: list[list[int]]) -> dict[str, int]:
@@ -78,7 +76,7 @@ def _named(rows: list[list[int]]) -> dict[str, int]:
     named = {}
     for layer, counts in enumerate(rows):
         for node, count in enumerate(counts, start=1):
-            number = str(node) if layer < 2 and len(rows) < 3 else f"{layer}.{node}" if layer else str(node)
+            number = f"{layer}.{node}" if layer and len(rows) > 2 else str(node)
             named[f"{'h' if layer else 'x'}{subscript(number)}"] = count
     return named
 
@@ -107,7 +105,5 @@ def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
         return "important nodes: not recorded"
     rows = frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size", sort=False).last()
     counts = [str(count) for count in rows["important_neurons"]]
-    if not counts:
-        return ""
     counts = counts[:1] if len(set(counts)) == 1 else counts
-    return f"important: {', '.join(counts)} of {rows['total_neurons'].iloc[-1]}"
+    return f"important: {', '.join(counts)} of {rows['total_neurons'].iloc[-1]}" if counts else ""

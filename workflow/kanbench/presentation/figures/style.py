@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib.style
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
@@ -33,7 +34,7 @@ GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the t
 
 @dataclass(frozen=True)
 class Look:
-    """How one model type is drawn, in every figure."""
+    """How one model type is drawn, in every figure: as a line or as points, whose keywords the methods give."""
 
     color: str
     marker: str
@@ -41,11 +42,9 @@ class Look:
     label: str
 
     def line(self, **more: Any) -> dict[str, Any]:
-        """The keywords of a line."""
         return {"color": self.color, "linestyle": self.linestyle, **more}
 
     def points(self, **more: Any) -> dict[str, Any]:
-        """The keywords of points without a line."""
         return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
 
 
@@ -76,9 +75,8 @@ LOSSES = {
 
 def looks(model_types: Sequence[str]) -> dict[str, Look]:
     """How these model types are drawn; those that are not known get what is left."""
-    unknown = [model_type for model_type in model_types if model_type not in LOOKS]
-    others = {name: Look(*_OTHERS[i % len(_OTHERS)], name) for i, name in enumerate(unknown)}
-    return {model_type: LOOKS.get(model_type) or others[model_type] for model_type in model_types}
+    others = cycle(_OTHERS)
+    return {name: LOOKS[name] if name in LOOKS else Look(*next(others), name) for name in model_types}
 
 
 @contextlib.contextmanager
@@ -117,9 +115,10 @@ def dataset_panels(
     panels = figure.subplots(rows, columns, sharex=sharex, squeeze=False).ravel()
     for axes in panels[len(datasets) :]:
         axes.remove()
-    for axes, name in zip(panels, datasets.values(), strict=False):
-        axes.set_title(name, pad=pad)
-    return figure, dict(zip(datasets, panels, strict=False))
+    by_dataset = dict(zip(datasets, panels, strict=False))
+    for i, axes in by_dataset.items():
+        axes.set_title(datasets[i], pad=pad)
+    return figure, by_dataset
 
 
 def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> None:
@@ -186,9 +185,7 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
     axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
-    axis.set_major_formatter(
-        FuncFormatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
-    )
+    axis.set_major_formatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
     axis.set_minor_formatter(NullFormatter())
     return True

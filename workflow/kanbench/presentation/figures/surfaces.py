@@ -10,24 +10,13 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import power_of_ten, printed, subscript
-from kanbench.presentation.figures.data import Note, problem_of
-from kanbench.presentation.figures.fits import centres, fits, line, plane
-from kanbench.presentation.figures.style import (
-    LIGHT,
-    WIDE,
-    legend,
-    log_scale,
-    looks,
-    new_figure,
-    panel_grid,
-    positive_values,
-)
+from kanbench.presentation.figures import style
+from kanbench.presentation.figures.data import Note, centres, fits, line, plane, problem_of
 from kanbench.storage.stored_run import StoredRun
 
 MOST_AXES = 3  # of slices
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
-WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 
 
 def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
@@ -40,8 +29,8 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
 
-    n, styles = len(found), looks(stored.model_types)
-    figure = new_figure(0.6 + 2 * 6.2 / (n + 1.5), WIDE if n > 1 else 5.0)
+    n, styles = len(found), style.looks(stored.model_types)
+    figure = style.new_figure(0.6 + 2 * 6.2 / (n + 1.5), style.WIDE if n > 1 else 5.0)
     cells = figure.add_gridspec(2, n + 1)
     extent = first[0], first[-1], second[0], second[-1]
 
@@ -59,7 +48,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
-        upper.set_title(f"{styles[fit.model_type].label}\n{WORDS.get(fit.checkpoint, fit.checkpoint)}")
+        upper.set_title(f"{styles[fit.model_type].label}\n{fit.moment}")
         lower.set_xlabel(f"x₁\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
         rows[0].append(upper)
         rows[1].append(lower)
@@ -74,7 +63,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
 
 def error_scale(errors: list[np.ndarray]) -> LogNorm:
     """A logarithmic colour scale that all errors fit on, but for those that are smaller by more decades than it has."""
-    positive = positive_values(errors)
+    positive = style.positive_values(errors)
     if not len(positive):
         return LogNorm(1e-16, 1.0)
     high = positive.max()
@@ -85,8 +74,8 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
 def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
     problem, found = problem_of(dataset), fits(stored, dataset, note)
-    styles, along_axes = looks(stored.model_types), range(min(problem.dim, MOST_AXES))
-    figure = new_figure(6.6, WIDE if len(along_axes) > 1 else 4.5)
+    styles, along_axes = style.looks(stored.model_types), range(min(problem.dim, MOST_AXES))
+    figure = style.new_figure(6.6, style.WIDE if len(along_axes) > 1 else 4.5)
     panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
     for (where, centre), pair in zip(centres(problem).items(), (panels[:2], panels[2:]), strict=True):
         drawn = []
@@ -94,37 +83,31 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
             upper, lower = pair[:, axis]
             x, points = line(problem, centre, axis)
             wanted = problem.target(points)[:, 0]
-            upper.plot(x, wanted, color=LIGHT, linewidth=4, label="truth")
+            upper.plot(x, wanted, color=style.LIGHT, linewidth=4, label="truth")
             for fit in found:
                 value, look = fit.values(points), styles[fit.model_type]
                 upper.plot(x, value, **look.line(label=fit.model_type))
                 lower.plot(x, np.abs(value - wanted), **look.line(label=fit.model_type, linewidth=0.8))
                 drawn.append(np.abs(value - wanted))
             for axes in (upper, lower):
-                panel_grid(axes)
+                style.panel_grid(axes)
                 axes.set_xlim(x[0], x[-1])
             upper.set_title(slice_title(where, centre, axis))
         for lower in pair[1]:
-            _error_axis(lower, drawn)
+            # Errors change sign: what is far below the rest are the zeros between.
+            positive = style.positive_values(drawn)
+            style.log_scale(lower.yaxis, [positive[positive >= np.quantile(positive, 0.01)]] if len(positive) else [])
         pair[0, 0].set_ylabel("value")
         pair[1, 0].set_ylabel("absolute error")
     for axis, axes in zip(along_axes, panels[-1], strict=True):
         axes.set_xlabel(f"x{subscript(axis + 1)}")
-    handles = [Line2D([], [], color=LIGHT, linewidth=4, label="truth")]
+    handles = [Line2D([], [], color=style.LIGHT, linewidth=4, label="truth")]
     for fit in found:
         look = styles[fit.model_type]
-        handles.append(Line2D([], [], **look.line(label=f"{look.label} {WORDS.get(fit.checkpoint, fit.checkpoint)}")))
-    legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
+        handles.append(Line2D([], [], **look.line(label=f"{look.label} {fit.moment}")))
+    style.legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
     return figure
-
-
-def _error_axis(axes: Axes, errors: list[np.ndarray]) -> None:
-    positive = positive_values(errors)
-    if len(positive):
-        # Errors change sign: what is far below the rest are the zeros between.
-        positive = positive[positive >= np.quantile(positive, 0.01)]
-    log_scale(axes.yaxis, [positive])
 
 
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:

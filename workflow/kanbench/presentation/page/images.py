@@ -19,12 +19,7 @@ COLORS = 256
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in a page.
-
-    Attributes:
-        data (str): A URI that holds the image.
-        width, height (int): Of the image, in pixels.
-    """
+    """A figure in a page: `data` is a URI that holds the image, whose size is in pixels."""
 
     figure: Figure
     data: str

@@ -19,12 +19,18 @@ NOT_RECORDED = "not recorded"
 
 def setup(stored: StoredRun) -> dict[str, str]:
     """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
-    attrs = _attrs(stored)
+    # Those of the frame that records most: that of the experts has no seed, because each has its own.
+    every = [{str(key): value for key, value in frame.attrs.items()} for frame in stored.frames.values()]
+    attrs = max(every, key=lambda known: len(str(known.get("provenance"))))
     recorded = attrs.get("provenance")
     provenance = recorded if isinstance(recorded, dict) else {}
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
+    by_dim: dict[int | None, list[str]] = {}
+    for name in stored.datasets.values():
+        by_dim.setdefault(PROBLEMS[name].dim if name in PROBLEMS else None, []).append(name)
+    problems = [join_names(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items()]
     return {
-        "Problems": _problems(stored.datasets.values()),
+        "Problems": "; ".join(problems),
         **(_experts(stored, attrs) if stored.section.frame_names else _trainings(stored, attrs)),
         "Seeds": join_names([NOT_RECORDED if seed is None else seed for seed in stored.replicates]),
         "Engine": ", ".join(str(provenance[key]) for key in ("engine", "dtype") if key in provenance) or NOT_RECORDED,
@@ -34,25 +40,13 @@ def setup(stored: StoredRun) -> dict[str, str]:
     }
 
 
-def _attrs(stored: StoredRun) -> dict[str, Any]:
-    """Those of the frame that records most: that of the experts has no seed, because each has its own."""
-    attrs = [{str(key): value for key, value in frame.attrs.items()} for frame in stored.frames.values()]
-    return max(attrs, key=lambda known: len(str(known.get("provenance"))))
-
-
-def _problems(names: Iterable[str]) -> str:
-    """Their names, by the number of inputs."""
-    by_dim: dict[int | None, list[str]] = {}
-    for name in names:
-        by_dim.setdefault(PROBLEMS[name].dim if name in PROBLEMS else None, []).append(name)
-    return "; ".join(join_names(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items())
-
-
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     epochs = attrs.get("epochs") or "an unknown number of"
+    models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
+    kans = [f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)]
     return {
         "Compared": join_names(stored.model_types),
-        "Model": _model(stored),
+        "Model": join_names(kans or [NOT_RECORDED], "or"),
         "Training": f"grids of {_grids(stored.frames.values())} intervals, {epochs} epochs on each",
     }
 
@@ -74,11 +68,3 @@ def _experts(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
 def _grids(frames: Iterable[pd.DataFrame]) -> str:
     sizes = pd.concat([frame["grid_size"] for frame in frames if "grid_size" in frame] or [pd.Series(dtype=int)])
     return join_names(list(dict.fromkeys(sizes.astype(int)))) if len(sizes) else "an unknown number of"
-
-
-def _model(stored: StoredRun) -> str:
-    """The models' widths and order, where all checkpoints have the same."""
-    models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
-    if not models:
-        return NOT_RECORDED
-    return join_names([f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)], "or")

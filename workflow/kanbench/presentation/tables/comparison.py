@@ -58,11 +58,8 @@ def _figures(measures: Measures) -> pd.DataFrame:
                 groups = here[column].groupby(level=KEYS)
                 figures[f"{moment}_{column}"] = groups.median()
                 if column == "relative_error" and len(measures.seeds) > 1:
-                    ends = {key: interval(values.dropna()) for key, values in groups}
-                    for position, end in enumerate(("low", "high")):
-                        figures[f"{moment}_{column}_{end}"] = pd.Series(
-                            {key: found[position] for key, found in ends.items()}
-                        )
+                    ends = pd.DataFrame({key: interval(values.dropna()) for key, values in groups}, ["low", "high"])
+                    figures |= {f"{moment}_{column}_{end}": ends.loc[end] for end in ends.index}
     return pd.DataFrame({name: values.reindex(index) for name, values in figures.items()}, index=index)
 
 

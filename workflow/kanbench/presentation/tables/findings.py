@@ -20,23 +20,9 @@ from kanbench.storage.stored_run import StoredRun
 
 WIDTH = 100
 COLUMNS = (  # on a terminal
-    "dataset",
-    "optimizer",
-    "approach",
-    "model_type",
-    "threshold_epoch",
-    "threshold_time",
-    "iso_compute_relative_error",
-    "threshold_relative_error",
-    "final_relative_error",
-    "final_num_params",
-    # section 2.3
-    "best_expert",
-    "ensemble",
-    "merged_initial",
-    "merged_threshold",
-    "control_threshold",
-    "merged_params",
+    *("dataset", "optimizer", "approach", "model_type", "threshold_epoch", "threshold_time"),
+    *("iso_compute_relative_error", "threshold_relative_error", "final_relative_error", "final_num_params"),
+    *("best_expert", "ensemble", "merged_initial", "merged_threshold", "control_threshold", "merged_params"),
     "gain_over_best_expert",
 )
 ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about

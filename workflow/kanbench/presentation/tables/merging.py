@@ -25,19 +25,15 @@ def merge_table(measures: Measures, notes: list[str]) -> Table:
     ]
     if measures.comparable:
         gains = _gains(measures, measures.comparable)
-        rows.append({"dataset": "geometric mean, relative", **_averages(measures), **gains})
+        logs = measures.logs_on("final", [i for i in measures.comparable if measures.variances[i]])
+        averages = measures.mean_relative_errors(logs.dropna(axis="columns")).median().to_dict()
+        rows.append({"dataset": "geometric mean, relative", **averages, **gains})
     caption = (
         f"{measures.section}: dense MSE of the experts, their ensemble, the merged model, and the control, a dense "
         "model as large as the merged one; gain: how many times larger an error is than that of the merged model at "
         "its threshold."
     )
     return Table("merge_kan", caption, pd.DataFrame(rows).dropna(axis="columns", how="all"), tuple(notes))
-
-
-def _averages(measures: Measures) -> dict[str, float]:
-    logs = measures.logs_on("final", [i for i in measures.comparable if measures.variances[i]])
-    medians = measures.mean_relative_errors(logs.dropna(axis="columns")).median()
-    return dict(zip(medians.index, medians, strict=True))
 
 
 def _gains(measures: Measures, datasets: list[int]) -> dict[str, float]:
