@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -774,6 +775,17 @@ def test_the_order_is_checked_before_a_model_is_built(tmp_path, checkpoint):
     config = {**yaml.safe_load(checkpoint["config.yml"]), "grid": 1, "k": 1000}
     (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
     assert "k: found 1000; allowed: an integer up to 100" in refused(read_model_config, tmp_path / "model_config.yml")
+
+
+def test_a_huge_width_takes_no_memory(tmp_path, checkpoint):
+    config = yaml.safe_load(checkpoint["config.yml"]) | CONFIGURATIONS["a huge width"]
+    (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
+    tracemalloc.start()
+    try:
+        refused(read_model_config, tmp_path / "model_config.yml")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_layer_without_outputs_takes_no_memory(tmp_path, checkpoint):

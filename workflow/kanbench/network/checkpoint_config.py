@@ -110,7 +110,8 @@ def grid_shapes(config: Config) -> list[tuple[int, int]]:
 
 def _check_table(path: str | Path, config: Config, key: str, rows: int, columns: int) -> None:
     names: Any = config.get(key)
-    if not _lists(names, 2, lambda v: type(v) is str) or [len(row) for row in names] != [columns] * rows:
+    whole = _lists(names, 2, lambda v: type(v) is str) and len(names) == rows
+    if not whole or any(len(row) != columns for row in names):
         raise _wrong(path, config, key, f"{rows} lists of {columns} names")
 
 
