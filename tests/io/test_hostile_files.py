@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -282,6 +283,11 @@ def nested(depth):
     return text("x") + b"q\x010h\x01h\x01\x86" * depth
 
 
+SHARED = "x"
+for _ in range(60):
+    SHARED = (SHARED, SHARED)
+
+
 def rangeindex(**fields):
     return reduce("pandas.core.indexes.base._new_Index", named("pandas", "RangeIndex"), value(fields))
 
@@ -324,6 +330,16 @@ CRAFTED = {
     "attrs that are a list": frame(manager(block()), attrs=value([1])),
     "attrs that contain themselves": frame(manager(block()), attrs=b"}q\x09" + text("a") + b"h\x09s"),
     "2 ** 60 values in shared lists": frame(manager(block()), attrs=b"}" + text("a") + nested(60) + b"s"),
+    "2 ** 60 values as a shape": frame(
+        manager(block()),
+        attrs=b"}" + text("a")
+        + reduce("numpy._core.numeric._frombuffer", value(bytearray(8)), DTYPE, nested(60), value("C")) + b"s",
+    ),
+    "2 ** 60 values as a type of text": frame(
+        manager(block(string(struct.pack("<qq", 0, 1), b"a", alias=SHARED)))
+    ),
+    "2 ** 60 values as a name": b"\x80\x04" + text("os") + nested(60) + b"\x93.",
+    "attrs that are pairs": frame(manager(block()), attrs=value([("a", 1)])),
     "shared tuples as a key": b"\x80\x04}" + nested(60) + b"Ns.",
     "lists in lists": b"\x80\x04" + b"]" * 20_000 + b"a" * 19_999 + b".",
     "text beyond its letters": frame(manager(block(string(struct.pack("<qq", 0, 1 << 40), b"a")))),
@@ -759,6 +775,17 @@ def test_the_order_is_checked_before_a_model_is_built(tmp_path, checkpoint):
     config = {**yaml.safe_load(checkpoint["config.yml"]), "grid": 1, "k": 1000}
     (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
     assert "k: found 1000; allowed: an integer up to 100" in refused(read_model_config, tmp_path / "model_config.yml")
+
+
+def test_a_huge_width_takes_no_memory(tmp_path, checkpoint):
+    config = yaml.safe_load(checkpoint["config.yml"]) | CONFIGURATIONS["a huge width"]
+    (tmp_path / "model_config.yml").write_text(yaml.safe_dump(config))
+    tracemalloc.start()
+    try:
+        refused(read_model_config, tmp_path / "model_config.yml")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_layer_without_outputs_takes_no_memory(tmp_path, checkpoint):

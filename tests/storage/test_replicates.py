@@ -259,8 +259,8 @@ FAULTS = {
     a_loss_is_another: "s2_adam.parquet: test_loss differ from those of the frame built from",
     attrs_of_another_run: "s2_adam.parquet: its attrs say timestamp '20200101_000000', its name '20260101_000000'",
     the_threshold_time_of_another_seed: "s2_adam.parquet: its attrs differ from those of the frame built",
-    the_frame_of_another_seed: "s2_adam.parquet: its provenance says seed 3, its name 2",
-    other_datasets: "s2_adam.parquet: dataset 1 is sin, with the first seed it is poisson_2d_sin",
+    the_frame_of_another_seed: "s2_adam.parquet: its attrs say seed 3, its name 2",
+    other_datasets: "s2_adam.parquet: dataset 1 is sin, in another frame poisson_2d_sin",
     a_frame_of_no_model_type: "s2_sgd.parquet: allowed: a frame of adam, lbfgs, lm",
     other_settings: "adam_1_s2.json: its settings differ from those with the first seed, not in the seed alone",
 }

@@ -23,9 +23,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: The file cannot be written.
     """
-    path = Path(path)
-    with atomic_folder(path.parent, about=path) as folder:
-        yield folder / path.name
+    with atomic_folder(Path(path).parent, about=path) as folder:
+        yield folder / Path(path).name
 
 
 @contextlib.contextmanager
@@ -38,15 +37,12 @@ def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
     Raises:
         InputError: The files cannot be written.
     """
-    folder = Path(folder)
-    with _written(about), contextlib.ExitStack() as stack:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear_away(folder)
-        beside = stack.enter_context(_partial(folder))
-        yield beside
-        for file in sorted(beside.iterdir()):
-            _sync(file)
-            file.replace(folder / file.name)
+    with _written(about), _partial(Path(folder)) as partial:
+        yield partial
+        for file in sorted(partial.iterdir()):
+            with file.open("rb") as opened:  # have the content on the disk before the name: a machine may go down
+                os.fsync(opened.fileno())
+            file.replace(Path(folder, file.name))
 
 
 @contextlib.contextmanager
@@ -75,9 +71,8 @@ def check_writable(folder: str | Path) -> None:
     Raises:
         InputError: They cannot.
     """
-    with _written(folder):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+    with _written(folder), _partial(Path(folder)):
+        pass
 
 
 @contextlib.contextmanager
@@ -91,23 +86,21 @@ def _written(path: str | Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _partial(folder: Path) -> Iterator[Path]:
     """A folder inside `folder` that its process keeps locked, and that is removed in the end."""
-    path, descriptor = _new_partial(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear_away(folder)
+    while True:  # until nobody took it, before it was locked, for one that was left
+        path = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY)
+            _lock(descriptor)
+            if path.exists():
+                break
+            os.close(descriptor)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(descriptor)
-
-
-def _new_partial(folder: Path) -> tuple[Path, int]:
-    path = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDONLY)
-        _lock(descriptor)
-        if path.exists():
-            return path, descriptor
-        os.close(descriptor)
-    return _new_partial(folder)  # before it was locked, somebody took it for one that was left
 
 
 def _clear_away(folder: Path) -> None:
@@ -128,9 +121,3 @@ def _lock(descriptor: int, how: int = 0) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync(file: Path) -> None:
-    """Have the content on the disk before the name: a machine may go down in between."""
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())

@@ -106,10 +106,8 @@ def check_depth(path: str | Path, value: Any) -> None:
     """Refuse lists and mappings that are more than `MAX_DEPTH` levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        parts = [
-            part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list | tuple)
-        ]
-        level = [inner for part in parts for inner in part]
+        nested = [part for part in level if isinstance(part, (dict, list, tuple))]
+        level = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
     if level:
         raise refusal(path, "lists or mappings in each other", f"up to {MAX_DEPTH} levels")
 

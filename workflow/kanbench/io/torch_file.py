@@ -103,10 +103,7 @@ def _array(value: Any, numbers: Callable[[str, str], Array]) -> Array:
     if isinstance(value, Made) and value.kind == "parameter" and value.args:
         value = value.args[0]
     match value:
-        case Made(
-            kind="tensor",
-            args=(Made(kind="storage", args=((_, Named(kind=dtype), str(key), _, int(size)),)), *layout),
-        ):
+        case Made("tensor", (Made("storage", ((_, Named(dtype), str(key), _, int(size)),)), *layout)):
             data, (offset, shape, strides) = numbers(key, dtype), layout[:3]
         case _:
             raise RefusedError(f"it has a {kind_of(value)}")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import pickletools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,17 +21,11 @@ from kanbench.errors import one_line
 from kanbench.io.readers import TRUST, refusal
 
 MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every piece of text
-
-VALUES = frozenset({  # opcodes whose argument is the value
+VALUES = (  # opcodes whose argument is the value
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
     "BINBYTES8", "BYTEARRAY8",
-})  # fmt: skip
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
-TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
-GETS = ("GET", "BINGET", "LONG_BINGET")
+)  # fmt: skip
 TYPES = ("dict", "list", "tuple", "set", "int", "float", "str")
 PERSISTENT = "pickle.persistent_id"  # admits what is not in the pickle but beside it, as tensors' numbers are
 DICTS = {  # they come out as plain ones; what a defaultdict would call for keys that are not there is never called
@@ -38,36 +33,32 @@ DICTS = {  # they come out as plain ones; what a defaultdict would call for keys
     "collections.defaultdict": "dict",
     **{f"{module}.{name}": "type" for module in ("builtins", "__builtin__") for name in TYPES},
 }
-KEYS = (str, int, float, bool, bytes, type(None))
+KEYS = (str, int, float, bool, bytes, NoneType)
 
 
 class RefusedError(ValueError):
     """What a pickle contains and a reader does not admit."""
 
 
+@dataclass(eq=False, repr=False)
 class Named:
     """A function or class that a pickle names, by what the reader calls it."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    kind: str
 
 
+@dataclass(eq=False, repr=False)  # hashed by identity, shown without its parts, which may share theirs
 class Made:
     """An object that a pickle asks for: the function or class, its arguments and the state that is set on it."""
 
-    def __init__(self, kind: str, args: tuple[Any, ...]) -> None:
-        self.kind = kind
-        self.args = args
-        self.state: Any = None
+    kind: str
+    args: tuple[Any, ...]
+    state: Any = None
 
 
 @contextlib.contextmanager
 def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
-    """Say in one line what a file was refused for, and what is allowed.
-
-    Raises:
-        InputError
-    """
+    """Turn a refusal into an `InputError`, one line that says what is allowed."""
     try:
         yield
     except RefusedError as error:
@@ -78,7 +69,6 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     """What is in a pickle: builtin values, and notes in place of everything else.
 
     Args:
-        data (bytes)
         admitted (mapping): From `module.name` to what the reader calls it; `DICTS` beside them. Persistent ids are
             calls of `PERSISTENT`.
 
@@ -90,102 +80,50 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > MAX_OPCODES:
             raise RefusedError(f"more than {MAX_OPCODES} opcodes")
-        machine.step(opcode.name, argument)
+        if opcode.name not in OPCODES:
+            raise RefusedError(f"the opcode {opcode.name}, which frames and metadata do not need")
+        OPCODES[opcode.name](machine, argument)
     return machine.stack.pop()
 
 
 class _Machine:
+    """The stack of a pickle's program, and what its opcodes do with it."""
+
     def __init__(self, admitted: Mapping[str, str]) -> None:
         self.admitted = admitted
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in VALUES:
-            if type(argument) is int and argument.bit_length() > 64:  # whoever shows or compares it would fail
-                raise RefusedError(f"a number of {argument.bit_length()} bits")
-            stack.append(argument)
-        elif name in CONSTANTS:
-            stack.append(CONSTANTS[name])
-        elif name in EMPTY:
-            stack.append(EMPTY[name]())
-        elif name in TUPLES:
-            stack[-TUPLES[name] :] = [tuple(self._last(TUPLES[name]))]
-        elif name in GETS:
-            stack.append(self.memo[int(argument)])
-        elif name in PUTS:
-            self.memo[int(argument)] = stack[-1]
-        elif name not in ("PROTO", "FRAME", "STOP"):
-            method = getattr(self, f"_{name.lower()}", None)
-            if method is None:
-                raise RefusedError(f"the opcode {name}, which frames and metadata do not need")
-            method(argument)
+    def push(self, value: Any) -> None:
+        if type(value) is int and value.bit_length() > 64:  # whoever shows or compares it would fail
+            raise RefusedError(f"a number of {value.bit_length()} bits")
+        self.stack.append(value)
 
-    def _last(self, count: int) -> list[Any]:
+    def take(self, count: int) -> list[Any]:
+        """The last values of the stack, removed from it."""
         if len(self.stack) < count:
             raise RefusedError("an opcode without its arguments")
-        return self.stack[-count:]
-
-    def _pop_last(self, count: int) -> list[Any]:
-        items = self._last(count)
-        del self.stack[-count:]
-        return items
-
-    def _since_mark(self) -> list[Any]:
-        start = self.marks.pop()
+        start = len(self.stack) - count
         items = self.stack[start:]
         del self.stack[start:]
         return items
 
-    def _mark(self, _: None) -> None:
-        self.marks.append(len(self.stack))
+    def since_mark(self) -> list[Any]:
+        return self.take(len(self.stack) - self.marks.pop())
 
-    def _pop(self, _: None) -> None:
+    def pop(self) -> None:
         if self.marks and self.marks[-1] == len(self.stack):
             self.marks.pop()
         else:
             self.stack.pop()
 
-    def _pop_mark(self, _: None) -> None:
-        self._since_mark()
-
-    def _dup(self, _: None) -> None:
-        self.stack.append(self.stack[-1])
-
-    def _memoize(self, _: None) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
-    def _tuple(self, _: None) -> None:
-        self.stack.append(tuple(self._since_mark()))
-
-    def _list(self, _: None) -> None:
-        self.stack.append(self._since_mark())
-
-    def _dict(self, _: None) -> None:
-        items = self._since_mark()
-        self.stack.append({})
-        self._set(items)
-
-    def _append(self, _: None) -> None:
-        self._extend([self.stack.pop()])
-
-    def _appends(self, _: None) -> None:
-        self._extend(self._since_mark())
-
-    def _extend(self, items: list[Any]) -> None:
+    def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
             raise RefusedError(f"items that are appended to {kind_of(self.stack[-1])}")
         self.stack[-1].extend(items)
 
-    def _setitem(self, _: None) -> None:
-        self._set(self._pop_last(2))
-
-    def _setitems(self, _: None) -> None:
-        self._set(self._since_mark())
-
-    def _set(self, items: list[Any]) -> None:
+    def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
             raise RefusedError(f"items that are set on {kind_of(target)}")
@@ -195,41 +133,73 @@ class _Machine:
                 raise RefusedError(f"{kind_of(key)} as a key")
             target[key] = value
 
-    def _global(self, argument: str) -> None:
-        self._name(*argument.split(" ", 1))
+    def make_dict(self) -> None:
+        items = self.since_mark()
+        self.push({})
+        self.set_items(items)
 
-    def _stack_global(self, _: None) -> None:
-        self._name(*self._pop_last(2))
-
-    def _name(self, module: Any, name: Any) -> None:
-        full = f"{module}.{name}"
-        if type(module) is not str or type(name) is not str or full not in self.admitted:
+    def name(self, module: Any, name: Any) -> None:
+        full = f"{module}.{name}" if type(module) is type(name) is str else "something without a name"
+        if full not in self.admitted:
             raise RefusedError(f"it names {full[:200]}")
-        self.stack.append(Named(self.admitted[full]))
+        self.push(Named(self.admitted[full]))
 
-    def _reduce(self, _: None) -> None:
-        function, args = self._last(2)
+    def call(self) -> None:
+        function, args = self.take(2)
         if not isinstance(function, Named) or type(args) is not tuple:
             raise RefusedError(f"a call of {kind_of(function)} with {kind_of(args)}")
         plain = function.kind == "dict" and len(args) <= 1 and all(isinstance(arg, (Named, NoneType)) for arg in args)
-        self.stack[-2:] = [{} if plain else Made(function.kind, args)]
+        self.push({} if plain else Made(function.kind, args))
 
-    _newobj = _reduce
+    def persistent(self) -> None:
+        self.name(*PERSISTENT.split("."))
+        argument, function = self.take(2)
+        self.push(Made(function.kind, (argument,)))
 
-    def _binpersid(self, _: None) -> None:
-        self._name(*PERSISTENT.split("."))
-        argument, function = self._last(2)
-        self.stack[-2:] = [Made(function.kind, (argument,))]
-
-    def _build(self, _: None) -> None:
-        made, state = self._last(2)
+    def set_state(self) -> None:
+        made, state = self.take(2)
+        self.push(made)
         if type(made) is dict:  # a state dict of torch's has attributes beside its items, which nobody needs
-            self.stack.pop()
             return
         if not isinstance(made, Made) or made.state is not None:
             raise RefusedError(f"a state for {kind_of(made)}")
         made.state = state
-        self.stack.pop()
+
+
+# What is not here is refused. No opcode's argument is used but as a value, a name or a position of the memo.
+OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
+    **dict.fromkeys(VALUES, _Machine.push),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda m, index: m.push(m.memo[int(index)])),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda m, index: m.memo.update({int(index): m.stack[-1]})),
+    "MEMOIZE": lambda m, _: m.memo.update({len(m.memo): m.stack[-1]}),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "TUPLE1": lambda m, _: m.push(tuple(m.take(1))),
+    "TUPLE2": lambda m, _: m.push(tuple(m.take(2))),
+    "TUPLE3": lambda m, _: m.push(tuple(m.take(3))),
+    "MARK": lambda m, _: m.marks.append(len(m.stack)),
+    "TUPLE": lambda m, _: m.push(tuple(m.since_mark())),
+    "LIST": lambda m, _: m.push(m.since_mark()),
+    "DICT": lambda m, _: m.make_dict(),
+    "POP": lambda m, _: m.pop(),
+    "POP_MARK": lambda m, _: m.since_mark(),
+    "DUP": lambda m, _: m.push(m.stack[-1]),
+    "APPEND": lambda m, _: m.extend(m.take(1)),
+    "APPENDS": lambda m, _: m.extend(m.since_mark()),
+    "SETITEM": lambda m, _: m.set_items(m.take(2)),
+    "SETITEMS": lambda m, _: m.set_items(m.since_mark()),
+    "GLOBAL": lambda m, names: m.name(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda m, _: m.name(*m.take(2)),
+    "REDUCE": lambda m, _: m.call(),
+    "NEWOBJ": lambda m, _: m.call(),
+    "BINPERSID": lambda m, _: m.persistent(),
+    "BUILD": lambda m, _: m.set_state(),
+}
 
 
 def kind_of(value: Any) -> str:

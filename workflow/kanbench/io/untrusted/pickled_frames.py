@@ -23,71 +23,47 @@ MAX_COLUMNS = 1_000
 MAX_DIMENSIONS = 32  # of an array: numpy 1's limit
 DTYPE = re.compile(r"(b1|[iuf][1248]|c8|c16|O8?|U\d{1,6})")
 
+
+def _names(modules: str, kinds: dict[str, str]) -> dict[str, str]:
+    """What the reader calls each name in each of the modules."""
+    return {f"{module}.{name}": kind for module in modules.split() for name, kind in kinds.items()}
+
+
 _NUMPY = {
-    "numpy.dtype": "dtype",
-    "numpy.ndarray": "ndarray",
-    "_codecs.encode": "latin1",
-    **{
-        f"numpy.{core}.{name}": kind
-        for core in ("core", "_core")
-        for name, kind in (
-            ("multiarray._reconstruct", "array"),
-            ("numeric._frombuffer", "array of a buffer"),
-            ("multiarray.scalar", "scalar"),
-        )
-    },
+    **_names("_codecs", {"encode": "latin1"}),
+    **_names("numpy", {"dtype": "dtype", "ndarray": "ndarray"}),
+    **_names("numpy.core.multiarray numpy._core.multiarray", {"_reconstruct": "array", "scalar": "scalar"}),
+    **_names("numpy.core.numeric numpy._core.numeric", {"_frombuffer": "array of a buffer"}),
 }
-_PANDAS = {
-    "DataFrame": ("core.frame", "frame"),
-    "Index": ("core.indexes.base", "index"),
-    "RangeIndex": ("core.indexes.range", "range"),
-    "StringDtype": ("core.arrays.string_", "text dtype"),
-    "CategoricalDtype": ("core.dtypes.dtypes", "categories"),
-    "Categorical": ("core.arrays.categorical", "categorical"),
-    **{
-        f"{sign}Int{bits}Dtype": ("core.arrays.integer", "dtype of masked")
-        for sign in ("", "U")
-        for bits in (8, 16, 32, 64)
-    },
-    **{f"Float{bits}Dtype": ("core.arrays.floating", "dtype of masked") for bits in (32, 64)},
-    "BooleanDtype": ("core.arrays.boolean", "dtype of masked"),
-}
-_PANDAS_ARRAYS = {
-    "StringArray": ("core.arrays.string_", "text"),
-    "ArrowStringArray": ("core.arrays.string_arrow", "arrow text"),
-    "IntegerArray": ("core.arrays.integer", "masked integers"),
-    "FloatingArray": ("core.arrays.floating", "masked floats"),
-    "BooleanArray": ("core.arrays.boolean", "masked booleans"),
-}
+_INTEGERS = [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)]
 METADATA_NAMES = {name: kind for name, kind in _NUMPY.items() if kind in ("dtype", "latin1", "scalar")}
 FRAME_NAMES = {
     **_NUMPY,
-    **{f"{module}.{name}": kind for name, (core, kind) in _PANDAS.items() for module in ("pandas", f"pandas.{core}")},
-    **{
-        f"{module}.{name}": kind
-        for name, (core, kind) in _PANDAS_ARRAYS.items()
-        for module in ("pandas.arrays", f"pandas.{core}")
-    },
-    **{f"pandas.core.indexes.numeric.{name}Index": "index" for name in ("Int64", "UInt64", "Float64")},
-    "pandas.core.indexes.base._new_Index": "new index",
-    "pandas.core.internals.managers.BlockManager": "manager",
-    "pandas._libs.internals._unpickle_block": "block",
-    "pandas._libs.internals.BlockPlacement": "placement",
-    "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": "backed",
-    "pandas.NA": "missing",
-    "pandas._libs.missing.NA": "missing",
-    "pyarrow.lib._restore_array": "arrow array",
-    "pyarrow.lib.chunked_array": "arrow chunks",
-    "pyarrow.lib.py_buffer": "arrow buffer",
-    "pyarrow.lib.type_for_alias": "arrow type",
-    "pyarrow.lib.large_string": "arrow type",
-    "pyarrow.lib.string": "arrow type",
-    **{
-        f"{module}.{name}": kind
-        for module in ("builtins", "__builtin__")
-        for name, kind in (("slice", "slice"), ("object", "object"), ("bytes", "bytes"), ("bytearray", "bytes"))
-    },
-    **{f"{module}._reconstructor": "reconstructor" for module in ("copyreg", "copy_reg")},
+    **_names("pandas pandas.core.frame", {"DataFrame": "frame"}),
+    **_names("pandas pandas.core.indexes.base", {"Index": "index"}),
+    **_names("pandas pandas.core.indexes.range", {"RangeIndex": "range"}),
+    **_names("pandas.core.indexes.numeric", dict.fromkeys(("Int64Index", "UInt64Index", "Float64Index"), "index")),
+    **_names("pandas.core.indexes.base", {"_new_Index": "new index"}),
+    **_names("pandas pandas.core.arrays.string_", {"StringDtype": "text dtype"}),
+    **_names("pandas pandas.core.dtypes.dtypes", {"CategoricalDtype": "categories"}),
+    **_names("pandas pandas.core.arrays.categorical", {"Categorical": "categorical"}),
+    **_names("pandas pandas.core.arrays.integer", dict.fromkeys(_INTEGERS, "dtype of masked")),
+    **_names("pandas pandas.core.arrays.floating", dict.fromkeys(("Float32Dtype", "Float64Dtype"), "dtype of masked")),
+    **_names("pandas pandas.core.arrays.boolean", {"BooleanDtype": "dtype of masked"}),
+    **_names("pandas.arrays pandas.core.arrays.string_", {"StringArray": "text"}),
+    **_names("pandas.arrays pandas.core.arrays.string_arrow", {"ArrowStringArray": "arrow text"}),
+    **_names("pandas.arrays pandas.core.arrays.integer", {"IntegerArray": "masked integers"}),
+    **_names("pandas.arrays pandas.core.arrays.floating", {"FloatingArray": "masked floats"}),
+    **_names("pandas.arrays pandas.core.arrays.boolean", {"BooleanArray": "masked booleans"}),
+    **_names("pandas pandas._libs.missing", {"NA": "missing"}),
+    **_names("pandas.core.internals.managers", {"BlockManager": "manager"}),
+    **_names("pandas._libs.internals", {"_unpickle_block": "block", "BlockPlacement": "placement"}),
+    **_names("pandas._libs.arrays", {"__pyx_unpickle_NDArrayBacked": "backed"}),
+    **_names("pyarrow.lib", {"_restore_array": "arrow array", "chunked_array": "arrow chunks"}),
+    **_names("pyarrow.lib", {"py_buffer": "arrow buffer"}),
+    **_names("pyarrow.lib", dict.fromkeys(("type_for_alias", "large_string", "string"), "arrow type")),
+    **_names("builtins __builtin__", {"slice": "slice", "object": "object", "bytes": "bytes", "bytearray": "bytes"}),
+    **_names("copyreg copy_reg", {"_reconstructor": "reconstructor"}),
 }
 
 
@@ -97,8 +73,7 @@ def frame_of_pickle(data: bytes) -> pd.DataFrame:
     Raises:
         RefusedError, ValueError, LookupError, TypeError: It is none, or contains what a frame does not need.
     """
-    noted = read_pickle(data, FRAME_NAMES)
-    return _Builder(len(data)).frame(noted)
+    return _Builder(len(data)).frame(read_pickle(data, FRAME_NAMES))
 
 
 def metadata_of_pickle(data: bytes) -> Any:
@@ -134,16 +109,16 @@ class _Builder:
 
     def _plain_of_note(self, value: Any) -> Any:
         match value:
-            case Named(kind="missing"):
+            case Named("missing"):
                 return math.nan
-            case Made(kind="scalar", args=(dtype, raw)):
+            case Made("scalar", (dtype, raw)):
                 return np.frombuffer(self._bytes(raw), self._dtype(dtype), count=1)[0].item()
-            case Made(kind="latin1", args=(str(text), "latin1")):
+            case Made("latin1", (str(text), "latin1")):
                 self.charge(len(text))
                 return text.encode("latin1")
-            case Made(kind="bytes", args=args):
+            case Made("bytes", args):
                 return self._bytes(args[0]) if args else b""
-            case Made(kind="array" | "array of a buffer"):
+            case Made("array" | "array of a buffer"):
                 return self._array(value).tolist()
         raise RefusedError(f"a {kind_of(value)} where a number, text, list or dict belongs")
 
@@ -158,25 +133,25 @@ class _Builder:
 
     def _dtype(self, note: Any) -> np.dtype[Any]:
         match note:
-            case Made(kind="dtype", args=(str(code), *_), state=None) if DTYPE.fullmatch(code):
+            case Made("dtype", (str(code), *_), state=None) if DTYPE.fullmatch(code):
                 return np.dtype(code)
-            case Made(kind="dtype", args=(str(code), *_), state=(_, ("<" | ">" | "|" | "=") as order, *rest)):
+            case Made("dtype", (str(code), *_), state=(_, ("<" | ">" | "|" | "=") as order, *rest)):
                 if DTYPE.fullmatch(code) and rest[:3] == [None] * 3:
                     return np.dtype(code).newbyteorder(order)
         raise RefusedError("a dtype that is none of numbers, text and objects")
 
     def _array(self, note: Any) -> Array:
         match note:
-            case Made(kind="array", state=(_, tuple(shape), dtype, fortran, raw)):
+            case Made("array", state=(_, tuple(shape), dtype, fortran, raw)):
                 return self._filled(shape, self._dtype(dtype), raw, "F" if fortran else "C")
-            case Made(kind="array of a buffer", args=(raw, dtype, tuple(shape), ("C" | "F") as order)):
+            case Made("array of a buffer", (raw, dtype, tuple(shape), ("C" | "F") as order)):
                 return self._filled(shape, self._dtype(dtype), raw, order)
         raise RefusedError(f"a {kind_of(note)} where an array belongs")
 
     def _filled(self, shape: tuple[Any, ...], dtype: np.dtype[Any], raw: Any, order: Literal["C", "F"]) -> Array:
         whole = all(type(length) is int and 0 <= length <= MAX_ROWS for length in shape)
-        if len(shape) > MAX_DIMENSIONS or not whole:
-            raise RefusedError(f"an array of shape {str(shape)[:100]}")
+        if len(shape) > MAX_DIMENSIONS or not whole:  # not shown: it may be anything
+            raise RefusedError(f"an array whose shape is not up to {MAX_DIMENSIONS} integers from 0 to {MAX_ROWS}")
         if dtype.kind != "O":
             flat = np.frombuffer(self._bytes(raw) or bytearray(), dtype) if math.prod(shape) else np.empty(0, dtype)
             return flat.reshape(shape, order=order).copy(order="K").astype(dtype.newbyteorder("="), copy=False)
@@ -190,29 +165,27 @@ class _Builder:
     # --- pandas ---
 
     def frame(self, note: Any) -> pd.DataFrame:
-        if not isinstance(note, Made) or note.kind not in ("frame", "reconstructor") or type(note.state) is not dict:
-            raise RefusedError(f"a {kind_of(note)} where a DataFrame belongs")
-        if note.kind == "reconstructor" and kind_of(note.args[0]) != "frame":
-            raise RefusedError("no DataFrame")
-        columns, index, arrays = self._manager(note.state.get("_mgr", note.state.get("_data")))
+        match note:
+            case Made("frame", state=dict(state)) | Made("reconstructor", (Named("frame"), *_), state=dict(state)):
+                columns, index, arrays = self._manager(state.get("_mgr", state.get("_data")))
+            case _:
+                raise RefusedError(f"a {kind_of(note)} where a DataFrame belongs")
         if sorted(arrays) != list(range(len(columns))):
             raise RefusedError(f"{len(arrays)} columns of values for {len(columns)} names")
-        series = {
-            position: pd.Series(values, index=index, dtype=values.dtype) for position, values in sorted(arrays.items())
-        }
+        series = {i: pd.Series(values, index=index, dtype=values.dtype) for i, values in sorted(arrays.items())}
         frame = pd.DataFrame(series, index=index)
         frame.columns = columns
-        attrs = self.plain(note.state.get("attrs") or {})
-        if type(attrs) is not dict:
+        attrs = self.plain(state.get("attrs") or {})
+        if type(attrs) is not dict:  # pandas makes one of pairs, too
             raise RefusedError(f"attrs that are a {type(attrs).__name__}")
         frame.attrs = attrs
         return frame
 
     def _manager(self, note: Any) -> tuple[pd.Index, pd.Index, dict[int, Any]]:
         match note:
-            case Made(kind="manager", args=(blocks, [columns, index])):
+            case Made("manager", (blocks, [columns, index])):
                 parts = [self._block(block) for block in blocks]
-            case Made(kind="manager" | "reconstructor", state=(_, _, _, {"0.14.1": dict(state)})):  # pandas before 1.3
+            case Made("manager" | "reconstructor", state=(_, _, _, {"0.14.1": dict(state)})):  # pandas before 1.3
                 columns, index = state["axes"]
                 parts = [(block["values"], block["mgr_locs"]) for block in state["blocks"]]
             case _:
@@ -233,26 +206,25 @@ class _Builder:
 
     def _block(self, note: Any) -> tuple[Any, Any]:
         match note:
-            case Made(kind="block", args=(values, placement, 2)):
+            case Made("block", (values, placement, 2)):
                 return values, placement
         raise RefusedError("a block that is none")
 
     def _placement(self, note: Any, count: int) -> list[int]:
         match note:
-            case Made(kind="placement", args=(inner,)):
+            case Made("placement", (inner,)):
                 return self._placement(inner, count)
-            case Made(kind="slice", args=bounds):
+            case Made("slice", bounds):
                 return list(range(count))[slice(*map(self.plain, bounds))]  # numpy's numbers, from pandas 3.1
         return [int(position) for position in self._array(note)]
 
     def _index(self, note: Any) -> pd.Index:
         match note:
             case Made(
-                kind="new index",
-                args=(Named(kind="range"), {"start": int(start), "stop": int(stop), "step": int(step), **rest}),
+                "new index", (Named("range"), {"start": int(start), "stop": int(stop), "step": int(step), **rest})
             ):
                 return pd.RangeIndex(range(start, stop, step), name=self.plain(rest.get("name")))
-            case Made(kind="new index", args=(Named(kind="index"), dict(fields))):
+            case Made("new index", (Named("index"), dict(fields))):
                 values = self._values(fields.get("data"))
                 return pd.Index(values, dtype=values.dtype, name=self.plain(fields.get("name")))
         raise RefusedError("an index that is neither numbers nor text")
@@ -260,19 +232,18 @@ class _Builder:
     def _values(self, note: Any) -> Any:
         """The values of a column or an index: an array of numpy's or pandas's."""
         match note:
-            case Made(kind="reconstructor", args=(Named(kind=kind), *_), state=state):  # protocols 0 and 1
-                note = Made(kind, ())
-                note.state = state
+            case Made("reconstructor", (Named(kind), *_), state=state):  # protocols 0 and 1
+                note = Made(kind, (), state)
         match note:
-            case Made(kind="backed", args=(Named(kind="text"), *_), state=(_, values, *_)):
+            case Made("backed", (Named("text"), *_), state=(_, values, *_)):
                 return self._array(values)
-            case Made(kind="backed", args=(Named(kind="categorical"), *_), state=(dtype, codes, *_)):
+            case Made("backed", (Named("categorical"), *_), state=(dtype, codes, *_)):
                 return self._categorical(self._array(codes), dtype)
-            case Made(kind="text" | "categorical", state={"_ndarray": values, "_dtype": dtype}):
+            case Made("text" | "categorical", state={"_ndarray": values, "_dtype": dtype}):
                 return self._array(values) if note.kind == "text" else self._categorical(self._array(values), dtype)
-            case Made(kind="arrow text", state=dict(state)):
+            case Made("arrow text", state=dict(state)):
                 return self._text(state.get("_pa_array", state.get("_data")))
-            case Made(kind="masked integers" | "masked floats" | "masked booleans" as kind, state=dict(state)):
+            case Made("masked integers" | "masked floats" | "masked booleans" as kind, state=dict(state)):
                 values, mask = self._array(state.get("_data")), self._array(state.get("_mask"))
                 array = {"masked integers": pd.arrays.IntegerArray, "masked floats": pd.arrays.FloatingArray}
                 return array.get(kind, pd.arrays.BooleanArray)(values, mask)
@@ -289,23 +260,21 @@ class _Builder:
 
     def _text(self, note: Any) -> Array:
         match note:
-            case Made(kind="arrow chunks", args=(list(chunks), *_)):
+            case Made("arrow chunks", (list(chunks), *_)):
                 return np.concatenate([np.empty(0, object), *map(self._text, chunks)])
-            case Made(
-                kind="arrow array", args=((kind, int(length), _, int(start), [valid, offsets, letters], [], None),)
-            ):
-                return self._decoded(kind, length, start, valid, offsets, letters)
+            case Made("arrow array", ((kind, int(length), _, int(start), [_, _, _] as buffers, [], None),)):
+                return self._decoded(kind, length, start, *buffers)
         raise RefusedError("text that is in no array of pyarrow's")
 
     def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> Array:
         """Text from validity bits, offsets and letters: pyarrow itself does not check them."""
-        if (
-            not isinstance(kind, Made)
-            or kind.kind != "arrow type"
-            or kind.args not in (("large_string",), ("large_utf8",), ("string",), ("utf8",), ())
-        ):
-            raise RefusedError("an array of pyarrow's that is not text")
-        dtype = "<i4" if kind.args in (("string",), ("utf8",)) else "<i8"
+        match kind:
+            case Made("arrow type", () | ("large_string" | "large_utf8",)):
+                dtype = "<i8"
+            case Made("arrow type", ("string" | "utf8",)):
+                dtype = "<i4"
+            case _:
+                raise RefusedError("an array of pyarrow's that is not text")
         if not 0 <= start <= start + length <= MAX_ROWS:
             raise RefusedError(f"text of length {length}")
         self.charge(start + length)
@@ -315,16 +284,16 @@ class _Builder:
             present = np.unpackbits(np.frombuffer(self._buffer(valid), np.uint8), bitorder="little").astype(bool)
         raw = self._buffer(letters) if letters is not None else b""
         text = np.empty(length, object)
-        for position in range(length):
-            low, high = int(ends[start + position]), int(ends[start + position + 1])
+        for position, at in enumerate(range(start, start + length)):
+            low, high = int(ends[at]), int(ends[at + 1])
             if not 0 <= low <= high <= len(raw):
                 raise RefusedError("text beyond its letters")
             self.charge(1 + high - low)
-            text[position] = raw[low:high].decode() if present[start + position] else math.nan
+            text[position] = raw[low:high].decode() if present[at] else math.nan
         return text
 
     def _buffer(self, note: Any) -> bytes:
         match note:
-            case Made(kind="arrow buffer", args=(content,)):
+            case Made("arrow buffer", (content,)):
                 return self._bytes(content)
         raise RefusedError("an array of pyarrow's without its buffers")

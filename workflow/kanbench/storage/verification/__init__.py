@@ -27,9 +27,7 @@ __all__ = ["VerificationReport", "verify"]
 def verify(
     stored: StoredRun, config: Config | None = None, report: Callable[[int, int], None] = lambda done, total: None
 ) -> VerificationReport:
-    """Check a run.
-
-    Every file is first checked by itself. What is compared with other files is only what passed that.
+    """Check every file of a run by itself, and compare those that pass with each other.
 
     Args:
         config (dict, optional): The configuration that it may have been made with. It describes the samples of the
@@ -76,7 +74,7 @@ def _read_frames(stored: StoredRun, found: VerificationReport) -> Frames:
                 with found.collecting():
                     both[suffix] = read_frame(run.frame(name, suffix))
         if len(both) == len(FRAME_FORMATS):
-            found.compare_frames(run.frame(name, "parquet"), both["parquet"], both["pkl"])
+            found.compare_frames(run.frame(name, "parquet"), both["parquet"], both["pkl"], "the pickled frame")
         if both:
             frames[name] = next(iter(both.values()))
     return frames
@@ -92,10 +90,7 @@ def _datasets(stored: StoredRun, frames: Frames, metadata: Metadata | None) -> l
 
 
 def _check_others(stored: StoredRun, datasets: list[int], found: VerificationReport) -> None:
-    """Check what else bears the run's name, whether it is a run's file or not. A fault is what `load_run` reads.
-
-    What a run of an earlier format has, and migration leaves where it is, is neither a fault nor noted.
-    """
+    """Check what else bears the run's name: faults are what `load_run` reads, and old formats' files may stay."""
     run = stored.run
     for path in sorted(Path(run.folder).glob(f"{run.name}[_.]*")):
         file = parse_stored(path)

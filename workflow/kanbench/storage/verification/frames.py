@@ -14,7 +14,7 @@ from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import stage_times
 from kanbench.storage.schema import HISTORY, Column, columns
 from kanbench.storage.values import same
-from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of
+from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of, provenance_of
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
 THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if section.threshold_time is not None}
@@ -24,15 +24,15 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
     """Check one frame by itself; return whether its columns are those that others can be compared with."""
     path, section = run.frame(name), run.kind
     model_type = name if name in section.model_types else section.model_types[0]
-    _check_attrs(run, name, model_type, frame.attrs, report)
+    _check_attrs(run, name, model_type, frame, report)
     wanted = columns(run.section, name)
     if not _check_columns(path, frame, wanted, report):
         return False
     frame = frame[[column for column in wanted if column in frame]]
     numbers = frame.select_dtypes("number")
+    losses = numbers.filter(regex="_(loss|mse)$")
     if infinite := numbers.columns[~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=0)].tolist():
         report.fault(f"{path}: {', '.join(infinite)}", found="numbers that are not finite")
-    losses = numbers.filter(regex="_(loss|mse)$")
     if negative := losses.columns[(losses < 0).any()].tolist():
         report.fault(f"{path}: {', '.join(negative)}", found="less than 0", allowed="mean squares")
     if not frame["dataset_idx"].is_monotonic_increasing:
@@ -48,7 +48,7 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
 
 
 def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], report: VerificationReport) -> bool:
-    """Whether all columns that have to be there are, and all that the schema has hold what it says."""
+    """Whether no column is missing, and all that the schema has hold what it says."""
     if missing := [name for name, column in wanted.items() if not column.optional and name not in frame]:
         report.fault(path, f"no columns {', '.join(missing)}")
         return False
@@ -65,42 +65,38 @@ def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], re
 def _other_kind(values: pd.Series[Any], column: Column) -> str:
     """What is allowed in a column, if it holds something else; any numbers where a frame may lack it."""
     if column.optional:
-        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        return "" if numeric else "numbers"
+        return "" if values.dtype.kind in "iuf" else "numbers"
     if column.dtype == "object" and values.dtype == "object" and not all(isinstance(value, str) for value in values):
         return "text in every row"
     return "" if values.dtype == column.dtype else column.dtype
 
 
-def _check_attrs(run: Run, name: str, model_type: str, attrs: dict[Any, Any], report: VerificationReport) -> None:
-    path, section = run.frame(name), run.kind
+def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, report: VerificationReport) -> None:
+    path, section, attrs = run.frame(name), run.kind, frame.attrs
     required = ("section", "timestamp", "model_type", *essential(run.section))
     if missing := [key for key in required if key not in attrs]:
         report.fault(path, f"its attrs have no {', '.join(missing)}")
     for key in (key for key in attrs if key not in required):
         why = "can be derived from the columns" if key in DERIVABLE else "is none of the format's"
         report.fault(path, f"its attrs have {key}, which {why}")
-    named = {"section": run.section, "timestamp": run.timestamp, "epochs": run.epochs, "model_type": model_type}
+    named = {**{key: getattr(run, key) for key in ("section", "timestamp", "epochs", "seed")}, "model_type": model_type}
+    stated: dict[Any, Any] = {**provenance_of(frame), **attrs}
     for key, value in named.items():
-        if value is not None and not same(attrs.get(key, value), value):
-            report.fault(path, f"its attrs say {key} {attrs[key]!r}, its name {value!r}")
+        if value is not None and not same(stated.get(key, value), value):
+            report.fault(path, f"its attrs say {key} {stated[key]!r}, its name {value!r}")
     if attrs.get("device", "cpu") not in ("cpu", "cuda"):
         report.fault(f"{path}: device", found=repr(attrs["device"]), allowed="cpu, cuda")
-    for key in sorted(THRESHOLD_TIMES.intersection(required)):
-        value = attrs.get(key)
-        if key == section.threshold_time and key in attrs and not _is_time(value):
+    for key in sorted(THRESHOLD_TIMES.intersection(required, attrs)):
+        value, own = attrs[key], key == section.threshold_time
+        if own and not (type(value) in (int, float) and 0 <= value < np.inf):
             report.fault(f"{path}: {key}", found=repr(value), allowed="seconds")
-        elif key != section.threshold_time and value is not None:
+        elif not own and value is not None:
             report.fault(f"{path}: {key}", found=repr(value), allowed="None: no model type of this section has it")
     provenance = attrs.get("provenance")
     if provenance is None:
         report.note(f"{path}: no provenance, so that the settings of its trainings are not known")
     elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
         report.fault(f"{path}: provenance", allowed=f"a dict with {', '.join(PROVENANCE)}")
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -> None:
@@ -126,15 +122,15 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
             report.fault(where, "num_params changes while the grid stays")
 
 
-def check_frames_of_run(checked: CheckedRun) -> None:
-    """Check that the frames of a run agree with each other about datasets and attrs."""
-    names, first = checked.dataset_names, next(iter(checked.frames.items()), None)
+def check_frames_of_run(checked: CheckedRun, known: dict[int, str] | None = None) -> None:
+    """Check that the frames of a run agree about attrs, and with each other and `known` about names of datasets."""
+    names, first = checked.dataset_names | (known or {}), next(iter(checked.frames), "")
     for name, frame in checked.frames.items():
         path = checked.run.frame(name)
         for index, dataset in datasets_of(frame):
             if names[index] != dataset:
                 checked.report.fault(path, f"dataset {index} is {dataset}, in another frame {names[index]}")
         for key in (key for key in essential(checked.run.section) if key != "provenance"):
-            own, value = frame.attrs.get(key), first and first[1].attrs.get(key)
-            if first and not same(own, value):
-                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {first[0]} {value!r}")
+            own, value = frame.attrs.get(key), checked.frames[first].attrs.get(key)
+            if not same(own, value):
+                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {first} {value!r}")

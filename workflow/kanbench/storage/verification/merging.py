@@ -24,10 +24,9 @@ def check_merging(checked: CheckedRun) -> None:
         return
     _check_datasets(checked, experts)
     _check_experts(checked, experts)
-    if "selected_experts" in checked.frames:
-        _check_selected(checked, checked.frames["selected_experts"], experts)
-    if "summary" in checked.frames:
-        _check_summary(checked, checked.frames["summary"], experts)
+    for name, check in (("selected_experts", _check_selected), ("summary", _check_summary)):
+        if name in checked.frames:
+            check(checked, checked.frames[name], experts)
 
 
 def _check_datasets(checked: CheckedRun, experts: pd.DataFrame) -> None:
@@ -58,25 +57,21 @@ def _check_selected(checked: CheckedRun, chosen: pd.DataFrame, experts: pd.DataF
         report.fault(path, "not the experts that are selected in the frame of all")
     else:
         shared = chosen.columns.intersection(experts.columns)
-        differing = [name for name in shared if not same(found[name].tolist(), wanted[name].tolist())]
-        if differing:
+        if differing := [name for name in shared if not same(found[name].tolist(), wanted[name].tolist())]:
             report.fault(path, f"{', '.join(differing)} differ from those in the frame of all experts")
     for index, group in chosen.groupby("dataset_idx"):
         in_order = group["valid_loss"].fillna(math.inf).is_monotonic_increasing
         if group["rank"].tolist() != list(range(1, len(group) + 1)) or not in_order:
             report.fault(f"{path}: dataset {index}", f"rank: not 1 to {len(group)}, in the order of valid_loss")
         if not group["weight"].any():
-            report.fault(
-                f"{path}: dataset {index}: weight", found="0 for all", allowed="another number for at least one"
-            )
+            report.fault(f"{path}: dataset {index}: weight", found="0 for all", allowed="others for some")
 
 
 def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataFrame) -> None:
     """Check what the experts and the history of the merged model tell, where the summary has it."""
     rows = summary.drop_duplicates("dataset_idx").set_index("dataset_idx")
-    wanted = {}
-    for index in experts["dataset_idx"].unique():
-        group = experts[experts["dataset_idx"] == index]
+    wanted: dict[Any, dict[Any, Any]] = {}
+    for index, group in experts.groupby("dataset_idx"):
         wanted[index] = {**summary_of_experts(_rows(group)), "n_experts_selected": group["selected"].sum()}
     if (history := checked.frames.get("grid_history")) is not None:
         final = history.groupby("dataset_idx")[OF_FINAL].last().add_prefix("merged_")

@@ -19,13 +19,14 @@ OF_SUMMARY = {"at_threshold": "merged_threshold_dense_mse", "final": "merged_den
 class RecordedCheckpoint:
     """A checkpoint, and what the metadata record of it: `row`, in which metrics may be missing but are numbers."""
 
+    path: str  # of the metadata
     model_type: str
     dataset_idx: int
     name: str
     row: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.model_type}, dataset {self.dataset_idx}, {self.name}"
+        return f"{self.path}: {self.model_type}, dataset {self.dataset_idx}, {self.name}"
 
 
 def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[str]) -> list[RecordedCheckpoint]:
@@ -35,81 +36,76 @@ def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[st
     for model_type in {**metadata, **dict.fromkeys(model_types)}:
         per_dataset = metadata.get(model_type, {})
         if model_type not in section.model_types:
-            allowed = ", ".join(section.model_types)
-            report.fault(f"{path}: model type", found=repr(model_type), allowed=allowed)
+            report.fault(f"{path}: model type", found=repr(model_type), allowed=", ".join(section.model_types))
         elif set(per_dataset) != set(checked.datasets):
-            there = ", ".join(map(repr, per_dataset)) or "none"
-            allowed = ", ".join(map(repr, checked.datasets))
+            there, allowed = (", ".join(map(repr, indices)) or "none" for indices in (per_dataset, checked.datasets))
             report.fault(f"{path}: {model_type}: datasets", found=there, allowed=allowed)
         for index, checkpoints in per_dataset.items():
             if set(checkpoints) != set(CHECKPOINTS):
                 there = ", ".join(map(repr, checkpoints))
                 report.fault(f"{path}: {model_type}, dataset {index}: checkpoints", found=there)
             for name, row in checkpoints.items():
-                checkpoint = RecordedCheckpoint(model_type, index, name, row)
+                checkpoint = RecordedCheckpoint(path, model_type, index, name, row)
                 known = model_type in section.model_types and index in checked.datasets and name in CHECKPOINTS
                 if _has_metrics(checked, checkpoint) and known:
+                    _check_against_frames(checked, checkpoint)
                     sound.append(checkpoint)
-    for checkpoint in sound:
-        _check_against_frames(checked, checkpoint)
     count = sum(len(checkpoints) for per_dataset in metadata.values() for checkpoints in per_dataset.values())
     content = read_bytes(path)
     if len(content) > MAX_BYTES * (count + 1):
-        report.fault(path, "", f"{len(content)} bytes for {count} checkpoints", f"{MAX_BYTES} for each")
+        report.fault(path, found=f"{len(content)} bytes for {count} checkpoints", allowed=f"{MAX_BYTES} for each")
     if b"numpy" in content:  # read_metadata makes Python's of them
-        report.fault(path, "", "numbers of numpy's", "builtin types, which load without it")
-    _check_threshold_time(checked, [c for c in sound if c.model_type == section.reference and c.name == "at_threshold"])
+        report.fault(path, found="numbers of numpy's", allowed="builtin types, which load without it")
+    _check_threshold_time(checked, sound)
     return sound
 
 
 def _has_metrics(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> bool:
     """Whether the values of a row are numbers and its model type."""
-    where, row = f"{checked.run.checkpoint_metadata()}: {checkpoint}", checkpoint.row
-    label, sound = checked.run.kind.label, True
+    row, label, report = checkpoint.row, checked.run.kind.label, checked.report
     expected = {*METRICS, label}
     if missing := sorted(expected - set(row)):
-        checked.report.fault(where, f"missing: {', '.join(missing)}")
+        report.fault(checkpoint, f"missing: {', '.join(missing)}")
     if more := sorted(map(str, set(row) - expected)):
-        checked.report.fault(where, found=", ".join(more), allowed=", ".join(sorted(expected)))
-    for key, value in row.items():
-        if not isinstance(value, str if key == label else (int, float)) or isinstance(value, bool):
-            found = f"a {type(value).__name__}"
-            checked.report.fault(f"{where}: {key}", found=found, allowed="a number, no weights")
-            sound = False
+        report.fault(checkpoint, found=", ".join(more), allowed=", ".join(sorted(expected)))
+    kinds = {key: str if key == label else (int, float) for key in row}
+    wrong = [key for key in row if not isinstance(row[key], kinds[key]) or isinstance(row[key], bool)]
+    for key in wrong:
+        report.fault(f"{checkpoint}: {key}", found=f"a {type(row[key]).__name__}", allowed="a number, no weights")
     if row.get(label, checkpoint.model_type) != checkpoint.model_type:
-        checked.report.fault(f"{where}: {label}", found=repr(row[label])[:100], allowed=checkpoint.model_type)
-    return sound
+        report.fault(f"{checkpoint}: {label}", found=repr(row[label])[:100], allowed=checkpoint.model_type)
+    return not wrong
 
 
 def _check_against_frames(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> None:
     """Every checkpoint is a row of the history, and `final` its last. An untrained model (epoch 0) has no row."""
-    index, row = checkpoint.dataset_idx, checkpoint.row
-    if (frame := checked.history(checkpoint.model_type)) is not None:
-        history = frame[frame["dataset_idx"] == index].drop_duplicates("epoch").set_index("epoch")
-        where, epoch = f"{checked.run.checkpoint_metadata()}: {checkpoint}", row.get("epoch")
-        last = max(history.index, default=0)
+    index, row, report = checkpoint.dataset_idx, checkpoint.row, checked.report
+    if (rows := checked.history(checkpoint.model_type, index)) is not None:
+        history = rows.drop_duplicates("epoch").set_index("epoch", drop=False)
+        epoch, last = row.get("epoch"), max(history.index, default=0)
         if checkpoint.name == "final" and epoch != last:
-            checked.report.fault(where, f"epoch {epoch}, but the frame ends with {last}")
+            report.fault(checkpoint, f"epoch {epoch}, but the frame ends with {last}")
         elif epoch not in history.index and epoch != 0:
-            checked.report.fault(where, f"epoch {epoch}, which the frame does not have")
+            report.fault(checkpoint, f"epoch {epoch}, which the frame does not have")
         elif epoch != 0:
-            for key in (key for key in METRICS if key != "epoch"):
+            for key in METRICS:
                 if row.get(key) != (value := history.at[epoch, key]):
-                    checked.report.fault(where, f"{key} is {row.get(key)}, in the frame {value!s}")
+                    report.fault(checkpoint, f"{key} is {row.get(key)}, in the frame {value!s}")
     if (summary := checked.frames.get("summary")) is not None:
         column = OF_SUMMARY[checkpoint.name]
         rows = summary[summary["dataset_idx"] == index]
         if column in rows and (rows[column] != row.get("dense_mse")).any():
             where = f"{checked.run.frame('summary')}: dataset {index}"
-            checked.report.fault(where, f"{column} is not that of the {checkpoint.name} checkpoint")
+            report.fault(where, f"{column} is not that of the {checkpoint.name} checkpoint")
 
 
-def _check_threshold_time(checked: CheckedRun, reference: list[RecordedCheckpoint]) -> None:
-    section, times = checked.run.kind, [c.row["time"] for c in reference if "time" in c.row]
-    if not times:
-        return
-    for name, frame in checked.frames.items():
-        stored = frame.attrs.get(section.threshold_time)
-        if isinstance(stored, (int, float)) and abs(stored - fmean(times)) > 1e-9 * fmean(times):
-            where, mean = checked.run.frame(name), f"the mean of {section.reference} is {fmean(times)}"
-            checked.report.fault(where, f"{section.threshold_time} is {stored}, but {mean}")
+def _check_threshold_time(checked: CheckedRun, checkpoints: list[RecordedCheckpoint]) -> None:
+    """The threshold time in attrs is the mean of the reference's checkpoints."""
+    section = checked.run.kind
+    found = [c for c in checkpoints if (c.model_type, c.name) == (section.reference, "at_threshold")]
+    if times := [c.row["time"] for c in found if "time" in c.row]:
+        for name, frame in checked.frames.items():
+            stored, mean = frame.attrs.get(section.threshold_time), fmean(times)
+            if isinstance(stored, (int, float)) and abs(stored - mean) > 1e-9 * mean:
+                problem = f"{section.threshold_time} is {stored}, but the mean of {section.reference} is {mean}"
+                checked.report.fault(checked.run.frame(name), problem)

@@ -46,21 +46,17 @@ def check_checkpoint(checked: CheckedRun, checkpoint: RecordedCheckpoint, config
 
 def _check_threshold(checked: CheckedRun, checkpoint: RecordedCheckpoint, settings: dict[str, Any]) -> None:
     """Check that the epoch is the one that the settings' rule finds in the frame."""
-    frame = checked.history(checkpoint.model_type)
-    if frame is None:
-        return
-    rows = threshold_rows(frame[frame["dataset_idx"] == checkpoint.dataset_idx], **settings["threshold"])
-    epoch = int(rows["epoch"].iloc[0]) if len(rows) else 0
-    if (found := checkpoint.row.get("epoch")) != epoch:
-        where = f"{checked.run.checkpoint_metadata()}: {checkpoint}"
-        checked.report.fault(where, f"epoch {found}, but the threshold is {epoch}")
+    if (history := checked.history(checkpoint.model_type, checkpoint.dataset_idx)) is not None:
+        rows = threshold_rows(history, **settings["threshold"])
+        epoch = int(rows["epoch"].iloc[0]) if len(rows) else 0
+        if (found := checkpoint.row.get("epoch")) != epoch:
+            checked.report.fault(checkpoint, f"epoch {found}, but the threshold is {epoch}")
 
 
 def _check_model(base: str, model: KAN, row: dict[str, Any], report: VerificationReport) -> None:
     device = re.search(r"^device: (.*)$", Path(f"{base}_config.yml").read_text(), re.MULTILINE)
-    if device is None or device[1] != "cpu":
-        found = repr(device and device[1])
-        report.fault(f"{base}_config.yml: device", found=found, allowed="cpu, so that any machine reads it")
+    if (found := device and device[1]) != "cpu":
+        report.fault(f"{base}_config.yml: device", found=repr(found), allowed="cpu, so that any machine reads it")
     if count_parameters(model) != row.get("num_params"):
         report.fault(f"{base}_state", f"{count_parameters(model)} parameters, recorded are {row.get('num_params')}")
 
@@ -126,7 +122,7 @@ def _agree(loss: float, recorded: Any, of_size: Tensor) -> bool:
 def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None) -> dict[str, Any] | None:
     """The settings of a training, of its record or the configuration: those whose digest is the recorded one."""
     run, which = checked.run, (checkpoint.model_type, checkpoint.dataset_idx)
-    recorded = provenance_of(checked.history(checkpoint.model_type)).get("config_digest")
+    recorded = provenance_of(checked.history(*which)).get("config_digest")
     path = run.record(run.training(*which))
     if Path(path).exists():
         settings = read_record(path).settings
@@ -134,8 +130,8 @@ def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Confi
             return settings
         checked.report.fault(path, "its settings are not those that the frame was made with")
     if config is not None and checkpoint.dataset_idx < len(config["datasets"]):
-        of_run = run.epochs is None
-        made = merge_settings(config, which[1]) if of_run else training_settings(config, run.section, *which)
+        merge = run.epochs is None
+        made = merge_settings(config, which[1]) if merge else training_settings(config, run.section, *which)
         settings = as_dict(made)
         if settings_digest(settings) == recorded:
             return settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import CONTROL
@@ -13,7 +12,7 @@ from kanbench.storage.merge_frames import NEEDED, build_merge_frame
 from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import TrainingRecord, read_record
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
-from kanbench.storage.verification.report import CheckedRun, datasets_of, provenance_of
+from kanbench.storage.verification.report import CheckedRun
 
 
 def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
@@ -30,21 +29,10 @@ def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
                 if check_frame(replicate, file.name, frame, report):
                     frames[file.name] = frame
         checked = CheckedRun(replicate, frames, first.datasets, report)
-        check_frames_of_run(checked)
-        _check_seed_and_datasets(checked, first.dataset_names)
+        check_frames_of_run(checked, first.dataset_names)
         for training in check_records(checked):
             with report.collecting():
                 _check_settings(first.run, checked, training)
-
-
-def _check_seed_and_datasets(checked: CheckedRun, known: dict[int, str]) -> None:
-    for name, frame in checked.frames.items():
-        path, seed = checked.run.frame(name), checked.run.seed
-        if (found := provenance_of(frame).get("seed", seed)) != seed:
-            checked.report.fault(path, f"its provenance says seed {found!r}, its name {seed}")
-        for index, dataset in datasets_of(frame):
-            if (other := known.get(index, dataset)) != dataset:
-                checked.report.fault(path, f"dataset {index} is {dataset}, with the first seed it is {other}")
 
 
 def check_records(checked: CheckedRun) -> list[TrainingRecord]:
@@ -88,11 +76,8 @@ def _trainings(checked: CheckedRun, name: str) -> dict[str, list[str]]:
     if "experts" not in checked.frames:  # which tells their seeds
         return {}
     experts = checked.frames["experts"][["dataset_idx", "depth", "k", "seed"]].itertuples(index=False, name=None)
-    parts = {
-        "experts": [run.expert(*numbers) for numbers in experts],
-        "merged": of(section.model_types[0]),
-        "controls": of(CONTROL),
-    }
+    trained = [run.expert(*numbers) for numbers in experts]
+    parts = {"experts": trained, "merged": of(section.model_types[0]), "controls": of(CONTROL)}
     return {part: parts[part] for part in NEEDED[name]}
 
 
@@ -100,10 +85,6 @@ def _check_settings(run: Run, replicate: CheckedRun, training: TrainingRecord) -
     """But for the seed, a training has the settings of that with the first seed."""
     which = training.model_type, training.dataset_idx
     first = Path(run.record(run.training(*which)))
-    if first.exists() and _but_seed(read_record(first)) != _but_seed(training):
+    if first.exists() and {**read_record(first).settings, "seed": None} != {**training.settings, "seed": None}:
         path = replicate.run.record(replicate.run.training(*which))
         replicate.report.fault(path, "its settings differ from those with the first seed, not in the seed alone")
-
-
-def _but_seed(training: TrainingRecord) -> dict[str, Any]:
-    return {key: value for key, value in training.settings.items() if key != "seed"}

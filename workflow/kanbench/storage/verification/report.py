@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -42,25 +41,16 @@ class VerificationReport:
         except InputError as error:
             self.fault(error.where, error.problem, error.found, error.allowed)
 
-    def compare_frames(
-        self, path: str | Path, frame: pd.DataFrame, other: pd.DataFrame, the_other: str = "the pickled frame"
-    ) -> None:
+    def compare_frames(self, path: str, frame: pd.DataFrame, other: pd.DataFrame, the_other: str) -> None:
         """Add what differs between a frame and one that should be equal."""
         if not same(frame.attrs, other.attrs):
             self.fault(path, f"its attrs differ from those of {the_other}")
         if list(frame.columns) != list(other.columns) or len(frame) != len(other):
             self.fault(path, f"{the_other} has {other.shape} rows and columns", frame.shape)
             return
-        differing = [str(name) for name in frame if not _equal(frame[name], other[name])]
-        if differing:
+        columns = ((str(name), frame[name], other[name]) for name in frame)  # integers may stand for floats
+        if differing := [name for name, a, b in columns if not (a.equals(b) or same(a.tolist(), b.tolist()))]:
             self.fault(path, f"{', '.join(differing)} differ from those of {the_other}")
-
-
-def _equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
-    """Whether two columns have the same values; integers may stand for floats."""
-    if {one.dtype.kind, other.dtype.kind} == {"i", "f"}:
-        one, other = one.astype(float), other.astype(float)
-    return one.equals(other)
 
 
 @dataclass(frozen=True)
@@ -72,15 +62,15 @@ class CheckedRun:
     datasets: list[int]  # the indices that the run should have
     report: VerificationReport
 
-    def history(self, model_type: str) -> pd.DataFrame | None:
-        """The frame with a model type's epochs."""
-        return self.frames.get(model_type, self.frames.get("grid_history"))
+    def history(self, model_type: str, dataset_idx: int) -> pd.DataFrame | None:
+        """The epochs of a training, with the attrs of their frame; None where that is missing."""
+        frame = self.frames.get(model_type, self.frames.get("grid_history"))
+        return None if frame is None else frame[frame["dataset_idx"] == dataset_idx]
 
     @property
     def dataset_names(self) -> dict[int, str]:
         """The names of datasets, by index; where frames disagree, the first one's."""
-        pairs = [pair for frame in self.frames.values() for pair in datasets_of(frame)]
-        return dict(reversed(pairs))
+        return dict(pair for frame in reversed(self.frames.values()) for pair in reversed(datasets_of(frame)))
 
 
 def datasets_of(frame: pd.DataFrame) -> list[tuple[int, str]]:
@@ -89,6 +79,6 @@ def datasets_of(frame: pd.DataFrame) -> list[tuple[int, str]]:
 
 
 def provenance_of(frame: pd.DataFrame | None) -> dict[str, Any]:
-    """That of a frame; empty where there is none."""
+    """What a frame says of how it was made; empty where that is nothing."""
     found = None if frame is None else frame.attrs.get("provenance")
     return found if isinstance(found, dict) else {}
