@@ -95,11 +95,11 @@ class CompiledEngine:
 
     def _values(self, work: Workspace) -> Array:
         """f(x; θ) without the output's bias, shape (n,), for the θ that was placed last."""
-        nan_or_0 = kernels.fill_tables(self.parameters, work.layout, work.tables)
+        nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
         values = np.empty(len(work.x), self.dtype)
 
         def fill(start: int, stop: int, work: Workspace) -> None:
-            kernels.evaluate(kernels.VALUES, start, stop, work, nan_or_0, values)
+            kernels.evaluate(kernels.VALUES, start, stop, work, nan_if_nonfinite, values)
 
         self._chunks(fill, work)
         return values
@@ -107,14 +107,14 @@ class CompiledEngine:
     def _sum_of_chunks(self, gradient: Array) -> float:
         """Fill the gradient and return the sum of the squared residuals, for any number of samples."""
         layout, derivatives = self.work.layout, self.work.derivatives
-        nan_or_0 = kernels.fill_tables(self.parameters, layout, self.work.tables)
+        nan_if_nonfinite = kernels.fill_tables(self.parameters, layout, self.work.tables)
         for array in derivatives:
             array[:] = 0
 
         def evaluate(start: int, stop: int, work: Workspace) -> tuple[float, Tables]:
             part = Tables(*map(np.zeros_like, derivatives))
             work = work._replace(derivatives=part)
-            return kernels.evaluate(kernels.GRADIENT, start, stop, work, nan_or_0, self.y), part
+            return kernels.evaluate(kernels.GRADIENT, start, stop, work, nan_if_nonfinite, self.y), part
 
         total = 0.0
         for value, part in self._chunks(evaluate, self.work):

@@ -47,20 +47,20 @@ def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
     In pykan, every sample meets every coefficient, if only to multiply it by zero, so that one that is not finite shows
     in every output. Entries of the tables that belong to no edge or no span must be zero before, and stay so.
     """
-    nan_or_0 = 0.0
+    nan_if_nonfinite = 0.0
     for index in range(len(net.edges)):
         edge = net.edges[index]
         node = net.nodes[edge.node]
         scale, base = edge.mask * parameters[edge.sp_at], edge.mask * parameters[edge.base_at]
         tables.b[node.first_base + edge.lane] = base
-        nan_or_0 += 0 * base
+        nan_if_nonfinite += 0 * base
         at = node.first_coef + edge.lane
         for c in range(edge.n_coef):
             value = scale * parameters[np.uintp(edge.coef_at + c)]
             tables.e[np.uintp(at + c * node.lanes)] = value
-            nan_or_0 += 0 * value
+            nan_if_nonfinite += 0 * value
     tabulate_splines(net, tables)
-    return nan_or_0
+    return nan_if_nonfinite
 
 
 @compiled
@@ -200,7 +200,7 @@ def add_derivatives(
 
 
 @compiled
-def forward(start: int, m: int, work: Workspace, nan_or_0: float) -> None:
+def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> None:
     """Evaluate samples start to start + m; their outputs are the last of `work.buffers.values`.
 
     The inputs of the first layer are in `work.first`, for all samples, unless that is empty.
@@ -209,7 +209,7 @@ def forward(start: int, m: int, work: Workspace, nan_or_0: float) -> None:
     for number in range(len(net.layers) - 1):
         layer, following = net.layers[number], net.layers[number + 1]
         outputs = buffers.values[following.at : following.at + m * following.stride]
-        outputs[:] = nan_or_0
+        outputs[:] = nan_if_nonfinite
         kept = number == 0 and len(work.first.span) > LANES
         inputs = work.first if kept else buffers.inputs
         for i in range(layer.width):
@@ -258,7 +258,7 @@ def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace)
 
 
 @compiled
-def evaluate(task: int, start: int, stop: int, work: Workspace, nan_or_0: float, values: Floats) -> float:
+def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
     Args:
@@ -273,7 +273,7 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_or_0: float,
     output = net.layers[n_layers].at
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
-        forward(block_start, m, work, nan_or_0)
+        forward(block_start, m, work, nan_if_nonfinite)
         if task == VALUES:
             for sample in range(m):
                 values[block_start + sample] = buffers.values[output + sample]
@@ -298,10 +298,10 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_or_0: float,
 @compiled
 def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> float:
     """Fill the gradient; return the loss. For samples that are one chunk."""
-    nan_or_0 = fill_tables(parameters, work.layout, work.tables)
+    nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0
-    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_or_0, work.y)
+    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
     tabulate_splines_vjp(work.layout, work.derivatives)
     chain_rule(parameters, work.layout, work.derivatives, gradient)
     return loss / len(work.y)

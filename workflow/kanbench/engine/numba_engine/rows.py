@@ -42,7 +42,13 @@ class Places(NamedTuple):
 
 @compiled
 def fill_rows(
-    start: int, work: Workspace, nan_or_0: float, places: Places, values: Floats, rows: Floats, windows: Integers
+    start: int,
+    work: Workspace,
+    nan_if_nonfinite: float,
+    places: Places,
+    values: Floats,
+    rows: Floats,
+    windows: Integers,
 ) -> None:
     """Fill the rows of R of m samples from `start` on, the windows of their nodes, and their f(x) in `values`.
 
@@ -57,7 +63,7 @@ def fill_rows(
     for before in range(0, len(rows), BLOCK):
         m, block_start = min(BLOCK, len(rows) - before), start + before
         of_block, windows_of_block = rows[before : before + m], windows[before : before + m]
-        forward(block_start, m, work, nan_or_0)
+        forward(block_start, m, work, nan_if_nonfinite)
         values[block_start : block_start + m] = buffers.values[output : output + m]
         buffers.delta[output : output + m] = 1
         of_block[:] = 0

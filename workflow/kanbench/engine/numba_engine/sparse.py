@@ -60,7 +60,7 @@ class SparseLinearization:
         self.coef, self.factor = laid_out[: self.n_coef], np.ones(len(laid_out))
         self.factor[: self.n_coef] = laid_out[self.size + places.scale_of]
         self.values = np.empty(n, work.x.dtype)  # f(x; θ), filled along with rows
-        self.nan_or_0 = fill_tables(parameters, work.layout, work.tables)
+        self.nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
         keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
         self.kept = self._fill(0, n) if keep else None
         self.residuals = ((self.values if keep else values(work)) - work.y).astype(float)
@@ -184,7 +184,7 @@ class SparseLinearization:
     def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
         rows = np.empty((stop - start, self.places.run[-1]))
         windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
-        kernels.fill_rows(start, self.work, self.nan_or_0, self.places, self.values, rows, windows)
+        kernels.fill_rows(start, self.work, self.nan_if_nonfinite, self.places, self.values, rows, windows)
         return rows, windows
 
     def _parts(self) -> Iterator[tuple[int, Array, Windows]]:
