@@ -103,7 +103,7 @@ class KernelCache:
         return folder
 
     def _digest(self) -> str:
-        """The same as long as numba can use the same code: sources where they are, versions, processor."""
+        """Changes when numba cannot use the old code: sources where they are, versions, processor."""
         digest = hashlib.sha256()
         for source in self.sources:
             digest.update(bytes(source) + b"\0" + source.read_bytes() + b"\0")

@@ -30,7 +30,7 @@ def check_merging(checked: CheckedRun) -> None:
 
 
 def _check_datasets(checked: CheckedRun, experts: pd.DataFrame) -> None:
-    """The same in all frames; a training that ended in its first epoch has no history."""
+    """Equal in all frames; a training that ended in its first epoch has no history."""
     wanted = experts["dataset_idx"].unique().tolist()
     for name, frame in checked.frames.items():
         found = (frame["dataset_idx"] if name == "summary" else frame["dataset_idx"].unique()).tolist()
