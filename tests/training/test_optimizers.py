@@ -193,9 +193,9 @@ def test_a_matrix_that_is_not_definite_is_made_anew(shape):
 def lm_on(theta, engine, damping=1.0, **settings):
     """The parameters after one step of Levenberg-Marquardt with this λ, and its λ then."""
     method = make_optimizer("lm", **{**SETTINGS["lm"], **settings})
-    method.damping = damping
+    method.damping.value = damping
     theta = method.step(engine, np.array(theta))
-    return theta, method.damping
+    return theta, method.damping.value
 
 
 def test_damping_after_steps_of_a_linear_function():
@@ -210,7 +210,7 @@ def test_the_first_damping_is_relative_to_the_gram_matrix_and_goes_on_through_gr
     engine, method, theta = Function(lambda t: 2 * t - 6), make_optimizer("lm", **SETTINGS["lm"]), np.zeros(1)
     for step in range(1, 4):
         theta = method.step(engine, theta)
-        assert method.damping == pytest.approx(4 * 1e-3 * 0.1**step, rel=1e-14)
+        assert method.damping.value == pytest.approx(4 * 1e-3 * 0.1**step, rel=1e-14)
         method.restart()
 
 
@@ -259,7 +259,7 @@ def test_lm_stays_where_no_trial_lowers_the_loss(hostile, tensors):
     with np.errstate(all="ignore"):
         theta = method.step(engine, start.numpy())
     assert np.array_equal(theta, [0.0, 0.0])
-    assert 1 < method.damping / 1e-3 < 1.001 * 1000**0.5 * 3**10
+    assert 1 < method.damping.value / 1e-3 < 1.001 * 1000**0.5 * 3**10
 
 
 def test_lm_stays_where_the_gradient_is_zero():

@@ -28,22 +28,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kanbench.engine import Engine
 from kanbench.engine.linearization import Linearization, Matrix, Vector
 from kanbench.problems import Array
-from kanbench.training.resume import Stateful
 
-CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
 PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
 ROUNDING = 1000 * np.finfo(float).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
-BACKTRACK = 0.25  # the next s that is tried
-MIN_GAIN_RATIO = 0.25  # for a smaller λ
-LOWER, RAISE = 0.1, 3.0  # of λ: after such a step, and for every point that was no better
-MAX_CURVATURE_RATIO = 1000.0  # that λ is raised by
 
 
 def square(v: Vector) -> float:
@@ -52,7 +46,11 @@ def square(v: Vector) -> float:
 
 
 class DampedModel:
-    """min |v + J δ|² + λ |δ|² around one point, for any v and λ."""
+    """min |v + J δ|² + λ |δ|² around one point, for any v and λ.
+
+    Args:
+        linearization (Linearization)
+    """
 
     def __init__(self, linearization: Linearization) -> None:
         n, n_parameters = linearization.shape
@@ -81,13 +79,20 @@ class DampedModel:
 
 
 class Path(NamedTuple):
-    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may."""
+    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may.
 
-    velocity: Vector  # δ, shape (P,)
-    acceleration: Vector | None  # a, shape (P,); None for a straight line
-    slope: float  # of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend)
+    Attributes:
+        velocity (vector of shape (P,)): δ.
+        acceleration (vector of shape (P,) or None): a; None for a straight line.
+        slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
+        curvature_ratio (float): 2 |a| / |δ| over the largest that is allowed.
+    """
+
+    velocity: Vector
+    acceleration: Vector | None
+    slope: float
     bend: float
-    curvature_ratio: float  # 2 |a| / |δ| over the largest that is allowed
+    curvature_ratio: float
 
     def offset(self, s: float) -> Vector:
         if self.acceleration is None:
@@ -98,7 +103,77 @@ class Path(NamedTuple):
         return -(s * self.slope + s**2 * self.bend)
 
 
-class LevenbergMarquardt(Stateful):
+class Descent:
+    """What a step is: the damped Gauss-Newton step, with geodesic acceleration or without."""
+
+    CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
+
+    def __init__(self, geodesic_acceleration: bool) -> None:
+        self.geodesic_acceleration = geodesic_acceleration
+
+    def path(self, linearization: Linearization, solve: Callable[[Vector], Vector]) -> Path:
+        r = linearization.residuals
+        velocity = solve(r)
+        change, acceleration, ratio = linearization.jvp(velocity), None, 0.0
+        if self.geodesic_acceleration:
+            probe = linearization.residuals_at(PROBE * velocity)
+            # ∂²r(θ + s δ)/∂s² at s = 0, by a difference from the tangent
+            acceleration = solve(2 / PROBE * ((probe - r) / PROBE - change))
+            if length := square(velocity):  # 0 where the gradient is
+                ratio = 2 * math.sqrt(square(acceleration) / length) / self.CURVATURE
+        return Path(velocity, acceleration, 2 * float(r @ change), square(change), ratio)
+
+
+class Accepted(NamedTuple):
+    """The point of a path where a step ends; without one, `offset` is None."""
+
+    offset: Vector | None
+    rejected: int  # points before it that were no better
+    gain_ratio: float  # reduction of |r|² over the predicted one, 0 at the limit of rounding
+
+
+class Backtracking:
+    """Which point of a path is accepted: the first with a lower loss, from where the curvature is allowed on."""
+
+    BACKTRACK = 0.25  # the next point that is tried
+
+    def __init__(self, attempts: int) -> None:
+        self.attempts = attempts
+
+    def search(self, linearization: Linearization, path: Path, s: float) -> Accepted:
+        before = square(linearization.residuals)
+        for rejected in range(self.attempts):
+            offset, predicted = path.offset(s), path.predicted(s)
+            reduction = before - square(linearization.residuals_at(offset))
+            if reduction > 0:
+                return Accepted(offset, rejected, reduction / predicted if predicted > 0 else 0.0)
+            s *= self.BACKTRACK
+        return Accepted(None, self.attempts, 0.0)
+
+
+class Damping:
+    """How λ (`value`, nan before the first step) follows from the outcome of the steps. A change of grid keeps it."""
+
+    MIN_GAIN_RATIO = 0.25  # for a smaller λ
+    LOWER, RAISE = 0.1, 3.0  # after such a step, and for every point that was no better
+    MAX_DAMPING_RAISE = 1000.0  # of the curvature ratio
+
+    def __init__(self, relative: float) -> None:
+        self.relative = relative
+        self.value = math.nan
+
+    def start(self, scale: float) -> None:
+        """Begin at `relative` times `scale`, if this is the first step."""
+        if math.isnan(self.value):
+            self.value = self.relative * scale
+
+    def update(self, curvature_ratio: float, accepted: Accepted) -> None:
+        raised = math.sqrt(curvature_ratio) * self.RAISE**accepted.rejected
+        fair = accepted.offset is not None and accepted.gain_ratio > self.MIN_GAIN_RATIO
+        self.value *= self.LOWER if raised == 1 and fair else raised
+
+
+class LevenbergMarquardt:
     """
     Args:
         damping (float): The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid
@@ -108,11 +183,17 @@ class LevenbergMarquardt(Stateful):
     """
 
     def __init__(self, damping: float, attempts: int, geodesic_acceleration: bool) -> None:
-        self.relative_damping, self.attempts, self.geodesic_acceleration = damping, attempts, geodesic_acceleration
-        self.damping = math.nan  # λ
+        self.damping, self.attempts = Damping(damping), attempts
+        self.descent, self.acceptance = Descent(geodesic_acceleration), Backtracking(attempts)
 
     def restart(self) -> None:
         pass
+
+    def state(self) -> dict[str, Any]:
+        return {"damping": self.damping.value}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.damping.value = state["damping"]
 
     def step(self, engine: Engine, theta: Array) -> Array:
         """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
@@ -122,48 +203,17 @@ class LevenbergMarquardt(Stateful):
         solve = self._solver(DampedModel(linearization))
         if solve is None:
             return theta
-        path = self._path(linearization, solve)
-        ratio = min(max(1.0, path.curvature_ratio), MAX_CURVATURE_RATIO)
-        offset, rejected, gain_ratio = self._search(linearization, path, 1 / ratio)
-        raised = math.sqrt(ratio) * RAISE**rejected
-        self.damping *= LOWER if raised == 1 and gain_ratio > MIN_GAIN_RATIO else raised
-        return theta if offset is None else linearization.moved(offset)
+        path = self.descent.path(linearization, solve)
+        ratio = min(max(1.0, path.curvature_ratio), Damping.MAX_DAMPING_RAISE)
+        accepted = self.acceptance.search(linearization, path, 1 / ratio)
+        self.damping.update(ratio, accepted)
+        return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
     def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
         """With the present λ, or the next larger one with which the matrix is definite, if there is one."""
-        if math.isnan(self.damping):
-            self.damping = self.relative_damping * model.scale
+        self.damping.start(model.scale)
         for _ in range(self.attempts):
-            if (solve := model.solver(self.damping)) is not None:
+            if (solve := model.solver(self.damping.value)) is not None:
                 return solve
-            self.damping *= RAISE
+            self.damping.value *= Damping.RAISE
         return None
-
-    def _path(self, linearization: Linearization, solve: Callable[[Vector], Vector]) -> Path:
-        r = linearization.residuals
-        velocity = solve(r)
-        change, acceleration, ratio = linearization.jvp(velocity), None, 0.0
-        if self.geodesic_acceleration:
-            probe = linearization.residuals_at(PROBE * velocity)
-            # ∂²r(θ + s δ)/∂s² at s = 0, by a difference from the tangent
-            acceleration = solve(2 / PROBE * ((probe - r) / PROBE - change))
-            if length := square(velocity):  # 0 where the gradient is
-                ratio = 2 * math.sqrt(square(acceleration) / length) / CURVATURE
-        return Path(velocity, acceleration, 2 * float(r @ change), square(change), ratio)
-
-    def _search(self, linearization: Linearization, path: Path, s: float) -> tuple[Vector | None, int, float]:
-        """The first point of a path with a lower loss, from `s` on towards θ.
-
-        Returns:
-            offset: From θ; None if no point is better.
-            rejected: How many points before it were no better.
-            gain_ratio: Reduction of |r|² over the predicted one; 0 at the limit of rounding.
-        """
-        before = square(linearization.residuals)
-        for rejected in range(self.attempts):
-            offset, predicted = path.offset(s), path.predicted(s)
-            reduction = before - square(linearization.residuals_at(offset))
-            if reduction > 0:
-                return offset, rejected, reduction / predicted if predicted > 0 else 0.0
-            s *= BACKTRACK
-        return None, self.attempts, 0.0
