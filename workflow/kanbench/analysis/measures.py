@@ -78,7 +78,7 @@ def measures_of(
     """Measures from the mean squared errors at moments, which are indexed by `seed` and `dataset_idx`."""
     seeds, variances = tuple(seeds), {i: _variance(name) for i, name in datasets.items()}
     index = pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
-    rounding = ROUNDING * np.array([[variances[i] or 1.0] for _, i in index])
+    rounding = ROUNDING * np.array([variances[i] or 1.0 for _, i in index])[:, None]
     logs = {}
     for moment, table in errors.items():
         values = table.reindex(index).to_numpy(dtype=float)
