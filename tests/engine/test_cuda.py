@@ -27,6 +27,7 @@ from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
 from kanbench.storage.verification import verify
 from kanbench.training.resume import ResumeState
+from kanbench.training.trainer import TrainerState
 from support.models_at_random import assert_near, random_model, results, sample
 from support.pretended_cuda import pretended_cuda
 from support.results import STAMP, TINY, opened
@@ -192,7 +193,7 @@ def test_the_state_of_another_device_is_not_used(tmp_path, caplog):
         begun.train(1)
         place.save(begun._key(2), begun._state(begun._begin()))
     there = trainer("section2_1", "lbfgs", device="cpu", engine="torch")
-    assert place.load(there._key(2)) is None
+    assert place.load(there._key(2), TrainerState) is None
     assert "of a training with another device, " in caplog.text
 
 
