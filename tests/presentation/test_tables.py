@@ -312,6 +312,23 @@ def test_frames_without_rows(tmp_path):
     assert "nothing can be compared: no problem on which any has an error" in text
 
 
+def test_a_summary_of_merging_without_errors_is_noted():
+    found = findings({1: merged({SIN: {}})})
+    assert any("Not recorded in this run" in note for note in found.notes)
+
+
+def test_a_model_type_that_is_too_late_has_no_point(tmp_path, capsys):
+    """It has no epoch within the reference's time: the comparison is drawn without it."""
+    frames = some_run(0)
+    frames["lm"]["time"] += 1000
+    store(frames, tmp_path)
+    chosen = ["--results-dir", str(tmp_path), "--only", "comparison", "--output", str(tmp_path / "figures")]
+    assert main(["figures", "section2_1", *chosen]) == 0
+    assert (tmp_path / "figures" / "comparison.png").exists()
+    assert main(["summary", "section2_1", "--results-dir", str(tmp_path)]) == 0
+    assert "lm has no epoch within the time of lbfgs" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.slow
 def test_tables_of_finished_runs(tiny_results, tmp_path):
     for section in SECTIONS:

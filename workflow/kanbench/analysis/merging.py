@@ -70,7 +70,7 @@ def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
         found.append(f"Not recorded in this run: {join_names(lacking)}; what needs it is left out.")
     recorded = [name for column, name in ERRORS.items() if column in measures.rows]
     logs = measures.logs["final"][recorded]
-    for (position, i), is_missing in zip(logs.index, logs.isna().to_numpy(), strict=True):
+    for (position, i), is_missing in zip(logs.index, logs.isna().to_numpy(dtype=bool), strict=True):
         if missing := list(logs.columns[is_missing]):
             where = f"{measures.datasets[i]}{of_seed(measures, position)}"
             found.append(f"No finite error on {where}: {join_names(missing)}.")

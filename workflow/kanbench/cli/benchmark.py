@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.benchmark import PARTS
-from kanbench.benchmark.report import as_text
 from kanbench.cli.options import JSON, Commands, add_config, command
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
@@ -43,6 +42,8 @@ def _positive(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from kanbench.benchmark.report import as_text  # with tabulate, which takes a tenth of a second
+
     if arguments.input:
         result = read_result(arguments.input)
     elif arguments.output:

@@ -53,8 +53,7 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
     style.log_scale(panels[0].xaxis, [*every, [1.0]])
     for axes, (moment, gains) in zip(panels, found.items(), strict=True):
         axes.axvline(1, color=style.GREY, linewidth=1, zorder=0.5)
-        nothing = pd.Series(index=pd.Index([], dtype=int), dtype=float)
-        style.points_by_dataset(axes, stored.datasets, {other: gains.get(other, nothing) for other in styles}, styles)
+        style.points_by_dataset(axes, stored.datasets, gains, styles)
         axes.set(title=f"merged model {MERGED[moment]}", xlabel="dense MSE of the other / of the merged model")
     style.rows_of_datasets(panels, stored.datasets)
     style.legend(figure, [Line2D([], [], **look.points(label=look.label)) for look in styles.values()])

@@ -49,12 +49,9 @@ class Findings:
 
     @property
     def other_answers(self) -> list[str]:
-        """For every moment the first statement over all datasets, but for the answer itself."""
-        first: dict[str, str] = {}
-        for statement in self.statements:
-            if statement.dataset is None:
-                first.setdefault(statement.comparison, statement.text)
-        return [text for text in first.values() if text != self.answer.text]
+        """The statements over all datasets but the answer itself, none twice."""
+        said = [statement.text for statement in self.statements if statement.dataset is None]
+        return [text for text in dict.fromkeys(said) if text != self.answer.text]
 
 
 def findings_of(stored: StoredRun) -> Findings:
