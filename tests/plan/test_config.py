@@ -1,8 +1,10 @@
 """The configuration: one default, one source, one clear line for what is wrong."""
 
 import json
+import os
 import re
 import tomllib
+from threading import Thread
 
 import pytest
 import yaml
@@ -274,6 +276,23 @@ def test_the_digests_of_trainings_are_those_of_stored_results(name):
     assert {kind: digest(settings) for kind, settings in all_kinds(config).items()} == DIGESTS[name]
     one = merge(config, {"optimizers": {"adam": {"lr": 1}}})  # not 1.0
     assert '"lr":1,' in canonical_json(training_settings(one, "section2_1", "adam", 1))
+
+
+def test_a_configuration_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_text("epochs: 7"))
+    writer.start()
+    assert load_config(tmp_path / "pipe")["epochs"] == 7
+    writer.join()
+
+
+def test_settings_of_an_unknown_problem_and_of_no_text_are_refused(config):
+    settings = as_dict(training_settings(config, "section2_1", "lm", 0))
+    with pytest.raises(InputError) as error:
+        make_settings(TrainingSettings, settings | {"problem": "nope"})
+    assert (error.value.where, error.value.found) == ("settings.problem", "'nope'")
+    with pytest.raises(InputError, match="UTF-8"):
+        make_settings(TrainingSettings, '{"\udcff": 1}')
 
 
 def test_settings_survive_a_round_trip_through_json(config):

@@ -35,6 +35,13 @@ def refused(capsys, *arguments, lines=1):
     return error
 
 
+def test_a_name_that_no_file_can_have_is_one_line(capsys):
+    path = Path("a" * 300, "b", "c")
+    for command in (["inspect", str(path)], ["list", "--results-dir", str(path)]):
+        assert main(command) == 1
+        assert "no such" in capsys.readouterr().err
+
+
 def test_runs_are_listed_as_a_table(tmp_path, capsys):
     present(tmp_path / "sec1_results")
     write(tmp_path, f"section1_1_{STAMP}", ("mlp", "kan_pruning"))

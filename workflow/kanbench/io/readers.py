@@ -28,17 +28,20 @@ TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around it
 
 
 @contextlib.contextmanager
-def parser_errors(path: str | Path) -> Iterator[None]:
+def parser_errors(path: str | Path, pipe: bool = False) -> Iterator[None]:
     """Turn whatever the parser of a damaged file raises into one line that names the file.
 
     Parsers raise nearly anything, and so does a bug: the block should hold a parser's call and nothing else.
+
+    Args:
+        pipe (bool): Whether it may be one: a user's own `<(…)`, but never a file of results, which would be waited for.
 
     Raises:
         InputError: The file cannot be read, or what the block raised.
     """
     try:
         file = Path(path)
-        if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+        if file.exists() and not (file.is_file() or file.is_dir() or (pipe and file.is_fifo())):
             raise OSError("not a regular file")
         yield
     except InputError:
@@ -48,9 +51,9 @@ def parser_errors(path: str | Path) -> Iterator[None]:
         raise InputError(path, problem=f"cannot be read ({reason})") from error
 
 
-def read_bytes(path: str | Path, limit: int = MAX_FILE) -> bytes:
+def read_bytes(path: str | Path, limit: int = MAX_FILE, pipe: bool = False) -> bytes:
     """The content of a file that is not larger than `limit` bytes."""
-    with parser_errors(path), Path(path).open("rb") as file:
+    with parser_errors(path, pipe), Path(path).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise InputError(path, f"more than {limit >> 20} MiB", "files below that")
@@ -65,16 +68,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return _mapping(path, value)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, pipe: bool = False) -> dict[str, Any]:
     """The mapping in a YAML file; tags that build objects are refused."""
-    content = read_bytes(path, MAX_YAML)
-    with parser_errors(path):
+    content = read_bytes(path, MAX_YAML, pipe)
+    with parser_errors(path, pipe):
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
     if node is None:
         raise InputError(path, "nothing", "keys with values")
     _check_nodes(path, node, len(content) + MAX_SHARED)
-    with parser_errors(path):
+    with parser_errors(path, pipe):
         value = loader.construct_document(node)
     return _mapping(path, value)
 

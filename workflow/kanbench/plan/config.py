@@ -36,7 +36,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
     """Read a configuration file over the defaults, and check it."""
-    return check(merge(read_yaml(DEFAULT_CONFIG), read_yaml(path)))
+    return check(merge(read_yaml(DEFAULT_CONFIG), read_yaml(path, pipe=True)))
 
 
 def merge(base: Config, over: Config) -> Config:

@@ -147,10 +147,15 @@ def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
         InputError: Names the first key that is wrong.
     """
     try:
-        return msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)
+        made = msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)
+    except UnicodeEncodeError:
+        raise InputError("settings", problem="not UTF-8") from None
     except msgspec.DecodeError as error:
         problem, _, key = str(error).partition(" - at ")
         raise InputError(f"settings{key.strip('`$')}", problem=problem) from None
+    if made.problem not in PROBLEMS:
+        raise InputError("settings.problem", repr(made.problem), ", ".join(PROBLEMS))
+    return made
 
 
 def as_dict(settings: msgspec.Struct) -> dict[str, Any]:

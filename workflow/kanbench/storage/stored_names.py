@@ -121,7 +121,7 @@ def stored_files(results: str | Path) -> list[StoredFile]:
         InputError: There is no such folder, or it cannot be read.
     """
     results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
-    if not Path(results).is_dir():
+    if not os.path.isdir(results):  # noqa: PTH112 - pathlib's raises where a name is too long
         raise InputError(results, problem="no such folder")
     top, seeds = _listed(Path(results)), Path(results) / naming.SEEDS
     folders = [path for path in top if fnmatchcase(path.name, "sec*_results") or path == seeds]
