@@ -49,6 +49,6 @@ def assert_one_line(result, folder, *words):
     [ours] = [line for line in lines if line.startswith("kanbench: ")]
     assert all(word in ours for word in words), ours
     assert "Traceback" not in "".join(lines)
-    if "device: found 'cuda'" not in ours:  # known when the jobs would start, after Snakemake has spoken
+    if "config: device: " not in ours:  # known when the jobs would start, after Snakemake has spoken
         assert [line for line in lines if not line.startswith("Config file")] == [ours]
     assert contents(folder) == []
