@@ -1,8 +1,10 @@
 """The benchmark: both sides compute the same, and what is counted is what is said."""
 
 import json
+import os
 import re
 import sys
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from kanbench.cli import benchmark as command
 from kanbench.cli.main import main
 from kanbench.network.evaluation import evaluate
 from kanbench.plan.config import check, merge
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import make_dataset
 
 # Of the numbers compared, by dtype: rounding of sums over 1000 samples.
@@ -298,6 +300,14 @@ def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_result_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_text(json.dumps(dict.fromkeys(command.ALWAYS))))
+    writer.start()
+    assert command.read_result(tmp_path / "pipe").keys() == command.ALWAYS
+    writer.join()
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "two"])

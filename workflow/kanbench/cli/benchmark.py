@@ -82,7 +82,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         InputError
     """
-    result = read_json(path)
+    result = read_json(path, pipe=True)
     if missing := ALWAYS - result.keys():
         raise InputError(path, allowed="what --output wrote", problem=f"no key {', '.join(sorted(missing))}")
     return result

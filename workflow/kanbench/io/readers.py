@@ -60,10 +60,10 @@ def read_bytes(path: str | Path, limit: int = MAX_FILE, pipe: bool = False) -> b
     return content
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
+def read_json(path: str | Path, pipe: bool = False) -> dict[str, Any]:
     """The object in a JSON file."""
-    content = read_bytes(path, MAX_TEXT)
-    with parser_errors(path):
+    content = read_bytes(path, MAX_TEXT, pipe)
+    with parser_errors(path, pipe):
         value = json.loads(content)
     return _mapping(path, value)
 
