@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kanbench.analysis.ranking import rank, versus
 from kanbench.errors import InputError
 from kanbench.presentation.tables.findings import findings
-from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems import PROBLEMS, Problem
 from support.planted import POLY, SIN, SPEC, merged, run
 
 CLEAR = {"adam": {SIN: 1.0, POLY: 0.1}, "lbfgs": {SIN: 0.2, POLY: 0.02}, "lm": {SIN: 0.01, POLY: 0.001}}

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 from PIL import Image
 
+from kanbench import problems
 from kanbench.cli.main import main
 from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.initialization import initialize
@@ -43,7 +44,6 @@ from kanbench.presentation.figures.style import (
     style,
 )
 from kanbench.presentation.page import images
-from kanbench.problems import poisson as problems
 from kanbench.storage.runs import open_run
 from kanbench.storage.stored_run import StoredRun
 from support.old_formats import META, plain_frame, write

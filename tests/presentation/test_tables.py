@@ -16,7 +16,7 @@ from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.presentation.tables.findings import findings, findings_of
 from kanbench.presentation.tables.table import Table, latex_escape
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import make_dataset
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.runs import open_run

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import pi
 
-from kanbench.problems.poisson import DIMENSIONS, PROBLEMS
+from kanbench.problems import PROBLEMS
+from kanbench.problems.poisson import DIMENSIONS
 
 SOLUTIONS = {  # name: (u, sign), with target = sign · Δu
     "poisson_2d_sin": (lambda x, y: torch.sin(pi * x) * torch.sin(pi * y), -1),

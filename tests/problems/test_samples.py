@@ -7,7 +7,7 @@ from kan.utils import create_dataset
 from scipy.stats import qmc
 
 from kanbench.network.pykan import global_random_state_kept
-from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
 
 SIN = PROBLEMS["poisson_2d_sin"]

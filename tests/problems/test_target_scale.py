@@ -5,7 +5,7 @@ from math import pi
 import numpy as np
 import pytest
 
-from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.problems.target_scale import target_scale
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from kanbench.analysis.moments import MOMENTS, moments
 from kanbench.errors import InputError
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 from kanbench.problems.target_scale import target_scale
-from kanbench.storage.derive import Frames
+from kanbench.storage.derive import Frames, datasets_of
 from kanbench.storage.metadata import Metadata
 
 Replicates = dict[int | None, Frames]
@@ -109,7 +109,10 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
                 if column not in frame:
                     raise InputError(model_type, problem=f"no column {column!r}")
     first = next(iter(replicates.values()))
-    datasets = datasets_of((frame for frames in replicates.values() for frame in frames.values()), metadata)
+    # All that frames or metadata have, also those on which trainings failed.
+    named = datasets_of(frame for frames in replicates.values() for frame in frames.values())
+    recorded = {int(i): str(i) for checkpoints in (metadata or {}).values() for i in checkpoints}
+    datasets = dict(sorted({**recorded, **named}.items()))
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
@@ -123,12 +126,3 @@ def _errors(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
     if "dense_mse" not in there or there.empty:
         return there[keys].head(0).set_index(keys)
     return there.pivot_table("dense_mse", keys, "model_type", dropna=False)
-
-
-def datasets_of(frames: Iterable[pd.DataFrame], metadata: Metadata | None = None) -> dict[int, str]:
-    """All datasets that frames or metadata have, by index, also those on which trainings failed."""
-    names = {int(i): str(i) for checkpoints in (metadata or {}).values() for i in checkpoints}
-    for frame in frames:
-        for i, name in zip(frame["dataset_idx"], frame.get("dataset_name", frame["dataset_idx"]), strict=True):
-            names[int(i)] = str(name)
-    return dict(sorted(names.items()))

@@ -9,7 +9,7 @@ import numpy as np
 
 from kanbench.network.initialization import initialize
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.problems.poisson import PROBLEMS, Array
+from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.torch_random import TorchGenerator
 
 TARGET = PROBLEMS["poisson_2d_sin"].target  # of the first two inputs, however many there are

@@ -15,7 +15,7 @@ from torch import Tensor
 from kanbench.benchmark.cases import Case
 from kanbench.engine import make_engine
 from kanbench.network.pykan import to_pykan
-from kanbench.problems.poisson import Array
+from kanbench.problems import Array
 from kanbench.training.history import now
 from kanbench.training.optimizers import make_optimizer
 

@@ -17,7 +17,7 @@ from kanbench.benchmark.contenders import lm_module
 from kanbench.network.pykan import default_dtype, global_random_state_kept
 from kanbench.plan.config import Config
 from kanbench.plan.settings import training_settings
-from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.training.trainer import Trainer, make_data
 
 PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`

@@ -236,9 +236,8 @@ def _seed(wildcards: Wildcards) -> int | None:
 
 
 def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> Report:
-    number = sections.without_variant(run.section).removeprefix("section").replace("_", ".")
     return {
-        "category": f"{number} {run.kind.question}",
+        "category": f"{sections.number_of(run.section)} {run.kind.question}",
         "subcategory": subcategory,
         "labels": {"figure": figure, "dataset": dataset},
         "caption": f"../report/{caption}.rst",

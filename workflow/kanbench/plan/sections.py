@@ -35,6 +35,14 @@ class Section:
         """Whether names have a number of epochs: experts and merged models have epochs of their own."""
         return not self.frame_names
 
+    def history_of(self, model_type: str) -> str:
+        """The frame that has a row for every epoch of a model type."""
+        return "grid_history" if self.frame_names else model_type
+
+    def model_type_of(self, frame: str) -> str:
+        """The model type that a frame is about."""
+        return self.model_types[0] if self.frame_names else frame
+
 
 SECTIONS = {
     "section2_1": Section(
@@ -108,6 +116,11 @@ def section_of(name: str) -> Section:
     if not re.fullmatch(SECTION, name):
         raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or section1_1 and the like")
     return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
+
+
+def number_of(section: str) -> str:
+    """`2.1` for section2_1 and its variants."""
+    return ".".join(section.removeprefix("section").split("_")[:2])
 
 
 def section_with(model_type: str) -> str:

@@ -16,9 +16,7 @@ from operator import mul
 
 import numpy as np
 
-from kanbench.problems.registry import PROBLEMS, Array, Interval, Problem, Target, problem
-
-__all__ = ["DIMENSIONS", "PROBLEMS", "Array", "Interval", "Problem", "problem"]
+from kanbench.problems.registry import Array, Target, problem
 
 DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
 

@@ -47,10 +47,14 @@ def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
         if "epochs" in attrs and attrs["epochs"] is None:
             with contextlib.suppress(InputError):  # nothing tells
                 attrs["epochs"] = epochs_per_grid(frames)
-        model_types = section_of(run.section).model_types
-        own_type = name if name in model_types or not section_of(run.section).frame_names else model_types[0]
-        frame.attrs = {**attrs, "model_type": own_type}
+        frame.attrs = {**attrs, "model_type": section_of(run.section).model_type_of(name)}
     return agreed([frame.attrs for frame in frames.values()])
+
+
+def provenance_of(frame: pd.DataFrame) -> dict[str, Any]:
+    """What a frame says of how it was made; empty where that is nothing."""
+    found = frame.attrs.get("provenance")
+    return found if isinstance(found, dict) else {}
 
 
 def agreed(dicts: list[Attrs]) -> Attrs:

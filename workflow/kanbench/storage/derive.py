@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -49,6 +49,16 @@ def dataset_names(frames: pd.DataFrame | Frames) -> list[str]:
     """The names of the datasets, in the order of their indices."""
     named = _column(frames, "dataset_idx", "dataset_name").drop_duplicates().sort_values("dataset_idx", kind="stable")
     return named["dataset_name"].tolist()
+
+
+def datasets_of(frames: Iterable[pd.DataFrame]) -> dict[int, str]:
+    """The names of the datasets that frames have rows of, by their index, which is the name where there is none."""
+    names: dict[int, str] = {}
+    for frame in frames:
+        if "dataset_idx" in frame:
+            named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"]
+            names |= dict(zip(frame["dataset_idx"].astype(int), map(str, named), strict=True))
+    return dict(sorted(names.items()))
 
 
 def num_datasets(frames: pd.DataFrame | Frames) -> int:

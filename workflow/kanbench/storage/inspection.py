@@ -17,7 +17,7 @@ from kanbench.errors import InputError, one_line
 from kanbench.io.readers import parser_errors, read_json, read_tensors
 from kanbench.network.checkpoint_config import coef_shapes, read_model_config
 from kanbench.plan.naming import CHECKPOINT_FILES
-from kanbench.plan.sections import SECTION, SECTIONS, without_variant
+from kanbench.plan.sections import SECTION
 from kanbench.storage.attrs import Attrs, essential
 from kanbench.storage.derive import DERIVABLE, Frames, grids
 from kanbench.storage.frames import read_frame
@@ -187,8 +187,7 @@ def _of_tensors(content: Any) -> Iterator[str]:
 def _of_run(stored: StoredRun) -> Iterator[str]:
     run = stored.run
     yield f"{stored.path}: a run of {run.section}, {len(stored.files)} files"
-    present = without_variant(run.section) in SECTIONS and (run.epochs is not None) == run.kind.has_epochs
-    if not present or any(file.kind == "meta" or file.run != run for file in stored.files):
+    if not stored.has_present_names or any(file.kind == "meta" or file.run != run for file in stored.files):
         yield "  format: an earlier one (migrate turns it into the present one)"
     frames = stored.frames if stored.has_frames else {}
     yield from _items(stored.attrs if frames else {}, "  meta: ")
@@ -199,12 +198,12 @@ def _of_run(stored: StoredRun) -> Iterator[str]:
         yield f"  checkpoint {model_type}, dataset {index}: {checkpoint}"
     for replicate, others in stored.replicate_files.items():
         yield f"  seed {replicate.seed}: frames {', '.join(file.name for file in others)}"
-    yield from (f"  missing: {name}" for name in _missing(stored, frames, present))
+    yield from (f"  missing: {name}" for name in _missing(stored, frames))
 
 
-def _missing(stored: StoredRun, frames: Frames, present: bool) -> list[str]:
+def _missing(stored: StoredRun, frames: Frames) -> list[str]:
     """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
-    if present:
+    if stored.has_present_names:
         indices = {file.dataset_idx for file in stored.files if file.dataset_idx is not None}
         count = 1 + max(indices.union(stored.datasets if frames else ()), default=-1)
         model_types = model_types_there(stored.run, {*frames, *(file.name for file in stored.files)})

@@ -52,7 +52,7 @@ def build_merge_frame(
     record = (experts if name == "experts" else merged)[0]
     group = next(iter(groups.values()))
     frame.attrs.update({key: getattr(record, key) for key in ("section", "timestamp", "device")})
-    frame.attrs["model_type"] = section_of(record.section).model_types[0]
+    frame.attrs["model_type"] = section_of(record.section).model_type_of(name)
     frame.attrs["n_seeds"] = len({expert["seed"] for expert in group})
     frame.attrs.update(n_experts=len(group), n_selected=n_selected, provenance=record.provenance)
     return frame

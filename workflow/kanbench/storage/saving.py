@@ -91,7 +91,7 @@ def save_run(
     def write(new: Run) -> None:
         for name, frame in results.items():
             saved = frame.copy()
-            model_type = run.kind.model_types[0] if run.kind.frame_names else name
+            model_type = run.kind.model_type_of(name)
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs[name]}
             for path in new.frame_files(name):
                 write_and_compare(saved, path)

@@ -18,9 +18,9 @@ from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, Run
-from kanbench.plan.sections import Section, section_of
-from kanbench.storage.attrs import Attrs, complete
-from kanbench.storage.derive import Frames, threshold_rows
+from kanbench.plan.sections import SECTIONS, Section, section_of, without_variant
+from kanbench.storage.attrs import Attrs, complete, provenance_of
+from kanbench.storage.derive import Frames, datasets_of, threshold_rows
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_names import StoredFile, order_names, stored_files
@@ -58,6 +58,12 @@ class StoredRun:
     @property
     def section(self) -> Section:
         return section_of(self.run.section)
+
+    @property
+    def has_present_names(self) -> bool:
+        """Whether its names are of the present format: of a section that it has, with epochs where that has some."""
+        known = without_variant(self.run.section) in SECTIONS
+        return known and (self.run.epochs is not None) == self.section.has_epochs
 
     def of_kind(self, *kinds: str) -> list[StoredFile]:
         """Its files of these kinds; see `StoredFile.kind`."""
@@ -137,20 +143,12 @@ class StoredRun:
     @cached_property
     def datasets(self) -> dict[int, str]:
         """The names of the datasets that frames have rows of, by their index."""
-        names: dict[int, str] = {}
-        for frame in self.frames.values():
-            if "dataset_idx" in frame:
-                named = frame["dataset_name"] if "dataset_name" in frame else frame["dataset_idx"]
-                names |= dict(zip(frame["dataset_idx"].astype(int), map(str, named), strict=True))
-        return dict(sorted(names.items()))
+        return datasets_of(self.frames.values())
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
         """The rows of a model type's epochs, of every seed that has some."""
-        name = self._history_name(model_type)
+        name = self.section.history_of(model_type)
         return [frames[name] for frames in self.replicates.values() if name in frames and len(frames[name])]
-
-    def _history_name(self, model_type: str) -> str:
-        return "grid_history" if self.section.frame_names else model_type
 
     def thresholds(self, model_type: str, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of one of `histories` at the interpolation threshold, by dataset.
@@ -160,7 +158,7 @@ class StoredRun:
         """
         stored = (self.metadata or {}).get(model_type, {})
         epochs = {i: kept["at_threshold"]["epoch"] for i, kept in stored.items() if "at_threshold" in kept}
-        if epochs and history is self.frames.get(self._history_name(model_type)):
+        if epochs and history is self.frames.get(self.section.history_of(model_type)):
             return history[history["epoch"] == history["dataset_idx"].map(epochs)].set_index("dataset_idx")
         return threshold_rows(history) if "test_loss" in history else history.iloc[:0].set_index("dataset_idx")
 
@@ -226,8 +224,7 @@ class StoredRun:
 
 def _seed(frames: Frames) -> int | None:
     """The seed in the provenance of frames; that of section 2.3's experts has none, because each has its own."""
-    provenances = [frame.attrs.get("provenance") for frame in frames.values()]
-    seeds = [provenance.get("seed") for provenance in provenances if isinstance(provenance, dict)]
+    seeds = [provenance_of(frame).get("seed") for frame in frames.values()]
     return next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None)
 
 

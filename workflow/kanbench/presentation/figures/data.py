@@ -11,7 +11,7 @@ import pandas as pd
 from kanbench.network.checkpoints import NoSumOfSplinesError
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.problems.poisson import PROBLEMS, Problem
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.stored_run import StoredRun
@@ -81,7 +81,7 @@ def threshold_epoch(stored: StoredRun, model_type: str, dataset_idx: int) -> int
 
 def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:
     """The last epoch of every grid of a training, by grid size; empty where the frame does not tell."""
-    frame = stored.frames["grid_history" if stored.section.frame_names else model_type]
+    frame = stored.frames[stored.section.history_of(model_type)]
     if "grid_size" not in frame:
         return pd.Series(dtype=int)
     return frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size")["epoch"].max().sort_values()

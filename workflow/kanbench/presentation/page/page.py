@@ -10,7 +10,7 @@ from typing import Any
 from kanbench.errors import InputError
 from kanbench.plan.figures import KINDS
 from kanbench.plan.naming import RESULTS
-from kanbench.plan.sections import SECTIONS, section_of
+from kanbench.plan.sections import SECTIONS, number_of, section_of
 from kanbench.presentation.page.images import pictures
 from kanbench.presentation.page.setup import setup
 from kanbench.presentation.tables.findings import findings_of
@@ -48,12 +48,7 @@ def page(
             missing[section] = error
     if not parts and missing:
         raise next(iter(missing.values()))
-    return render("page.html.jinja", parts=parts, missing=missing, number=_number, section_of=section_of)
-
-
-def _number(section: str) -> str:
-    """`2.1` for section2_1 and its variants."""
-    return ".".join(section.removeprefix("section").split("_")[:2])
+    return render("page.html.jinja", parts=parts, missing=missing, number=number_of, section_of=section_of)
 
 
 def _part(stored: StoredRun) -> dict[str, Any]:

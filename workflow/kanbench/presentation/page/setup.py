@@ -10,7 +10,8 @@ import pandas as pd
 
 from kanbench.analysis.statements import join_names
 from kanbench.plan.sections import TIMESTAMP_FORMAT
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
+from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
 
 PACKAGES = ("kanbench", "pykan", "torch", "python")
@@ -20,10 +21,8 @@ NOT_RECORDED = "not recorded"
 def setup(stored: StoredRun) -> dict[str, str]:
     """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
     # Those of the frame that records most: that of the experts has no seed, because each has its own.
-    every = [{str(key): value for key, value in frame.attrs.items()} for frame in stored.frames.values()]
-    attrs = max(every, key=lambda known: len(str(known.get("provenance"))))
-    recorded = attrs.get("provenance")
-    provenance = recorded if isinstance(recorded, dict) else {}
+    frame = max(stored.frames.values(), key=lambda frame: len(str(frame.attrs.get("provenance"))))
+    attrs, provenance = {str(key): value for key, value in frame.attrs.items()}, provenance_of(frame)
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     by_dim: dict[int | None, list[str]] = {}
     for name in stored.datasets.values():

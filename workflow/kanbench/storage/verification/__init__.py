@@ -8,7 +8,7 @@ from pathlib import Path
 from kanbench.errors import InputError
 from kanbench.plan.config import Config
 from kanbench.plan.naming import FRAME_FORMATS
-from kanbench.plan.sections import SECTIONS, without_variant
+from kanbench.plan.sections import SECTIONS
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata
@@ -38,7 +38,7 @@ def verify(
         InputError: It is not a run of the present format.
     """
     run = stored.run
-    if without_variant(run.section) not in SECTIONS or (run.epochs is None) == bool(run.kind.reference):
+    if not stored.has_present_names:
         raise InputError(run.name, "a run of an earlier format", f"one of {', '.join(SECTIONS)} (migrate makes one)")
     found = VerificationReport()
     read, metadata = _read_frames(stored, found), None

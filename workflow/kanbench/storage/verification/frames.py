@@ -9,12 +9,12 @@ import pandas as pd
 
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from kanbench.storage.attrs import essential
+from kanbench.storage.attrs import essential, provenance_of
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import stage_times
 from kanbench.storage.schema import HISTORY, Column, columns
 from kanbench.storage.values import same
-from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of, provenance_of
+from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of
 
 PROVENANCE = ("dtype", "engine", "python", "torch", "pykan", "kanbench", "config_digest")
 THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if section.threshold_time is not None}
@@ -23,7 +23,7 @@ THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if se
 def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationReport) -> bool:
     """Check one frame by itself; return whether its columns are those that others can be compared with."""
     path, section = run.frame(name), run.kind
-    model_type = name if name in section.model_types else section.model_types[0]
+    model_type = section.model_type_of(name)
     _check_attrs(run, name, model_type, frame, report)
     wanted = columns(run.section, name)
     if not _check_columns(path, frame, wanted, report):

@@ -15,12 +15,13 @@ from torch import Tensor
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
 from kanbench.plan.settings import as_dict, merge_settings, training_settings
-from kanbench.problems.poisson import PROBLEMS
+from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import make_dataset
+from kanbench.storage.attrs import provenance_of
 from kanbench.storage.derive import threshold_rows
 from kanbench.storage.training_record import read_record, settings_digest
 from kanbench.storage.verification.metadata import RecordedCheckpoint
-from kanbench.storage.verification.report import CheckedRun, VerificationReport, provenance_of
+from kanbench.storage.verification.report import CheckedRun, VerificationReport
 
 # How far roots of mean squares may be apart, relative to those of the targets or, where these are larger, of the terms
 # that the outputs are sums of (rounding, which is all that is left of a loss near zero), and to themselves. Recorded
@@ -122,7 +123,8 @@ def _agree(loss: float, recorded: Any, of_size: Tensor) -> bool:
 def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None) -> dict[str, Any] | None:
     """The settings of a training, of its record or the configuration: those whose digest is the recorded one."""
     run, which = checked.run, (checkpoint.model_type, checkpoint.dataset_idx)
-    recorded = provenance_of(checked.history(*which)).get("config_digest")
+    history = checked.history(*which)
+    recorded = None if history is None else provenance_of(history).get("config_digest")
     path = run.record(run.training(*which))
     if Path(path).exists():
         settings = read_record(path).settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
@@ -64,7 +63,7 @@ class CheckedRun:
 
     def history(self, model_type: str, dataset_idx: int) -> pd.DataFrame | None:
         """The epochs of a training, with the attrs of their frame; None where that is missing."""
-        frame = self.frames.get(model_type, self.frames.get("grid_history"))
+        frame = self.frames.get(self.run.kind.history_of(model_type))
         return None if frame is None else frame[frame["dataset_idx"] == dataset_idx]
 
     @property
@@ -76,9 +75,3 @@ class CheckedRun:
 def datasets_of(frame: pd.DataFrame) -> list[tuple[int, str]]:
     """The pairs of index and name of datasets that a frame has."""
     return list(frame[["dataset_idx", "dataset_name"]].drop_duplicates().itertuples(index=False, name=None))
-
-
-def provenance_of(frame: pd.DataFrame | None) -> dict[str, Any]:
-    """What a frame says of how it was made; empty where that is nothing."""
-    found = None if frame is None else frame.attrs.get("provenance")
-    return found if isinstance(found, dict) else {}
