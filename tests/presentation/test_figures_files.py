@@ -217,16 +217,14 @@ def run(caplog, *arguments):
 
 
 def test_an_old_run_has_the_figures_that_it_has_the_data_for(tmp_path, caplog, capsys):
-    """Frames without times, evaluations, checkpoints, or a target that is known."""
+    """Frames without evaluations, checkpoints, or a target that is known; the time follows from that of the grids."""
     write(tmp_path / "sec1_results", f"section2_1_{META['timestamp']}", attrs={"epochs": 2, "device": "cpu"})
     status, lines = run(caplog, "section2_1", "--results-dir", tmp_path, "--output", tmp_path / "figures")
     assert status == 0
     made = sorted(path.stem for path in (tmp_path / "figures").glob("*.png"))
-    assert made == ["comparison", "loss_epochs", "params"]
-    assert capsys.readouterr().out == f"section2_1_{META['timestamp']}: 3 figures in {tmp_path / 'figures'}\n"
-    assert "loss_time: left out: no frame has time and a loss" in lines
+    assert made == ["comparison", "loss_epochs", "loss_time", "params"]
+    assert capsys.readouterr().out == f"section2_1_{META['timestamp']}: 4 figures in {tmp_path / 'figures'}\n"
     assert "loss_evals: left out: no frame has n_evals and a loss" in lines
-    assert "comparison: no panel 'at equal compute': the frames do not have dense_mse, or no time" in lines
     assert "params: no checkpoint tells the order of the splines: the slope is that of order 3" in lines
     assert any(line.startswith("surface_sin: left out: the target of sin is not known") for line in lines)
     assert all(len(line.splitlines()) == 1 for line in lines)
@@ -234,11 +232,11 @@ def test_an_old_run_has_the_figures_that_it_has_the_data_for(tmp_path, caplog, c
 
 def test_the_workflow_gets_a_page_that_says_why(tmp_path, caplog):
     write(tmp_path, f"section2_1_{META['timestamp']}")
-    given = ["--results-dir", tmp_path, "--output", tmp_path / "figures", "--only", "loss_time", "--placeholders"]
+    given = ["--results-dir", tmp_path, "--output", tmp_path / "figures", "--only", "loss_evals", "--placeholders"]
     status, lines = run(caplog, "section2_1", *given)
     assert status == 0
-    assert lines == ["loss_time: left out: no frame has time and a loss"]
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["loss_time.pdf", "loss_time.png"]
+    assert lines == ["loss_evals: left out: no frame has n_evals and a loss"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["loss_evals.pdf", "loss_evals.png"]
 
 
 def test_runs_of_section_1_are_drawn(tmp_path, caplog):
@@ -246,7 +244,8 @@ def test_runs_of_section_1_are_drawn(tmp_path, caplog):
     write(tmp_path / "sec1_results", f"section1_1_{META['timestamp']}_e2", types, label="model_type")
     status, _ = run(caplog, "section1_1", "--results-dir", tmp_path, "--output", tmp_path / "out")
     assert status == 0
-    assert {path.stem for path in (tmp_path / "out").glob("*.pdf")} == {"comparison", "loss_epochs", "params"}
+    made = {path.stem for path in (tmp_path / "out").glob("*.pdf")}
+    assert made == {"comparison", "loss_epochs", "loss_time", "params"}
 
 
 def test_a_summary_of_an_earlier_kind_has_fewer_gains(tiny_results, caplog):
@@ -259,6 +258,7 @@ def test_a_summary_of_an_earlier_kind_has_fewer_gains(tiny_results, caplog):
         figure = draw(given, Figure("gain"), notes.append)
     assert [axes.get_title() for axes in figure.axes] == ["merged model at the end"]
     assert any("control at the end" in note for note in notes)
+    given = open_run("section2_3", STAMP, results_dir=tiny_results)
     del given.frames["summary"]
     with pytest.raises(FigureUnavailableError, match="summary"):
         draw(given, Figure("gain"))

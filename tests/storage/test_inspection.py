@@ -261,9 +261,13 @@ def test_links_that_lead_nowhere_are_named_whatever_they_stand_for(tmp_path, cap
         link.unlink(missing_ok=True)
         link.symlink_to(tmp_path / "gone")
         assert refused(capsys, "inspect", link).startswith(f"kanbench: {link}: cannot be read (")
-        with pytest.raises(InputError, match=f"{name}: cannot be read"):
-            kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)
-            kanbench.load_checkpoint_metadata("section2_1", results_dir=tmp_path)
+        if name.endswith("_state"):  # one model does not cost the frames
+            with pytest.warns(UserWarning, match=f"left out: .*{name}: cannot be read"):
+                kanbench.load_run("section2_1", results_dir=tmp_path, load_models=True)
+        else:
+            with pytest.raises(InputError, match=f"{name}: cannot be read"):
+                kanbench.load_run("section2_1", results_dir=tmp_path)
+                kanbench.load_checkpoint_metadata("section2_1", results_dir=tmp_path)
         link.unlink()
         if name.endswith("_state"):
             Path(f"{base}_config.yml").unlink()

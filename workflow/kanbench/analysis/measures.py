@@ -12,10 +12,9 @@ from kanbench.analysis.moments import MOMENTS, moments
 from kanbench.errors import InputError
 from kanbench.problems import PROBLEMS
 from kanbench.problems.target_scale import target_scale
-from kanbench.storage.derive import Frames, datasets_of
+from kanbench.storage.comparable import Replicates
+from kanbench.storage.derive import datasets_of
 from kanbench.storage.metadata import Metadata
-
-Replicates = dict[int | None, Frames]
 
 # Squared: what float64 cannot tell from an error of 0, relative to the variance of the target.
 ROUNDING = float(np.finfo(float).eps) ** 2

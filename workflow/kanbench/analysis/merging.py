@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kanbench.analysis.measures import Measures, Replicates, measures_of
+from kanbench.analysis.measures import Measures, measures_of
 from kanbench.analysis.notes import of_seed, seeds_note, targets_notes
 from kanbench.analysis.statements import Statement, compare_two, join_names
 from kanbench.errors import InputError
+from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import datasets_of
 
 ERRORS = {  # columns of the frame `summary` → what they are called in tables

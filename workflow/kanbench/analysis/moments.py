@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
-from kanbench.storage.derive import Frames, threshold_rows
+from kanbench.storage.comparable import comparable_frames
+from kanbench.storage.derive import Frames, at_threshold, threshold_rows
 from kanbench.storage.metadata import Metadata
 
 MOMENTS = ("iso_compute", "threshold", "final")
@@ -21,7 +21,7 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
     The reference time of a dataset is the time at which the section's reference model type reached its threshold.
 
     Args:
-        results (dict): Frames with a column `time`.
+        results (dict): Frames with a column `time`, or with times of the grids' stages.
         metadata (dict, optional): That of the checkpoints; without it the threshold is found in the reference's frame.
 
     Returns:
@@ -31,10 +31,10 @@ def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFra
     Raises:
         InputError: The reference, or a frame's column `time`, is missing.
     """
-    section = next(iter(results.values())).attrs["section"]
-    times = _reference_times(section, results, metadata)
+    section, compared = next(iter(results.values())).attrs["section"], _sorted(results)
+    times = _reference_times(section, compared, metadata)
     rows = []
-    for model_type, frame in _sorted(results).items():
+    for model_type, frame in compared.items():
         if "time" not in frame:
             raise InputError(section, problem=f"{model_type} has no column 'time'")
         within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
@@ -46,21 +46,22 @@ def _reference_times(section: str, results: Frames, metadata: Metadata | None) -
     reference = section_of(section).reference
     if reference is None:
         raise InputError(section, allowed="sections that compare model types", problem="has no reference")
-    checkpoints = (metadata or {}).get(reference)
-    if checkpoints:
-        return {i: named.get("at_threshold", {}).get("time") for i, named in checkpoints.items()}
+    checkpoints = (metadata or {}).get(reference, {})
+    recorded = {i: named["at_threshold"]["time"] for i, named in checkpoints.items() if "at_threshold" in named}
     if reference not in results:
+        if recorded:
+            return recorded
         raise InputError(section, problem=f"no {reference}, the reference, among {', '.join(results)}")
     if "time" not in results[reference]:
         raise InputError(section, problem=f"{reference} has no column 'time'")
     times = threshold_rows(results[reference])["time"]
-    return dict(zip(times.index, times, strict=True))
+    return dict(zip(times.index, times, strict=True)) | recorded
 
 
 def _sorted(results: Frames) -> Frames:
-    """Copies by dataset and epoch, with a column `model_type`, and without attrs, which `concat` would compare."""
+    """Comparable copies by dataset and epoch, with `model_type`, and without attrs, which `concat` would compare."""
     found = {}
-    for model_type, frame in results.items():
+    for model_type, frame in comparable_frames(results).items():
         found[model_type] = frame.sort_values(["dataset_idx", "epoch"], kind="stable").assign(model_type=model_type)
         found[model_type].attrs = {}
     return found
@@ -83,16 +84,8 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
     for model_type, frame in _sorted(results).items():
         parts.append(frame.groupby("dataset_idx").tail(1).assign(moment="final"))
         if "test_loss" in frame:
-            rows = _at_threshold(frame, (metadata or {}).get(model_type, {}))
+            rows = at_threshold(frame, (metadata or {}).get(model_type, {}))
             parts.append(rows.assign(moment="threshold"))
     with contextlib.suppress(InputError):
         parts.append(iso_compute(results, metadata).reset_index().assign(moment="iso_compute"))
     return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])
-
-
-def _at_threshold(frame: pd.DataFrame, checkpoints: dict[int, dict[str, dict[str, Any]]]) -> pd.DataFrame:
-    """The rows at the thresholds; the epochs of `checkpoints` stand, and 0 is that of an untrained model."""
-    epochs = threshold_rows(frame)["epoch"].to_dict()
-    for dataset_idx, named in checkpoints.items():
-        epochs[dataset_idx] = named.get("at_threshold", {}).get("epoch", epochs.get(dataset_idx))
-    return frame[frame["epoch"] == frame["dataset_idx"].map(epochs)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kanbench.analysis.measures import Measures, Replicates
+from kanbench.analysis.measures import Measures
 from kanbench.analysis.moments import iso_compute
 from kanbench.analysis.statements import join_names
 from kanbench.analysis.uncertainty import ENOUGH_SEEDS
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
 from kanbench.problems.target_scale import target_scale
+from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import Frames, threshold_rows
 from kanbench.storage.metadata import Metadata
 

@@ -32,6 +32,12 @@ def add_commands(commands: Commands[Any]) -> None:
     migrate.add_argument("--timestamp", help="default: all runs")
     add_results_dir(migrate)
     migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    migrate.add_argument(
+        "--for-original",
+        type=Path,
+        metavar="FOLDER",
+        help="write runs there with the columns that the study's original scripts read, instead",
+    )
     migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files in the end")
     add_trusted(migrate)
 
@@ -86,11 +92,14 @@ def _faults(count: int) -> str:
 
 
 def _migrate(arguments: argparse.Namespace) -> None:
+    from kanbench.storage.export import export_for_original
     from kanbench.storage.migration import migrate
     from kanbench.storage.stored_run import stored_runs
 
     if arguments.section is not None:
         section_of(arguments.section)
+    if arguments.for_original and arguments.delete_json:
+        raise InputError("migrate", "--for-original with --delete-json", "one of them")
     runs = [
         stored
         for stored in stored_runs(arguments.results_dir, trusted=arguments.trusted)
@@ -101,7 +110,10 @@ def _migrate(arguments: argparse.Namespace) -> None:
     failed = 0
     for stored in runs:
         try:
-            lines = migrate(stored, dry_run=arguments.dry_run, delete_json=arguments.delete_json)
+            if arguments.for_original:
+                lines = export_for_original(stored, arguments.for_original, dry_run=arguments.dry_run)
+            else:
+                lines = migrate(stored, dry_run=arguments.dry_run, delete_json=arguments.delete_json)
         except InputError as error:
             failed += 1
             print(f"{stored.name}: {error}", file=sys.stderr)

@@ -57,6 +57,11 @@ def provenance_of(frame: pd.DataFrame) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_converted(frame: pd.DataFrame) -> bool:
+    """Whether a frame was converted from another format: something that the present one has may not be known."""
+    return "converted_from" in provenance_of(frame)
+
+
 def agreed(dicts: list[Attrs]) -> Attrs:
     """The items that all of several mappings have; of mappings in them, theirs."""
     first, *others = dicts

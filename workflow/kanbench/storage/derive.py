@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +13,13 @@ from kanbench.storage.values import builtin
 from kanbench.training.threshold import Threshold
 
 Frames = dict[str, pd.DataFrame]
+
+# Columns, of whoever stored a frame, that may tell trainings on one dataset apart.
+CONFIGURATION = (
+    *("optimizer", "approach", "depth", "activation", "is_pruned", "width", "hidden", "k", "seed", "dimension"),
+    *("architecture", "architecture_type"),
+)
+MEASURED = ("dataset_name", "grid_size", "epoch", "n_evals", "num_params", "important_neurons", "total_neurons")
 
 
 def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
@@ -61,6 +69,33 @@ def datasets_of(frames: Iterable[pd.DataFrame]) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
+def training_keys(frame: pd.DataFrame) -> list[str]:
+    """`dataset_idx`, and the columns that tell trainings on one dataset apart, where there are several of a frame.
+
+    Those of CONFIGURATION; where rows of one epoch are left, also other columns that are no measurements.
+    """
+    if "dataset_idx" not in frame or frame.empty:
+        return ["dataset_idx"]
+    keys = ["dataset_idx", *_differing(frame, CONFIGURATION)]
+    rest = [str(name) for name in frame if name not in (*keys, *MEASURED) and frame[name].dtype.kind != "f"]
+    for name in _differing(frame, rest):
+        epoch = [key for key in (*keys, "grid_size", "epoch") if key in frame]
+        if "epoch" not in frame or not frame.duplicated(epoch).any():
+            break
+        keys.append(name)
+    return keys
+
+
+def _differing(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """Those of the columns that have several values on a dataset; values that cannot be compared are none."""
+    found = []
+    for name in columns:
+        with contextlib.suppress(TypeError):
+            if name in frame and frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
+                found.append(name)
+    return found
+
+
 def num_datasets(frames: pd.DataFrame | Frames) -> int:
     return int(_column(frames, "dataset_idx")["dataset_idx"].nunique())
 
@@ -91,21 +126,38 @@ def _by_dataset(series: pd.Series) -> dict[int, int]:
 
 
 def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
-    """The row at the interpolation threshold of every dataset, by `dataset_idx`; see `kanbench.training.threshold`.
+    """The row at the interpolation threshold of every training, by `training_keys`: most often by `dataset_idx`.
+
+    See `kanbench.training.threshold`. The losses are to be mean squared errors, as `kanbench.storage.comparable` makes
+    them: of roots, 5 % are 10 % of the errors.
 
     Raises:
         InputError: There is no column `test_loss`, `epoch` or `dataset_idx`.
     """
     _column(frame, "dataset_idx", "epoch", "test_loss")
-    rows = []
-    for dataset_idx, training in frame.groupby("dataset_idx"):
+    keys, rows = training_keys(frame), []
+    for _, training in frame.groupby(keys, dropna=False):
         threshold, best = Threshold(patience, tolerance), None
         for row in training.sort_values("epoch", kind="stable").to_dict("records"):
             if threshold.update(row["test_loss"]):
                 best = row
         if best is not None:
-            rows.append({**best, "dataset_idx": dataset_idx})
-    return pd.DataFrame(rows, columns=frame.columns).set_index("dataset_idx")
+            rows.append(best)
+    return pd.DataFrame(rows, columns=frame.columns).set_index(keys)
+
+
+def at_threshold(history: pd.DataFrame, checkpoints: dict[int, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+    """The rows of trainings at their thresholds: at the epochs of `checkpoints`, or else found by the default rule.
+
+    Args:
+        history (DataFrame): With one training for every dataset.
+        checkpoints (dict): `{dataset_idx: {checkpoint: {metric: value}}}`; an epoch of 0 is that of an untrained model,
+            which has no row.
+    """
+    epochs = threshold_rows(history)["epoch"].to_dict()
+    for dataset_idx, named in checkpoints.items():
+        epochs[dataset_idx] = named.get("at_threshold", {}).get("epoch", epochs.get(dataset_idx))
+    return history[history["epoch"] == history["dataset_idx"].map(epochs)]
 
 
 def threshold_summary(frames: Frames, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:

@@ -19,13 +19,14 @@ from kanbench.network.checkpoint_config import coef_shapes, read_model_config
 from kanbench.plan.naming import CHECKPOINT_FILES
 from kanbench.plan.sections import SECTION
 from kanbench.storage.attrs import Attrs, essential
-from kanbench.storage.derive import DERIVABLE, Frames, grids
+from kanbench.storage.derive import DERIVABLE, Frames, grids, training_keys
 from kanbench.storage.frames import read_frame
-from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.metadata import Metadata, read_metadata, read_plain
 from kanbench.storage.stored_names import StoredFile, model_types_there, parse_stored
 from kanbench.storage.stored_run import StoredRun, stored_runs
 
 SHOWN = 100  # characters of a value
+LOSSES = {"mse": "mean squared errors", "rmse": "root mean squared errors"}
 
 
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
@@ -94,6 +95,9 @@ def _of_file(path: Path, trusted: bool) -> Iterator[str]:
         yield from _items(content)
         if not file:
             yield f"  history: {len(history or [])} epochs" if is_record else "  not a file of kanbench's"
+    elif file and file.kind == "dict":
+        yield f"{path}: results as a pickled dict, from before there were frames{of_run}"
+        yield from _of_dict(path, trusted)
     elif path.suffix in (".pkl", ".parquet"):
         found = _frame_or_metadata(path, trusted, file)
         if isinstance(found, pd.DataFrame):
@@ -141,15 +145,25 @@ def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Itera
 
 
 def _trainings(frame: pd.DataFrame) -> Iterator[str]:
-    if not {"dataset_idx", "epoch", "grid_size"} <= set(frame.columns) or frame.empty:
+    if not {"dataset_idx", "epoch"} <= set(frame.columns) or frame.empty:
         return
-    ends = frame.sort_values(["dataset_idx", "epoch"]).drop_duplicates("dataset_idx", keep="last").to_dict("records")
-    yield f"  trainings: {len(ends)}, grids {', '.join(map(str, grids(frame)))}"
-    for end in ends:
+    keys = training_keys(frame)
+    trainings = frame.sort_values([*keys, "epoch"], kind="stable").groupby(keys, dropna=False)
+    has_grids = "grid_size" in frame
+    yield f"  trainings: {trainings.ngroups}" + (f", grids {', '.join(map(str, grids(frame)))}" if has_grids else "")
+    for (_, count), end in zip(trainings.size().items(), trainings.tail(1).to_dict("records"), strict=True):
         values = {key: end[key] for key in ("train_loss", "test_loss", "dense_mse") if key in end}
         losses = [f"{key} {value:.3g}" if pd.notna(value) else f"{key} not a number" for key, value in values.items()]
-        ended = f"{end['epoch']} epochs" + (f" to grid {end['grid_size']:.0f}" if pd.notna(end["grid_size"]) else "")
-        yield f"    {end['dataset_idx']} {end.get('dataset_name', '')}: {ended}; {', '.join(losses)}"
+        to_grid = f" to grid {end['grid_size']:.0f}" if has_grids and pd.notna(end["grid_size"]) else ""
+        which = "".join(f", {key} {end[key]}" for key in keys[1:])
+        named = f"{end['dataset_idx']} {end.get('dataset_name', '')}{which}"
+        yield f"    {named}: {count} epochs{to_grid}; {', '.join(losses)}"
+
+
+def _of_dict(path: Path, trusted: bool) -> Iterator[str]:
+    """What is in a pickle of plain values, and numpy's numbers."""
+    content = read_plain(path, trusted)
+    yield from _items(content if isinstance(content, dict) else {type(content).__name__: content})
 
 
 def _of_metadata(metadata: Metadata) -> Iterator[str]:
@@ -187,10 +201,16 @@ def _of_tensors(content: Any) -> Iterator[str]:
 def _of_run(stored: StoredRun) -> Iterator[str]:
     run = stored.run
     yield f"{stored.path}: a run of {run.section}, {len(stored.files)} files"
-    if not stored.has_present_names or any(file.kind == "meta" or file.run != run for file in stored.files):
-        yield "  format: an earlier one (migrate turns it into the present one)"
     frames = stored.frames if stored.has_frames else {}
+    if frames and stored.is_original:
+        yield "  format: that of the study's original scripts (migrate converts it into the present one)"
+    elif not stored.has_present_names or any(file.kind == "meta" or file.run != run for file in stored.files):
+        yield "  format: an earlier one (migrate turns it into the present one)"
     yield from _items(stored.attrs if frames else {}, "  meta: ")
+    if frames:
+        yield from (f"  losses of {name}: {LOSSES[measure]}" for name, measure in stored.loss_measures.items())
+    for file in stored.of_kind("dict"):
+        yield from _of_dict(file.path, stored.trusted)
     for name, frame in frames.items():
         yield f"  frame {name}: {len(frame)} rows"
         yield from (f"  {line}" for line in _trainings(frame))

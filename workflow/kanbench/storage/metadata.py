@@ -58,3 +58,12 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
             raise InputError(path, "something else", "{model type: {dataset: {checkpoint: {metric: value}}}}")
         levels = [below for level in levels for below in level.values()]
     return metadata
+
+
+def read_plain(path: str | Path, trusted: bool = False) -> Any:
+    """The values in any pickle of plain ones and numpy's numbers, as there were before there were frames."""
+    content = read_bytes(path, MAX_METADATA)
+    with parser_errors(path), refusals(path):
+        values = pickle.loads(content) if trusted else metadata_of_pickle(content)
+    check_depth(path, values)
+    return values

@@ -13,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import folder_lock
+from kanbench.io.atomic import atomic_folder, folder_lock
 from kanbench.io.readers import read_bytes
 from kanbench.plan.naming import FRAME_FORMATS, Run
 from kanbench.plan.sections import section_of
+from kanbench.storage.conversion import ConvertedRun, portable_file
+from kanbench.storage.derive import Frames
 from kanbench.storage.frames import read_frame, write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.saving import staged
@@ -25,6 +27,7 @@ from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import same, same_data
 
 EXISTS = "already exists with different data; move it first"
+KEPT = "original"  # the folder, beside the run, of what was there before it was converted
 DIFFERENT = "does not survive a write/read round trip; nothing was changed"
 
 
@@ -32,9 +35,10 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
     """Write a run of an earlier format in the present one, beside it.
 
     Frames get `_e{epochs}` in their names, complete attrs, and a copy in parquet; checkpoints and their metadata get
-    names with epochs, and the metadata builtin types. Everything is written beside, read back and compared with what
-    was there before it gets its name; the old files stay. A file that has its name already is written anew only if
-    nothing but its attrs differs.
+    names with epochs, the metadata builtin types, and configurations plain YAML. A run of the study's original scripts
+    is converted; see `kanbench.storage.conversion`. Everything is written beside, read back and compared with what it
+    is to be before it gets its name; the old files stay. A file that has its name already is written anew only if
+    nothing but its attrs differs, or if it is converted: then what was there is kept in the folder `original`.
 
     Args:
         dry_run (bool): Whether only to say what would be done.
@@ -52,49 +56,106 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
         stored = next((other for other in every if other.run == stored.run), stored)
         if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
             raise InputError(stored.path, "no epochs", "runs that tell them")
-        target = dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs"))
-        plans = _plans(stored, target)
-        _check_one_of_each(stored, target)
+        plan = _Plan(stored, dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs")))
+        _check_one_of_each(stored, plan.target)
         json = [file.path for file in stored.of_kind("meta")] if delete_json else []
         _check_unneeded(stored, every, json)
-        done = [*(f"write {Path(target.folder) / name}" for name in plans), *(f"delete {path}" for path in json)]
-        if dry_run or not done:
-            return done
-        with staged(target) as new:
-            for name, write in plans.items():
-                write(Path(new.folder) / name)
-        for path in json:
-            path.unlink(missing_ok=True)  # where the file system has no locks, another may have deleted it
+        done = [*plan.lines(), *(f"delete {path}" for path in json)]
+        if not dry_run and done:
+            plan.carry_out()
+            for path in json:
+                path.unlink(missing_ok=True)  # where the file system has no locks, another may have deleted it
         return done
 
 
-def _plans(stored: StoredRun, target: Run) -> dict[str, Callable[[Path], None]]:
-    """How to write every file that is not there in the present format, by its name."""
-    plans: dict[str, Callable[[Path], None]] = {}
-    own = [file.path for file in stored.files]
-    for name, frame in stored.frames.items():
-        for suffix in FRAME_FORMATS:
-            path = Path(target.frame(name, suffix))
-            if not lexists(path) or not _has_attrs_and_data(path, frame, path in own, stored.trusted):
-                plans[path.name] = partial(write_and_compare, frame, trusted=stored.trusted)
-    for file in stored.files:
-        if file.kind == "frame" and file.path != Path(target.frame(file.name, file.suffix)):
-            if not same_data(read_frame(file.path, stored.trusted), stored.frames[file.name]):
+class _Plan:
+    """What is to be written, by name, and which files make room for it or are not to be of the run any more."""
+
+    def __init__(self, stored: StoredRun, target: Run) -> None:
+        self.stored, self.target = stored, target
+        self.own = {file.path for file in stored.files}
+        self.writes: dict[str, Callable[[Path], None]] = {}
+        self.replaced: list[Path] = []
+        self.left_out: list[Path] = []
+        if stored.is_original:
+            new = ConvertedRun(stored)
+            self._plan_frames({name: new.frame(name) for name in stored.frames})
+            self._plan_metadata(new.metadata())
+            for model, chosen in new.files.items():
+                for file in self._parts(chosen):
+                    self._plan_part(model, file)
+            self.left_out = [file.path for chosen in new.left_out for file in self._parts(chosen)]
+        else:
+            self._plan_frames(stored.frames)
+            for file in stored.of_kind("metadata"):
+                self._plan_metadata(read_metadata(file.path, stored.trusted))
+            for file in stored.of_kind("checkpoint", "weights"):
+                self._plan_part(file.model, file)
+
+    def lines(self) -> list[str]:
+        """What is done: a line for each file."""
+        gone = [path for path in self.left_out if path in self._in_the_way]
+        return [
+            *(f"keep {path} in {KEPT}" for path in [*self.replaced, *gone]),
+            *(f"leave out {path}: a copy of the final model" for path in self.left_out if self.writes or gone),
+            *(f"write {Path(self.target.folder) / name}" for name in self.writes),
+        ]
+
+    def carry_out(self) -> None:
+        gone = [path for path in self.left_out if path in self._in_the_way]
+        with staged(self.target) as new:
+            for name, write in self.writes.items():
+                write(Path(new.folder) / name)
+            _keep([*self.replaced, *gone], Path(self.target.folder) / KEPT)
+        for path in gone:
+            path.unlink()
+
+    @property
+    def _in_the_way(self) -> set[Path]:
+        """The files that the run of the present format has."""
+        return {file.path for file in self.stored.files if file.run.name == self.target.name}
+
+    def _plan_frames(self, frames: Frames) -> None:
+        named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]
+        for file in named:
+            if not same_data(read_frame(file.path, self.stored.trusted), self.stored.frames[file.name]):
                 raise InputError(file.path, "other data than in the pickle of this frame", "one of the two files")
-        elif file.kind == "metadata":
-            path, metadata = Path(target.checkpoint_metadata()), read_metadata(file.path, stored.trusted)
-            if lexists(path) and not same(read_metadata(path, stored.trusted), metadata):
+        for name, frame in frames.items():
+            for suffix in FRAME_FORMATS:
+                path = Path(self.target.frame(name, suffix))
+                own = path in self.own
+                if own and self.stored.is_original:
+                    self.replaced.append(path)
+                elif lexists(path) and _has_attrs_and_data(path, frame, own, self.stored.trusted):
+                    continue
+                self.writes[path.name] = partial(write_and_compare, frame, trusted=self.stored.trusted)
+
+    def _plan_metadata(self, metadata: Metadata) -> None:
+        path = Path(self.target.checkpoint_metadata())
+        own = path in self.own
+        if lexists(path) and not same(read_metadata(path, self.stored.trusted), metadata):
+            if not own:
                 raise InputError(path, problem=EXISTS)
-            if not lexists(path) or (path in own and b"numpy" in read_bytes(path)):
-                plans[path.name] = partial(_write_metadata, metadata)
-        elif file.kind in ("checkpoint", "weights"):
-            base = target.checkpoint(*file.model)
-            path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
-            if not lexists(path):
-                plans[path.name] = partial(_copy, file.path)
-            elif path != file.path and read_bytes(path) != read_bytes(file.path):
-                raise InputError(path, problem=EXISTS)
-    return plans
+            self.replaced.append(path)
+        elif lexists(path) and not (own and b"numpy" in read_bytes(path)):
+            return
+        if metadata:
+            self.writes[path.name] = partial(_write_metadata, metadata)
+
+    def _plan_part(self, model: tuple[str, int, str], file: StoredFile) -> None:
+        """Plan one file of a model: a copy, or what plain pykan reads."""
+        base = self.target.checkpoint(*model)
+        path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
+        content = portable_file(file) if file.kind == "checkpoint" else None
+        if not lexists(path) or (path == file.path and content is not None):
+            self.writes[path.name] = partial(_copy, file.path) if content is None else partial(_write, content)
+            self.replaced += [path] if path == file.path else []
+        elif path != file.path and read_bytes(path) != (read_bytes(file.path) if content is None else content):
+            raise InputError(path, problem=EXISTS)
+
+    def _parts(self, chosen: StoredFile) -> list[StoredFile]:
+        """All files of the model of which one is chosen."""
+        return [file for file in self.stored.files if (file.kind, file.base) == (chosen.kind, chosen.base)]
 
 
 def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
@@ -147,3 +208,19 @@ def _copy(old: Path, path: Path) -> None:
     shutil.copyfile(old, path)
     if read_bytes(path) != read_bytes(old):
         raise InputError(path, problem=DIFFERENT)
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _keep(paths: list[Path], folder: Path) -> None:
+    """Copy files to a folder where no run is looked for."""
+    if not paths:
+        return
+    for path in paths:
+        if (kept := folder / path.name).exists() and read_bytes(kept) != read_bytes(path):
+            raise InputError(kept, problem=EXISTS)
+    with atomic_folder(folder, about=folder) as beside:
+        for path in paths:
+            _copy(path, beside / path.name)

@@ -3,7 +3,7 @@
 Those of the present format are in `kanbench.plan.naming`. Earlier ones differ: no `_e{epochs}`; `…_meta.json` for
 what is in the frames' attrs now; sections of other experiments (`section1_1`); other checkpoints
 (`at_kan_threshold_time`); checkpoints without a name, of the final model; `.pth` files with the weights of models that
-are not pykan's.
+are not pykan's; and, before there were frames, all results in one pickled dict, with a JSON file beside it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from kanbench.plan.naming import NUMBER, Run
 from kanbench.plan.sections import SECTION, SECTIONS, TIMESTAMP, is_timestamp, section_of, without_variant
 
 MAX_DATASETS = 1000  # a larger index is damage
-OLD_NAMES = {"pruned": "kan_pruning"}  # what checkpoints of a model type were called
+OLD_NAMES = {"pruned": "kan_pruning", **dict.fromkeys(("merged_kan", "merged_kans"), "merge_kan")}  # of checkpoints
 
-Kind = Literal["meta", "metadata", "frame", "checkpoint", "weights"]
+Kind = Literal["meta", "metadata", "frame", "checkpoint", "weights", "dict"]
 
 _RUN = rf"(?P<section>{SECTION})_(?P<timestamp>{TIMESTAMP})(?:_e(?P<epochs>{naming.EPOCHS}))?"
 _CHECKPOINT = "|".join((*naming.CHECKPOINTS, "at_kan_threshold_time"))
 _MODEL = rf"{_RUN}_(?P<name>\w+?)_(?P<dataset_idx>{NUMBER})(?:_(?P<checkpoint>{_CHECKPOINT}))?"
 _PATTERNS: list[tuple[Kind, str]] = [
-    ("meta", rf"{_RUN}_meta\.json"),
+    ("meta", rf"{_RUN}(?:_meta)?\.json"),
+    ("dict", rf"{_RUN}\.pkl"),
     ("metadata", rf"{_RUN}_{naming.CHECKPOINT_METADATA}\.pkl"),
     ("checkpoint", rf"{_MODEL}_(?P<suffix>{'|'.join(map(re.escape, naming.CHECKPOINT_FILES))})"),
     ("weights", rf"{_MODEL}\.pth"),
@@ -45,8 +46,8 @@ class StoredFile:
     """A file of a run, by its name.
 
     Attributes:
-        kind ({'meta', 'metadata', 'frame', 'checkpoint', 'weights'}): Attrs in JSON, metrics of checkpoints, a frame,
-            one file of a model of pykan's, or weights of another model.
+        kind ({'meta', 'metadata', 'frame', 'checkpoint', 'weights', 'dict'}): Attrs in JSON, metrics of checkpoints, a
+            frame, one file of a model of pykan's, weights of another model, or all results as a pickled dict.
         name (str): The frame's, or the model type.
         suffix (str): `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
     """

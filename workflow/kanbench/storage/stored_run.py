@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,8 +20,19 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, Section, section_of, without_variant
-from kanbench.storage.attrs import Attrs, complete, provenance_of
-from kanbench.storage.derive import Frames, datasets_of, threshold_rows
+from kanbench.storage.attrs import Attrs, agreed, complete, provenance_of
+from kanbench.storage.comparable import Comparable, comparable
+from kanbench.storage.conventions import (
+    ORIGINAL,
+    LossMeasure,
+    has_losses,
+    is_original,
+    last_test_loss,
+    loss_measure,
+    original_measure,
+    recomputed_measure,
+)
+from kanbench.storage.derive import Frames, at_threshold, datasets_of
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_names import StoredFile, order_names, stored_files
@@ -87,9 +99,44 @@ class StoredRun:
         by_format = sorted(self.of_kind("frame"), key=lambda file: FRAME_FORMATS.index(file.suffix), reverse=True)
         paths = {file.name: file.path for file in by_format}  # the pickle, where there are both
         if not paths:
-            raise InputError(self.path, problem="no frames", allowed="a run with at least one")
+            found = "its results are a pickled dict, which inspect shows" if self.of_kind("dict") else "no frames"
+            raise InputError(self.path, problem=found, allowed="a run with at least one frame")
         frames = {name: read_frame(paths[name], self.trusted) for name in order_names(paths, self.run.section)}
-        return frames, complete(self.run, frames, read_json(self.json_file) if self.json_file else {})
+        attrs = complete(self.run, frames, read_json(self.json_file) if self.json_file else {})
+        if not any(map(is_original, frames.values())):
+            return frames, attrs
+        for name, frame in frames.items():
+            losses = {"losses": self._original_measure(name, frame)} if has_losses(frame) else {}
+            frame.attrs["provenance"] = {"format": ORIGINAL, **losses}
+        return frames, agreed([frame.attrs for frame in frames.values()])
+
+    def _original_measure(self, name: str, frame: pd.DataFrame) -> LossMeasure:
+        """What the losses of a frame of the original scripts are: by their procedure, and by a final model if any."""
+        model_type = self.section.model_type_of(name)
+        expected = original_measure(model_type, frame)
+        for (of_type, index, checkpoint), file in self.model_files.items():
+            if (of_type, checkpoint, file.kind) != (model_type, "final", "checkpoint"):
+                continue
+            with contextlib.suppress(InputError):  # a model that cannot be read tells nothing
+                found = recomputed_measure(self.network(file.base), *last_test_loss(frame, index))
+                if found not in (None, expected):
+                    warn(f"{self.name}_{name}: its losses are {found}, not {expected}, by {file.base.name}")
+                if found:
+                    return found
+        return expected
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the study's original scripts stored it; see `kanbench.storage.conventions`."""
+        return any(map(is_original, self.frames.values()))
+
+    @cached_property
+    def loss_measures(self) -> dict[str, LossMeasure]:
+        """By model type, whether the `train_loss` and `test_loss` that are stored are mean squared errors or roots."""
+        of_histories = {m: self.section.history_of(m) for m in self.section.model_types} or {}
+        frames = {m: self.frames[name] for m, name in of_histories.items() if name in self.frames}
+        others = {} if self.section.frame_names else {n: f for n, f in self.frames.items() if n not in of_histories}
+        return {m: loss_measure(frame) for m, frame in {**frames, **others}.items() if has_losses(frame)}
 
     @property
     def frames(self) -> Frames:
@@ -127,6 +174,21 @@ class StoredRun:
                 replicates[seed] = frames
         return replicates
 
+    @cached_property
+    def comparable(self) -> Comparable:
+        """Its frames as they are compared with each other; see `kanbench.storage.comparable`."""
+        return comparable(self.replicates)
+
+    @property
+    def compared(self) -> Frames:
+        """The frames of the run itself, as they are compared."""
+        return next(iter(self.comparable.replicates.values()))
+
+    @property
+    def recorded(self) -> Metadata | None:
+        """The metrics of its checkpoints, where their thresholds are those of `compared`."""
+        return self.metadata if self.comparable.has_thresholds else None
+
     @property
     def last_change(self) -> int:
         """When one of its files was last written, in nanoseconds; those of other seeds count."""
@@ -137,18 +199,19 @@ class StoredRun:
     def model_types(self) -> list[str]:
         """Those that have any rows, in the order of plots."""
         if self.section.frame_names:
-            return list(self.section.model_types) if "grid_history" in self.frames else []
-        return [name for name, frame in self.frames.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
+            return list(self.section.model_types) if "grid_history" in self.compared else []
+        return [name for name, frame in self.compared.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
 
     @cached_property
     def datasets(self) -> dict[int, str]:
         """The names of the datasets that frames have rows of, by their index."""
-        return datasets_of(self.frames.values())
+        return datasets_of(self.compared.values())
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
-        """The rows of a model type's epochs, of every seed that has some."""
+        """The rows of a model type's epochs as they are compared, of every seed that has some."""
         name = self.section.history_of(model_type)
-        return [frames[name] for frames in self.replicates.values() if name in frames and len(frames[name])]
+        every = self.comparable.replicates.values()
+        return [frames[name] for frames in every if name in frames and len(frames[name])]
 
     def thresholds(self, model_type: str, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of one of `histories` at the interpolation threshold, by dataset.
@@ -156,11 +219,11 @@ class StoredRun:
         Those of the run itself are in its checkpoints' metadata; where there are none, and for other seeds, they are
         found in the frame, by the rule's default tolerance and patience.
         """
-        stored = (self.metadata or {}).get(model_type, {})
-        epochs = {i: kept["at_threshold"]["epoch"] for i, kept in stored.items() if "at_threshold" in kept}
-        if epochs and history is self.frames.get(self.section.history_of(model_type)):
-            return history[history["epoch"] == history["dataset_idx"].map(epochs)].set_index("dataset_idx")
-        return threshold_rows(history) if "test_loss" in history else history.iloc[:0].set_index("dataset_idx")
+        if not {"test_loss", "epoch"} <= set(history):
+            return history.iloc[:0].set_index("dataset_idx")
+        own = history is self.compared.get(self.section.history_of(model_type))
+        checkpoints = (self.recorded or {}).get(model_type, {}) if own else {}
+        return at_threshold(history, checkpoints).set_index("dataset_idx")
 
     @cached_property
     def model_files(self) -> dict[tuple[str, int, str], StoredFile]:
@@ -176,6 +239,8 @@ class StoredRun:
 
         chosen: dict[tuple[str, int, str], StoredFile] = {}
         states = [file for file in self.of_kind("checkpoint", "weights") if file.suffix in ("state", "")]
+        complete = {file.base for file in states}
+        states += [file for file in self.of_kind("checkpoint") if file.base not in complete]  # whose state is gone
         for file in sorted(states, key=rank):
             other = chosen.get(file.model)
             if other and read_bytes(other.path) != read_bytes(file.path):
@@ -205,19 +270,32 @@ class StoredRun:
 
     @cached_property
     def configs(self) -> list[Mapping[str, Any]]:
-        """The configurations of all models in pykan's format."""
-        return [read_model_config(file.path) for file in self.of_kind("checkpoint") if file.suffix == "config.yml"]
+        """The configurations of all models in pykan's format that can be read."""
+        found = []
+        for file in self.of_kind("checkpoint"):
+            if file.suffix == "config.yml":
+                with contextlib.suppress(InputError):
+                    found.append(read_model_config(file.path))
+        return found
 
     def models(self) -> Models:
-        """All models as pykan's `KAN`, and those that are not pykan's as their state dicts; see `load_run`."""
+        """All models as pykan's `KAN`, and those that are not pykan's as their state dicts; see `load_run`.
+
+        Warns:
+            UserWarning: One cannot be read, and is left out.
+        """
         from kanbench.network.pykan import load_checkpoint
 
         models: Models = {}
         for (model_type, dataset_idx, name), file in self.model_files.items():
-            if file.kind == "weights":
-                model = read_tensors(file.path, self.trusted)
-            else:
-                model = load_checkpoint(file.base, trusted=self.trusted)
+            try:
+                if file.kind == "weights":
+                    model = read_tensors(file.path, self.trusted)
+                else:
+                    model = load_checkpoint(file.base, trusted=self.trusted)
+            except InputError as error:
+                warn(f"left out: {error}")
+                continue
             models.setdefault(model_type, {}).setdefault(dataset_idx, {})[name] = model
         return {model_type: models[model_type] for model_type in order_names(models, self.run.section)}
 

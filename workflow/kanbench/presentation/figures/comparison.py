@@ -48,12 +48,12 @@ def _rows(stored: StoredRun) -> pd.DataFrame:
     """Every training at the moments, one row per seed, with `dense_mse` and `time`; nan where a frame lacks them."""
     replicates = {
         seed: trained
-        for seed, frames in stored.replicates.items()
+        for seed, frames in stored.comparable.replicates.items()
         if (trained := {name: frames[name] for name in stored.model_types if len(frames.get(name, ()))})
     }
     if not replicates:
         raise FigureUnavailableError("no frame has any epochs")
-    return measure(replicates, stored.metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()
+    return measure(replicates, stored.recorded).rows.reindex(columns=["dense_mse", "time"]).reset_index()
 
 
 def _missing(stored: StoredRun, moment: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kanbench.network.checkpoints import NoSumOfSplinesError
+from kanbench.errors import InputError
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS, Problem
@@ -42,7 +42,7 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     """The model that is drawn, and at what moment: at the threshold, or the final one where only that is there.
 
     Raises:
-        FigureUnavailableError: There is none in pykan's format, or it is no sum of splines.
+        FigureUnavailableError: There is none in pykan's format, it is no sum of splines, or it cannot be read.
     """
     found = stored.checkpoints(model_type, dataset_idx)
     if not found:
@@ -50,7 +50,7 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     checkpoint, base = next(iter(found.items()))
     try:
         return WORDS.get(checkpoint, checkpoint), stored.network(base)
-    except NoSumOfSplinesError as error:
+    except InputError as error:  # one model that cannot be read or drawn does not cost the others
         raise FigureUnavailableError(str(error)) from error
 
 
@@ -58,18 +58,18 @@ def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) 
     """A loss of one training, by epoch: its median over the seeds, the smallest and the largest, and the median of x.
 
     Returns:
-        DataFrame or None: Indexed by `epoch`, with `x`, `y`, `low` and `high`. None where no frame has the columns and
-            rows.
+        DataFrame or None: Indexed by `epoch`, or by `x` where that is grids, with `x`, `y`, `low` and `high`. None
+            where no frame has the columns and rows.
     """
-    parts = []
+    parts, index = [], x if x == "grid_size" else "epoch"
     for frame in stored.histories(model_type):
-        if {"epoch", x, y} <= set(frame):
+        if {index, x, y} <= set(frame):
             rows = frame[frame["dataset_idx"] == dataset_idx]
-            parts.append(pd.DataFrame({"epoch": rows["epoch"], "x": rows[x], "y": rows[y]}))
+            parts.append(pd.DataFrame({index: rows[index], "x": rows[x], "y": rows[y]}))
     every = pd.concat(parts) if parts else pd.DataFrame()
     if every.empty or every["y"].isna().all():
         return None
-    return every.groupby("epoch").agg(x=("x", "median"), y=("y", "median"), low=("y", "min"), high=("y", "max"))
+    return every.groupby(index).agg(x=("x", "median"), y=("y", "median"), low=("y", "min"), high=("y", "max"))
 
 
 def threshold_epoch(stored: StoredRun, model_type: str, dataset_idx: int) -> int | None:
@@ -81,8 +81,8 @@ def threshold_epoch(stored: StoredRun, model_type: str, dataset_idx: int) -> int
 
 def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:
     """The last epoch of every grid of a training, by grid size; empty where the frame does not tell."""
-    frame = stored.frames[stored.section.history_of(model_type)]
-    if "grid_size" not in frame:
+    frame = stored.compared[stored.section.history_of(model_type)]
+    if not {"grid_size", "epoch"} <= set(frame):
         return pd.Series(dtype=int)
     return frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size")["epoch"].max().sort_values()
 

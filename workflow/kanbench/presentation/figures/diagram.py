@@ -84,7 +84,7 @@ def positions(graph: MergedGraph) -> dict[Node, tuple[float, float]]:
 
 def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
     """The selected experts of a dataset, the best first; empty where no frame lists them."""
-    frame = stored.frames.get("selected_experts", pd.DataFrame())
+    frame = stored.compared.get("selected_experts", pd.DataFrame())
     if not {"dataset_idx", "depth", "k", "seed"} <= set(frame):
         return pd.DataFrame()
     rows = frame[frame["dataset_idx"] == dataset_idx]
@@ -94,7 +94,7 @@ def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
 def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: Note) -> list[str]:
     """What the groups are called: the experts by rank, if they are those that the frames list."""
     depths, selected = graph.depths(), selected_experts(stored, dataset_idx)
-    summary = stored.frames.get("summary", pd.DataFrame())
+    summary = stored.compared.get("summary", pd.DataFrame())
     # Where models were merged by way of others, the order of the parts is another.
     in_stages = "via_n_evals" in summary and (summary["via_n_evals"] > 0)[summary["dataset_idx"] == dataset_idx].any()
     if len(selected) and selected["depth"].tolist() == depths and not in_stages:

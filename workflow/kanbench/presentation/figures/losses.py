@@ -11,7 +11,12 @@ from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epoch
 from kanbench.storage.stored_run import StoredRun
 
-AXES = {"epoch": "epoch", "time": "training time / s", "n_evals": "evaluations of the loss"}
+AXES = {
+    "epoch": "epoch",
+    "time": "training time / s",
+    "n_evals": "evaluations of the loss",
+    "grid_size": "grid intervals",
+}
 THRESHOLD = Line2D([], [], color=style.GREY, marker="o", markersize=6, fillstyle="none", ls="none", label="threshold")
 STAGE_END = Line2D([], [], color=style.GREY, marker="|", markersize=5, linestyle="none", label="end of a grid")
 STAGE = Line2D([], [], color=style.GREY, linewidth=0.5, linestyle=":", label="new grid (intervals above)")
@@ -63,17 +68,20 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     model_type = stored.section.model_types[0]
     if not stored.histories(model_type):
         raise FigureUnavailableError("no frame grid_history")
+    x = "epoch" if any("epoch" in history for history in stored.histories(model_type)) else "grid_size"
     figure, panels = style.dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
     for i, axes in panels.items():
-        given = {loss: curve(stored, model_type, i, "epoch", loss) for loss in style.LOSSES}
+        given = {loss: curve(stored, model_type, i, x, loss) for loss in style.LOSSES}
         curves = {loss: values for loss, values in given.items() if values is not None}
         style.panel_grid(axes, "y")
         style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
             draw_curve(axes, values, style.LOSSES[loss], threshold_epoch(stored, model_type, i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
-        axes.set(xlabel="epoch", ylabel="mean squared error")
-    handles = [*map(style.handle, style.LOSSES.values()), THRESHOLD, STAGE]
+        axes.set(xlabel=AXES[x], ylabel="mean squared error")
+    if x == "grid_size":
+        note("its frame has no epochs: losses are drawn at the end of every grid")
+    handles = [*map(style.handle, style.LOSSES.values()), *([THRESHOLD, STAGE] if x == "epoch" else [])]
     style.legend(figure, handles, columns=2 if len(panels) == 1 else 6)
     return figure
 

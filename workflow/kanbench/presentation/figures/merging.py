@@ -40,7 +40,7 @@ EXPERTS: dict[bool, dict[str, Any]] = {
 def gain_figure(stored: StoredRun, note: Note) -> Figure:
     """Two panels, a row per dataset: the dense MSE of others over that of the merged model."""
     try:
-        measures = measure_merging(stored.replicates)
+        measures = measure_merging(stored.comparable.replicates)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
     found = {moment: gains for moment in MERGED if (gains := _gains(measures, note, moment))}
@@ -78,7 +78,7 @@ def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
 
 def experts_figure(stored: StoredRun, note: Note) -> Figure:
     """A panel per dataset: the dense MSE of every expert by its configuration; those that were merged are filled."""
-    frame = stored.frames.get("experts", pd.DataFrame())
+    frame = stored.compared.get("experts", pd.DataFrame())
     error = next((column for column in ("dense_mse", "test_loss") if column in frame), None)
     if error is None or not {"dataset_idx", "depth", "k"} <= set(frame):
         raise FigureUnavailableError("no frame experts with depth, k and dense_mse")

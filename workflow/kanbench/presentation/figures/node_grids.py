@@ -100,7 +100,7 @@ def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
 
 def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
     """How many nodes were important in the stages, as far as the frame tells."""
-    frame = stored.frames[model_type]
+    frame = stored.compared[model_type]
     if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
         return "important nodes: not recorded"
     rows = frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size", sort=False).last()

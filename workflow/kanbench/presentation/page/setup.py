@@ -21,7 +21,7 @@ NOT_RECORDED = "not recorded"
 def setup(stored: StoredRun) -> dict[str, str]:
     """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
     # Those of the frame that records most: that of the experts has no seed, because each has its own.
-    frame = max(stored.frames.values(), key=lambda frame: len(str(frame.attrs.get("provenance"))))
+    frame = max(stored.compared.values(), key=lambda frame: len(str(frame.attrs.get("provenance"))))
     attrs, provenance = {str(key): value for key, value in frame.attrs.items()}, provenance_of(frame)
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     by_dim: dict[int | None, list[str]] = {}
@@ -46,21 +46,21 @@ def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     return {
         "Compared": join_names(stored.model_types),
         "Model": join_names(kans or [NOT_RECORDED], "or"),
-        "Training": f"grids of {_grids(stored.frames.values())} intervals, {epochs} epochs on each",
+        "Training": f"grids of {_grids(stored.compared.values())} intervals, {epochs} epochs on each",
     }
 
 
 def _experts(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     found = {}
-    experts = stored.frames.get("experts")
+    experts = stored.compared.get("experts")
     if experts is not None and {"depth", "k"} <= set(experts):
         depths, orders = (join_names(sorted(set(experts[name])), "or") for name in ("depth", "k"))
         number = experts.groupby("dataset_idx").size().max()
         found["Experts"] = f"{number} on every problem: {depths} hidden layers, splines of order {orders}"
     if attrs.get("n_selected") is not None:
         found["Merged"] = f"the best {attrs['n_selected']} of them, by validation loss"
-    if "grid_history" in stored.frames:
-        found["Training of the merged models"] = f"grids of {_grids([stored.frames['grid_history']])} intervals"
+    if "grid_history" in stored.compared:
+        found["Training of the merged models"] = f"grids of {_grids([stored.compared['grid_history']])} intervals"
     return found
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kanbench.analysis.measures import Replicates, measure
+from kanbench.analysis.measures import measure
 from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
 from kanbench.analysis.notes import notes
 from kanbench.analysis.statements import WHEN, Statement, statements
+from kanbench.errors import InputError
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.comparison import comparison_table
 from kanbench.presentation.tables.merging import merge_table
 from kanbench.presentation.tables.table import Table
+from kanbench.storage.comparable import Replicates, comparable
 from kanbench.storage.metadata import Metadata
 from kanbench.storage.stored_run import StoredRun
 
@@ -56,7 +58,7 @@ class Findings:
 
 def findings_of(stored: StoredRun) -> Findings:
     """The findings of a run on disk, with the seeds that are there; see `findings`."""
-    return findings(stored.replicates, stored.metadata)
+    return findings(stored.replicates, stored.recorded)
 
 
 def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findings:
@@ -64,20 +66,24 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
 
     Args:
         replicates (dict): `{seed: {frame name: frame}}`, as `load_run` returns frames; the first is the run itself.
+            They are compared as `kanbench.storage.comparable` makes them.
         metadata (dict, optional): Of the checkpoints of the first.
 
     Raises:
         InputError: The frames lack what every comparison needs.
     """
-    first = next(iter(replicates.values()))
-    section = next(iter(first.values())).attrs["section"]
+    section = next(iter(next(iter(replicates.values())).values())).attrs["section"]
+    made = comparable(replicates)
+    replicates, metadata = made.replicates, metadata if made.has_thresholds else None
+    if not any(replicates.values()):
+        raise InputError(section, problem="no frame has rows")
     if section_of(section) is SECTIONS["section2_3"]:
         merging = measure_merging(replicates)
-        about, said = merge_notes(merging, replicates), merge_statements(merging)
+        about, said = [*merge_notes(merging, replicates), *made.notes], merge_statements(merging)
         table = merge_table(merging, about)
     else:
         measures = measure(replicates, metadata)
-        about, said = notes(measures, replicates, metadata), statements(measures)
+        about, said = [*notes(measures, replicates, metadata), *made.notes], statements(measures)
         table = comparison_table(measures, about)
     question = section_of(section).question
     answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])

@@ -9,6 +9,8 @@ from kanbench.errors import InputError
 from kanbench.plan.config import Config
 from kanbench.plan.naming import FRAME_FORMATS
 from kanbench.plan.sections import SECTIONS
+from kanbench.storage.attrs import is_converted
+from kanbench.storage.conventions import is_original
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata
@@ -40,19 +42,27 @@ def verify(
     run = stored.run
     if not stored.has_present_names:
         raise InputError(run.name, "a run of an earlier format", f"one of {', '.join(SECTIONS)} (migrate makes one)")
+    if stored.of_kind("dict") and not stored.has_frames:
+        raise InputError(run.name, "a pickled dict of results", "frames")
     found = VerificationReport()
     read, metadata = _read_frames(stored, found), None
+    if any(map(is_original, read.values())):
+        raise InputError(run.name, "a run of the study's original scripts", "one of kanbench's (migrate makes one)")
     if Path(run.checkpoint_metadata()).exists():
         with found.collecting():
             metadata = stored.metadata
     names = {*read, *(metadata or {}), *(file.name for file in stored.files)}
     model_types, datasets = model_types_there(run, names), _datasets(stored, read, metadata)
+    is_old = any(map(is_converted, read.values()))
     for path in run.deliverables(len(datasets), model_types):
         if not Path(path).exists():
-            found.fault(path, "missing")
+            if is_old and (file := parse_stored(path)) and file.checkpoint == "at_threshold":
+                found.note(f"{run.name}: no models at some thresholds: the run was converted, and they were not kept")
+            else:
+                found.fault(path, "missing")
     _check_others(stored, datasets, found)
     sound = {name: frame for name, frame in read.items() if check_frame(run, name, frame, found)}
-    checked = CheckedRun(run, sound, datasets, found)
+    checked = CheckedRun(run, sound, datasets, found, is_old)
     check_frames_of_run(checked)
     check_merging(checked)
     check_records(checked)

@@ -15,9 +15,10 @@ from torch import Tensor
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
 from kanbench.plan.settings import as_dict, merge_settings, training_settings
-from kanbench.problems import PROBLEMS
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.attrs import provenance_of
+from kanbench.storage.conventions import original_samples
 from kanbench.storage.derive import threshold_rows
 from kanbench.storage.training_record import read_record, settings_digest
 from kanbench.storage.verification.metadata import RecordedCheckpoint
@@ -37,7 +38,7 @@ def check_checkpoint(checked: CheckedRun, checkpoint: RecordedCheckpoint, config
     if not Path(f"{base}_state").exists():
         return
     with checked.report.collecting():
-        settings = _settings(checked, checkpoint, config)
+        settings = None if checked.is_converted else _settings(checked, checkpoint, config)
         if checkpoint.name == "at_threshold" and settings is not None:
             _check_threshold(checked, checkpoint, settings)
         model = load_checkpoint(base)
@@ -77,6 +78,11 @@ def _check_losses(
     if ends != (problem.dim, 1):
         report.fault(f"{base}_state", found="{} inputs, {} outputs".format(*ends), allowed=f"{problem.dim} and 1")
         return
+    if checked.is_converted:
+        data = original_samples(name)
+        samples = {"train_loss": data.train_input, "test_loss": data.test_input}
+        _compare_losses(base, model, problem, checkpoint, {k: x.astype(np.float32) for k, x in samples.items()}, report)
+        return
     wanted = model.cache_data.dtype if settings is None else getattr(torch, settings["dtype"])
     types = {"cache_data": model.cache_data.dtype, "state": model.act_fun[0].coef.dtype}
     if other := {file: dtype for file, dtype in types.items() if dtype != wanted}:
@@ -89,6 +95,18 @@ def _check_losses(
         inputs |= {"test_loss": data.test_input, "dense_mse": data.dense_input}
         if not np.array_equal(data.train_input, inputs["train_loss"]):
             report.fault(f"{base}_cache_data", "not the training inputs that its settings describe")
+    _compare_losses(base, model, problem, checkpoint, inputs, report)
+
+
+def _compare_losses(
+    base: str,
+    model: KAN,
+    problem: Problem,
+    checkpoint: RecordedCheckpoint,
+    inputs: dict[str, np.ndarray],
+    report: VerificationReport,
+) -> None:
+    """Compute losses on samples, by their names, and compare them with those that are recorded."""
     for metric, samples in inputs.items():
         x, target = torch.from_numpy(samples), torch.from_numpy(problem.target(samples))
         loss, recorded = (predict(model, x) - target).square().mean().item(), checkpoint.row.get(metric)

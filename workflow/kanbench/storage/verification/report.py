@@ -60,6 +60,7 @@ class CheckedRun:
     frames: Frames  # those that are sound: their columns and dtypes are those of the schema
     datasets: list[int]  # the indices that the run should have
     report: VerificationReport
+    is_converted: bool = False  # from another format, in which not everything was recorded
 
     def history(self, model_type: str, dataset_idx: int) -> pd.DataFrame | None:
         """The epochs of a training, with the attrs of their frame; None where that is missing."""

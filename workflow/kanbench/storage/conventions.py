@@ -1,0 +1,96 @@
+"""What the losses of a frame are: mean squared errors, or, as the study's original scripts stored some, their roots.
+
+A frame says it in its provenance. Frames that kanbench made hold mean squared errors. The original scripts (the folder
+`madoc` of https://github.com/MadocCottle/pykan) stored no provenance: their frames are told by their epochs, which
+begin at 0, or by columns that only they have. They stored what pykan's `fit` returns, which is the root mean squared
+error, for all models that it trained, and mean squared errors for those that they trained themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from kanbench.network.evaluation import evaluate
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems import PROBLEMS
+from kanbench.problems.samples import Dataset, make_dataset
+from kanbench.storage.attrs import provenance_of
+
+LossMeasure = Literal["mse", "rmse"]
+
+ORIGINAL = "original"  # the `format` in the provenance of frames that the original scripts stored
+LOSSES = ("train_loss", "test_loss")
+FINAL_LOSSES = {f"final_{loss}": loss for loss in LOSSES}  # the original's names, of the end of a grid's stage
+OWN_LOOPS = ("lm", "mlp", "siren")  # model types that the original scripts did not train by pykan's `fit`
+N_SAMPLES = 1000  # of training, and of testing, in the original scripts
+CLOSE = 0.01  # how near a loss is to the one that is computed anew, of a model in single precision
+
+
+def is_original(frame: pd.DataFrame) -> bool:
+    """Whether the original scripts stored a frame."""
+    if provenance := provenance_of(frame):
+        return provenance.get("format") == ORIGINAL
+    if not set(FINAL_LOSSES).isdisjoint(frame):
+        return True
+    return "time" not in frame and "epoch" in frame and bool(frame["epoch"].min() == 0)
+
+
+def loss_measure(frame: pd.DataFrame) -> LossMeasure:
+    """What `train_loss` and `test_loss` of a frame are, by its provenance."""
+    return "rmse" if provenance_of(frame).get("losses") == "rmse" else "mse"
+
+
+def original_measure(model_type: str, frame: pd.DataFrame) -> LossMeasure:
+    """What the losses of a frame that the original scripts stored should be."""
+    labels = {model_type, *(frame["optimizer"].str.lower() if "optimizer" in frame else ())}
+    return "mse" if labels.intersection(OWN_LOOPS) else "rmse"
+
+
+def has_losses(frame: pd.DataFrame) -> bool:
+    return len(frame) > 0 and not {*LOSSES, *FINAL_LOSSES}.isdisjoint(frame)
+
+
+def last_test_loss(frame: pd.DataFrame, dataset_idx: int) -> tuple[str, float]:
+    """The name of a dataset and the last test loss of the model that was trained on it; nan where there is none."""
+    rows = frame[frame["dataset_idx"] == dataset_idx] if "dataset_idx" in frame else frame
+    if "is_pruned" in rows:  # another model
+        rows = rows[~rows["is_pruned"].astype(bool)]
+    column = next((name for name in ("test_loss", "final_test_loss") if name in rows), None)
+    if rows.empty or column is None or "dataset_name" not in rows:
+        return "", math.nan
+    return str(rows["dataset_name"].iloc[-1]), float(rows[column].iloc[-1])
+
+
+def recomputed_measure(network: SplineNetwork, dataset: str, test_loss: float) -> LossMeasure | None:
+    """What a test loss is, by the model that has it, on the original scripts' samples.
+
+    Returns:
+        'mse', 'rmse' or None: The latter where that cannot be told: the problem is not known, the loss is near 1, or it
+            is another model's.
+    """
+    if not is_of_problem(network, dataset):
+        return None
+    data = original_samples(dataset)
+    mse = float(np.mean((evaluate(network, data.test_input) - data.test_label) ** 2))
+    near: dict[LossMeasure, bool] = {"mse": _near(test_loss, mse), "rmse": _near(test_loss, np.sqrt(mse))}
+    return next((measure for measure, fits in near.items() if fits), None) if sum(near.values()) == 1 else None
+
+
+def is_of_problem(network: SplineNetwork, dataset: str) -> bool:
+    """Whether a model can be evaluated on a problem that is known."""
+    return dataset in PROBLEMS and (network.width[0], network.width[-1]) == (PROBLEMS[dataset].dim, 1)
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= CLOSE * abs(other)
+
+
+@lru_cache
+def original_samples(dataset: str) -> Dataset:
+    """The samples that the original scripts trained and tested on: pykan's `create_dataset` with its default seed."""
+    return make_dataset(PROBLEMS[dataset], N_SAMPLES, N_SAMPLES, 1, seed=0)

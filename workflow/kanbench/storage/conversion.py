@@ -1,0 +1,206 @@
+"""What a run of the study's original scripts is in the present format: its frames, its checkpoints and their metadata.
+
+The original scripts kept one model of a training, that of the end; what they call `at_threshold` is a copy of it. Here
+it is the model at the threshold only where that is the last epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from kanbench.errors import InputError
+from kanbench.io.readers import read_bytes
+from kanbench.io.torch_file import read_arrays, write_arrays
+from kanbench.network.checkpoint_config import read_model_config
+from kanbench.network.evaluation import evaluate
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.storage.comparable import converted
+from kanbench.storage.conventions import CLOSE, LOSSES, ORIGINAL, is_of_problem, loss_measure, original_samples
+from kanbench.storage.derive import threshold_rows, training_keys
+from kanbench.storage.metadata import METRICS, Metadata
+from kanbench.storage.schema import COLUMNS
+from kanbench.storage.stored_names import StoredFile, order_names
+from kanbench.storage.stored_run import StoredRun
+from kanbench.storage.values import builtin
+
+Model = tuple[str, int, str]  # model type, dataset and checkpoint
+OF_SUMMARY = {"dense_mse": "merged_dense_mse", "num_params": "merged_num_params"}
+
+
+class ConvertedRun:
+    """A run of the original scripts in the present format: frames, checkpoints, and what is recorded of these."""
+
+    def __init__(self, stored: StoredRun) -> None:
+        self.stored = stored
+        self.recorded = stored.metadata or {}
+        self.frames = {name: _unpruned(converted(frame)) for name, frame in stored.frames.items()}
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """A frame in mean squared errors and the present words, with a provenance that says what was converted."""
+        frame = self.stored.frames[name]
+        new, label = converted(frame), self.stored.section.label
+        if label in new or {"train_loss", "grid_size"} <= set(new):
+            new = new.assign(**{label: self.stored.section.model_type_of(name)})
+        if "dependencies" in new:
+            inputs = [str(given).strip("()[] ,").replace(" ", "") for given in new["dependencies"]]
+            new = new.assign(dependencies=inputs)
+        if (column := "merged_num_params" if name == "summary" else "num_params") in new and name != "experts":
+            dead = new["dataset_idx"].map(lambda i: self._dead_parameters(self.stored.section.model_type_of(name), i))
+            pruned = new["is_pruned"].astype(bool) if "is_pruned" in new else pd.Series(False, new.index)
+            new = new.assign(**{column: new[column] - dead.mask(pruned, 0)})
+        order = list(dict.fromkeys(column.name for column in COLUMNS))
+        new = new[[*(column for column in order if column in new), *(column for column in new if column not in order)]]
+        losses = {"losses": "mse", "losses_were": loss_measure(frame)} if set(LOSSES) & set(new) else {}
+        new.attrs = {**frame.attrs, "provenance": {"converted_from": ORIGINAL, **losses}}
+        return new
+
+    def _dead_parameters(self, model_type: str, index: int) -> int:
+        """The parameters of pykan's that are counted and never trained: four of every edge, as far as a model tells."""
+        if (network := self._network(model_type, index, "final")) is None:
+            return 0
+        edges = sum(layer.mask.size for layer in network.layers)
+        counted = self._history(model_type, index).get("num_params", self._of_summary(index, "merged_num_params"))
+        return 4 * edges if len(counted) and counted.iloc[-1] == network.n_parameters + 4 * edges else 0
+
+    @cached_property
+    def files(self) -> dict[Model, StoredFile]:
+        """The file of every model that is kept."""
+        kept: dict[Model, StoredFile] = {}
+        for (model_type, index, name), file in self.stored.model_files.items():
+            ends = self._ends_at_threshold(model_type, index)
+            if name == "final" and file.kind == "checkpoint" and ends:
+                kept.setdefault((model_type, index, "at_threshold"), file)
+            if name == "final" or ends or not self._is_copy_of_final(model_type, index, file):
+                kept[model_type, index, name] = file
+        return kept
+
+    @property
+    def left_out(self) -> list[StoredFile]:
+        """The models that are not kept under their names: copies of final models, which ended after the threshold."""
+        return [file for model, file in self.stored.model_files.items() if model not in self.files]
+
+    def metadata(self) -> Metadata:
+        """What is known of every model that is kept, and of those that the run's own metadata tell alone."""
+        without_files = {
+            (model_type, index, name)
+            for model_type, per_dataset in self.recorded.items()
+            for index, rows in per_dataset.items()
+            for name in rows
+            if (model_type, index, "final") not in self.files
+        }
+        found: Metadata = {}
+        for model_type, index, name in sorted({*self.files, *without_files}):
+            if row := self._row(model_type, index, name):
+                found.setdefault(model_type, {}).setdefault(index, {})[name] = row
+        return {model_type: found[model_type] for model_type in order_names(found, self.stored.run.section)}
+
+    def _row(self, model_type: str, index: int, name: str) -> dict[str, Any]:
+        """What is recorded of a model, and the last row of its history; losses as the model has them."""
+        is_last = name == "final" or (name == "at_threshold" and self._ends_at_threshold(model_type, index))
+        row = dict(self.recorded.get(model_type, {}).get(index, {}).get("final" if is_last else name, {}))
+        row.pop("grid_idx", None)
+        if self.stored.loss_measures.get(model_type) == "rmse":
+            row |= {loss: row[loss] ** 2 for loss in LOSSES if loss in row}
+        if "epoch" in row:
+            row["epoch"] += 1  # the original's begin at 0
+        history = self._history(model_type, index)
+        if is_last and len(history):
+            last = {key: value for key, value in history.iloc[-1].items() if key in METRICS}
+            row = {**last, **row, **{key: last[key] for key in ("epoch", "time") if key in last}}
+        merged = {key: self._of_summary(index, column) for key, column in OF_SUMMARY.items()}
+        row |= {key: values.iloc[0] for key, values in merged.items() if len(values)}
+        if "num_params" in row:
+            row["num_params"] -= self._dead_parameters(model_type, index)
+        for loss, value in self._losses(model_type, index, name).items():
+            if not abs(row.get(loss, np.nan) - value) <= CLOSE * value:  # train losses of Adam are before the step
+                row[loss] = value
+        return builtin({**row, self.stored.section.label: model_type}) if row else {}
+
+    def _losses(self, model_type: str, index: int, name: str) -> dict[str, float]:
+        """The losses that a model has on the original scripts' samples, as far as they are known."""
+        network, dataset = self._network(model_type, index, name), self.stored.datasets.get(index, "")
+        if network is None or not is_of_problem(network, dataset):
+            return {}
+        data = original_samples(dataset)
+        pairs = {"train_loss": (data.train_input, data.train_label), "test_loss": (data.test_input, data.test_label)}
+        return {loss: float(np.mean((evaluate(network, x) - y) ** 2)) for loss, (x, y) in pairs.items()}
+
+    def _network(self, model_type: str, index: int, name: str) -> SplineNetwork | None:
+        """The model of this name; None where there is none that can be read, which is copied, whatever it is."""
+        file = self.stored.model_files.get((model_type, index, name if name != "at_threshold" else "final"))
+        file = self.stored.model_files.get((model_type, index, name), file)
+        if file is not None and file.kind == "checkpoint":
+            with contextlib.suppress(InputError):
+                return self.stored.network(file.base)
+        return None
+
+    def _of_summary(self, index: int, column: str) -> pd.Series[Any]:
+        """The value in the frame `summary`; none where there is no such frame."""
+        summary = self.frames.get("summary", pd.DataFrame())
+        return summary[summary["dataset_idx"] == index][column] if column in summary else pd.Series(dtype=float)
+
+    def _ends_at_threshold(self, model_type: str, index: int) -> bool:
+        """Whether the interpolation threshold of a training is its last epoch."""
+        history = self._history(model_type, index)
+        if history.empty or not {"epoch", "test_loss"} <= set(history):
+            return False
+        rows = threshold_rows(history)
+        return len(rows) == 1 and bool(rows["epoch"].iloc[0] == history["epoch"].max())
+
+    def _is_copy_of_final(self, model_type: str, index: int, file: StoredFile) -> bool:
+        final = self.stored.model_files.get((model_type, index, "final"))
+        if final is None or file.kind != "checkpoint" or final.kind != "checkpoint":
+            return False
+        try:
+            one, other = (read_arrays(f"{model.base}_state") for model in (file, final))
+        except InputError:
+            return False
+        if not isinstance(one, dict) or not isinstance(other, dict) or one.keys() != other.keys():
+            return False
+        return all(np.array_equal(one[key], other[key]) for key in one)
+
+    def _history(self, model_type: str, index: int) -> pd.DataFrame:
+        """The rows of the training that a model is of: of several configurations, of the one that is recorded."""
+        frame = self.frames.get(self.stored.section.history_of(model_type), pd.DataFrame())
+        recorded = self.recorded.get(model_type, {}).get(index, {}).get("final", {})
+        rows = frame[frame["dataset_idx"] == index] if "dataset_idx" in frame else frame.iloc[:0]
+        for key in training_keys(frame)[1:]:
+            rows = rows[rows[key] == recorded.get(key)]
+        return rows
+
+
+def _unpruned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Pruned models have rows, and no files."""
+    return frame[~frame["is_pruned"].astype(bool)] if "is_pruned" in frame else frame
+
+
+def portable_file(file: StoredFile) -> bytes | None:
+    """One file of a checkpoint as plain pykan reads it on any machine; None if it is so already.
+
+    pykan writes numbers of numpy's into the configuration as objects, which its own loader refuses, and leaves tensors
+    on the device that the model was trained on.
+    """
+    config_path = Path(f"{file.base}_config.yml")
+    try:
+        config = read_model_config(config_path)
+    except InputError:  # nothing can be made of it but a copy
+        return None
+    on_cpu = str(config.get("device")) == "cpu"
+    if file.suffix == "config.yml":
+        if on_cpu and b"!!" not in read_bytes(config_path):
+            return None
+        return yaml.safe_dump({**builtin(config), "device": "cpu", "auto_save": False}).encode()
+    if on_cpu:
+        return None
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / file.suffix
+        write_arrays(path, read_arrays(file.path))
+        return path.read_bytes()

@@ -1,0 +1,81 @@
+"""Runs as the readers of the study's original scripts expect them: an export, which nothing here reads.
+
+Their figures take `final_train_loss` and `final_test_loss` from a frame `grid_history` with one row for every
+grid, and `dimension`, `architecture` and `architecture_type` from frames of high-dimensional problems. Losses stay mean
+squared errors, which is what those readers call them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from kanbench.plan.naming import Run
+from kanbench.plan.sections import without_variant
+from kanbench.problems import PROBLEMS
+from kanbench.storage.conventions import FINAL_LOSSES
+from kanbench.storage.frames import write_frame
+from kanbench.storage.saving import staged
+from kanbench.storage.stored_run import StoredRun
+
+
+def export_for_original(stored: StoredRun, folder: str | Path, *, dry_run: bool = False) -> list[str]:
+    """Write a run into a folder of results for the original's readers; the run itself stays as it is.
+
+    Returns:
+        list of str: A line for each file that was, or would be, written.
+
+    Raises:
+        InputError: The run cannot be read, or the folder cannot be written.
+    """
+    target = dataclasses.replace(stored.run, results=str(folder), folder_override=_folder(stored.run, folder))
+    frames = {name: _frame(stored, name) for name in stored.compared}
+    files = [file.path for file in stored.files if file.kind not in ("frame", "dict", "meta")]
+    names = [*(Path(target.frame(name)).name for name in frames), *(path.name for path in files)]
+    if not dry_run:
+        with staged(target) as new:
+            for name, frame in frames.items():
+                write_frame(frame, new.frame(name))
+            for path in files:
+                shutil.copyfile(path, Path(new.folder) / path.name)
+    return [f"write {Path(target.folder) / name}" for name in names]
+
+
+def _folder(run: Run, folder: str | Path) -> str:
+    """Where the original's readers look: `sec1_results` for sections 1_1 and 2_1, and so on."""
+    return str(Path(folder) / f"sec{run.section.split('_')[1]}_results")
+
+
+def _frame(stored: StoredRun, name: str) -> pd.DataFrame:
+    frame = stored.compared[name]
+    attrs = frame.attrs
+    if name == "grid_history" and {"grid_size", "train_loss", "test_loss"} <= set(frame):
+        frame = frame.groupby(["dataset_idx", "grid_size"], sort=False, as_index=False).tail(1)
+        frame = frame.assign(**{new: frame[own] for new, own in FINAL_LOSSES.items()})
+    if name == "summary" and "grid_history" in stored.compared:
+        done = stored.compared["grid_history"].groupby("dataset_idx")["grid_size"].nunique()
+        frame = frame.assign(grids_completed=frame["dataset_idx"].map(done).fillna(0).astype(int))
+    if stored.run.section != without_variant(stored.run.section) and "dataset_name" in frame:
+        frame = frame.assign(**_shape(stored, frame))
+    frame.attrs = attrs
+    return frame
+
+
+def _shape(stored: StoredRun, frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The dimension of every row's problem, and the model's width, as far as problems and checkpoints tell them."""
+    dims = {dataset: PROBLEMS[dataset].dim for dataset in frame["dataset_name"].unique() if dataset in PROBLEMS}
+    found = {"dimension": frame["dataset_name"].map(dims)} if len(dims) == frame["dataset_name"].nunique() else {}
+    widths = {str(config["width"]) for config in stored.configs}
+    if stored.section.frame_names or len(widths) != 1:
+        return found
+    hidden = {len(config["width"]) - 2 for config in stored.configs}
+    kind = next((word for word in ("shallow", "deep") if stored.run.section.endswith(f"_{word}")), None)
+    kind = kind or ("shallow" if hidden == {1} else "deep")
+    return {
+        **found,
+        "architecture": pd.Series(widths.pop(), frame.index),
+        "architecture_type": pd.Series(kind, frame.index),
+    }
