@@ -193,20 +193,21 @@ def test_a_pruned_model_is_what_is_compared(written):
     stored = written.frames["kan_pruning"]
     for dataset_idx, rows in stored.groupby("dataset_idx") if len(stored) else ():
         made = frames["kan_pruning"].query(f"dataset_idx == {dataset_idx}").sort_values("epoch")
-        assert made["epoch"].is_unique and made["epoch"].min() == 1
+        assert len(made) == 1  # the pruned model is none of the epochs of the one that was pruned
         last = rows[rows["is_pruned"]].iloc[-1]
         assert [made[key].iloc[-1] for key in LOSSES] == pytest.approx([last[key] for key in LOSSES])  # squares already
 
 
 @of_cases(WITH_FRAMES)
-def test_metadata_are_of_the_epochs_that_they_name(written):
-    made = opened(written).comparable
-    frames = next(iter(made.replicates.values()))
-    for model_type, per_dataset in (made.metadata or {}).items():
-        for dataset_idx, checkpoints in per_dataset.items() if model_type != "kan_pruning" else ():
-            rows = frames[model_type].query(f"dataset_idx == {dataset_idx}").set_index("epoch")
-            for kept in (kept for kept in checkpoints.values() if "epoch" in kept):
-                assert kept["test_loss"] == pytest.approx(rows.loc[kept["epoch"], "test_loss"], rel=1e-5)
+def test_thresholds_are_found_anew_and_models_are_drawn_as_they_are(written):
+    """The metadata's are those of roots for some model types, and the models are copies of the final ones."""
+    stored = opened(written)
+    assert not stored.comparable.has_thresholds and stored.recorded is None
+    for model_type in stored.model_types:
+        for history in stored.histories(model_type) if "epoch" in stored.compared.get(model_type, ()) else ():
+            rows = stored.thresholds(model_type, history)
+            best = history.groupby("dataset_idx")["test_loss"].min()
+            assert (rows["test_loss"] >= best[rows.index]).all()
 
 
 def test_datasets_without_an_index_get_one_by_their_names(tmp_path):

@@ -153,4 +153,6 @@ def sorted_history(frame: pd.DataFrame) -> pd.DataFrame:
 
 def assert_same_history(frame: pd.DataFrame, expected: pd.DataFrame, columns: list[str] = HISTORY) -> None:
     one, other = sorted_history(frame), sorted_history(expected)
-    pd.testing.assert_frame_equal(one[columns], other[columns], check_names=False, rtol=1e-6, atol=0)
+    pd.testing.assert_frame_equal(
+        one[columns], other[columns], check_names=False, check_column_type=False, rtol=1e-6, atol=0
+    )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kanbench.errors import InputError
+from kanbench.storage.attrs import is_converted
 from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_original, loss_measure
 from kanbench.storage.derive import Frames, training_keys
 
@@ -25,8 +27,9 @@ class Comparable:
     Attributes:
         replicates (dict): `{seed: {name: frame}}`, without frames that have not even columns.
         notes (tuple of str): What was converted, derived and chosen.
-        has_thresholds (bool): Whether the thresholds in the checkpoints' metadata are those of these frames. The
-            original scripts found them on roots of errors for some model types, and on errors for others.
+        has_thresholds (bool): Whether the checkpoints and their metadata are of the thresholds of these frames. The
+            original scripts found thresholds on roots of errors for some model types and on errors for others, and kept
+            no models of them.
     """
 
     replicates: Replicates
@@ -39,7 +42,8 @@ def comparable(replicates: Replicates) -> Comparable:
     first = next(iter(replicates.values()))
     original = any(is_original(frame) for frame in first.values())
     compared = {seed: comparable_frames(frames) for seed, frames in replicates.items()}
-    return Comparable(compared, tuple(_notes(first, original)), not original)
+    known = not original and not any(map(is_converted, first.values()))
+    return Comparable(compared, tuple(_notes(first, original)), known)
 
 
 def comparable_frames(frames: Frames) -> Frames:
@@ -52,19 +56,37 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
     What is converted says so: its provenance has `losses`.
     """
-    new = frame
+    new = frame.reset_index() if "dataset_idx" in frame.index.names else frame
+    new = new if new.index.is_unique else new.reset_index(drop=True)
     if "dataset_idx" not in new and "dataset_name" in new:
         new = new.assign(dataset_idx=pd.factorize(new["dataset_name"])[0])
-    new = new.rename(columns={old: name for old, name in FINAL_LOSSES.items() if old in new and name not in new})
+    if names := {old: name for old, name in FINAL_LOSSES.items() if old in new and name not in new}:
+        new = new.rename(columns=names)
     if loss_measure(frame) == "rmse":
         # Pruned models were evaluated by the scripts themselves, not by pykan.
         roots = ~new["is_pruned"].astype(bool) if "is_pruned" in new else np.ones(len(new), bool)
         new = new.assign(**{loss: new[loss].mask(roots, new[loss] ** 2) for loss in LOSSES if loss in new})
     if "dataset_idx" in new and "epoch" in new:
-        new = _with_time(_from_one(new))
+        new = _with_time(_from_one(_without_doubles(new)))
     if new is not frame:
         new.attrs = {**frame.attrs, "provenance": {**(frame.attrs.get("provenance") or {}), "losses": "mse"}}
     return new
+
+
+def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without rows that are there twice; of one epoch of a training there may be one.
+
+    Raises:
+        InputError: There are several, which differ.
+    """
+    epoch = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
+    if not frame.duplicated(epoch).any():
+        return frame
+    frame = frame.drop_duplicates()
+    if (double := frame.duplicated(epoch)).any():
+        which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, epoch].iloc[0].items())
+        raise InputError(frame.attrs.get("model_type", "frame"), f"several rows of {which}", "one, or equal ones")
+    return frame
 
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
@@ -139,6 +161,8 @@ def _notes(frames: Frames, original: bool) -> list[str]:
     if timed := [n for n, f in frames.items() if len(f) and "time" not in f and "time" in converted(f)]:
         found.append(f"The time of {', '.join(timed)} follows from total_time, in which evaluations are included.")
     for name, frame in frames.items():
+        if len(frame) and len(converted(frame)) < len(frame):
+            found.append(f"{name}: {len(frame) - len(converted(frame))} rows are there twice, and are left out once.")
         if len(frame) and (chosen := _chosen(new := converted(frame))):
             found.append(_choice(name, new, chosen))
     return found

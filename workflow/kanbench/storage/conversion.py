@@ -1,13 +1,13 @@
 """What a run of the study's original scripts is in the present format: its frames, its checkpoints and their metadata.
 
-The original scripts kept one model of a training, that of the end; what they call `at_threshold` is a copy of it. Here
-it is the model at the threshold only where that is the last epoch.
+The original scripts kept one model of a training, that of the end; what they call `at_threshold` is a copy of it, with
+the metrics of the threshold beside it. Here the metadata of a model are those of what is in its file; the thresholds of
+converted runs are found in their frames.
 """
 
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +23,16 @@ from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.storage.comparable import converted
-from kanbench.storage.conventions import CLOSE, LOSSES, ORIGINAL, is_of_problem, loss_measure, original_samples
-from kanbench.storage.derive import threshold_rows, training_keys
+from kanbench.storage.conventions import (
+    CLOSE,
+    LOSSES,
+    ORIGINAL,
+    has_losses,
+    is_of_problem,
+    loss_measure,
+    original_samples,
+)
+from kanbench.storage.derive import training_keys
 from kanbench.storage.metadata import METRICS, Metadata
 from kanbench.storage.schema import COLUMNS
 from kanbench.storage.stored_names import StoredFile, order_names
@@ -58,8 +66,8 @@ class ConvertedRun:
             new = new.assign(**{column: new[column] - dead.mask(pruned, 0)})
         order = list(dict.fromkeys(column.name for column in COLUMNS))
         new = new[[*(column for column in order if column in new), *(column for column in new if column not in order)]]
-        losses = {"losses": "mse", "losses_were": loss_measure(frame)} if set(LOSSES) & set(new) else {}
-        new.attrs = {**frame.attrs, "provenance": {"converted_from": ORIGINAL, **losses}}
+        were = {"losses_were": loss_measure(frame)} if has_losses(frame) else {}
+        new.attrs = {**frame.attrs, "provenance": {"converted_from": ORIGINAL, "losses": "mse", **were}}
         return new
 
     def _dead_parameters(self, model_type: str, index: int) -> int:
@@ -70,41 +78,20 @@ class ConvertedRun:
         counted = self._history(model_type, index).get("num_params", self._of_summary(index, "merged_num_params"))
         return 4 * edges if len(counted) and counted.iloc[-1] == network.n_parameters + 4 * edges else 0
 
-    @cached_property
-    def files(self) -> dict[Model, StoredFile]:
-        """The file of every model that is kept."""
-        kept: dict[Model, StoredFile] = {}
-        for (model_type, index, name), file in self.stored.model_files.items():
-            ends = self._ends_at_threshold(model_type, index)
-            if name == "final" and file.kind == "checkpoint" and ends:
-                kept.setdefault((model_type, index, "at_threshold"), file)
-            if name == "final" or ends or not self._is_copy_of_final(model_type, index, file):
-                kept[model_type, index, name] = file
-        return kept
-
-    @property
-    def left_out(self) -> list[StoredFile]:
-        """The models that are not kept under their names: copies of final models, which ended after the threshold."""
-        return [file for model, file in self.stored.model_files.items() if model not in self.files]
-
     def metadata(self) -> Metadata:
-        """What is known of every model that is kept, and of those that the run's own metadata tell alone."""
-        without_files = {
-            (model_type, index, name)
-            for model_type, per_dataset in self.recorded.items()
-            for index, rows in per_dataset.items()
-            for name in rows
-            if (model_type, index, "final") not in self.files
+        """What is known of every model, as it is in its file, and of those that are recorded without one."""
+        recorded = {
+            (m, i, name) for m, per_dataset in self.recorded.items() for i in per_dataset for name in per_dataset[i]
         }
         found: Metadata = {}
-        for model_type, index, name in sorted({*self.files, *without_files}):
+        for model_type, index, name in sorted({*self.stored.model_files, *recorded}):
             if row := self._row(model_type, index, name):
                 found.setdefault(model_type, {}).setdefault(index, {})[name] = row
         return {model_type: found[model_type] for model_type in order_names(found, self.stored.run.section)}
 
     def _row(self, model_type: str, index: int, name: str) -> dict[str, Any]:
         """What is recorded of a model, and the last row of its history; losses as the model has them."""
-        is_last = name == "final" or (name == "at_threshold" and self._ends_at_threshold(model_type, index))
+        is_last = name == "final" or self._is_copy_of_final(model_type, index, name)
         row = dict(self.recorded.get(model_type, {}).get(index, {}).get("final" if is_last else name, {}))
         row.pop("grid_idx", None)
         if self.stored.loss_measures.get(model_type) == "rmse":
@@ -135,8 +122,7 @@ class ConvertedRun:
 
     def _network(self, model_type: str, index: int, name: str) -> SplineNetwork | None:
         """The model of this name; None where there is none that can be read, which is copied, whatever it is."""
-        file = self.stored.model_files.get((model_type, index, name if name != "at_threshold" else "final"))
-        file = self.stored.model_files.get((model_type, index, name), file)
+        file = self.stored.model_files.get((model_type, index, name))
         if file is not None and file.kind == "checkpoint":
             with contextlib.suppress(InputError):
                 return self.stored.network(file.base)
@@ -147,25 +133,9 @@ class ConvertedRun:
         summary = self.frames.get("summary", pd.DataFrame())
         return summary[summary["dataset_idx"] == index][column] if column in summary else pd.Series(dtype=float)
 
-    def _ends_at_threshold(self, model_type: str, index: int) -> bool:
-        """Whether the interpolation threshold of a training is its last epoch."""
-        history = self._history(model_type, index)
-        if history.empty or not {"epoch", "test_loss"} <= set(history):
-            return False
-        rows = threshold_rows(history)
-        return len(rows) == 1 and bool(rows["epoch"].iloc[0] == history["epoch"].max())
-
-    def _is_copy_of_final(self, model_type: str, index: int, file: StoredFile) -> bool:
-        final = self.stored.model_files.get((model_type, index, "final"))
-        if final is None or file.kind != "checkpoint" or final.kind != "checkpoint":
-            return False
-        try:
-            one, other = (read_arrays(f"{model.base}_state") for model in (file, final))
-        except InputError:
-            return False
-        if not isinstance(one, dict) or not isinstance(other, dict) or one.keys() != other.keys():
-            return False
-        return all(np.array_equal(one[key], other[key]) for key in one)
+    def _is_copy_of_final(self, model_type: str, index: int, name: str) -> bool:
+        one, final = (self._network(model_type, index, which) for which in (name, "final"))
+        return one is not None and final is not None and one.digest() == final.digest()
 
     def _history(self, model_type: str, index: int) -> pd.DataFrame:
         """The rows of the training that a model is of: of several configurations, of the one that is recorded."""

@@ -69,51 +69,34 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
 
 
 class _Plan:
-    """What is to be written, by name, and which files make room for it or are not to be of the run any more."""
+    """What is to be written, by name, and which files make room for it."""
 
     def __init__(self, stored: StoredRun, target: Run) -> None:
         self.stored, self.target = stored, target
         self.own = {file.path for file in stored.files}
         self.writes: dict[str, Callable[[Path], None]] = {}
         self.replaced: list[Path] = []
-        self.left_out: list[Path] = []
         if stored.is_original:
             new = ConvertedRun(stored)
             self._plan_frames({name: new.frame(name) for name in stored.frames})
             self._plan_metadata(new.metadata())
-            for model, chosen in new.files.items():
-                for file in self._parts(chosen):
-                    self._plan_part(model, file)
-            self.left_out = [file.path for chosen in new.left_out for file in self._parts(chosen)]
         else:
             self._plan_frames(stored.frames)
             for file in stored.of_kind("metadata"):
                 self._plan_metadata(read_metadata(file.path, stored.trusted))
-            for file in stored.of_kind("checkpoint", "weights"):
-                self._plan_part(file.model, file)
+        for file in stored.of_kind("checkpoint", "weights"):
+            self._plan_part(file)
 
     def lines(self) -> list[str]:
         """What is done: a line for each file."""
-        gone = [path for path in self.left_out if path in self._in_the_way]
-        return [
-            *(f"keep {path} in {KEPT}" for path in [*self.replaced, *gone]),
-            *(f"leave out {path}: a copy of the final model" for path in self.left_out if self.writes or gone),
-            *(f"write {Path(self.target.folder) / name}" for name in self.writes),
-        ]
+        kept = [f"keep {path} in {KEPT}" for path in self.replaced]
+        return [*kept, *(f"write {Path(self.target.folder) / name}" for name in self.writes)]
 
     def carry_out(self) -> None:
-        gone = [path for path in self.left_out if path in self._in_the_way]
         with staged(self.target) as new:
             for name, write in self.writes.items():
                 write(Path(new.folder) / name)
-            _keep([*self.replaced, *gone], Path(self.target.folder) / KEPT)
-        for path in gone:
-            path.unlink()
-
-    @property
-    def _in_the_way(self) -> set[Path]:
-        """The files that the run of the present format has."""
-        return {file.path for file in self.stored.files if file.run.name == self.target.name}
+            _keep(self.replaced, Path(self.target.folder) / KEPT)
 
     def _plan_frames(self, frames: Frames) -> None:
         named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]
@@ -142,20 +125,16 @@ class _Plan:
         if metadata:
             self.writes[path.name] = partial(_write_metadata, metadata)
 
-    def _plan_part(self, model: tuple[str, int, str], file: StoredFile) -> None:
+    def _plan_part(self, file: StoredFile) -> None:
         """Plan one file of a model: a copy, or what plain pykan reads."""
-        base = self.target.checkpoint(*model)
+        base = self.target.checkpoint(*file.model)
         path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
         content = portable_file(file) if file.kind == "checkpoint" else None
         if not lexists(path) or (path == file.path and content is not None):
             self.writes[path.name] = partial(_copy, file.path) if content is None else partial(_write, content)
             self.replaced += [path] if path == file.path else []
-        elif path != file.path and read_bytes(path) != (read_bytes(file.path) if content is None else content):
+        elif path != file.path and read_bytes(path) != _content(file):
             raise InputError(path, problem=EXISTS)
-
-    def _parts(self, chosen: StoredFile) -> list[StoredFile]:
-        """All files of the model of which one is chosen."""
-        return [file for file in self.stored.files if (file.kind, file.base) == (chosen.kind, chosen.base)]
 
 
 def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
@@ -181,9 +160,15 @@ def _check_one_of_each(stored: StoredRun, target: Run) -> None:
     for (_, base), by_old in found.items():
         if len(by_old) == 1:  # its files need not be read, which may be large
             continue
-        parts = [{(file.suffix, read_bytes(file.path)) for file in group} for group in by_old.values()]
+        parts = [{(file.suffix, _content(file)) for file in group} for group in by_old.values()]
         if set.union(*parts) not in parts:
             raise InputError(base, f"{' and '.join(old.name for old in by_old)}, which differ", "one of them")
+
+
+def _content(file: StoredFile) -> bytes:
+    """What a file of a model is in the present format."""
+    portable = portable_file(file) if file.kind == "checkpoint" else None
+    return read_bytes(file.path) if portable is None else portable
 
 
 def _check_unneeded(stored: StoredRun, every: Iterable[StoredRun], json: list[Path]) -> None:

@@ -186,7 +186,7 @@ class StoredRun:
 
     @property
     def recorded(self) -> Metadata | None:
-        """The metrics of its checkpoints, where their thresholds are those of `compared`."""
+        """The metrics of its checkpoints, where these are of the thresholds of `compared`."""
         return self.metadata if self.comparable.has_thresholds else None
 
     @property

@@ -47,7 +47,8 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     found = stored.checkpoints(model_type, dataset_idx)
     if not found:
         raise FigureUnavailableError("it has no checkpoint that pykan reads")
-    checkpoint, base = next(iter(found.items()))
+    order = list(found.items()) if stored.comparable.has_thresholds else list(found.items())[::-1]
+    checkpoint, base = order[0]
     try:
         return WORDS.get(checkpoint, checkpoint), stored.network(base)
     except InputError as error:  # one model that cannot be read or drawn does not cost the others
