@@ -209,8 +209,8 @@ def test_trust_is_explicit(tmp_path):
         read_metadata(path, trusted=True)
     assert (tmp_path / CANARY).exists()
     (tmp_path / CANARY).rmdir()
-    FRAME.assign(when=pd.Timestamp("2026-01-01")).to_pickle("frame.pkl")
-    assert "DatetimeArray" in refused(read_frame, "frame.pkl")
+    FRAME.assign(when=pd.Timestamp("2026-01-01", tz="UTC")).to_pickle("frame.pkl")
+    assert "DatetimeTZDtype" in refused(read_frame, "frame.pkl")
     assert read_frame("frame.pkl", trusted=True)["when"].dt.year.eq(2026).all()
 
 
@@ -380,7 +380,7 @@ CRAFTED = {
     "a list": pickle.dumps([1, 2]),
     "names that are numbers": pickle.dumps(pd.DataFrame(np.zeros((2, 2)))),
     "a Series": pickle.dumps(FRAME["epoch"]),
-    "a date": pickle.dumps(FRAME.assign(when=pd.Timestamp("2026-01-01"))),
+    "a date in a time zone": pickle.dumps(FRAME.assign(when=pd.Timestamp("2026-01-01", tz="UTC"))),
     "a function": pickle.dumps(json.dumps),
     "an array": pickle.dumps(np.zeros(3)),
     "a tensor": pickle.dumps(torch.zeros(3)),

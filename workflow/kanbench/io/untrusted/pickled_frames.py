@@ -1,7 +1,8 @@
 """Build frames from the notes that `kanbench.io.untrusted.pickle_machine` takes of a pickle.
 
 The names are those that pandas 1 to 3 write; the values are checked by the constructors that they are given to. Not
-admitted, because results do not have them: dates, intervals, several levels of an index.
+admitted, because results do not have them: time zones, periods, intervals, sparse columns, and columns that pyarrow
+keeps other than text.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ MAX_ROWS = MAX_LENGTH
 MAX_COLUMNS = 1_000
 
 _INTEGERS = [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+_INDEXES = dict.fromkeys(("Index", "CategoricalIndex", "DatetimeIndex", "TimedeltaIndex"), "index")
+_TICKS = ("Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano")  # of dates at equal distances; not needed
 FRAME_NAMES = {
     **PLAIN_NAMES,
     **names("pandas pandas.core.frame", {"DataFrame": "frame"}),
-    **names("pandas", {"Index": "index"}),
+    **names("pandas", _INDEXES),
     **names("pandas pandas.core.indexes.range", {"RangeIndex": "range"}),
+    **names("pandas pandas.core.indexes.multi", {"MultiIndex": "levels"}),
     **names("pandas.core.indexes.base", {"Index": "index", "_new_Index": "new index"}),
+    **names("pandas.core.indexes.category", {"CategoricalIndex": "index"}),
+    **names("pandas.core.indexes.datetimes", {"DatetimeIndex": "index", "_new_DatetimeIndex": "new index"}),
+    **names("pandas.core.indexes.timedeltas", {"TimedeltaIndex": "index", "_new_TimedeltaIndex": "new index"}),
     **names("pandas.core.indexes.numeric", dict.fromkeys(("Int64Index", "UInt64Index", "Float64Index"), "index")),
     **names("pandas pandas.core.arrays.string_", {"StringDtype": "text dtype"}),
     **names("pandas pandas.core.dtypes.dtypes", {"CategoricalDtype": "categories"}),
@@ -37,6 +44,9 @@ FRAME_NAMES = {
     **names("pandas.arrays pandas.core.arrays.integer", {"IntegerArray": "masked integers"}),
     **names("pandas.arrays pandas.core.arrays.floating", {"FloatingArray": "masked floats"}),
     **names("pandas.arrays pandas.core.arrays.boolean", {"BooleanArray": "masked booleans"}),
+    **names("pandas.arrays pandas.core.arrays.datetimes", {"DatetimeArray": "dates"}),
+    **names("pandas.arrays pandas.core.arrays.timedeltas", {"TimedeltaArray": "dates"}),
+    **names("pandas._libs.tslibs.offsets", dict.fromkeys(_TICKS, "tick")),
     **names("pandas pandas._libs.missing", {"NA": "missing"}),
     **names("pandas.core.internals.managers", {"BlockManager": "manager"}),
     **names("pandas._libs.internals", {"_unpickle_block": "block", "BlockPlacement": "placement"}),
@@ -124,7 +134,13 @@ class _FrameBuilder(NumpyBuilder):
             case Made("new index", (Named("index"), dict(fields))):
                 values = self._values(fields.get("data"))
                 return pd.Index(values, dtype=values.dtype, name=self.plain(fields.get("name")))
-        raise RefusedError("an index that is neither numbers nor text")
+            case Made("new index", (Named("levels"), {"levels": list(levels), "codes": list(codes), **rest})):
+                places: list[Any] = [self.array_of(level) for level in codes]
+                indexes: list[Any] = [self._index(level) for level in levels]
+                if any(index.nlevels > 1 for index in indexes) or any(place.dtype.kind != "i" for place in places):
+                    raise RefusedError("an index of levels that are none")
+                return pd.MultiIndex(indexes, places, names=self.plain(rest.get("names")))
+        raise RefusedError("an index that is neither numbers, text nor dates")
 
     def _values(self, note: Any) -> Any:
         """The values of a column or an index: an array of numpy's or pandas's."""
@@ -132,7 +148,10 @@ class _FrameBuilder(NumpyBuilder):
             case Made("reconstructor", (Named(kind), *_), state=state):  # protocols 0 and 1
                 note = Made(kind, (), state)
         match note:
-            case Made("backed", (Named("text"), *_), state=(_, values, *_)):
+            case (
+                Made("backed", (Named("text" | "dates"), *_), state=(_, values, *_))
+                | Made("dates", state={"_ndarray": values} | {"_data": values})  # pandas before 1.3
+            ):
                 return self.array_of(values)
             case Made("backed", (Named("categorical"), *_), state=(dtype, codes, *_)):
                 return self._categorical(self.array_of(codes), dtype)
