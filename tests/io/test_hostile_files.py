@@ -209,8 +209,8 @@ def test_trust_is_explicit(tmp_path):
         read_metadata(path, trusted=True)
     assert (tmp_path / CANARY).exists()
     (tmp_path / CANARY).rmdir()
-    FRAME.assign(when=pd.Timestamp("2026-01-01")).to_pickle("frame.pkl")
-    assert "DatetimeArray" in refused(read_frame, "frame.pkl")
+    FRAME.assign(when=pd.Timestamp("2026-01-01", tz="UTC")).to_pickle("frame.pkl")
+    assert "DatetimeTZDtype" in refused(read_frame, "frame.pkl")
     assert read_frame("frame.pkl", trusted=True)["when"].dt.year.eq(2026).all()
 
 
@@ -380,7 +380,7 @@ CRAFTED = {
     "a list": pickle.dumps([1, 2]),
     "names that are numbers": pickle.dumps(pd.DataFrame(np.zeros((2, 2)))),
     "a Series": pickle.dumps(FRAME["epoch"]),
-    "a date": pickle.dumps(FRAME.assign(when=pd.Timestamp("2026-01-01"))),
+    "a date in a time zone": pickle.dumps(FRAME.assign(when=pd.Timestamp("2026-01-01", tz="UTC"))),
     "a function": pickle.dumps(json.dumps),
     "an array": pickle.dumps(np.zeros(3)),
     "a tensor": pickle.dumps(torch.zeros(3)),
@@ -530,7 +530,7 @@ def test_a_bug_in_a_check_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch)
     def broken(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("kanbench.io.readers._mapping", broken)
+    monkeypatch.setattr("kanbench.io.readers.checked_mapping", broken)
     (tmp_path / "meta.json").write_bytes(WHOLE["meta.json"])
     with pytest.raises(KeyError, match="a bug"):
         read_json(tmp_path / "meta.json")
@@ -599,6 +599,23 @@ def test_a_record_of_lists_in_lists_is_one_line(tmp_path):
 def test_numbers_of_numpys_are_keys_of_metadata(tmp_path):
     (tmp_path / "metadata.pkl").write_bytes(pickle.dumps({"adam": {np.int64(0): METADATA["adam"][0]}}))
     assert read_metadata(tmp_path / "metadata.pkl") == METADATA
+
+
+def test_who_trusts_a_file_gets_at_least_what_everybody_gets(tmp_path, monkeypatch):
+    """Whoever reads carelessly may lack what a file names, as a version of pandas; that is not tried first."""
+    path, kept = tmp_path / "metadata.pkl", METADATA["adam"][0]["final"]
+    array = {"adam": {np.int64(0): {"final": {**kept, "epoch": np.array(3), "w": np.arange(2), "time": np.float64(1)}}}}
+    path.write_bytes(pickle.dumps(array))
+    refused(read_metadata, path)
+    read = read_metadata(path, trusted=True)
+    assert repr(read) == repr({"adam": {0: {"final": {**kept, "w": [0, 1]}}}})
+    for name in ("pickle.loads", "pandas.read_pickle"):
+        monkeypatch.setattr(name, None)
+    load = torch.load
+    monkeypatch.setattr("torch.load", lambda *args, **more: load(*args, **more) if more["weights_only"] else None)
+    for name in ("metadata.pkl", "frame.pkl", "state.pth"):
+        (tmp_path / name).write_bytes(WHOLE[name])
+        assert str(READ[name](tmp_path / name, trusted=True)) == str(READ[name](tmp_path / name))
 
 
 def test_parquet_with_text_that_is_not_utf_8_is_refused(tmp_path):
@@ -709,7 +726,9 @@ CONFIGURATIONS = {  # text of the file, or what to change in it
     "an object with a state": f"!!python/object:{HERE}.Canary {{path: {CANARY}}}",
     "a name": "width: !!python/name:os.mkdir",
     "a module": "width: !!python/module:antigravity",
-    "numpy's numbers": yaml.dump({"width": [np.int64(2), 1]}),
+    "a call of numpy's": f"grid: !!python/object/apply:numpy.load [{CANARY}]",
+    "a call in a number of numpy's": "grid: !!python/object/apply:numpy._core.multiarray.scalar\n"
+    f"- !!python/object/apply:numpy.dtype [i8, false, true]\n- !!python/object/apply:os.mkdir [{CANARY}]\n",
     "lists in lists": "[" * 1000,
     "an unfinished list": "width: [1, 2",
     "text": "hello",

@@ -1,4 +1,20 @@
-"""Files of torch's are written and read without torch."""
+"""Files of torch's are written and read without torch.
+
+What `torch.save` writes, and who reads it; both name what they refuse, and nothing that a file names is run:
+
+===========================================================  ============================  ======================
+written                                                      `read_tensors`, with torch    `read_arrays`, without
+===========================================================  ============================  ======================
+tensors and parameters in half, single and double precision  yes                           yes
+bfloat16, integers, truth, complex numbers                   yes                           refused
+alone, or by name, as in the state of a model                yes                           yes
+in lists, in dicts of dicts, with numbers and text           yes                           refused
+parts of other tensors, transposed, without numbers          yes                           yes
+repeated, sparse, quantized, without memory                  refused                       refused
+numbers and arrays of numpy, models, other objects           refused                       refused
+the format before torch 1.6                                  refused                       refused
+===========================================================  ============================  ======================
+"""
 
 import subprocess
 import sys
@@ -14,6 +30,7 @@ from hypothesis.extra import numpy as arrays_of
 from kan import KAN
 
 from kanbench.errors import InputError
+from kanbench.io.readers import read_tensors
 from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.pykan import global_random_state_kept
 
@@ -101,6 +118,54 @@ def test_tensors_by_name_and_states_of_modules_are_read(tmp_path):
         for name, tensor in state.items():
             assert_same_bits(arrays[name], tensor.detach().numpy())
             assert not arrays[name].flags.writeable
+
+
+PRECISIONS = (torch.float64, torch.float32, torch.float16)
+OTHERS = (torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS + OTHERS, ids=str)
+def test_tensors_of_every_type_are_read(dtype, tmp_path):
+    whole = torch.tensor([[0, 1, 2], [3, 4, 5]]).to(dtype)
+    state = {"a": whole, "b": whole.T, "c": whole[:, ::2], "d": whole[0, 1], "e": whole[:0]}
+    state |= {"f": torch.nn.Parameter(whole, requires_grad=False), "g": whole[1:]}
+    for path, content in ((tmp_path / "state", state), (tmp_path / "one", whole)):
+        torch.save(content, path)
+        read = {trusted: read_tensors(path, trusted) for trusted in (False, True)}
+        for tensors in read.values():
+            for name, tensor in content.items() if content is state else [(..., whole)]:
+                assert tensors[name].dtype == dtype
+                assert torch.equal(tensors[name], tensor)
+        if dtype in PRECISIONS:
+            arrays = read_arrays(path)
+            for name, tensor in content.items() if content is state else [(..., whole)]:
+                assert_same_bits(arrays[name], tensor.numpy())
+        else:
+            with pytest.raises(InputError, match=rf"^{path}: refused: it names torch\.\w+Storage; allowed: dense"):
+                read_arrays(path)
+
+
+def test_weights_with_their_training_are_read(tmp_path):
+    with global_random_state_kept():
+        model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(3, 2)).sum().backward()
+    optimizer.step()
+    states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    whole = {**states, "epoch": 3, "loss": 0.5, "note": [None, "x"]}
+    for content in (whole, model.state_dict(), None, []):
+        torch.save(content, tmp_path / "weights.pth")
+        read = read_tensors(tmp_path / "weights.pth")
+        assert str(read) == str(content)
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.array(0.5)], ids=["a number", "an array"])
+def test_numbers_of_numpys_beside_tensors_need_trust(value, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.zeros(2), "loss": value}, path)
+    with pytest.raises(InputError, match=rf"^{path}: refused: it names numpy\.\w+\.multiarray\.\w+; allowed"):
+        read_tensors(path)
+    assert read_tensors(path, trusted=True)["loss"] == 0.5
 
 
 def test_a_tensor_of_another_device_is_read(tmp_path):

@@ -156,7 +156,7 @@ def test_what_cannot_be_explained_is_one_line(tmp_path, capsys):
     assert "no such file or run" in refused(capsys, "inspect", tmp_path / STEM)
     (tmp_path / "mail.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     assert "refused: it names os.system" in refused(capsys, "inspect", tmp_path / "mail.pkl")
-    pd.DataFrame({"when": [pd.Timestamp("2026-01-01")]}).to_pickle(tmp_path / "date.pkl")
+    pd.DataFrame({"when": [pd.Timestamp("2026-01-01", tz="UTC")]}).to_pickle(tmp_path / "date.pkl")
     assert "refused" in refused(capsys, "inspect", tmp_path / "date.pkl")
     assert "columns: when" in said(capsys, "inspect", tmp_path / "date.pkl", "--trusted")
 

@@ -365,9 +365,10 @@ def test_other_files_are_of_no_run(name):
 DATA = Path(__file__).parents[1] / "support" / "data"  # written by `DataFrame.to_pickle` of the versions in their names
 
 
+@pytest.mark.parametrize("trusted", [False, True], ids=["", "trusted"])
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.pkl")), ids=lambda path: path.stem)
-def test_frames_of_earlier_versions_of_pandas(path):
-    frame = read_frame(path)
+def test_frames_of_earlier_versions_of_pandas(path, trusted):
+    frame = read_frame(path, trusted)
     expected = pd.DataFrame(
         {
             "dataset_idx": [0, 0],

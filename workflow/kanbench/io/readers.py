@@ -9,9 +9,9 @@ import contextlib
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -25,6 +25,9 @@ MAX_DEPTH = 100  # levels of lists and mappings in each other: comparing or writ
 MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
 TRUST = "plain data, or pass trusted=True to load it (may execute code)"
 TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
+
+T = TypeVar("T")
+Loader = TypeVar("Loader", bound=yaml.SafeLoader)
 
 
 @contextlib.contextmanager
@@ -65,21 +68,27 @@ def read_json(path: str | Path, pipe: bool = False) -> dict[str, Any]:
     content = read_bytes(path, MAX_TEXT, pipe)
     with parser_errors(path, pipe):
         value = json.loads(content)
-    return _mapping(path, value)
+    return checked_mapping(path, value)
 
 
 def read_yaml(path: str | Path, pipe: bool = False) -> dict[str, Any]:
     """The mapping in a YAML file; tags that build objects are refused."""
+    loader, node = compose_yaml(path, yaml.SafeLoader, pipe)
+    with parser_errors(path, pipe):
+        value = loader.construct_document(node)
+    return checked_mapping(path, value)
+
+
+def compose_yaml(path: str | Path, kind: type[Loader], pipe: bool = False) -> tuple[Loader, yaml.Node]:
+    """The parts of a YAML file, whose number is checked, and a loader of this kind to make values of them."""
     content = read_bytes(path, MAX_YAML, pipe)
     with parser_errors(path, pipe):
-        loader = yaml.SafeLoader(content)
+        loader = kind(content)
         node = loader.get_single_node()
     if node is None:
         raise InputError(path, "nothing", "keys with values")
     _check_nodes(path, node, len(content) + MAX_SHARED)
-    with parser_errors(path, pipe):
-        value = loader.construct_document(node)
-    return _mapping(path, value)
+    return loader, node
 
 
 def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
@@ -98,7 +107,8 @@ def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
         rest += parts
 
 
-def _mapping(path: str | Path, value: Any) -> dict[str, Any]:
+def checked_mapping(path: str | Path, value: Any) -> dict[str, Any]:
+    """The value, if it is a mapping that is not too deep."""
     if not isinstance(value, dict):
         raise InputError(path, type(value).__name__, "keys with values")
     check_depth(path, value)
@@ -126,9 +136,30 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     """
     import torch
 
-    if trusted:
+    def anything() -> Any:
         with parser_errors(path):
             return torch.load(path, map_location="cpu", weights_only=False)
+
+    return safely_first(lambda: _read_dense(path), anything, trusted)
+
+
+def safely_first(safely: Callable[[], T], anything: Callable[[], T], trusted: bool) -> T:
+    """What the reader of untrusted files makes of one; and what it refuses, from the other reader, if that is trusted.
+
+    So whoever trusts a file gets at least what everybody gets.
+    """
+    try:
+        return safely()
+    except InputError:
+        if not trusted:
+            raise
+    return anything()
+
+
+def _read_dense(path: str | Path) -> Any:
+    """What `torch.save` wrote, if it is dense tensors in builtin containers."""
+    import torch
+
     check_archive(path)
     with parser_errors(path):
         try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, ValidationError, convert
 
 from kanbench.errors import InputError
-from kanbench.io.readers import read_yaml
+from kanbench.io.untrusted.yaml_notes import read_dumped_yaml
 from kanbench.network.spline_network import BASE_FUNCTIONS
 
 MAX_STORED_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
@@ -35,12 +35,12 @@ REQUIRED: dict[str, tuple[Any, str]] = {
 
 
 def read_model_config(path: str | Path) -> Config:
-    """Read the configuration that pykan's `saveckpt` wrote.
+    """Read the configuration that pykan's `saveckpt` wrote, in which any number may be one of numpy's.
 
     Raises:
         InputError: It is none: says which key is wrong.
     """
-    config = read_yaml(path)
+    config = read_dumped_yaml(path)
 
     def wrong(key: str, allowed: str) -> InputError:
         return InputError(f"{path}: {key}", reprlib.repr(config.get(key))[:100], allowed)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import MAX_FILE, check_depth, parser_errors, read_bytes, refusal
+from kanbench.io.readers import MAX_FILE, check_depth, parser_errors, read_bytes, refusal, safely_first
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import section_of
@@ -115,8 +115,8 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """Read a pickled frame or one in parquet, by the ending of `path`; its text as Python objects.
 
     Args:
-        trusted (bool): Whether to read any pickle, which may run code of the file's author. Otherwise nothing that the
-            file names is imported or called.
+        trusted (bool): Whether to read what would be refused, too, which may run code of the file's author. Otherwise
+            nothing that the file names is imported or called.
 
     Raises:
         InputError: The file is not a frame, is damaged, or contains what a frame does not need; or a column of every
@@ -167,16 +167,20 @@ def _check_integers(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def _read_pickled(path: str | Path, trusted: bool) -> pd.DataFrame:
-    if trusted:
+    def safely() -> pd.DataFrame:
+        content = read_bytes(path)
+        with parser_errors(path), refusals(path):
+            return frame_of_pickle(content)
+
+    def anything() -> pd.DataFrame:
         with parser_errors(path):
             frame = pd.read_pickle(path, compression=None)
         if not isinstance(frame, pd.DataFrame):
             raise InputError(path, f"a {type(frame).__name__}", "a DataFrame")
         frame.attrs = builtin(frame.attrs)
         return frame
-    content = read_bytes(path)
-    with parser_errors(path), refusals(path):
-        return frame_of_pickle(content)
+
+    return safely_first(safely, anything, trusted)
 
 
 def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:

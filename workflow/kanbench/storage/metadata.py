@@ -9,11 +9,12 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
-from kanbench.io.readers import check_depth, parser_errors, read_bytes
+from kanbench.io.readers import check_depth, parser_errors, read_bytes, safely_first
+from kanbench.io.untrusted.numpy_notes import metadata_of_pickle
 from kanbench.io.untrusted.pickle_machine import refusals
-from kanbench.io.untrusted.pickled_frames import metadata_of_pickle
 from kanbench.plan.sections import section_of
 from kanbench.storage.training_record import TrainingRecord
+from kanbench.storage.values import builtin
 
 MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
@@ -43,16 +44,13 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     """Read the metrics of checkpoints; numpy's scalars become Python's.
 
     Args:
-        trusted (bool): Whether to read any pickle, which may run code of the file's author.
+        trusted (bool): Whether to read what would be refused, too, which may run code of the file's author.
 
     Raises:
         InputError: The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
     """
-    content = read_bytes(path, MAX_METADATA)
-    with parser_errors(path), refusals(path):
-        metadata = pickle.loads(content) if trusted else metadata_of_pickle(content)
-    check_depth(path, metadata)
-    levels = [metadata]
+    metadata = read_plain(path, trusted)
+    levels: list[Any] = [metadata]
     for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):
             raise InputError(path, "something else", "{model type: {dataset: {checkpoint: {metric: value}}}}")
@@ -61,9 +59,17 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
 
 
 def read_plain(path: str | Path, trusted: bool = False) -> Any:
-    """The values in any pickle of plain ones and numpy's numbers, as there were before there were frames."""
+    """The values in a pickle of plain ones and numpy's numbers; see `read_metadata`."""
     content = read_bytes(path, MAX_METADATA)
-    with parser_errors(path), refusals(path):
-        values = pickle.loads(content) if trusted else metadata_of_pickle(content)
+
+    def safely() -> Any:
+        with parser_errors(path), refusals(path):
+            return metadata_of_pickle(content)
+
+    def anything() -> Any:
+        with parser_errors(path):
+            return builtin(pickle.loads(content))
+
+    values = safely_first(safely, anything, trusted)
     check_depth(path, values)
     return values

@@ -3,8 +3,8 @@
 A pickle is a program: it names functions and calls them with arguments of its own. Admitting only harmless ones is
 hard to get right, because a harmless function with crafted arguments, or a class whose attributes are replaced, may not
 be harmless. So nothing that a file names is imported or called here. Names of an admitted list become `Named`, calls of
-them `Made`, which note the name, the arguments and the state; whoever wants a frame or tensors builds them from these
-notes (`kanbench.io.untrusted.pickled_frames`, `kanbench.io.torch_file`).
+them `Made`, which note the name, the arguments and the state; whoever wants numbers, a frame or tensors builds them
+from these notes (`numpy_notes` and `pickled_frames` beside this module, `kanbench.io.torch_file`).
 """
 
 from __future__ import annotations

@@ -1,69 +1,61 @@
-"""Build frames and metadata from the notes that `kanbench.io.untrusted.pickle_machine` takes of a pickle.
+"""Build frames from the notes that `kanbench.io.untrusted.pickle_machine` takes of a pickle.
 
-The names are those that pandas 1 to 3 and numpy 1 and 2 write; the values are checked by the constructors that they
-are given to. Not admitted, because results do not have them: dates, intervals, several levels of an index.
+The names are those that pandas 1 to 3 write; the values are checked by the constructors that they are given to. Not
+admitted, because results do not have them: time zones, periods, intervals, sparse columns, and columns that pyarrow
+keeps other than text.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from kanbench.io.untrusted.numpy_notes import MAX_LENGTH, PLAIN_NAMES, Array, NumpyBuilder, names
 from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, kind_of, read_pickle
 
-Array = NDArray[Any]
-
-MAX_ROWS = 10_000_000
+MAX_ROWS = MAX_LENGTH
 MAX_COLUMNS = 1_000
-MAX_DIMENSIONS = 32  # of an array: numpy 1's limit
-DTYPE = re.compile(r"(b1|[iuf][1248]|c8|c16|O8?|U\d{1,6})")
 
-
-def _names(modules: str, kinds: dict[str, str]) -> dict[str, str]:
-    """What the reader calls each name in each of the modules."""
-    return {f"{module}.{name}": kind for module in modules.split() for name, kind in kinds.items()}
-
-
-_NUMPY = {
-    **_names("_codecs", {"encode": "latin1"}),
-    **_names("numpy", {"dtype": "dtype", "ndarray": "ndarray"}),
-    **_names("numpy.core.multiarray numpy._core.multiarray", {"_reconstruct": "array", "scalar": "scalar"}),
-    **_names("numpy.core.numeric numpy._core.numeric", {"_frombuffer": "array of a buffer"}),
-}
 _INTEGERS = [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)]
-METADATA_NAMES = {name: kind for name, kind in _NUMPY.items() if kind in ("dtype", "latin1", "scalar")}
+_INDEXES = dict.fromkeys(("Index", "CategoricalIndex", "DatetimeIndex", "TimedeltaIndex"), "index")
+_TICKS = ("Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano")  # of dates at equal distances; not needed
 FRAME_NAMES = {
-    **_NUMPY,
-    **_names("pandas pandas.core.frame", {"DataFrame": "frame"}),
-    **_names("pandas pandas.core.indexes.base", {"Index": "index"}),
-    **_names("pandas pandas.core.indexes.range", {"RangeIndex": "range"}),
-    **_names("pandas.core.indexes.numeric", dict.fromkeys(("Int64Index", "UInt64Index", "Float64Index"), "index")),
-    **_names("pandas.core.indexes.base", {"_new_Index": "new index"}),
-    **_names("pandas pandas.core.arrays.string_", {"StringDtype": "text dtype"}),
-    **_names("pandas pandas.core.dtypes.dtypes", {"CategoricalDtype": "categories"}),
-    **_names("pandas pandas.core.arrays.categorical", {"Categorical": "categorical"}),
-    **_names("pandas pandas.core.arrays.integer", dict.fromkeys(_INTEGERS, "dtype of masked")),
-    **_names("pandas pandas.core.arrays.floating", dict.fromkeys(("Float32Dtype", "Float64Dtype"), "dtype of masked")),
-    **_names("pandas pandas.core.arrays.boolean", {"BooleanDtype": "dtype of masked"}),
-    **_names("pandas.arrays pandas.core.arrays.string_", {"StringArray": "text"}),
-    **_names("pandas.arrays pandas.core.arrays.string_arrow", {"ArrowStringArray": "arrow text"}),
-    **_names("pandas.arrays pandas.core.arrays.integer", {"IntegerArray": "masked integers"}),
-    **_names("pandas.arrays pandas.core.arrays.floating", {"FloatingArray": "masked floats"}),
-    **_names("pandas.arrays pandas.core.arrays.boolean", {"BooleanArray": "masked booleans"}),
-    **_names("pandas pandas._libs.missing", {"NA": "missing"}),
-    **_names("pandas.core.internals.managers", {"BlockManager": "manager"}),
-    **_names("pandas._libs.internals", {"_unpickle_block": "block", "BlockPlacement": "placement"}),
-    **_names("pandas._libs.arrays", {"__pyx_unpickle_NDArrayBacked": "backed"}),
-    **_names("pyarrow.lib", {"_restore_array": "arrow array", "chunked_array": "arrow chunks"}),
-    **_names("pyarrow.lib", {"py_buffer": "arrow buffer"}),
-    **_names("pyarrow.lib", dict.fromkeys(("type_for_alias", "large_string", "string"), "arrow type")),
-    **_names("builtins __builtin__", {"slice": "slice", "object": "object", "bytes": "bytes", "bytearray": "bytes"}),
-    **_names("copyreg copy_reg", {"_reconstructor": "reconstructor"}),
+    **PLAIN_NAMES,
+    **names("pandas pandas.core.frame", {"DataFrame": "frame"}),
+    **names("pandas", _INDEXES),
+    **names("pandas pandas.core.indexes.range", {"RangeIndex": "range"}),
+    **names("pandas pandas.core.indexes.multi", {"MultiIndex": "levels"}),
+    **names("pandas.core.indexes.base", {"Index": "index", "_new_Index": "new index"}),
+    **names("pandas.core.indexes.category", {"CategoricalIndex": "index"}),
+    **names("pandas.core.indexes.datetimes", {"DatetimeIndex": "index", "_new_DatetimeIndex": "new index"}),
+    **names("pandas.core.indexes.timedeltas", {"TimedeltaIndex": "index", "_new_TimedeltaIndex": "new index"}),
+    **names("pandas.core.indexes.numeric", dict.fromkeys(("Int64Index", "UInt64Index", "Float64Index"), "index")),
+    **names("pandas pandas.core.arrays.string_", {"StringDtype": "text dtype"}),
+    **names("pandas pandas.core.dtypes.dtypes", {"CategoricalDtype": "categories"}),
+    **names("pandas pandas.core.arrays.categorical", {"Categorical": "categorical"}),
+    **names("pandas pandas.core.arrays.integer", dict.fromkeys(_INTEGERS, "dtype of masked")),
+    **names("pandas pandas.core.arrays.floating", dict.fromkeys(("Float32Dtype", "Float64Dtype"), "dtype of masked")),
+    **names("pandas pandas.core.arrays.boolean", {"BooleanDtype": "dtype of masked"}),
+    **names("pandas.arrays pandas.core.arrays.string_", {"StringArray": "text"}),
+    **names("pandas.arrays pandas.core.arrays.string_arrow", {"ArrowStringArray": "arrow text"}),
+    **names("pandas.arrays pandas.core.arrays.integer", {"IntegerArray": "masked integers"}),
+    **names("pandas.arrays pandas.core.arrays.floating", {"FloatingArray": "masked floats"}),
+    **names("pandas.arrays pandas.core.arrays.boolean", {"BooleanArray": "masked booleans"}),
+    **names("pandas.arrays pandas.core.arrays.datetimes", {"DatetimeArray": "dates"}),
+    **names("pandas.arrays pandas.core.arrays.timedeltas", {"TimedeltaArray": "dates"}),
+    **names("pandas._libs.tslibs.offsets", dict.fromkeys(_TICKS, "tick")),
+    **names("pandas pandas._libs.missing", {"NA": "missing"}),
+    **names("pandas.core.internals.managers", {"BlockManager": "manager"}),
+    **names("pandas._libs.internals", {"_unpickle_block": "block", "BlockPlacement": "placement"}),
+    **names("pandas._libs.arrays", {"__pyx_unpickle_NDArrayBacked": "backed"}),
+    **names("pyarrow.lib", {"_restore_array": "arrow array", "chunked_array": "arrow chunks"}),
+    **names("pyarrow.lib", {"py_buffer": "arrow buffer"}),
+    **names("pyarrow.lib", dict.fromkeys(("type_for_alias", "large_string", "string"), "arrow type")),
+    **names("builtins __builtin__", {"slice": "slice", "object": "object"}),
+    **names("copyreg copy_reg", {"_reconstructor": "reconstructor"}),
 }
 
 
@@ -73,96 +65,11 @@ def frame_of_pickle(data: bytes) -> pd.DataFrame:
     Raises:
         RefusedError, ValueError, LookupError, TypeError: It is none, or contains what a frame does not need.
     """
-    return _Builder(len(data)).frame(read_pickle(data, FRAME_NAMES))
+    return _FrameBuilder(len(data)).frame(read_pickle(data, FRAME_NAMES))
 
 
-def metadata_of_pickle(data: bytes) -> Any:
-    """The builtin values in a pickle; numpy's scalars become Python's."""
-    return _Builder(len(data)).plain(read_pickle(data, METADATA_NAMES))
-
-
-class _Builder:
-    """Builds from notes. A file in which parts share parts can ask for more values than there are atoms: every value
-    costs a byte or more where parts are not shared, so that the bytes of the file bound their number.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.budget = 1000 + 10 * size
-
-    def charge(self, count: int) -> None:
-        self.budget -= count
-        if self.budget < 0:
-            raise RefusedError("parts that contain each other")
-
-    def plain(self, value: Any) -> Any:
-        self.charge(1)
-        if value is None or type(value) in (bool, int, float, str, bytes):
-            return value
-        if type(value) is bytearray:
-            self.charge(len(value))
-            return bytes(value)
-        if type(value) in (list, tuple):
-            return type(value)(self.plain(item) for item in value)
-        if type(value) is dict:
-            return {self.plain(key): self.plain(item) for key, item in value.items()}
-        return self._plain_of_note(value)
-
-    def _plain_of_note(self, value: Any) -> Any:
-        match value:
-            case Named("missing"):
-                return math.nan
-            case Made("scalar", (dtype, raw)):
-                return np.frombuffer(self._bytes(raw), self._dtype(dtype), count=1)[0].item()
-            case Made("latin1", (str(text), "latin1")):
-                self.charge(len(text))
-                return text.encode("latin1")
-            case Made("bytes", args):
-                return self._bytes(args[0]) if args else b""
-            case Made("array" | "array of a buffer"):
-                return self._array(value).tolist()
-        raise RefusedError(f"a {kind_of(value)} where a number, text, list or dict belongs")
-
-    def _bytes(self, value: Any) -> bytes:
-        raw = self.plain(value)
-        if type(raw) is not bytes:
-            raise RefusedError("an array without bytes")
-        self.charge(len(raw))
-        return raw
-
-    # --- numpy ---
-
-    def _dtype(self, note: Any) -> np.dtype[Any]:
-        match note:
-            case Made("dtype", (str(code), *_), state=None) if DTYPE.fullmatch(code):
-                return np.dtype(code)
-            case Made("dtype", (str(code), *_), state=(_, ("<" | ">" | "|" | "=") as order, *rest)):
-                if DTYPE.fullmatch(code) and rest[:3] == [None] * 3:
-                    return np.dtype(code).newbyteorder(order)
-        raise RefusedError("a dtype that is none of numbers, text and objects")
-
-    def _array(self, note: Any) -> Array:
-        match note:
-            case Made("array", state=(_, tuple(shape), dtype, fortran, raw)):
-                return self._filled(shape, self._dtype(dtype), raw, "F" if fortran else "C")
-            case Made("array of a buffer", (raw, dtype, tuple(shape), ("C" | "F") as order)):
-                return self._filled(shape, self._dtype(dtype), raw, order)
-        raise RefusedError(f"a {kind_of(note)} where an array belongs")
-
-    def _filled(self, shape: tuple[Any, ...], dtype: np.dtype[Any], raw: Any, order: Literal["C", "F"]) -> Array:
-        whole = all(type(length) is int and 0 <= length <= MAX_ROWS for length in shape)
-        if len(shape) > MAX_DIMENSIONS or not whole:  # not shown: it may be anything
-            raise RefusedError(f"an array whose shape is not up to {MAX_DIMENSIONS} integers from 0 to {MAX_ROWS}")
-        if dtype.kind != "O":
-            flat = np.frombuffer(self._bytes(raw) or bytearray(), dtype) if math.prod(shape) else np.empty(0, dtype)
-            return flat.reshape(shape, order=order).copy(order="K").astype(dtype.newbyteorder("="), copy=False)
-        if type(raw) is not list or len(raw) != math.prod(shape):
-            raise RefusedError(f"an array of shape {shape} with other contents")
-        flat = np.empty(len(raw), object)
-        for position, item in enumerate(raw):  # not flat[:] = raw, which spreads lists
-            flat[position] = self.plain(item)
-        return flat.reshape(shape, order=order)
-
-    # --- pandas ---
+class _FrameBuilder(NumpyBuilder):
+    """Builds frames from notes."""
 
     def frame(self, note: Any) -> pd.DataFrame:
         match note:
@@ -216,7 +123,7 @@ class _Builder:
                 return self._placement(inner, count)
             case Made("slice", bounds):
                 return list(range(count))[slice(*map(self.plain, bounds))]  # numpy's numbers, from pandas 3.1
-        return [int(position) for position in self._array(note)]
+        return [int(position) for position in self.array_of(note)]
 
     def _index(self, note: Any) -> pd.Index:
         match note:
@@ -227,7 +134,13 @@ class _Builder:
             case Made("new index", (Named("index"), dict(fields))):
                 values = self._values(fields.get("data"))
                 return pd.Index(values, dtype=values.dtype, name=self.plain(fields.get("name")))
-        raise RefusedError("an index that is neither numbers nor text")
+            case Made("new index", (Named("levels"), {"levels": list(levels), "codes": list(codes), **rest})):
+                places: list[Any] = [self.array_of(level) for level in codes]
+                indexes: list[Any] = [self._index(level) for level in levels]
+                if any(index.nlevels > 1 for index in indexes) or any(place.dtype.kind != "i" for place in places):
+                    raise RefusedError("an index of levels that are none")
+                return pd.MultiIndex(indexes, places, names=self.plain(rest.get("names")))
+        raise RefusedError("an index that is neither numbers, text nor dates")
 
     def _values(self, note: Any) -> Any:
         """The values of a column or an index: an array of numpy's or pandas's."""
@@ -235,19 +148,22 @@ class _Builder:
             case Made("reconstructor", (Named(kind), *_), state=state):  # protocols 0 and 1
                 note = Made(kind, (), state)
         match note:
-            case Made("backed", (Named("text"), *_), state=(_, values, *_)):
-                return self._array(values)
+            case (
+                Made("backed", (Named("text" | "dates"), *_), state=(_, values, *_))
+                | Made("dates", state={"_ndarray": values} | {"_data": values})  # pandas before 1.3
+            ):
+                return self.array_of(values)
             case Made("backed", (Named("categorical"), *_), state=(dtype, codes, *_)):
-                return self._categorical(self._array(codes), dtype)
+                return self._categorical(self.array_of(codes), dtype)
             case Made("text" | "categorical", state={"_ndarray": values, "_dtype": dtype}):
-                return self._array(values) if note.kind == "text" else self._categorical(self._array(values), dtype)
+                return self.array_of(values) if note.kind == "text" else self._categorical(self.array_of(values), dtype)
             case Made("arrow text", state=dict(state)):
                 return self._text(state.get("_pa_array", state.get("_data")))
             case Made("masked integers" | "masked floats" | "masked booleans" as kind, state=dict(state)):
-                values, mask = self._array(state.get("_data")), self._array(state.get("_mask"))
+                values, mask = self.array_of(state.get("_data")), self.array_of(state.get("_mask"))
                 array = {"masked integers": pd.arrays.IntegerArray, "masked floats": pd.arrays.FloatingArray}
                 return array.get(kind, pd.arrays.BooleanArray)(values, mask)
-        return self._array(note)
+        return self.array_of(note)
 
     def _categorical(self, codes: Array, dtype: Any) -> pd.Categorical:
         state = dtype.state if isinstance(dtype, Made) else None
@@ -295,5 +211,5 @@ class _Builder:
     def _buffer(self, note: Any) -> bytes:
         match note:
             case Made("arrow buffer", (content,)):
-                return self._bytes(content)
+                return self.bytes_of(content)
         raise RefusedError("an array of pyarrow's without its buffers")
