@@ -100,7 +100,9 @@ def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) ->
 def _trainings(measures: Measures) -> list[str]:
     """Trainings without epochs, with fewer than the others, and with errors that are not finite."""
     ends = measures.rows.index.isin(["final"], level="moment")
-    epochs = measures.rows.loc[ends, "epoch"].droplevel("moment")
+    rows = measures.rows[ends].droplevel("moment")
+    trained = rows[~rows["is_pruned"].eq(True)] if "is_pruned" in rows else rows  # pruning comes after the epochs
+    epochs, most = rows["epoch"], trained["epoch"].max()
     final, found = measures.logs["final"], []
     for (position, i), errors in zip(final.index, final.to_dict("records"), strict=True):
         for model_type, error in errors.items():
@@ -109,8 +111,8 @@ def _trainings(measures: Measures) -> list[str]:
             if last is None:
                 found.append(f"{where}: no epochs; the training failed at once, or there was none.")
                 continue
-            if last < epochs.max():
-                found.append(f"{where}: ended early, after epoch {last} of {epochs.max()}.")
+            if last < most:
+                found.append(f"{where}: ended early, after epoch {last} of {most}.")
             if "dense_mse" in measures.rows and pd.isna(error):
                 found.append(f"{where}: its last dense MSE is not finite.")
     return found

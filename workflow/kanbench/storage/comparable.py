@@ -17,6 +17,7 @@ from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_or
 from kanbench.storage.derive import Frames, training_keys
 
 Replicates = dict[int | None, Frames]
+BEST = "best_expert_dense_mse"
 Chosen = dict[str, str]  # by dataset, the configuration in words
 
 
@@ -48,7 +49,17 @@ def comparable(replicates: Replicates) -> Comparable:
 
 def comparable_frames(frames: Frames) -> Frames:
     """Comparable copies of frames, or the frames themselves where nothing is to be done; those with any columns."""
-    return {name: best_configurations(converted(frame)) for name, frame in frames.items() if len(frame.columns)}
+    return {name: best_configurations(frame) for name, frame in converted_frames(frames).items()}
+
+
+def converted_frames(frames: Frames) -> Frames:
+    """The frames that have any columns, each `converted`; in the summary of merging the best expert, if it lacks it."""
+    new = {name: converted(frame) for name, frame in frames.items() if len(frame.columns)}
+    summary, experts = (new.get(name, pd.DataFrame()) for name in ("summary", "experts"))
+    if "dataset_idx" in summary and {"dataset_idx", "dense_mse"} <= set(experts) and BEST not in summary:
+        best = summary["dataset_idx"].map(experts.groupby("dataset_idx")["dense_mse"].min())
+        new["summary"] = summary.assign(**{BEST: best})
+    return new
 
 
 def converted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.storage.comparable import converted
+from kanbench.storage.comparable import converted_frames
 from kanbench.storage.conventions import (
     CLOSE,
     LOSSES,
@@ -40,6 +40,7 @@ from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.values import builtin
 
 Model = tuple[str, int, str]  # model type, dataset and checkpoint
+PRUNED = "_pruned_"  # in the names of files of pruned models; others of `kan_pruning` are of those before
 OF_SUMMARY = {"dense_mse": "merged_dense_mse", "num_params": "merged_num_params"}
 
 
@@ -49,12 +50,12 @@ class ConvertedRun:
     def __init__(self, stored: StoredRun) -> None:
         self.stored = stored
         self.recorded = stored.metadata or {}
-        self.frames = {name: _unpruned(converted(frame)) for name, frame in stored.frames.items()}
+        self.frames = converted_frames(stored.frames)
 
     def frame(self, name: str) -> pd.DataFrame:
         """A frame in mean squared errors and the present words, with a provenance that says what was converted."""
         frame = self.stored.frames[name]
-        new, label = converted(frame), self.stored.section.label
+        new, label = self.frames.get(name, frame), self.stored.section.label
         if label in new or {"train_loss", "grid_size"} <= set(new):
             new = new.assign(**{label: self.stored.section.model_type_of(name)})
         if "dependencies" in new:
@@ -141,15 +142,12 @@ class ConvertedRun:
         """The rows of the training that a model is of: of several configurations, of the one that is recorded."""
         frame = self.frames.get(self.stored.section.history_of(model_type), pd.DataFrame())
         recorded = self.recorded.get(model_type, {}).get(index, {}).get("final", {})
+        file = self.stored.model_files.get((model_type, index, "final"))
+        which = {**recorded, "is_pruned": file is not None and PRUNED in file.base.name}
         rows = frame[frame["dataset_idx"] == index] if "dataset_idx" in frame else frame.iloc[:0]
         for key in training_keys(frame)[1:]:
-            rows = rows[rows[key] == recorded.get(key)]
+            rows = rows[rows[key] == which.get(key)]
         return rows
-
-
-def _unpruned(frame: pd.DataFrame) -> pd.DataFrame:
-    """Pruned models have rows, and no files."""
-    return frame[~frame["is_pruned"].astype(bool)] if "is_pruned" in frame else frame
 
 
 def portable_file(file: StoredFile) -> bytes | None:

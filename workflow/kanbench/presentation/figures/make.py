@@ -57,6 +57,8 @@ def make_figures(
     for name in wanted:
         if name not in figures:
             raise InputError("only", name, ", ".join(figures))
+    for text in stored.comparable.notes:
+        log.info("%s: %s", stored.name, text)
     folder, drawn = str(folder or stored.run.figure_folder), []
     for name in wanted:
         with style():

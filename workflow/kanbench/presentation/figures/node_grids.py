@@ -104,6 +104,6 @@ def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
     if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
         return "important nodes: not recorded"
     rows = frame[frame["dataset_idx"] == dataset_idx].groupby("grid_size", sort=False).last()
-    counts = [str(count) for count in rows["important_neurons"]]
+    counts = [f"{count:.0f}" for count in rows["important_neurons"].dropna()]
     counts = counts[:1] if len(set(counts)) == 1 else counts
-    return f"important: {', '.join(counts)} of {rows['total_neurons'].iloc[-1]}" if counts else ""
+    return f"important: {', '.join(counts)} of {rows['total_neurons'].iloc[-1]:.0f}" if counts else ""

@@ -27,7 +27,7 @@ COLUMNS = (  # on a terminal
     *("best_expert", "ensemble", "merged_initial", "merged_threshold", "control_threshold", "merged_params"),
     "gain_over_best_expert",
 )
-ANSWERED_BY = ("adaptive_only", "merged_threshold")  # what the questions of sections 2.2 and 2.3 are about
+ANSWERED_BY = ("adaptive_only", "merged_threshold", "merged_final")  # what the questions of 2.2 and 2.3 are about
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Findings:
 
     Attributes:
         answer (Statement): The one statement that answers it best: at equal compute, of all datasets; for section 2.3
-            at the threshold.
+            at the threshold, or at the end where that is not known.
         tables (tuple of Table): That of the section, and `summary`: the question with the answers.
         statements (tuple of Statement)
         notes (tuple of str): What is missing, failed or cannot be compared.
@@ -51,8 +51,9 @@ class Findings:
 
     @property
     def other_answers(self) -> list[str]:
-        """The statements over all datasets but the answer itself, none twice."""
-        said = [statement.text for statement in self.statements if statement.dataset is None]
+        """The statements over all datasets but the answer itself, none twice; not of pairs without any errors."""
+        over_all = [statement for statement in self.statements if statement.dataset is None]
+        said = [statement.text for statement in over_all if statement.factor or "one" not in statement.more]
         return [text for text in dict.fromkeys(said) if text != self.answer.text]
 
 
@@ -86,7 +87,8 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
         about, said = [*notes(measures, replicates, metadata), *made.notes], statements(measures)
         table = comparison_table(measures, about)
     question = section_of(section).question
-    answer = next((s for s in said if s.numbers.get("one") in ANSWERED_BY), said[0])
+    answers = [s for s in said if s.numbers.get("one") in ANSWERED_BY and s.dataset is None]
+    answer = next((s for s in answers if s.factor), next(iter(answers), said[0]))
     tables = table, _summary(question, said, about)
     return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about))
 
@@ -112,5 +114,7 @@ def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
 def summary_text(name: str, found: Findings) -> str:
     """A run's table, notes, and the answers to its question over all datasets, at most 100 columns wide."""
     texts = [found.answer.text, *found.other_answers, *(f"Note: {note}" for note in found.notes)]
-    parts = [f"{name}: {found.question}", "", found.tables[0].terminal(COLUMNS), "", *texts]
+    table = found.tables[0]
+    columns = COLUMNS if "merged_threshold" in table.frame else (*COLUMNS, "merged_final")
+    parts = [f"{name}: {found.question}", "", table.terminal(columns), "", *texts]
     return "\n".join(part if "\n" in part else textwrap.fill(part, WIDTH, subsequent_indent="    ") for part in parts)
