@@ -39,9 +39,9 @@ from kanbench.storage.stored_names import StoredFile, order_names
 from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.values import builtin
 
-Model = tuple[str, int, str]  # model type, dataset and checkpoint
 PRUNED = "_pruned_"  # in the names of files of pruned models; others of `kan_pruning` are of those before
 OF_SUMMARY = {"dense_mse": "merged_dense_mse", "num_params": "merged_num_params"}
+COUNTED = {"summary": OF_SUMMARY["num_params"]}  # the column of parameters, where it is not `num_params`
 
 
 class ConvertedRun:
@@ -61,15 +61,21 @@ class ConvertedRun:
         if "dependencies" in new:
             inputs = [str(given).strip("()[] ,").replace(" ", "") for given in new["dependencies"]]
             new = new.assign(dependencies=inputs)
-        if (column := "merged_num_params" if name == "summary" else "num_params") in new and name != "experts":
-            dead = new["dataset_idx"].map(lambda i: self._dead_parameters(self.stored.section.model_type_of(name), i))
-            pruned = new["is_pruned"].astype(bool) if "is_pruned" in new else pd.Series(False, new.index)
-            new = new.assign(**{column: new[column] - dead.mask(pruned, 0)})
+        new = self._with_live_parameters(name, new)
         order = list(dict.fromkeys(column.name for column in COLUMNS))
         new = new[[*(column for column in order if column in new), *(column for column in new if column not in order)]]
         were = {"losses_were": loss_measure(frame)} if has_losses(frame) else {}
         new.attrs = {**frame.attrs, "provenance": {"converted_from": ORIGINAL, "losses": "mse", **were}}
         return new
+
+    def _with_live_parameters(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        column, model_type = COUNTED.get(name, "num_params"), self.stored.section.model_type_of(name)
+        if name == "experts" or not {column, "dataset_idx"} <= set(frame):
+            return frame
+        dead = frame["dataset_idx"].map(lambda index: self._dead_parameters(model_type, index))
+        if "is_pruned" in frame:  # counted from other models
+            dead = dead.mask(frame["is_pruned"].astype(bool), 0)
+        return frame.assign(**{column: frame[column] - dead})
 
     def _dead_parameters(self, model_type: str, index: int) -> int:
         """The parameters of pykan's that are counted and never trained: four of every edge, as far as a model tells."""
