@@ -11,7 +11,7 @@ from kanbench.network.initialization import initialize
 from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.runs import open_run
 from support.old_formats import plain_frame
-from support.original import merging
+from support.original import merging, section_1_newest
 from support.results import STAMP
 
 
@@ -88,6 +88,25 @@ def test_a_run_of_the_original_comes_out_in_mean_squared_errors(tmp_path):
     assert (made["final_test_loss"] ** 0.5).tolist() == pytest.approx(
         stored.frames["grid_history"]["final_test_loss"].tolist()
     )
+
+
+def test_all_configurations_and_converted_metadata_come_out(tmp_path):
+    results, out = tmp_path / "results", tmp_path / "out"
+    stored = open_run(section_1_newest(results), results_dir=results)
+    assert exported(results, out) == 0
+    found = read_as_they_do(out, "section1_1", stored.run.timestamp)
+    assert len(found["mlp"]) == len(stored.frames["mlp"])
+    kept, rows = found["metadata"]["kan"][0]["final"], found["kan"][found["kan"]["dataset_idx"] == 0]
+    assert kept["epoch"] == rows["epoch"].max()
+    assert kept["test_loss"] == pytest.approx(rows["test_loss"].iloc[-1], rel=1e-5)
+
+
+def test_a_run_is_not_written_over(tmp_path, capsys):
+    merging(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert exported(tmp_path, tmp_path) == 1
+    assert "already exists" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_two_ways_at_once_are_refused(tmp_path, capsys):

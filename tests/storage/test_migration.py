@@ -176,7 +176,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_run_of_the_present_format_has_nothing_to_migrate(tmp_path, capsys):
     present(tmp_path)
     assert main(["migrate", "--results-dir", str(tmp_path), "--delete-json"]) == 0
-    assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: the present format\n"
+    assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: it is there in the present format\n"
 
 
 def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_path):

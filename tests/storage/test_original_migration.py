@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from kan import KAN
 
 import kanbench
-from support.original import optimizers_newest
+from support.original import merging, optimizers_newest
 from support.original_cases import (
     CHECKPOINT,
     EARLY_CASES,
@@ -192,6 +194,59 @@ def test_every_command_reads_what_was_migrated(command, migrated, tmp_path):
     assert migrated.status == 0, migrated.said
     status, last = called(command, migrated.run, tmp_path)
     assert status == 0 or command == "verify", last
+
+
+class Killed(BaseException):
+    """What ends a process in the middle."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Let the next migration end before its nth renaming of a file; tell whether it got there."""
+
+    def kill(number):
+        count, replace = [0], Path.replace
+
+        def counted(path, target):
+            count[0] += 1
+            if count[0] == number:
+                raise Killed
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", counted)
+        return lambda: (monkeypatch.setattr(Path, "replace", replace), count[0] >= number)[1]
+
+    return kill
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [optimizers_newest, merging], ids=lambda write: write.__name__)
+def test_a_conversion_that_was_killed_is_read_rightly_and_finished(write, tmp_path, killed_at):
+    """Wherever it ended, the names being those that the files had: every frame says what its own losses are."""
+    whole = Written(Case(write.__name__, write), tmp_path / "whole", write(tmp_path / "whole"))
+    before, expected = contents(whole), next(iter(opened(whole).comparable.replicates.values()))
+    finished = whole.copy(tmp_path / "finished")
+    assert migrate(finished)[0] == 0
+    wanted = contents(finished)
+    for number in range(1, 200, 3):
+        run = whole.copy(tmp_path / f"killed{number}")
+        reached = killed_at(number)
+        with contextlib.suppress(Killed):
+            migrate(run)
+        if not reached():
+            break
+        for name, frame in next(iter(opened(run).comparable.replicates.values())).items():
+            if "test_loss" in frame:
+                assert list(frame["test_loss"]) == pytest.approx(list(expected[name]["test_loss"]), rel=1e-6), name
+        status, said = migrate(run)
+        assert status == 0, said
+        after = contents(run)
+        assert_nothing_is_lost(before, after)
+        assert after.keys() == wanted.keys()
+        differing = [path for path in wanted if path.suffix != ".parquet" and after[path] != wanted[path]]
+        assert not differing, number
+        shutil.rmtree(run.results)
+    assert number > 10
 
 
 def test_of_a_run_whose_names_stay_the_files_are_kept_in_another_folder(tmp_path):

@@ -40,8 +40,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is fou
 WITH_FRAMES = parameters(*FRAME_CASES, *REAL_FRAMES)
 ANY = parameters(*FRAME_CASES, *ODD_CASES, *REAL_FRAMES)
 EARLY = parameters(*EARLY_CASES, *REAL_EARLY)
-DRAWN = [pytest.param(command, marks=pytest.mark.slow) for command in ("figures", "report")]
-READERS = ("list", "inspect", "verify", "tables", "summary", *DRAWN)
+READERS = ("list", "inspect", "verify", "tables", "summary")
+KINDS = ("optimizers_newest", "shallow_older", "approaches", "merging", "section_1_newest")  # others look like them
+DRAWN = parameters(*(case for case in FRAME_CASES if case.name in KINDS), *ODD_CASES, *REAL_FRAMES)
 
 
 @of_cases(ANY)
@@ -53,8 +54,18 @@ def test_every_command_reads_every_run(command, written, tmp_path):
         assert last
 
 
+@pytest.mark.slow
+@of_cases(DRAWN)
+@pytest.mark.parametrize("command", ["figures", "report"])
+def test_every_run_is_drawn(command, written, tmp_path):
+    status, last = called(command, written, tmp_path)
+    assert last
+    if written.case not in ODD_CASES:
+        assert status == 0, last
+
+
 @of_cases(EARLY)
-@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize("command", [*READERS, "figures", "report"])
 def test_an_early_run_is_one_clear_line(command, written, tmp_path):
     status, last = called(command, written, tmp_path)
     if command not in ("list", "inspect", "verify"):

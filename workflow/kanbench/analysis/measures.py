@@ -113,6 +113,7 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
     recorded = {int(i): str(i) for checkpoints in (metadata or {}).values() for i in checkpoints}
     datasets = dict(sorted({**recorded, **named}.items()))
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
+    parts = [part.drop(columns="seed", errors="ignore") for part in parts]  # somebody's; here it is a level
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
     errors = {moment: _errors(rows, moment).reindex(columns=model_types) for moment in MOMENTS}

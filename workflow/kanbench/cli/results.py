@@ -119,7 +119,7 @@ def _migrate(arguments: argparse.Namespace) -> None:
             print(f"{stored.name}: {error}", file=sys.stderr)
             continue
         would = "would " if arguments.dry_run else ""
-        for line in lines or ["nothing to do: the present format"]:
+        for line in lines or ["nothing to do: it is there in the present format"]:
             print(f"{stored.name}: {would if lines else ''}{line}")
     if failed:
         raise InputError("migrate", problem=f"{failed} of {len(runs)} runs could not be migrated; the others are")

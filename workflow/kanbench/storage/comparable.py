@@ -6,6 +6,7 @@ training for every model type and dataset. Frames of the present format are that
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,6 @@ from kanbench.storage.derive import Frames, training_keys
 
 Replicates = dict[int | None, Frames]
 BEST = "best_expert_dense_mse"
-Chosen = dict[str, str]  # by dataset, the configuration in words
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,21 @@ class Comparable:
 
 
 def comparable(replicates: Replicates) -> Comparable:
-    """Make frames, as `StoredRun.replicates` has them, comparable."""
-    first = next(iter(replicates.values()))
-    original = any(is_original(frame) for frame in first.values())
-    compared = {seed: comparable_frames(frames) for seed, frames in replicates.items()}
-    known = not original and not any(map(is_converted, first.values()))
-    return Comparable(compared, tuple(_notes(first, original)), known)
+    """Make frames, as `StoredRun.replicates` has them, comparable.
+
+    Raises:
+        InputError: A training has several rows of one epoch, or a dataset several in a summary, which differ.
+    """
+    every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
+    compared = {seed: _best_of(frames) for seed, frames in every.items()}
+    stored, first = next(iter(replicates.values())), next(iter(every.values()))
+    old = [frame for frame in stored.values() if is_original(frame) or is_converted(frame)]
+    return Comparable(compared, tuple(_notes(stored, first)), not old)
 
 
 def comparable_frames(frames: Frames) -> Frames:
     """Comparable copies of frames, or the frames themselves where nothing is to be done; those with any columns."""
-    return {name: best_configurations(frame) for name, frame in converted_frames(frames).items()}
+    return _best_of(converted_frames(frames))
 
 
 def converted_frames(frames: Frames) -> Frames:
@@ -67,45 +71,51 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
     What is converted says so: its provenance has `losses`.
     """
-    new = frame.reset_index() if "dataset_idx" in frame.index.names else frame
-    new = new if new.index.is_unique else new.reset_index(drop=True)
+    new = frame if frame.index.is_unique else frame.reset_index(drop=True)
     if "dataset_idx" not in new and "dataset_name" in new:
         new = new.assign(dataset_idx=pd.factorize(new["dataset_name"])[0])
     if names := {old: name for old, name in FINAL_LOSSES.items() if old in new and name not in new}:
         new = new.rename(columns=names)
     if loss_measure(frame) == "rmse":
         # Pruned models were evaluated by the scripts themselves, not by pykan.
-        roots = ~new["is_pruned"].astype(bool) if "is_pruned" in new else np.ones(len(new), bool)
+        roots = ~is_pruned(new)
         new = new.assign(**{loss: new[loss].mask(roots, new[loss] ** 2) for loss in LOSSES if loss in new})
-    if "dataset_idx" in new and "epoch" in new:
-        new = _with_time(_from_one(_without_doubles(new)))
+    if "dataset_idx" in new:
+        new = _without_doubles(new)
+        new = _with_time(_from_one(new)) if "epoch" in new else new
     if new is not frame:
         new.attrs = {**frame.attrs, "provenance": {**(frame.attrs.get("provenance") or {}), "losses": "mse"}}
     return new
 
 
-def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without rows that are there twice; of one epoch of a training there may be one.
+def is_pruned(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of a pruned model, which was trained before as the one that is not pruned."""
+    return frame["is_pruned"].eq(True) if "is_pruned" in frame else pd.Series(False, frame.index)
 
-    Raises:
-        InputError: There are several, which differ.
-    """
-    epoch = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
-    if not frame.duplicated(epoch).any():
+
+def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without rows that are there twice; of one epoch of a training there may be one, of a summary too."""
+    keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
+    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
+    if of_one is None or not frame.duplicated(of_one).any():
         return frame
-    frame = frame.drop_duplicates()
-    if (double := frame.duplicated(epoch)).any():
-        which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, epoch].iloc[0].items())
-        raise InputError(frame.attrs.get("model_type", "frame"), f"several rows of {which}", "one, or equal ones")
+    with contextlib.suppress(TypeError):  # of lists
+        frame = frame.drop_duplicates()
+    if (double := frame.duplicated(of_one)).any():
+        which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, of_one].iloc[0].items())
+        name = "_".join(str(frame.attrs.get(key, "?")) for key in ("section", "timestamp", "model_type"))
+        allowed = "one, or columns that tell trainings apart"
+        raise InputError(f"frame {name}", f"several rows of {which}", allowed)
     return frame
 
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with epochs from 1, counted through all grids, where they begin at 0 or anew with every grid."""
-    keys = training_keys(frame)
+    keys = _training(frame)
     twice, stage = frame.duplicated([*keys, "epoch"]).any(), [*keys, "grid_size", "epoch"]
-    if twice and "grid_size" in frame and not frame.duplicated(stage).any():
-        return frame.assign(epoch=frame.groupby(keys, sort=False, dropna=False).cumcount() + 1)
+    if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
+        rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
+        return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)
     return frame.assign(epoch=frame["epoch"] + 1) if frame["epoch"].min() == 0 else frame
 
 
@@ -113,11 +123,9 @@ def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with `time` at the end of every epoch, from the times of the grids' stages where it has none."""
     if "time" in frame or not {"total_time", "time_per_epoch"} <= set(frame):
         return frame
-    # A pruned model was trained before, as the one that is not pruned.
-    keys = [key for key in training_keys(frame) if key != "is_pruned"]
-    stage = [*keys, *(key for key in ("grid_size", "is_pruned") if key in frame)]
-    rows = frame.sort_values([*keys, "epoch"], kind="stable")
-    stages = rows.groupby(stage, sort=False, dropna=False)
+    keys = _training(frame)
+    rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "epoch"], kind="stable")
+    stages = rows.groupby([*keys, *(["grid_size"] if "grid_size" in frame else []), "last"], sort=False, dropna=False)
     total = stages["total_time"].transform("max")
     is_last = stages.cumcount(ascending=False) == 0
     ends = total.where(is_last, 0.0).groupby([rows[key] for key in keys], sort=False, dropna=False).cumsum()
@@ -125,67 +133,74 @@ def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(time=start + total * (stages.cumcount() + 1) / stages["epoch"].transform("size"))
 
 
-def best_configurations(frame: pd.DataFrame) -> pd.DataFrame:
+def _training(frame: pd.DataFrame) -> list[str]:
+    """The keys of a training from its beginning: a pruned model belongs to that of the one before."""
+    return [key for key in training_keys(frame) if key != "is_pruned"]
+
+
+def _best_of(frames: Frames) -> Frames:
     """Of several configurations of a dataset, the rows of the one whose last test loss is the lowest.
 
     A pruned model comes before those that are not.
     """
-    if not (chosen := _chosen(frame)):
-        return frame
-    keys = training_keys(frame)
-    wanted = pd.DataFrame(chosen.values(), columns=keys)
-    kept = frame.merge(wanted, on=keys)[list(frame.columns)]
-    kept.attrs = frame.attrs
-    return kept
+    best = {}
+    for name, frame in frames.items():
+        rows = _best_rows(frame)
+        best[name] = frame if rows is None else frame[rows]
+    return best
 
 
-def _chosen(frame: pd.DataFrame) -> dict[int, tuple[object, ...]]:
-    """The keys of the training of every dataset that is compared; none where there is nothing to choose."""
+def _best_rows(frame: pd.DataFrame) -> pd.Series[bool] | None:
+    """The rows of the training of every dataset that is compared; None where there is nothing to choose."""
     keys = training_keys(frame)
     if len(keys) == 1 or not {"epoch", "test_loss"} <= set(frame):
-        return {}
-    last = frame.sort_values("epoch", kind="stable").groupby(keys, sort=False, dropna=False).tail(1)
+        return None
+    training = frame.groupby(keys, sort=False, dropna=False).ngroup()
+    last = frame.assign(training=training, pruned=is_pruned(frame)).sort_values("epoch", kind="stable")
+    last = last.drop_duplicates("training", keep="last")
     last = last.assign(test_loss=last["test_loss"].replace([np.inf, -np.inf], np.nan))
-    order = ["dataset_idx", *(["is_pruned"] if "is_pruned" in keys else []), "test_loss"]
-    ascending = [key != "is_pruned" for key in order]
-    best = last.sort_values(order, ascending=ascending, kind="stable").drop_duplicates("dataset_idx")
-    return {int(row[0]): tuple(row) for row in best[keys].itertuples(index=False)}
+    order = last.sort_values(["dataset_idx", "pruned", "test_loss"], ascending=[True, False, True], kind="stable")
+    return training.isin(order.drop_duplicates("dataset_idx")["training"])
 
 
-def _notes(frames: Frames, original: bool) -> list[str]:
-    """What is to be known of the conversion of a run's frames."""
+def _notes(stored: Frames, frames: Frames) -> list[str]:
+    """What is to be known of a run's frames: what was converted since they were stored, and what cannot be."""
     found = []
-    measures = {name: loss_measure(frame) for name, frame in frames.items() if has_losses(frame)}
+    measures = {name: loss_measure(frame) for name, frame in stored.items() if has_losses(frame)}
     if roots := [name for name, measure in measures.items() if measure == "rmse"]:
         others = [name for name, measure in measures.items() if measure == "mse"]
         rest = f"; those of {', '.join(others)} are mean squared errors as they are" if others else ""
         found.append(
             f"Losses of {', '.join(roots)} were stored as root mean squared errors, and are squared here{rest}."
         )
-    if original:
-        found.append(
-            "Stored by the study's original scripts: the dense MSE of an epoch is that at the end of its grid, on a "
-            "domain padded by 5 % a side, where no model was trained; train losses of Adam are those before the step; "
-            "parameters include four dead ones for every edge. Epochs are counted from 1 here, and thresholds are "
-            "found anew, on mean squared errors."
+    if any(is_original(frame) or is_converted(frame) for frame in stored.values()):
+        counted = (
+            "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones for every edge."
         )
-    if timed := [n for n, f in frames.items() if len(f) and "time" not in f and "time" in converted(f)]:
-        found.append(f"The time of {', '.join(timed)} follows from total_time, in which evaluations are included.")
+        found.append(
+            "Trained by the study's original scripts: the dense MSE of an epoch is that at the end of its grid, on a "
+            "domain padded by 5 % a side, where no model was trained; train losses of Adam are those before the step; "
+            f"times include evaluations.{counted} Epochs are counted from 1, and thresholds are found on mean squared "
+            "errors."
+        )
+    elif timed := [name for name, frame in frames.items() if "time" in frame and "time" not in stored[name]]:
+        found.append(f"The time of {', '.join(timed)} follows from total_time.")
     for name, frame in frames.items():
-        if len(frame) and len(converted(frame)) < len(frame):
-            found.append(f"{name}: {len(frame) - len(converted(frame))} rows are there twice, and are left out once.")
-        if len(frame) and (chosen := _chosen(new := converted(frame))):
-            found.append(_choice(name, new, chosen))
+        if dropped := len(stored[name]) - len(frame):
+            found.append(f"{name}: {dropped} duplicate rows were dropped.")
+        if (rows := _best_rows(frame)) is not None:
+            found.append(_choice(name, frame, frame[rows]))
     return found
 
 
-def _choice(name: str, frame: pd.DataFrame, chosen: dict[int, tuple[object, ...]]) -> str:
+def _choice(name: str, frame: pd.DataFrame, best: pd.DataFrame) -> str:
     keys = training_keys(frame)
-    names = dict(zip(frame["dataset_idx"], frame.get("dataset_name", frame["dataset_idx"]), strict=True))
-    count = frame.groupby("dataset_idx")[keys].apply(lambda rows: len(rows.drop_duplicates())).max()
     if keys[1:] == ["is_pruned"]:
         return f"{name}: the pruned models are compared, where there are some."
-    words = "; ".join(f"{names[i]}: {', '.join(map(str, values[1:]))}" for i, values in chosen.items())
+    count = frame.groupby("dataset_idx")[keys].apply(lambda rows: len(rows.drop_duplicates())).max()
+    named = best.assign(dataset=best["dataset_name"] if "dataset_name" in best else best["dataset_idx"])
+    chosen = named.drop_duplicates("dataset_idx")[["dataset", *keys[1:]]].itertuples(index=False, name=None)
+    words = "; ".join(f"{dataset}: {', '.join(map(str, values))}" for dataset, *values in chosen)
     return (
         f"{name} was trained in {count} configurations ({', '.join(keys[1:])}), of which that with the lowest last "
         f"test loss is compared: {words}."

@@ -19,7 +19,7 @@ from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import Dataset, make_dataset
-from kanbench.storage.attrs import provenance_of
+from kanbench.storage.attrs import is_converted, provenance_of
 
 LossMeasure = Literal["mse", "rmse"]
 
@@ -28,16 +28,17 @@ LOSSES = ("train_loss", "test_loss")
 FINAL_LOSSES = {f"final_{loss}": loss for loss in LOSSES}  # the original's names, of the end of a grid's stage
 OWN_LOOPS = ("lm", "mlp", "siren")  # model types that the original scripts did not train by pykan's `fit`
 N_SAMPLES = 1000  # of training, and of testing, in the original scripts
-CLOSE = 0.01  # how near a loss is to the one that is computed anew, of a model in single precision
+CLOSE = 0.01  # relative tolerance between a recorded and a recomputed loss
 
 
 def is_original(frame: pd.DataFrame) -> bool:
     """Whether the original scripts stored a frame."""
-    if provenance := provenance_of(frame):
-        return provenance.get("format") == ORIGINAL
-    if not set(FINAL_LOSSES).isdisjoint(frame):
-        return True
-    return "time" not in frame and "epoch" in frame and bool(frame["epoch"].min() == 0)
+    provenance = provenance_of(frame)
+    if "format" in provenance:
+        return provenance["format"] == ORIGINAL
+    if is_converted(frame) or "engine" in provenance:
+        return False
+    return not set(FINAL_LOSSES).isdisjoint(frame) or ("epoch" in frame and bool(frame["epoch"].min() == 0))
 
 
 def loss_measure(frame: pd.DataFrame) -> LossMeasure:
@@ -47,7 +48,7 @@ def loss_measure(frame: pd.DataFrame) -> LossMeasure:
 
 def original_measure(model_type: str, frame: pd.DataFrame) -> LossMeasure:
     """What the losses of a frame that the original scripts stored should be."""
-    labels = {model_type, *(frame["optimizer"].str.lower() if "optimizer" in frame else ())}
+    labels = {model_type, *(frame["optimizer"].astype(str).str.lower() if "optimizer" in frame else ())}
     return "mse" if labels.intersection(OWN_LOOPS) else "rmse"
 
 
@@ -63,6 +64,7 @@ def last_test_loss(frame: pd.DataFrame, dataset_idx: int) -> tuple[str, float]:
     column = next((name for name in ("test_loss", "final_test_loss") if name in rows), None)
     if rows.empty or column is None or "dataset_name" not in rows:
         return "", math.nan
+    rows = rows.sort_values([name for name in ("grid_size", "epoch") if name in rows] or [column], kind="stable")
     return str(rows["dataset_name"].iloc[-1]), float(rows[column].iloc[-1])
 
 

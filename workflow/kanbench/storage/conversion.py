@@ -22,9 +22,9 @@ from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import read_model_config
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
+from kanbench.storage.attrs import is_converted
 from kanbench.storage.comparable import converted_frames
 from kanbench.storage.conventions import (
-    CLOSE,
     LOSSES,
     ORIGINAL,
     has_losses,
@@ -55,6 +55,8 @@ class ConvertedRun:
     def frame(self, name: str) -> pd.DataFrame:
         """A frame in mean squared errors and the present words, with a provenance that says what was converted."""
         frame = self.stored.frames[name]
+        if is_converted(frame):  # as some are where a conversion was interrupted
+            return frame
         new, label = self.frames.get(name, frame), self.stored.section.label
         if label in new or {"train_loss", "grid_size"} <= set(new):
             new = new.assign(**{label: self.stored.section.model_type_of(name)})
@@ -91,7 +93,7 @@ class ConvertedRun:
             (m, i, name) for m, per_dataset in self.recorded.items() for i in per_dataset for name in per_dataset[i]
         }
         found: Metadata = {}
-        for model_type, index, name in sorted({*self.stored.model_files, *recorded}):
+        for model_type, index, name in sorted({*self.stored.model_files, *recorded}, key=str):
             if row := self._row(model_type, index, name):
                 found.setdefault(model_type, {}).setdefault(index, {})[name] = row
         return {model_type: found[model_type] for model_type in order_names(found, self.stored.run.section)}
@@ -101,9 +103,10 @@ class ConvertedRun:
         is_last = name == "final" or self._is_copy_of_final(model_type, index, name)
         row = dict(self.recorded.get(model_type, {}).get(index, {}).get("final" if is_last else name, {}))
         row.pop("grid_idx", None)
+        numbers = {key for key, value in row.items() if isinstance(value, (int, float))}
         if self.stored.loss_measures.get(model_type) == "rmse":
-            row |= {loss: row[loss] ** 2 for loss in LOSSES if loss in row}
-        if "epoch" in row:
+            row |= {loss: row[loss] ** 2 for loss in LOSSES if loss in numbers}
+        if "epoch" in numbers:
             row["epoch"] += 1  # the original's begin at 0
         history = self._history(model_type, index)
         if is_last and len(history):
@@ -111,11 +114,9 @@ class ConvertedRun:
             row = {**last, **row, **{key: last[key] for key in ("epoch", "time") if key in last}}
         merged = {key: self._of_summary(index, column) for key, column in OF_SUMMARY.items()}
         row |= {key: values.iloc[0] for key, values in merged.items() if len(values)}
-        if "num_params" in row:
+        if isinstance(row.get("num_params"), (int, float, np.number)):
             row["num_params"] -= self._dead_parameters(model_type, index)
-        for loss, value in self._losses(model_type, index, name).items():
-            if not abs(row.get(loss, np.nan) - value) <= CLOSE * value:  # train losses of Adam are before the step
-                row[loss] = value
+        row |= self._losses(model_type, index, name)  # recorded train losses of Adam are those before the step
         return builtin({**row, self.stored.section.label: model_type}) if row else {}
 
     def _losses(self, model_type: str, index: int, name: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ Frames = dict[str, pd.DataFrame]
 # Columns, of whoever stored a frame, that may tell trainings on one dataset apart.
 CONFIGURATION = (
     *("optimizer", "approach", "depth", "activation", "is_pruned", "width", "hidden", "k", "seed", "dimension"),
-    *("architecture", "architecture_type"),
+    *("architecture", "architecture_type", "lr", "learning_rate", "lamb", "damping"),
 )
 MEASURED = ("dataset_name", "grid_size", "epoch", "n_evals", "num_params", "important_neurons", "total_neurons")
 

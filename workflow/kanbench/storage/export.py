@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from kanbench.errors import InputError
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import without_variant
 from kanbench.problems import PROBLEMS
+from kanbench.storage.comparable import converted_frames
 from kanbench.storage.conventions import FINAL_LOSSES
+from kanbench.storage.conversion import ConvertedRun
+from kanbench.storage.derive import Frames
 from kanbench.storage.frames import write_frame
+from kanbench.storage.metadata import write_metadata
 from kanbench.storage.saving import staged
 from kanbench.storage.stored_run import StoredRun
 
@@ -29,19 +36,26 @@ def export_for_original(stored: StoredRun, folder: str | Path, *, dry_run: bool 
         list of str: A line for each file that was, or would be, written.
 
     Raises:
-        InputError: The run cannot be read, or the folder cannot be written.
+        InputError: The run cannot be read, the folder cannot be written, or another file of the same name is there.
     """
     target = dataclasses.replace(stored.run, results=str(folder), folder_override=_folder(stored.run, folder))
-    frames = {name: _frame(stored, name) for name in stored.compared}
-    files = [file.path for file in stored.files if file.kind not in ("frame", "dict", "meta")]
-    names = [*(Path(target.frame(name)).name for name in frames), *(path.name for path in files)]
+    frames = converted_frames(stored.frames)
+    metadata = ConvertedRun(stored).metadata() if stored.is_original else stored.metadata
+    models = [file.path for file in stored.of_kind("checkpoint", "weights")]
+    writes: dict[str, Callable[[Path], object]] = {
+        **{Path(target.frame(n)).name: partial(write_frame, _completed(stored, n, frames)) for n in frames},
+        **({Path(target.checkpoint_metadata()).name: partial(write_metadata, metadata)} if metadata else {}),
+        **{path.name: partial(shutil.copyfile, path) for path in models},
+    }
+    paths = [Path(target.folder) / name for name in writes]
+    for path in paths:
+        if path.exists():
+            raise InputError(path, problem="already exists", allowed="a folder without files of this run")
     if not dry_run:
         with staged(target) as new:
-            for name, frame in frames.items():
-                write_frame(frame, new.frame(name))
-            for path in files:
-                shutil.copyfile(path, Path(new.folder) / path.name)
-    return [f"write {Path(target.folder) / name}" for name in names]
+            for name, write in writes.items():
+                write(Path(new.folder) / name)
+    return [f"write {path}" for path in paths]
 
 
 def _folder(run: Run, folder: str | Path) -> str:
@@ -49,17 +63,19 @@ def _folder(run: Run, folder: str | Path) -> str:
     return str(Path(folder) / f"sec{run.section.split('_')[1]}_results")
 
 
-def _frame(stored: StoredRun, name: str) -> pd.DataFrame:
-    frame = stored.compared[name]
+def _completed(stored: StoredRun, name: str, frames: Frames) -> pd.DataFrame:
+    """A frame with the columns that the original's readers expect and that can be derived."""
+    frame, history = frames[name], frames.get("grid_history", pd.DataFrame())
     attrs = frame.attrs
-    if name == "grid_history" and {"grid_size", "train_loss", "test_loss"} <= set(frame):
+    if name == "grid_history" and {"dataset_idx", "grid_size", "train_loss", "test_loss"} <= set(frame):
         frame = frame.groupby(["dataset_idx", "grid_size"], sort=False, as_index=False).tail(1)
         frame = frame.assign(**{new: frame[own] for new, own in FINAL_LOSSES.items()})
-    if name == "summary" and "grid_history" in stored.compared:
-        done = stored.compared["grid_history"].groupby("dataset_idx")["grid_size"].nunique()
+    if name == "summary" and {"dataset_idx", "grid_size"} <= set(history) and "dataset_idx" in frame:
+        done = history.groupby("dataset_idx")["grid_size"].nunique()
         frame = frame.assign(grids_completed=frame["dataset_idx"].map(done).fillna(0).astype(int))
     if stored.run.section != without_variant(stored.run.section) and "dataset_name" in frame:
         frame = frame.assign(**_shape(stored, frame))
+    frame = frame.copy(deep=False)
     frame.attrs = attrs
     return frame
 

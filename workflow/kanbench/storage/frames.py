@@ -135,6 +135,15 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     return frame
 
 
+def with_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the levels of its index that have names as columns, as they are elsewhere."""
+    named = [name for name in frame.index.names if name is not None]
+    if not named:
+        return frame
+    double = [name for name in named if name in frame]
+    return frame.reset_index(level=double, drop=True).reset_index(drop=named == double)
+
+
 def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers of histories, and all floats, in numpy's types: pandas's NA can be neither compared nor drawn."""
     plain = {}

@@ -17,6 +17,7 @@ from kanbench.io.atomic import atomic_folder, folder_lock
 from kanbench.io.readers import read_bytes
 from kanbench.plan.naming import FRAME_FORMATS, Run
 from kanbench.plan.sections import section_of
+from kanbench.storage.attrs import is_converted
 from kanbench.storage.conversion import ConvertedRun, portable_file
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import read_frame, write_and_compare
@@ -53,10 +54,11 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
     """
     with folder_lock(stored.run.folder):
         every = stored_runs(stored.run.results, trusted=stored.trusted)  # somebody may have migrated it meanwhile
-        stored = next((other for other in every if other.run == stored.run), stored)
+        there = next((other for other in every if other.run == stored.run), stored)
+        stored = _before_conversion(there)
         if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
             raise InputError(stored.path, "no epochs", "runs that tell them")
-        plan = _Plan(stored, dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs")))
+        plan = _Plan(stored, dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs")), there.files)
         _check_one_of_each(stored, plan.target)
         json = [file.path for file in stored.of_kind("meta")] if delete_json else []
         _check_unneeded(stored, every, json)
@@ -71,9 +73,10 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
 class _Plan:
     """What is to be written, by name, and which files make room for it."""
 
-    def __init__(self, stored: StoredRun, target: Run) -> None:
+    def __init__(self, stored: StoredRun, target: Run, there: Iterable[StoredFile]) -> None:
         self.stored, self.target = stored, target
-        self.own = {file.path for file in stored.files}
+        self.own = {file.path for file in there}
+        self.made = self.own - {Path(stored.run.folder) / file.path.name for file in stored.files}
         self.writes: dict[str, Callable[[Path], None]] = {}
         self.replaced: list[Path] = []
         if stored.is_original:
@@ -96,7 +99,10 @@ class _Plan:
         with staged(self.target) as new:
             for name, write in self.writes.items():
                 write(Path(new.folder) / name)
-            _keep(self.replaced, Path(self.target.folder) / KEPT)
+            if self.replaced:
+                with atomic_folder(Path(self.target.folder) / KEPT, about=self.target.folder) as beside:
+                    for path in self.replaced:
+                        _copy(path, beside / path.name)
 
     def _plan_frames(self, frames: Frames) -> None:
         named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]
@@ -108,7 +114,7 @@ class _Plan:
                 path = Path(self.target.frame(name, suffix))
                 own = path in self.own
                 if own and self.stored.is_original:
-                    self.replaced.append(path)
+                    self._replace(path)
                 elif lexists(path) and _has_attrs_and_data(path, frame, own, self.stored.trusted):
                     continue
                 self.writes[path.name] = partial(write_and_compare, frame, trusted=self.stored.trusted)
@@ -119,11 +125,16 @@ class _Plan:
         if lexists(path) and not same(read_metadata(path, self.stored.trusted), metadata):
             if not own:
                 raise InputError(path, problem=EXISTS)
-            self.replaced.append(path)
+            self._replace(path)
         elif lexists(path) and not (own and b"numpy" in read_bytes(path)):
             return
         if metadata:
             self.writes[path.name] = partial(_write_metadata, metadata)
+
+    def _replace(self, path: Path) -> None:
+        """Keep what is there, unless that was done, or a conversion made it that was interrupted."""
+        if path not in self.made and not _kept(path).exists():
+            self.replaced.append(path)
 
     def _plan_part(self, file: StoredFile) -> None:
         """Plan one file of a model: a copy, or what plain pykan reads."""
@@ -132,7 +143,8 @@ class _Plan:
         content = portable_file(file) if file.kind == "checkpoint" else None
         if not lexists(path) or (path == file.path and content is not None):
             self.writes[path.name] = partial(_copy, file.path) if content is None else partial(_write, content)
-            self.replaced += [path] if path == file.path else []
+            if path == file.path:
+                self._replace(path)
         elif path != file.path and read_bytes(path) != _content(file):
             raise InputError(path, problem=EXISTS)
 
@@ -199,13 +211,28 @@ def _write(content: bytes, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _keep(paths: list[Path], folder: Path) -> None:
-    """Copy files to a folder where no run is looked for."""
-    if not paths:
-        return
-    for path in paths:
-        if (kept := folder / path.name).exists() and read_bytes(kept) != read_bytes(path):
-            raise InputError(kept, problem=EXISTS)
-    with atomic_folder(folder, about=folder) as beside:
-        for path in paths:
-            _copy(path, beside / path.name)
+def _kept(path: Path) -> Path:
+    """Where a file is kept when it is converted: in a folder where no run is looked for."""
+    return path.parent / KEPT / path.name
+
+
+def _before_conversion(stored: StoredRun) -> StoredRun:
+    """The run with its kept frames and metadata, if its conversion was interrupted: some of its files are still old."""
+    kept = [file for file in stored.files if _kept(file.path).exists()]
+    as_before = [file for file in kept if read_bytes(file.path) == read_bytes(_kept(file.path))]
+    if not as_before and (not kept or all(map(is_converted, stored.frames.values()))):
+        return stored
+    old = [file for file in kept if file.kind in ("frame", "metadata")]
+    files = [dataclasses.replace(file, path=_kept(file.path)) if file in old else file for file in stored.files]
+    made = [file for file in files if KEPT not in file.path.parts and _is_made(stored, file)]
+    return dataclasses.replace(stored, files=tuple(file for file in files if file not in made))
+
+
+def _is_made(stored: StoredRun, file: StoredFile) -> bool:
+    """Whether a conversion made a frame or metadata: they speak the present format's words."""
+    if file.kind == "frame":
+        return is_converted(read_frame(file.path, stored.trusted))
+    if file.kind != "metadata":
+        return False
+    rows = [(m, row) for m, models in read_metadata(file.path, stored.trusted).items() for row in models.values()]
+    return all(kept.get(stored.section.label) == m for m, row in rows for kept in row.values())

@@ -20,7 +20,7 @@ from kanbench.network.checkpoints import read_checkpoint
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.naming import CHECKPOINTS, FRAME_FORMATS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, Section, section_of, without_variant
-from kanbench.storage.attrs import Attrs, agreed, complete, provenance_of
+from kanbench.storage.attrs import Attrs, agreed, complete, is_converted, provenance_of
 from kanbench.storage.comparable import Comparable, comparable
 from kanbench.storage.conventions import (
     ORIGINAL,
@@ -33,7 +33,7 @@ from kanbench.storage.conventions import (
     recomputed_measure,
 )
 from kanbench.storage.derive import Frames, at_threshold, datasets_of
-from kanbench.storage.frames import read_frame
+from kanbench.storage.frames import read_frame, with_columns
 from kanbench.storage.metadata import Metadata, read_metadata
 from kanbench.storage.stored_names import StoredFile, order_names, stored_files
 from kanbench.storage.values import epochs_of
@@ -101,29 +101,29 @@ class StoredRun:
         if not paths:
             found = "its results are a pickled dict, which inspect shows" if self.of_kind("dict") else "no frames"
             raise InputError(self.path, problem=found, allowed="a run with at least one frame")
-        frames = {name: read_frame(paths[name], self.trusted) for name in order_names(paths, self.run.section)}
+        frames = {n: with_columns(read_frame(paths[n], self.trusted)) for n in order_names(paths, self.run.section)}
         attrs = complete(self.run, frames, read_json(self.json_file) if self.json_file else {})
         if not any(map(is_original, frames.values())):
             return frames, attrs
         for name, frame in frames.items():
-            losses = {"losses": self._original_measure(name, frame)} if has_losses(frame) else {}
-            frame.attrs["provenance"] = {"format": ORIGINAL, **losses}
+            if not is_converted(frame):  # as those are that were, when a conversion was interrupted
+                losses = {"losses": self._original_measure(name, frame)} if has_losses(frame) else {}
+                frame.attrs["provenance"] = {"format": ORIGINAL, **losses}
         return frames, agreed([frame.attrs for frame in frames.values()])
 
     def _original_measure(self, name: str, frame: pd.DataFrame) -> LossMeasure:
-        """What the losses of a frame of the original scripts are: by their procedure, and by a final model if any."""
-        model_type = self.section.model_type_of(name)
+        """What the losses of a frame of the original scripts are: by their procedure, unless all models contradict."""
+        model_type, found = self.section.model_type_of(name), set[LossMeasure | None]()
         expected = original_measure(model_type, frame)
         for (of_type, index, checkpoint), file in self.model_files.items():
-            if (of_type, checkpoint, file.kind) != (model_type, "final", "checkpoint"):
-                continue
-            with contextlib.suppress(InputError):  # a model that cannot be read tells nothing
-                found = recomputed_measure(self.network(file.base), *last_test_loss(frame, index))
-                if found not in (None, expected):
-                    warn(f"{self.name}_{name}: its losses are {found}, not {expected}, by {file.base.name}")
-                if found:
-                    return found
-        return expected
+            if (of_type, checkpoint, file.kind) == (model_type, "final", "checkpoint"):
+                with contextlib.suppress(InputError):  # a model that cannot be read tells nothing
+                    found.add(recomputed_measure(self.network(file.base), *last_test_loss(frame, index)))
+        told = [measure for measure in found if measure is not None]
+        if len(told) != 1 or told[0] == expected:
+            return expected
+        warn(f"{self.name}_{name}: its losses are {told[0]}, not {expected}, by the models beside it")
+        return told[0]
 
     @property
     def is_original(self) -> bool:
@@ -133,7 +133,7 @@ class StoredRun:
     @cached_property
     def loss_measures(self) -> dict[str, LossMeasure]:
         """By model type, whether the `train_loss` and `test_loss` that are stored are mean squared errors or roots."""
-        of_histories = {m: self.section.history_of(m) for m in self.section.model_types} or {}
+        of_histories = {m: self.section.history_of(m) for m in self.section.model_types}
         frames = {m: self.frames[name] for m, name in of_histories.items() if name in self.frames}
         others = {} if self.section.frame_names else {n: f for n, f in self.frames.items() if n not in of_histories}
         return {m: loss_measure(frame) for m, frame in {**frames, **others}.items() if has_losses(frame)}
@@ -168,7 +168,7 @@ class StoredRun:
         replicates: dict[int | None, Frames] = {_seed(self.frames): self.frames}
         for other, files in self.replicate_files.items():
             if (seed := int(other.seed or 0)) not in replicates:
-                found = {file.name: read_frame(file.path) for file in files}
+                found = {file.name: with_columns(read_frame(file.path)) for file in files}
                 frames = {name: found[name] for name in order_names(found, self.run.section)}
                 complete(other, frames, {})
                 replicates[seed] = frames
@@ -185,7 +185,7 @@ class StoredRun:
         return next(iter(self.comparable.replicates.values()))
 
     @property
-    def recorded(self) -> Metadata | None:
+    def compared_metadata(self) -> Metadata | None:
         """The metrics of its checkpoints, where these are of the thresholds of `compared`."""
         return self.metadata if self.comparable.has_thresholds else None
 
@@ -222,7 +222,7 @@ class StoredRun:
         if not {"test_loss", "epoch"} <= set(history):
             return history.iloc[:0].set_index("dataset_idx")
         own = history is self.compared.get(self.section.history_of(model_type))
-        checkpoints = (self.recorded or {}).get(model_type, {}) if own else {}
+        checkpoints = (self.compared_metadata or {}).get(model_type, {}) if own else {}
         return at_threshold(history, checkpoints).set_index("dataset_idx")
 
     @cached_property
@@ -233,17 +233,19 @@ class StoredRun:
             UserWarning: There are several, which differ; says which is used.
         """
 
-        def rank(file: StoredFile) -> tuple[bool, bool]:
-            """Of several for one model, the run's own is used, and that whose name is of the present format."""
-            return file.run == self.run, file.base == Path(file.run.checkpoint(*file.model))
+        def rank(file: StoredFile) -> tuple[bool, bool, bool]:
+            """Of several for one model, one that is whole, the run's own, and with a name of the present format."""
+            return file.base in whole, file.run == self.run, file.base == Path(file.run.checkpoint(*file.model))
 
         chosen: dict[tuple[str, int, str], StoredFile] = {}
         states = [file for file in self.of_kind("checkpoint", "weights") if file.suffix in ("state", "")]
-        complete = {file.base for file in states}
-        states += [file for file in self.of_kind("checkpoint") if file.base not in complete]  # whose state is gone
+        configs = {file.base for file in self.of_kind("checkpoint") if file.suffix == "config.yml"}
+        whole = {file.base for file in states if file.kind == "weights" or file.base in configs}
+        parts = {file.base: file for file in self.of_kind("checkpoint") if file.base not in whole}  # of broken ones
+        states = [file for file in states if file.base in whole] + list(parts.values())
         for file in sorted(states, key=rank):
             other = chosen.get(file.model)
-            if other and read_bytes(other.path) != read_bytes(file.path):
+            if other and other.base in whole and read_bytes(other.path) != read_bytes(file.path):
                 warn(f"{other.path}: differs from {file.path.name}, which is used")
             chosen[file.model] = file
         return {key: chosen[key] for key in sorted(chosen)}

@@ -53,7 +53,7 @@ def _rows(stored: StoredRun) -> pd.DataFrame:
     }
     if not replicates:
         raise FigureUnavailableError("no frame has any epochs")
-    return measure(replicates, stored.recorded).rows.reindex(columns=["dense_mse", "time"]).reset_index()
+    return measure(replicates, stored.compared_metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()
 
 
 def _missing(stored: StoredRun, moment: str) -> str:

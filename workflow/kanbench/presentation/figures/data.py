@@ -39,7 +39,7 @@ def index_of(stored: StoredRun, dataset: str) -> int:
 
 
 def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str, SplineNetwork]:
-    """The model that is drawn, and at what moment: at the threshold, or the final one where only that is there.
+    """The model that is drawn, and at what moment: at the threshold, or the final one where that is not known.
 
     Raises:
         FigureUnavailableError: There is none in pykan's format, it is no sum of splines, or it cannot be read.
@@ -47,8 +47,9 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     found = stored.checkpoints(model_type, dataset_idx)
     if not found:
         raise FigureUnavailableError("it has no checkpoint that pykan reads")
-    order = list(found.items()) if stored.comparable.has_thresholds else list(found.items())[::-1]
-    checkpoint, base = order[0]
+    first = next(iter(found))
+    checkpoint = first if stored.comparable.has_thresholds else "final" if "final" in found else first
+    base = found[checkpoint]
     try:
         return WORDS.get(checkpoint, checkpoint), stored.network(base)
     except InputError as error:  # one model that cannot be read or drawn does not cost the others

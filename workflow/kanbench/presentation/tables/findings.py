@@ -16,7 +16,7 @@ from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.comparison import comparison_table
 from kanbench.presentation.tables.merging import merge_table
 from kanbench.presentation.tables.table import Table
-from kanbench.storage.comparable import Replicates, comparable
+from kanbench.storage.comparable import Comparable, Replicates, comparable
 from kanbench.storage.metadata import Metadata
 from kanbench.storage.stored_run import StoredRun
 
@@ -59,7 +59,7 @@ class Findings:
 
 def findings_of(stored: StoredRun) -> Findings:
     """The findings of a run on disk, with the seeds that are there; see `findings`."""
-    return findings(stored.replicates, stored.recorded)
+    return _findings(stored.run.section, stored.comparable, stored.compared_metadata)
 
 
 def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findings:
@@ -73,9 +73,12 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
     Raises:
         InputError: The frames lack what every comparison needs.
     """
-    section = next(iter(next(iter(replicates.values())).values())).attrs["section"]
-    made = comparable(replicates)
-    replicates, metadata = made.replicates, metadata if made.has_thresholds else None
+    section, made = next(iter(next(iter(replicates.values())).values())).attrs["section"], comparable(replicates)
+    return _findings(section, made, metadata if made.has_thresholds else None)
+
+
+def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Findings:
+    replicates = made.replicates
     if not any(replicates.values()):
         raise InputError(section, problem="no frame has rows")
     if section_of(section) is SECTIONS["section2_3"]:

@@ -105,6 +105,8 @@ class Table:
         """Some of the columns, without intervals, as text of a fixed width; repeated cells of the first are blank."""
         part = Table(self.name, self.caption, self.frame[[name for name in columns if name in self.frame]])
         cells = part._cells(plain)
+        if cells.empty:
+            return "no rows"
         first = cells.iloc[:, 0]
         cells.iloc[:, 0] = first.where(first != first.shift(), "")
         heads = [" ".join(header(name)).split() for name in cells.columns]

@@ -99,7 +99,8 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
             report.fault(f"{path}: {key}", found=repr(value), allowed="None: no model type of this section has it")
     provenance = attrs.get("provenance")
     if provenance is None or is_converted(frame):
-        report.note(f"{path}: no provenance, so that the settings of its trainings are not known")
+        why = "no provenance" if provenance is None else "converted from another format"
+        report.note(f"{path}: {why}, so that the settings of its trainings are not known")
     elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
         report.fault(f"{path}: provenance", allowed=f"a dict with {', '.join(PROVENANCE)}")
 
