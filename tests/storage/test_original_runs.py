@@ -213,7 +213,7 @@ def test_a_pruned_model_is_what_is_compared(written):
 def test_thresholds_are_found_anew_and_models_are_drawn_as_they_are(written):
     """The metadata's are those of roots for some model types, and the models are copies of the final ones."""
     stored = opened(written)
-    assert not stored.comparable.has_thresholds and stored.recorded is None
+    assert not stored.comparable.has_thresholds and stored.compared_metadata is None
     for model_type in stored.model_types:
         for history in stored.histories(model_type) if "epoch" in stored.compared.get(model_type, ()) else ():
             rows = stored.thresholds(model_type, history)

@@ -16,7 +16,7 @@ import pytest
 
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run
-from support.kills import SMOKE, STAMP, Pipeline, compare, environment
+from support.kills import SMOKE, STAMP, Pipeline, environment
 
 pytestmark = pytest.mark.slow
 
@@ -117,22 +117,26 @@ def fail_node(slurm):
 
 
 def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_path):
-    """The whole smoke configuration, trainings in groups; no retries, and the same command once more."""
-    local = Finished(smoke_folder)
+    """Frames of two sections, trainings in groups; no retries, and the same command once more."""
+    local, timestamp = Finished(smoke_folder).results(), (smoke_folder / "results" / "timestamp").read_text().strip()
+    compared, merged = Run("section2_1", timestamp, 3), Run("section2_3", timestamp)
+    targets = [*map(compared.frame, ("adam", "lbfgs", "lm")), merged.frame("selected_experts")]
     (tmp_path / "results").mkdir()
     shutil.copy(smoke_folder / "results" / "timestamp", tmp_path / "results")
-    groups = ["train_section2_1=short", "train_section2_2=short", "train_expert=experts"]
+    groups = ["train_section2_1=short", "train_expert=experts"]
     options = [*QUICK, "--retries", 0, "--groups", *groups, "--group-components", "short=3", "experts=4"]
-    with Submission(tmp_path, "slurm", *options) as first:
+    with Submission(tmp_path, "slurm", *options, targets=targets) as first:
         first.wait_for(lambda: len(records(tmp_path)) >= 3 and running(tmp_path))
         fail_node(slurm)
         first.wait_for(lambda: command("sinfo", "--noheader", "--format", "%T").startswith("down"))
         command(SLURM, "node", slurm)
         first.ends(1)
     assert "NODE_FAIL" in {job["JobState"] for job in jobs(tmp_path)}
-    with Submission(tmp_path, "slurm", *options) as second:
+    with Submission(tmp_path, "slurm", *options, targets=targets) as second:
         second.ends(0)
-    compare(Finished(tmp_path), local.results())
+    made = Finished(tmp_path).results()
+    assert {Path(target).relative_to("results") for target in targets} <= set(map(Path, made))
+    assert made == {name: local[name] for name in made}
 
 
 def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
