@@ -183,6 +183,7 @@ def test_log_axes_survive_zeros_and_what_is_not_finite():
         assert not log_scale(empty.yaxis, [[0.0, np.nan], []])
         assert [text.get_text() for text in empty.texts] == ["no positive values"]
         assert log_scale(Canvas().subplots().yaxis, [[3.0]])
+        assert log_scale(Canvas().subplots().yaxis, [[1e300, 1.7e308]])  # as squares of roots may be
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -183,7 +183,7 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     low, high = np.log10(positive.min()), np.log10(positive.max())
     margin = 0.06 * max(high - low, 0.8)
     getattr(axes, f"set_{which}scale")("log", nonpositive="mask")
-    limits = 10 ** max(low - margin, -307), 10 ** min(high + margin, 307)
+    limits = 10.0 ** max(low - margin, -307), 10.0 ** min(high + margin, 307)
     getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
     axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
