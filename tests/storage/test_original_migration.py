@@ -193,7 +193,15 @@ def test_plain_pykan_reads_the_checkpoints_and_they_are_what_the_metadata_say(wr
 def test_every_command_reads_what_was_migrated(command, migrated, tmp_path):
     assert migrated.status == 0, migrated.said
     status, last = called(command, migrated.run, tmp_path)
-    assert status == 0 or command == "verify", last
+    assert status == 0 or command == "verify", last  # which names what an older run does not have
+
+
+@pytest.mark.parametrize("write", [optimizers_newest, merging], ids=lambda write: write.__name__)
+def test_a_whole_run_that_was_converted_has_no_faults(write, tmp_path):
+    section = write(tmp_path)
+    assert outcome(["migrate", "--results-dir", str(tmp_path)])[0] == 0
+    status, said = outcome(["verify", section, "--results-dir", str(tmp_path)])
+    assert status == 0, said
 
 
 class Killed(BaseException):

@@ -88,6 +88,16 @@ def is_of_problem(network: SplineNetwork, dataset: str) -> bool:
     return dataset in PROBLEMS and (network.width[0], network.width[-1]) == (PROBLEMS[dataset].dim, 1)
 
 
+def is_same_loss(recorded: object, computed: float, dataset: str) -> bool:
+    """Whether a mean squared error that was recorded is one that is computed anew, but for single precision.
+
+    The targets were rounded to it: of a small loss, that changes more than the last digits.
+    """
+    rounding = 2 * float(np.finfo(np.float32).eps) * float(np.sqrt(np.mean(original_samples(dataset).test_label ** 2)))
+    tolerance = max(1e-5 * computed, 2 * np.sqrt(computed) * rounding + rounding**2)
+    return isinstance(recorded, (int, float)) and abs(recorded - computed) <= tolerance
+
+
 def _near(one: float, other: float) -> bool:
     return abs(one - other) <= CLOSE * abs(other)
 

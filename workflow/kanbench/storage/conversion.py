@@ -29,6 +29,7 @@ from kanbench.storage.conventions import (
     ORIGINAL,
     has_losses,
     is_of_problem,
+    is_same_loss,
     loss_measure,
     original_samples,
 )
@@ -41,6 +42,7 @@ from kanbench.storage.values import builtin
 
 PRUNED = "_pruned_"  # in the names of files of pruned models; others of `kan_pruning` are of those before
 OF_SUMMARY = {"dense_mse": "merged_dense_mse", "num_params": "merged_num_params"}
+FLOATS = {column.name for column in COLUMNS if column.dtype == "float64"}
 COUNTED = {"summary": OF_SUMMARY["num_params"]}  # the column of parameters, where it is not `num_params`
 
 
@@ -64,6 +66,7 @@ class ConvertedRun:
             inputs = [str(given).strip("()[] ,").replace(" ", "") for given in new["dependencies"]]
             new = new.assign(dependencies=inputs)
         new = self._with_live_parameters(name, new)
+        new = new.astype({n: "float64" for n in new if n in FLOATS and new[n].dtype == object})
         order = list(dict.fromkeys(column.name for column in COLUMNS))
         new = new[[*(column for column in order if column in new), *(column for column in new if column not in order)]]
         were = {"losses_were": loss_measure(frame)} if has_losses(frame) else {}
@@ -116,7 +119,9 @@ class ConvertedRun:
         row |= {key: values.iloc[0] for key, values in merged.items() if len(values)}
         if isinstance(row.get("num_params"), (int, float, np.number)):
             row["num_params"] -= self._dead_parameters(model_type, index)
-        row |= self._losses(model_type, index, name)  # recorded train losses of Adam are those before the step
+        for loss, value in self._losses(model_type, index, name).items():
+            if not is_same_loss(row.get(loss), value, self.stored.datasets[index]):
+                row[loss] = value  # recorded train losses of Adam are those before the step
         return builtin({**row, self.stored.section.label: model_type}) if row else {}
 
     def _losses(self, model_type: str, index: int, name: str) -> dict[str, float]:

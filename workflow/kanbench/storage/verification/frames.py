@@ -30,6 +30,8 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
         return False
     frame = frame[[column for column in wanted if column in frame]]
     numbers = frame.select_dtypes("number")
+    if is_converted(frame):  # others may not have been recorded in every row
+        numbers = numbers[[column for column in numbers if column in HISTORY]]
     losses = numbers.filter(regex="_(loss|mse)$")
     if infinite := numbers.columns[~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=0)].tolist():
         report.fault(f"{path}: {', '.join(infinite)}", found="numbers that are not finite")
@@ -60,15 +62,15 @@ def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], re
         report.note(f"{path}: columns {', '.join(others)}, which kanbench does not write")
     sound = True
     for name, column in wanted.items():
-        if name in frame and (allowed := _other_kind(frame[name], column)):
+        if name in frame and (allowed := _other_kind(frame[name], column, is_converted(frame))):
             report.fault(f"{path}: {name}", found=frame[name].dtype, allowed=allowed)
             sound = False
     return sound
 
 
-def _other_kind(values: pd.Series[Any], column: Column) -> str:
+def _other_kind(values: pd.Series[Any], column: Column, any_numbers: bool) -> str:
     """What is allowed in a column, if it holds something else; any numbers where a frame may lack it."""
-    if column.optional:
+    if column.optional or (any_numbers and column.dtype != "object"):
         return "" if values.dtype.kind in "iuf" else "numbers"
     if column.dtype == "object" and values.dtype == "object" and not all(isinstance(value, str) for value in values):
         return "text in every row"
