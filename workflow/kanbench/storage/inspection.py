@@ -43,11 +43,12 @@ def _row(stored: StoredRun) -> dict[str, Any]:
     with parser_errors(stored.path):
         sizes = [file.stat() for file in stored.files]
     written = pd.Timestamp(max(size.st_mtime for size in sizes), unit="s")
+    frames = ", ".join(sorted({file.name for file in stored.of_kind("frame")}))
     return {
         "section": stored.run.section,
         "timestamp": stored.run.timestamp,
         "epochs": stored.run.epochs or "",
-        "frames": ", ".join(sorted({file.name for file in stored.of_kind("frame")})),
+        "frames": frames or ("none: a pickled dict" if stored.of_kind("dict") else ""),
         "checkpoints": len({file.model for file in stored.of_kind("checkpoint", "weights")}),
         "more_seeds": ", ".join(str(replicate.seed) for replicate in stored.replicate_files),
         "MB": round(sum(size.st_size for size in sizes) / 1e6, 2),
