@@ -18,12 +18,11 @@ from support.original import merging, optimizers_newest
 from support.original_cases import (
     CHECKPOINT,
     EARLY_CASES,
-    FRAME_CASES,
     HISTORY,
     LOSSES,
     ODD_CASES,
     REAL_EARLY,
-    REAL_FRAMES,
+    WITH_FRAMES,
     Case,
     Written,
     assert_same_history,
@@ -36,7 +35,6 @@ from support.original_trainings import TARGETS, aside, loss, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is found in files; others are errors
 
-WITH_FRAMES = parameters(*FRAME_CASES, *REAL_FRAMES)
 OTHERS = parameters(*ODD_CASES, *EARLY_CASES, *REAL_EARLY)
 PRESENT_NAMES = {"merged_kans": "merge_kan", "pruned": "kan_pruning"}
 EPSILON = float(np.finfo(np.float32).eps)

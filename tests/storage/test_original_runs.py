@@ -23,6 +23,7 @@ from support.original_cases import (
     REAL_FRAMES,
     ROOTS,
     SQUARES,
+    WITH_FRAMES,
     Case,
     Written,
     assert_same_history,
@@ -37,7 +38,6 @@ from support.records import frame_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is found in files; others are errors
 
-WITH_FRAMES = parameters(*FRAME_CASES, *REAL_FRAMES)
 ANY = parameters(*FRAME_CASES, *ODD_CASES, *REAL_FRAMES)
 EARLY = parameters(*EARLY_CASES, *REAL_EARLY)
 READERS = ("list", "inspect", "verify", "tables", "summary")

@@ -109,6 +109,9 @@ def parameters(*cases: Case) -> list:
     return [*(pytest.param(case, id=case.name) for case in cases), *([] if REAL_FRAMES else [ABSENT])]
 
 
+WITH_FRAMES = parameters(*FRAME_CASES, *REAL_FRAMES)
+
+
 def plain(values: pd.Series) -> list:
     """A column's values: arrays without dimensions as numbers, whatever is missing as None."""
     items = [value.item() if isinstance(value, np.ndarray) else value for value in values]

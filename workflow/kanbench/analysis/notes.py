@@ -12,7 +12,7 @@ from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.comparable import Replicates
-from kanbench.storage.derive import Frames, threshold_rows
+from kanbench.storage.derive import Frames, is_pruned, threshold_rows
 from kanbench.storage.metadata import Metadata
 
 COLUMNS = {"dense_mse": "dense MSE", "test_loss": "test loss", "time": "time", "n_evals": "number of evaluations"}
@@ -101,7 +101,7 @@ def _trainings(measures: Measures) -> list[str]:
     """Trainings without epochs, with fewer than the others, and with errors that are not finite."""
     ends = measures.rows.index.isin(["final"], level="moment")
     rows = measures.rows[ends].droplevel("moment")
-    trained = rows[~rows["is_pruned"].eq(True)] if "is_pruned" in rows else rows  # pruning comes after the epochs
+    trained = rows[~is_pruned(rows)]  # pruning comes after the epochs
     epochs, most = rows["epoch"], trained["epoch"].max()
     final, found = measures.logs["final"], []
     for (position, i), errors in zip(final.index, final.to_dict("records"), strict=True):

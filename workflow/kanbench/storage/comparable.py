@@ -15,7 +15,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.storage.attrs import is_converted
 from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_original, loss_measure
-from kanbench.storage.derive import Frames, training_keys
+from kanbench.storage.derive import Frames, is_pruned, training_keys
 
 Replicates = dict[int | None, Frames]
 BEST = "best_expert_dense_mse"
@@ -47,8 +47,8 @@ def comparable(replicates: Replicates) -> Comparable:
     every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
     compared = {seed: _best_of(frames) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
-    old = [frame for frame in stored.values() if is_original(frame) or is_converted(frame)]
-    return Comparable(compared, tuple(_notes(stored, first)), not old)
+    of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
+    return Comparable(compared, tuple(_notes(stored, first, of_original)), not of_original)
 
 
 def comparable_frames(frames: Frames) -> Frames:
@@ -86,11 +86,6 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
     if new is not frame:
         new.attrs = {**frame.attrs, "provenance": {**(frame.attrs.get("provenance") or {}), "losses": "mse"}}
     return new
-
-
-def is_pruned(frame: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are of a pruned model, which was trained before as the one that is not pruned."""
-    return frame["is_pruned"].eq(True) if "is_pruned" in frame else pd.Series(False, frame.index)
 
 
 def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +158,7 @@ def _best_rows(frame: pd.DataFrame) -> pd.Series[bool] | None:
     return training.isin(order.drop_duplicates("dataset_idx")["training"])
 
 
-def _notes(stored: Frames, frames: Frames) -> list[str]:
+def _notes(stored: Frames, frames: Frames, of_original: bool) -> list[str]:
     """What is to be known of a run's frames: what was converted since they were stored, and what cannot be."""
     found = []
     measures = {name: loss_measure(frame) for name, frame in stored.items() if has_losses(frame)}
@@ -173,7 +168,7 @@ def _notes(stored: Frames, frames: Frames) -> list[str]:
         found.append(
             f"Losses of {', '.join(roots)} were stored as root mean squared errors, and are squared here{rest}."
         )
-    if any(is_original(frame) or is_converted(frame) for frame in stored.values()):
+    if of_original:
         counted = (
             "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones for every edge."
         )

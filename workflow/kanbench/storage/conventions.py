@@ -20,6 +20,7 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import Dataset, make_dataset
 from kanbench.storage.attrs import is_converted, provenance_of
+from kanbench.storage.derive import is_pruned
 
 LossMeasure = Literal["mse", "rmse"]
 
@@ -59,8 +60,7 @@ def has_losses(frame: pd.DataFrame) -> bool:
 def last_test_loss(frame: pd.DataFrame, dataset_idx: int) -> tuple[str, float]:
     """The name of a dataset and the last test loss of the model that was trained on it; nan where there is none."""
     rows = frame[frame["dataset_idx"] == dataset_idx] if "dataset_idx" in frame else frame
-    if "is_pruned" in rows:  # another model
-        rows = rows[~rows["is_pruned"].astype(bool)]
+    rows = rows[~is_pruned(rows)]  # which are of another model
     column = next((name for name in ("test_loss", "final_test_loss") if name in rows), None)
     if rows.empty or column is None or "dataset_name" not in rows:
         return "", math.nan
@@ -77,10 +77,17 @@ def recomputed_measure(network: SplineNetwork, dataset: str, test_loss: float) -
     """
     if not is_of_problem(network, dataset):
         return None
-    data = original_samples(dataset)
-    mse = float(np.mean((evaluate(network, data.test_input) - data.test_label) ** 2))
+    mse = original_loss(network, dataset, "test_loss")
     near: dict[LossMeasure, bool] = {"mse": _near(test_loss, mse), "rmse": _near(test_loss, np.sqrt(mse))}
     return next((measure for measure, fits in near.items() if fits), None) if sum(near.values()) == 1 else None
+
+
+def original_loss(network: SplineNetwork, dataset: str, loss: str) -> float:
+    """The mean squared error of a model on the original scripts' samples: its `train_loss` or its `test_loss`."""
+    data = original_samples(dataset)
+    pairs = {"train_loss": (data.train_input, data.train_label), "test_loss": (data.test_input, data.test_label)}
+    x, y = pairs[loss]
+    return float(np.mean((evaluate(network, x) - y) ** 2))
 
 
 def is_of_problem(network: SplineNetwork, dataset: str) -> bool:

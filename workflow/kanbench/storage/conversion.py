@@ -20,7 +20,6 @@ from kanbench.errors import InputError
 from kanbench.io.readers import read_bytes
 from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import read_model_config
-from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.storage.attrs import is_converted
 from kanbench.storage.comparable import converted_frames
@@ -31,9 +30,9 @@ from kanbench.storage.conventions import (
     is_of_problem,
     is_same_loss,
     loss_measure,
-    original_samples,
+    original_loss,
 )
-from kanbench.storage.derive import training_keys
+from kanbench.storage.derive import is_pruned, training_keys
 from kanbench.storage.metadata import METRICS, Metadata
 from kanbench.storage.schema import COLUMNS
 from kanbench.storage.stored_names import StoredFile, order_names
@@ -78,8 +77,7 @@ class ConvertedRun:
         if name == "experts" or not {column, "dataset_idx"} <= set(frame):
             return frame
         dead = frame["dataset_idx"].map(lambda index: self._dead_parameters(model_type, index))
-        if "is_pruned" in frame:  # counted from other models
-            dead = dead.mask(frame["is_pruned"].astype(bool), 0)
+        dead = dead.mask(is_pruned(frame), 0)  # counted from other models
         return frame.assign(**{column: frame[column] - dead})
 
     def _dead_parameters(self, model_type: str, index: int) -> int:
@@ -129,9 +127,7 @@ class ConvertedRun:
         network, dataset = self._network(model_type, index, name), self.stored.datasets.get(index, "")
         if network is None or not is_of_problem(network, dataset):
             return {}
-        data = original_samples(dataset)
-        pairs = {"train_loss": (data.train_input, data.train_label), "test_loss": (data.test_input, data.test_label)}
-        return {loss: float(np.mean((evaluate(network, x) - y) ** 2)) for loss, (x, y) in pairs.items()}
+        return {loss: original_loss(network, dataset, loss) for loss in LOSSES}
 
     def _network(self, model_type: str, index: int, name: str) -> SplineNetwork | None:
         """The model of this name; None where there is none that can be read, which is copied, whatever it is."""

@@ -69,6 +69,11 @@ def datasets_of(frames: Iterable[pd.DataFrame]) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
+def is_pruned(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of a pruned model, which was trained before as the one that is not pruned."""
+    return frame["is_pruned"].eq(True) if "is_pruned" in frame else pd.Series(False, frame.index)
+
+
 def training_keys(frame: pd.DataFrame) -> list[str]:
     """`dataset_idx`, and the columns that tell trainings on one dataset apart, where there are several of a frame.
 
