@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kanbench.engine import make_engine
+from kanbench.network.evaluation import Activations
 from kanbench.network.initialization import initialize
 from kanbench.network.refinement import refine
 from kanbench.network.spline_network import BASE_FUNCTIONS
@@ -95,7 +96,8 @@ def test_large_grid_and_narrow_intervals(data, where):
 def test_refined_grids(data, where):
     """Nodes of many different numbers of intervals, whose new knots are where samples are."""
     x, y = data
-    network = refine(initialize([2, 4, 1], 5), [[7, 30], [5, 12, 6, 20]], x)
+    coarse = initialize([2, 4, 1], 5)
+    network = refine(coarse, [[7, 30], [5, 12, 6, 20]], Activations.of(coarse, x))
     assert network.intervals == [[7, 30], [5, 12, 6, 20]]
     assert_same(*reference_and(network=network, x=x, y=y, **where), x)
 

@@ -35,7 +35,7 @@ def assert_same_products(dense, ours, tolerance=TOLERANCE):
         (np.tril(ours.normal_matrix()), np.tril(jacobian.T @ jacobian)),
     ):
         assert_near(value, expected, tolerance)
-    if ours.kept is not None:
+    if ours.linearization.kept is not None:
         assert_near(np.tril(ours.dual_gram()), np.tril(jacobian @ jacobian.T), tolerance)
 
 
@@ -78,7 +78,7 @@ def test_rows_that_are_not_kept(monkeypatch):
     monkeypatch.setattr("kanbench.engine.numba_engine.engine.KEPT_INPUTS", 0)
     network = random_model([5], 3, 4, seed=4)
     dense, ours = linearizations(network, *sample(network, 333, 4))
-    assert ours.kept is None and ours.shape[1] < 333
+    assert ours.linearization.kept is None and ours.shape[1] < 333
     assert_same_products(dense, ours)
 
 
@@ -88,7 +88,7 @@ X, Y = sample(NETWORK, 1000, 1)
 
 def engine_with(threads, chunk=64):
     engine = make_engine("compiled", NETWORK, X, Y, threads)
-    engine.chunk = chunk
+    engine.engine.chunk = chunk
     return engine
 
 
@@ -134,9 +134,9 @@ def test_large_samples_need_no_jacobian():
 def test_products_with_all_of_r_and_with_its_rows(grid, dense):
     network = initialize([2, 5, 1], grid)
     expected, ours = linearizations(network, *sample(network, 300, 1))
-    assert (ours.whole is not None) == dense
-    for whole in (ours.fill_whole(), None):
-        ours.whole = whole
+    assert (ours.linearization.whole is not None) == dense
+    for whole in (ours.linearization.fill_whole(), None):
+        ours.linearization.whole = whole
         assert_same_products(expected, ours)
 
 

@@ -46,7 +46,7 @@ def test_chunks_make_no_difference(network, data, device, monkeypatch):
     whole = make_engine("torch", network, *data, device=device)
     monkeypatch.setitem(local_torch.CHUNK, device, 2000)
     parts = make_engine("torch", network, *data, device=device)
-    assert 1 < parts.chunk < 50 and 1 < parts.jacobian_chunk < 50 < whole.jacobian_chunk
+    assert 1 < parts.engine.chunk < 50 and 1 < parts.engine.jacobian_chunk < 50 < whole.engine.jacobian_chunk
     assert_same(whole, parts, data[0])
 
 
@@ -59,13 +59,14 @@ def test_a_jacobian_that_is_not_kept(network, device, monkeypatch):
     monkeypatch.setitem(local_torch.CHUNK, device, 2000)
     engine = make_engine("torch", network, x, y, device=device)
     streamed = engine.linearize(theta)
-    assert engine.n_evals == 1 and engine.jacobian_chunk < 50 and not hasattr(streamed, "whole")
+    assert engine.n_evals == 1 and engine.engine.jacobian_chunk < 50
+    assert not hasattr(streamed.linearization, "whole")
     engine.residuals(theta + 1)
-    step, weights = torch.ones_like(streamed.theta).double(), engine.targets
+    step, weights = torch.ones(streamed.shape[1], device=device).double(), engine.engine.targets
     assert streamed.shape == whole.shape
     for ours, expected in (
         (streamed.residuals, whole.residuals),
-        (streamed.jvp(torch.eye(len(theta)).to(step)), whole.whole),
+        (streamed.jvp(torch.eye(len(theta)).to(step)), whole.linearization.whole),
         (streamed.jvp(step), whole.jvp(step)),
         (streamed.vjp(weights), whole.vjp(weights)),
         (streamed.normal_matrix().tril(), whole.normal_matrix().tril()),
@@ -81,10 +82,14 @@ def test_results_outlive_the_next_evaluation(network, data, device):
 
     def evaluate(theta):
         linearization = engine.linearize(theta)
-        tensors = linearization.residuals, linearization.whole, linearization.residuals_at(theta_on_device * 0)
+        tensors = (
+            linearization.residuals,
+            linearization.linearization.whole,
+            linearization.residuals_at(theta_on_device * 0),
+        )
         return [engine.residuals(theta), engine.loss_and_gradient(theta)[1], *map(as_array, tensors)], tensors
 
-    theta_on_device = engine.linearize(theta).theta
+    theta_on_device = engine.linearize(theta).linearization.theta
     found, tensors = evaluate(theta)
     kept = [value.copy() for value in found]
     evaluate(theta + 0.1)
@@ -102,7 +107,7 @@ def test_what_is_recorded_is_what_is_computed(network, data):
         both = []
         for engine in engines:
             linearization = engine.linearize(theta)
-            tensors = map(as_array, (linearization.residuals, linearization.whole))
+            tensors = map(as_array, (linearization.residuals, linearization.linearization.whole))
             loss, gradient = engine.loss_and_gradient(theta)
             both.append([np.array(loss), gradient, engine.residuals(theta), *tensors])
         for ours, expected in zip(*both, strict=True):
@@ -143,7 +148,7 @@ def test_parameters_are_those_of_the_call(network, data, device):
     prediction = fresh.predict(theta + 0.1, data[0])
     assert_near(engine.residuals(theta + 0.1)[:, None], prediction - data[1], 1e-14)
     linearization = engine.linearize(theta)
-    offset = torch.full_like(linearization.theta, 0.1)
+    offset = torch.full_like(linearization.linearization.theta, 0.1)
     assert np.array_equal(linearization.moved(offset), theta + 0.1)
     assert np.array_equal(as_array(linearization.residuals_at(offset)), fresh.residuals(theta + 0.1))
     engine.predict(theta, data[0])

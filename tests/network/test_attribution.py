@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kanbench.network.attribution import important_nodes, node_scores
+from kanbench.network.evaluation import deviations
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import to_pykan
 
@@ -34,7 +35,7 @@ def without(network, edges):
 @pytest.mark.parametrize("width", [[2, 5, 1], [2, 5, 4, 1], [2, 3, 2]], ids=str)
 def test_scores_are_pykans(width):
     network = without(initialize(width, 5, seed=3), [(0, 0, 1)])
-    ours, theirs = node_scores(network, X), pykans_scores(network, X)
+    ours, theirs = node_scores(deviations(network, X)), pykans_scores(network, X)
     assert [len(score) for score in ours] == width[:-1]
     for our, their in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(our, their, rtol=1e-12, atol=1e-14)
@@ -43,14 +44,14 @@ def test_scores_are_pykans(width):
 def test_scores_are_those_of_the_sample_that_is_given():
     """pykan's are those of whatever was evaluated last."""
     network = initialize([2, 5, 1], 5)
-    first = node_scores(network, X)
-    node_scores(network, 3 * X[:7])
-    assert all(np.array_equal(a, b) for a, b in zip(node_scores(network, X), first, strict=True))
-    assert not any(np.array_equal(a, b) for a, b in zip(node_scores(network, X[:100]), first, strict=True))
+    first = node_scores(deviations(network, X))
+    node_scores(deviations(network, 3 * X[:7]))
+    assert all(np.array_equal(a, b) for a, b in zip(node_scores(deviations(network, X)), first, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(node_scores(deviations(network, X[:100])), first, strict=True))
 
 
 def test_a_node_that_nothing_leaves_has_no_score():
-    inputs, hidden = node_scores(without(initialize([2, 5, 1], 5), [(1, 2, None), (0, 1, None)]), X)
+    inputs, hidden = node_scores(deviations(without(initialize([2, 5, 1], 5), [(1, 2, None), (0, 1, None)]), X))
     assert inputs[1] == hidden[2] == 0
     assert inputs[0] > 0
 

@@ -13,7 +13,7 @@ from scipy.linalg import block_diag
 from kanbench.engine import make_engine
 from kanbench.errors import InputError
 from kanbench.network.checkpoints import write_checkpoint
-from kanbench.network.evaluation import activations, base_function, evaluate
+from kanbench.network.evaluation import Activations, activations, base_function, evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.merge import merge
 from kanbench.network.pykan import default_dtype, global_random_state_kept, to_pykan
@@ -45,11 +45,12 @@ def without_input(network, i):
 
 def with_its_own_grid(network, seed):
     """Knots that no other network has."""
-    return PykanRefit(update_every=1).update(network, X[500 * seed : 500 * (seed + 1)])
+    return PykanRefit(update_every=1).update(network, Activations.of(network, X[500 * seed : 500 * (seed + 1)]))
 
 
 def dense_in_places(network):
-    return refine(network, [[5 + 3 * i for i in range(layer.inputs)] for layer in network.layers], X[:500])
+    sizes = [[5 + 3 * i for i in range(layer.inputs)] for layer in network.layers]
+    return refine(network, sizes, Activations.of(network, X[:500]))
 
 
 DEEP = (2, 5, 5, 5, 1)
@@ -170,7 +171,7 @@ def test_merged_networks_are_merged_again():
 
 def test_refinement_keeps_a_merged_network():
     merged = merge(MIXED["orders and depths"], WEIGHTS, DOMAIN)
-    refined = refine(merged, [[25] * layer.inputs for layer in merged.layers], X[:1000])
+    refined = refine(merged, [[25] * layer.inputs for layer in merged.layers], Activations.of(merged, X[:1000]))
     np.testing.assert_allclose(evaluate(refined, X), evaluate(merged, X), rtol=1e-9, atol=1e-9)
 
 
@@ -178,7 +179,7 @@ def test_refined_rows_of_lower_order_cover_the_activations():
     """The outermost knots of such a row are very near each other, and no measure for where the next ones go."""
     experts = [with_large_activations(expert(k=k, seed=k)) for k in (2, 3)]
     merged = merge(experts, WEIGHTS[:2], DOMAIN)
-    merged = refine(merged, [[50] * layer.inputs for layer in merged.layers], X[:1000])
+    merged = refine(merged, [[50] * layer.inputs for layer in merged.layers], Activations.of(merged, X[:1000]))
     assert relative_rms(merged, experts, WEIGHTS[:2]) < 1e-7
     hidden = activations(merged, X[:1000])[1]
     assert np.abs(hidden).max() > 4

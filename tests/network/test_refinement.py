@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
 from kanbench.io.kernel_cache import cache
-from kanbench.network.evaluation import activations, evaluate
+from kanbench.network.evaluation import Activations, activations, evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import from_pykan, global_random_state_kept, to_pykan
 from kanbench.network.refinement import KnotInsertion, PykanRefit, make_policy, refine_row
@@ -92,7 +92,7 @@ def test_refinement_keeps_the_networks_output(width, k):
     network = initialize(width, 4, k)
     wide = 1.5 * X  # outside the domain too
     before, hidden = network.digest(), activations(network, X)[1]
-    refined = KnotInsertion().refine(network, 17, X)
+    refined = KnotInsertion().refine(network, 17, Activations.of(network, X))
     assert refined.grid == 17
     for layer in refined.layers:
         assert all(t.shape == (17 + 1 + 2 * k,) for t in layer.knots)
@@ -104,7 +104,7 @@ def test_refinement_keeps_the_networks_output(width, k):
 
 def test_refinement_keeps_float32():
     network, x = initialize([2, 5, 1], 4, dtype=np.float32), X.astype(np.float32)
-    refined = KnotInsertion().refine(network, 17, x)
+    refined = KnotInsertion().refine(network, 17, Activations.of(network, x))
     assert {row.dtype for layer in refined.layers for row in (*layer.knots, *layer.coef)} == {np.dtype(np.float32)}
     np.testing.assert_allclose(evaluate(refined, x), evaluate(network, x), rtol=0, atol=1e-6)
 
@@ -113,8 +113,9 @@ def test_base_function_bias_and_fixed_parts_stay():
     network = dataclasses.replace(
         initialize([2, 3, 1], 4, base="identity"), output_bias=np.ones(1), fixed=frozenset({"scale_sp"})
     )
+    on_x = Activations.of(network, X)
     for policy in (KnotInsertion(), PykanRefit(update_every=1)):
-        for other in (policy.refine(network, 9, X), policy.update(network, X)):
+        for other in (policy.refine(network, 9, on_x), policy.update(network, on_x)):
             assert (other.base, other.fixed, other.output_bias) == ("identity", {"scale_sp"}, 1)
 
 
@@ -136,13 +137,13 @@ def test_base_function_bias_and_fixed_parts_stay():
 )
 def test_a_policy_goes_on_from_its_state(settings):
     network, policy, other = initialize([2, 5, 1], 4), make_policy(**settings), make_policy(**settings)
-    policy.begin(network, X)
+    policy.begin(network, Activations.of(network, X))
     state = policy.state()
     other.resume(json.loads(json.dumps(state)))
     assert other.columns == policy.columns
-    refined = policy.refine(network, 9, 2 * X)  # other scores, so that the columns change
+    refined = policy.refine(network, 9, Activations.of(network, 2 * X))  # other scores, so that the columns change
     assert state == other.state()
-    assert other.refine(network, 9, 2 * X).intervals == refined.intervals
+    assert other.refine(network, 9, Activations.of(network, 2 * X)).intervals == refined.intervals
     assert other.columns == policy.columns
 
 
@@ -153,21 +154,18 @@ def test_the_test_loss_does_not_change_at_any_change_of_grid_of_a_training(make_
     """To 1e-6 relative plus 1e-10 of the target's variance, on trained models."""
     trainer = make_trainer(model_type, problem, data={"dense_num": 100})
     losses = []
-    refine = trainer.policy.refine
+    refined = trainer._refined
+    x, y = trainer.samples[1]
 
-    def test_loss(network):
-        return np.square(evaluate(network, trainer.dataset.test_input) - trainer.dataset.test_label).mean()
+    def watched(grid):
+        network = refined(grid)
+        losses.append([np.square(evaluate(of, x) - y).mean() for of in (trainer._network, network)])
+        return network
 
-    def watched(network, grid, x):
-        before = test_loss(network)
-        refined = refine(network, grid, x)
-        losses.append((before, test_loss(refined)))
-        return refined
-
-    trainer.policy.refine = watched
+    trainer._refined = watched
     trainer.train(epochs=4)
     assert len(losses) == 5
-    variance = trainer.dataset.test_label.var(ddof=1)
+    variance = y.var(ddof=1)
     for before, after in losses:
         assert abs(after - before) <= 1e-6 * before + 1e-10 * variance
 
@@ -181,7 +179,8 @@ def test_pykans_refinement_and_updates_are_its_own(tmp_path, monkeypatch):
     policy = PykanRefit(update_every=5)
     assert [epoch for epoch in range(100) if policy.updates(epoch)] == [*range(0, 50, 5)]  # pykan stops at step 50
     assert not any(other.updates(epoch) for other in (PykanRefit(0), KnotInsertion()) for epoch in range(100))
-    ours = policy.refine(policy.update(network, x), 6, x)
+    updated = policy.update(network, Activations.of(network, x))
+    ours = policy.refine(updated, 6, Activations.of(updated, x))
     assert (network.digest(), ours.dtype, ours.grid) == (before[0], np.float32, 6)
     assert torch.equal(torch.get_rng_state(), before[1])
     assert np.array_equal(np.random.get_state()[1], before[2])

@@ -34,6 +34,7 @@ def expert(dataset, seed, valid_loss, dependencies="0,1"):
         "dependencies": dependencies,
         "num_params": 400,
         "n_evals": 100 * seed,
+        "flops": 5000 * seed,
         "steps": 40,
         "train_time": 1.5,
     }
@@ -55,6 +56,7 @@ def row(epoch, dense_mse):
         "dense_mse": dense_mse,
         "time": 0.5 * epoch,
         "n_evals": 24 * epoch,
+        "flops": 700 * epoch,
         "num_params": 800,
     }
 
@@ -77,7 +79,7 @@ MERGED = [
             "ensemble_dense_mse": 4.5,
             "initial_dense_mse": 4.5,
             "initial_num_params": 700,
-            "via": [{"n_evals": 10, "num_params": 500, "time": 0.25}] * 2,
+            "via": [{"n_evals": 10, "flops": 300, "time": 0.25}] * 2,
         },
     )
     for dataset, selected in ((0, [(2, 0.9), (4, 0.1)]), (1, [(1, 0.5), (2, 0.6)]))
@@ -138,8 +140,11 @@ def test_summary():
     assert first["control_dense_mse"] == 8.0
     assert first["control_n_evals"] == 48
     assert first["experts_n_evals"] == 1000
+    assert first["experts_flops"] == 50_000
+    assert first["merged_flops"] == 2800 and first["control_flops"] == 1400
     assert first["experts_time"] == 6.0
     assert first["via_n_evals"] == 20
+    assert first["via_flops"] == 600
     assert first["via_time"] == 0.5
 
 

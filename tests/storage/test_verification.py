@@ -539,9 +539,11 @@ def test_a_planted_fault_in_a_run_of_merging_is_found(plant, tiny_results, tmp_p
 def test_the_summary_says_what_the_other_frames_say(tiny_results, tmp_path):
     shutil.copytree(tiny_results / "sec3_results", tmp_path / "sec3_results")
     run = Run("section2_3", STAMP, None, str(tmp_path))
-    of_merged = [f"merged_{key}" for key in ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "time")]
+    of_merged = [
+        f"merged_{key}" for key in ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "flops", "time")
+    ]
     of_experts = ["n_experts_trained", "n_experts_selected", "best_expert_dense_mse", "chosen_expert_dense_mse"]
-    columns = [*of_experts, "experts_n_evals", "experts_time", *of_merged]
+    columns = [*of_experts, "experts_n_evals", "experts_flops", "experts_time", *of_merged]
     Copy(run).frame(lambda frame: frame.assign(**{name: 2 * frame[name] for name in columns}), "summary")
     faults = " ".join(verify(opened(run)).faults)
     assert [name for name in columns if f"summary.pkl: dataset 1: {name} is " not in faults] == []

@@ -32,6 +32,7 @@ def frame(model_type, errors, seconds=1.0, section="section2_1"):
             "dense_mse": error,
             "time": seconds * epoch,
             "n_evals": 2 * epoch,
+            "flops": 100 * epoch,
             "num_params": 150,
             label: model_type,
         }

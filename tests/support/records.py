@@ -18,11 +18,12 @@ def record(model_type, dataset_idx, epochs_run=4, threshold=3):
             "dense_mse": 3 / (i + 1),
             "time": times[i] * (dataset_idx + 1),
             "n_evals": 10 * (i + 1),
+            "flops": 1000 * (i + 1),
             "num_params": (120, 120, 150, 150)[i],
         }
         for i in range(epochs_run)
     ]
-    untrained = {"epoch": 0, "grid_size": 3, "num_params": 120, "n_evals": 0, "time": 0.0}
+    untrained = {"epoch": 0, "grid_size": 3, "num_params": 120, "n_evals": 0, "flops": 0, "time": 0.0}
     untrained |= {"train_loss": 9.0, "test_loss": 9.0, "dense_mse": 9.0}
     rows = [untrained, *history]
     return TrainingRecord(

@@ -9,7 +9,7 @@ from kan import KAN
 
 from kanbench.engine import make_engine
 from kanbench.network.checkpoints import read_checkpoint, write_checkpoint
-from kanbench.network.evaluation import evaluate
+from kanbench.network.evaluation import Activations, evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import count_parameters, default_dtype, global_random_state_kept, load_checkpoint, to_pykan
 from kanbench.network.refinement import AttributionRefinement, KnotInsertion, refine
@@ -50,7 +50,7 @@ def relative_change(after, before, x):
 @pytest.mark.parametrize("subset", list(itertools.product([False, True], repeat=7))[::9], ids=str)
 def test_densifying_any_subset_of_nodes_keeps_the_function(trained, subset):
     sizes = [[20 if node else 3 for node in subset[:2]], [11 if node else 3 for node in subset[2:]]]
-    refined = refine(trained, sizes, X)
+    refined = refine(trained, sizes, Activations.of(trained, X))
     assert refined.intervals == sizes
     assert relative_change(refined, trained, X) < 1e-12
     assert relative_change(refined, trained, BEYOND) < 1e-12
@@ -59,8 +59,8 @@ def test_densifying_any_subset_of_nodes_keeps_the_function(trained, subset):
 
 
 def test_a_second_refinement_starts_from_the_nodes_own_grids(trained):
-    once = refine(trained, [[3, 12], [3, 7, 3, 3, 9]], X)
-    twice = refine(once, [[5, 5], [3, 20, 3, 3, 5]], X)
+    once = refine(trained, [[3, 12], [3, 7, 3, 3, 9]], Activations.of(trained, X))
+    twice = refine(once, [[5, 5], [3, 20, 3, 3, 5]], Activations.of(once, X))
     assert twice.intervals == [[5, 12], [3, 20, 3, 3, 9]]
     assert relative_change(twice, trained, X) < 1e-12
     for node in (0, 2, 3, 4):  # those that were not refined
@@ -72,7 +72,7 @@ def test_a_second_refinement_starts_from_the_nodes_own_grids(trained):
 @pytest.mark.parametrize("engine", ["compiled", "torch", "reference"])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
 def test_padding_is_never_trained(trained, optimizer, engine):
-    before = refine(trained, [[3, 12], [3, 7, 20, 3, 9]], X)
+    before = refine(trained, [[3, 12], [3, 7, 20, 3, 9]], Activations.of(trained, X))
     after = after_steps(before, optimizer, 4, engine)
     assert relative_change(after, before, X) > 1e-6
     assert after.intervals == before.intervals
@@ -86,7 +86,7 @@ def test_padding_is_never_trained(trained, optimizer, engine):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_pykan_reads_such_a_network(tmp_path, trained, dtype):
-    network = refine(trained, [[3, 50], [100, 7, 20, 3, 9]], X).astype(dtype)
+    network = refine(trained, [[3, 50], [100, 7, 20, 3, 9]], Activations.of(trained, X)).astype(dtype)
     x = torch.from_numpy(X.astype(dtype))
     write_checkpoint(network, str(tmp_path / "model"), x.numpy())
     with global_random_state_kept(), default_dtype(x.dtype):
@@ -109,23 +109,25 @@ def policy(approach, **over):
 def test_what_the_approaches_refine(trained):
     grids, counts = {}, set()
     for approach in ("baseline", "adaptive_only", "adaptive_regular"):
-        network = policy(approach).refine(trained, 10, X)
+        network = policy(approach).refine(trained, 10, Activations.of(trained, X))
         grids[approach] = [*itertools.chain(*network.intervals)]
         counts.add(network.n_parameters)
     assert grids["baseline"] == [10] * 7
     assert sorted(grids["adaptive_only"]) == [3] * 3 + [10] * 4
     assert grids["adaptive_regular"] == [2 * n if n == 10 else 10 for n in grids["adaptive_only"]]
     assert len(counts) == 3
-    assert KnotInsertion().refine(trained, 10, X).digest() == policy("baseline").refine(trained, 10, X).digest()
+    policies = KnotInsertion(), policy("baseline")
+    plain, baseline = (each.refine(trained, 10, Activations.of(trained, X)).digest() for each in policies)
+    assert plain == baseline
 
 
 def test_what_is_recorded(trained):
     only, baseline = policy("adaptive_only"), policy("baseline")
     for density in (only, baseline):
-        density.begin(trained, X)
+        density.begin(trained, Activations.of(trained, X))
     assert only.columns["important_neurons"] == 4
     assert 0 < only.columns["attribution_threshold"] < 10
     assert baseline.columns == {"attribution_threshold": 0.0, "important_neurons": 7, "total_neurons": 7}
     original = policy("adaptive_only", rule="threshold")
-    original.begin(trained, X)
+    original.begin(trained, Activations.of(trained, X))
     assert original.columns == {"attribution_threshold": 0.01, "important_neurons": 7, "total_neurons": 7}

@@ -103,15 +103,15 @@ def test_least_squares_weights(small, trained):
     def loss(weights):
         return np.square(outputs @ np.array(weights)[:, None] - data.valid_label).mean()
 
-    weights = ensemble_weights(networks, data, "least_squares")
+    x, label = data.valid_input, data.valid_label[:, 0]
+    weights = ensemble_weights(networks, x, label, "least_squares")
     wanted = np.linalg.solve(outputs.T @ outputs, outputs.T @ data.valid_label)[:, 0]
     np.testing.assert_allclose(weights, wanted, rtol=1e-6, atol=1e-8)
-    mean = ensemble_weights(networks, data, "mean")
+    mean = ensemble_weights(networks, x, label, "mean")
     assert mean == [0.25] * 4
     assert loss(weights) < min(loss(other) for other in [mean, *np.eye(4)])
-    assert sum(ensemble_weights([networks[0]] * 2, data, "least_squares")) == pytest.approx(  # any split will do
-        ensemble_weights([networks[0]], data, "least_squares")[0]
-    )
+    twice, once = (ensemble_weights([networks[0]] * count, x, label, "least_squares") for count in (2, 1))
+    assert sum(twice) == pytest.approx(once[0])  # any split will do
 
 
 def merged_with(small, trained, **over):
@@ -146,7 +146,7 @@ def test_merging_in_stages(small, trained):
     _, training, merging = merged_with(small, trained, via=[2])
     assert len(merging["selected"]) == 3
     assert training.final.network.width[2:] == at_once.final.network.width[2:]  # in front inputs are handed on
-    assert all(part["n_evals"] > 0 and part["time"] > 0 for part in merging["via"])
+    assert all(part["n_evals"] > 0 and part["flops"] > 0 and part["time"] > 0 for part in merging["via"])
     assert [row["grid_size"] for row in training.history] == [5] * 3 + [8] * 3
     assert training.history[-1]["num_params"] > training.history[0]["num_params"]
     assert training.untrained.row["train_loss"] < at_once.untrained.row["train_loss"]  # the parts have been trained
@@ -158,7 +158,7 @@ def test_the_first_stage_has_the_grid_that_it_says(small, trained):
     assert all(count >= 7 for counts in training.final.network.intervals for count in counts)
 
 
-def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
+def test_the_control_has_the_merged_models_size_and_work(small, trained):
     for control in ("merged", "all"):
         settings, training, merging = merged_with(small, trained, control=control)
         merged = {**training.final.row, "width": merging["width"], "k": merging["k"], "via": merging["via"]}
@@ -167,17 +167,15 @@ def test_the_control_has_the_merged_models_size_and_evaluations(small, trained):
         assert len(width) == len(merging["width"])
         assert row["grid_size"] == merged["grid_size"]
         assert row["num_params"] == pytest.approx(merged["num_params"], rel=0.15)
-        evaluations = merged["n_evals"]
-        if control == "all":
-            evaluations += sum(e["n_evals"] * e["num_params"] for e in trained[0]) / merged["num_params"]
-        assert row["n_evals"] == pytest.approx(evaluations, rel=0.2)
+        work = merged["flops"] + (sum(expert["flops"] for expert in trained[0]) if control == "all" else 0)
+        assert row["flops"] == pytest.approx(work, rel=0.2)
 
 
 def test_a_control_of_a_merged_model_whose_training_failed(small, trained):
     settings, training, merging = merged_with(small, trained)
     failed = {
         **training.untrained.row,
-        "n_evals": 0,
+        "flops": 0,
         "width": merging["width"],
         "k": merging["k"],
         "via": merging["via"],

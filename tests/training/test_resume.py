@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kanbench.network.evaluation import Activations
 from kanbench.network.initialization import initialize
 from kanbench.network.refinement import refine
 from kanbench.network.spline_network import SplineNetwork
@@ -33,6 +34,7 @@ from support.trainings import trainer_of
 SMALL = {
     "data": {"train_num": 80, "test_num": 60, "dense_num": 100},
     "grids": {"sizes": [3, 6, 8]},
+    "timing": {"repeats": 1},
     "model": {"width": [2, 3, 1]},
     "experts": {"hidden_width": 2, "steps": 40, "evaluate_every": 4, "stagnation": {"epochs": 16, "tolerance": 0.9}},
     "merge_kan": {"n_selected": 2, "valid_num": 50, "grids": [5, 7], "epochs": 3},
@@ -366,7 +368,8 @@ def test_a_state_comes_back_as_it_was(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_network_survives_a_round_trip(tmp_path, dtype):
     x = np.random.default_rng(0).uniform(-1, 1, (50, 2))
-    network = refine(initialize([2, 3, 1], 4, dtype=dtype), [[4, 7], [5, 4, 9]], x)
+    network = initialize([2, 3, 1], 4, dtype=dtype)
+    network = refine(network, [[4, 7], [5, 4, 9]], Activations.of(network, x))
     network = dataclasses.replace(network, fixed=frozenset({"scale_sp"}), base="identity")
     ResumeState(tmp_path).save({}, {"network": network})
     again = ResumeState(tmp_path).load({}, dict[str, SplineNetwork])["network"]
@@ -399,7 +402,7 @@ def test_a_state_is_a_value(config, model_type):
     for _ in range(3):
         theta = trainer.optimizer.step(trainer.engine, theta)
     trainer.threshold.update(0.0)
-    trainer.policy.refine(trainer.network, 12, trainer.dataset.train_input)
+    trainer._refined(12)
     with trainer.clock:
         pass
     assert resume._packed(state) == before

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from kanbench.engine.linearization import Linearization
+from kanbench.engine.counting import CountingEngine
+from kanbench.engine.protocol import Engine
 from kanbench.errors import InputError
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Array
+
+__all__ = ["CountingEngine", "Engine", "make_engine"]
 
 MAX_ORDER = 5
 DTYPES = ("float64", "float32")
 
 
-class Engine(Protocol):
-    """Loss, gradient, residuals and Jacobian of a network on its training sample.
-
-    With n samples and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and in the
-    network's precision; the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is their mean square |r|²/n.
-
-    An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
-    with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
-
-    Attributes:
-        y (array of shape (n,)): The targets less the network's output bias.
-        n_evals (int): Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
-    """
-
-    network: SplineNetwork
-    y: Array
-    n_evals: int
-
-    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
-        """The loss and its gradient, shape (P,)."""
-
-    def residuals(self, theta: Array) -> Array:
-        """r(θ), shape (n,)."""
-
-    def linearize(self, theta: Array) -> Linearization:
-        """The residuals around θ, r(θ) + J δ; counted as one evaluation."""
-
-    def predict(self, theta: Array, x: Array) -> Array:
-        """The network's output, bias included, shape (m, 1), for inputs of shape (m, d); not counted."""
-
-
-def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int = 1, device: str = "cpu") -> Engine:
-    """The engine called `name` for a network and its training sample.
+def make_engine(
+    name: str, network: SplineNetwork, x: Array, y: Array, threads: int = 1, device: str = "cpu"
+) -> CountingEngine:
+    """The engine called `name` for a network and its training sample, which counts what it does.
 
     Args:
         name (str): `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
@@ -56,6 +28,10 @@ def make_engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: 
     Raises:
         InputError: The engine does not take such a network.
     """
+    return CountingEngine(_engine(name, network, x, y, threads, device))
+
+
+def _engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int, device: str) -> Engine:
     # Imported where they are made: torch and pykan take seconds, numba a third of one.
     if name == "reference":
         from kanbench.engine.reference import ReferenceEngine

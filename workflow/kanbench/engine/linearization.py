@@ -42,7 +42,7 @@ class Linearization(Protocol):
         """
 
     def residuals_at(self, offset: Vector) -> Vector:
-        """r(θ + offset), shape (n,), for an offset of shape (P,); counted as one evaluation."""
+        """r(θ + offset), shape (n,), for an offset of shape (P,)."""
 
     def moved(self, offset: Vector) -> Array:
         """θ + offset, shape (P,), as a numpy array in the precision of θ."""

@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, vmap
 
 from kanbench.engine.torch_engine.linearization import DenseLinearization, to_numpy
 from kanbench.engine.torch_engine.parameters import TrainedParameters
+from kanbench.network.evaluation import Activations
 from kanbench.network.pykan import predict, to_pykan
 from kanbench.network.spline_network import PARTS, SplineNetwork
 from kanbench.problems import Array
@@ -20,7 +21,7 @@ class ReferenceEngine:
     """See `Engine`. On any of torch's devices, in the network's precision."""
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
-        self.network, self.device, self.n_evals = network, torch.device(device), 0
+        self.network, self.device, self.samples = network, torch.device(device), x
         self.dtype = getattr(torch, str(network.dtype))
         self.model = to_pykan(network).to(self.device)
         self.x, self.targets = self._tensor(x), self._tensor(y)
@@ -37,12 +38,10 @@ class ReferenceEngine:
         return to_numpy(self._residuals(self._tensor(theta)))
 
     def _residuals(self, theta: Tensor) -> Tensor:
-        self.n_evals += 1
         self.trained.set(theta)
         return (predict(self.model, self.x) - self.targets).squeeze(1)
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
-        self.n_evals += 1
         self.trained.set(self._tensor(theta))
         loss = (self.model(self.x) - self.targets).square().mean()
         return loss.item(), to_numpy(self.trained.flatten(torch.autograd.grad(loss, self.trained.tensors)))
@@ -58,6 +57,9 @@ class ReferenceEngine:
         rows = vmap(grad(output), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)(parameters, self.x)
         jacobian = self.trained.flatten((rows[name] for name in self.names), start_dim=1)
         return DenseLinearization(at, residuals, self._residuals, jacobian)
+
+    def activations(self, theta: Array) -> Activations:
+        return Activations.of(self.network.with_parameters(theta), self.samples)
 
     def predict(self, theta: Array, x: Array) -> Array:
         self.trained.set(self._tensor(theta))

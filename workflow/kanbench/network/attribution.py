@@ -13,27 +13,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kanbench.network.evaluation import edge_values
-from kanbench.network.spline_network import SplineNetwork
+from kanbench.network.evaluation import Deviations
 from kanbench.problems import Array
 
 OFFSET = 1e-4  # pykan's, against the division by the standard deviation of a dead node
 
 
-def node_scores(network: SplineNetwork, x: Array) -> list[Array]:
-    """The attribution scores of the input and hidden nodes over the sample x, shape (n, d).
+def node_scores(deviations: Deviations) -> list[Array]:
+    """The attribution scores of the input and hidden nodes.
+
+    Args:
+        deviations (lists of arrays): Of edges and nodes, over a sample; see `kanbench.network.evaluation.Activations`.
 
     Returns:
         list of arrays of shape (nodes,): One per layer, inputs first. The mean over the outputs, where a network has
             several.
     """
-    edges, nodes = [], []
-    for number in range(len(network.layers)):
-        values = edge_values(network, number, x)
-        x = values.sum(axis=1)
-        edges.append(values.std(axis=0, ddof=1))  # (inputs, outputs)
-        nodes.append(x.std(axis=0, ddof=1))
-    score = np.eye(x.shape[1])  # (outputs of the network, nodes)
+    edges, nodes = deviations
+    score = np.eye(len(nodes[-1]))  # (outputs of the network, nodes)
     scores = []
     for edge, node in zip(reversed(edges), reversed(nodes), strict=True):
         score = score / (node + OFFSET) @ edge.T

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.network.splines import evaluate_splines
 from kanbench.problems import Array
+
+Deviations = tuple[list[Array], list[Array]]
 
 CHUNK = 2**16  # numbers of a layer's edges that are there at once
 
@@ -33,6 +38,38 @@ def layer_inputs(network: SplineNetwork, x: Array) -> list[Array]:
     for number in range(len(network.layers) - 1):
         values.append(edge_values(network, number, values[-1]).sum(axis=1))
     return values
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a network carries on a sample, computed when it is asked for.
+
+    Attributes:
+        x (array of shape (n, d)): The sample.
+        layer_inputs (callable): The inputs of every layer, a list of arrays of shape (n, width).
+        deviations (callable): The standard deviations over the sample, in two lists, by layer: of what every edge
+            adds to its target, shape (inputs, outputs), and of every target, shape (outputs,).
+    """
+
+    x: Array
+    layer_inputs: Callable[[], list[Array]]
+    deviations: Callable[[], Deviations]
+
+    @classmethod
+    def of(cls, network: SplineNetwork, x: Array) -> Activations:
+        """Evaluated plainly; an engine is faster."""
+        return cls(x, lambda: layer_inputs(network, x), lambda: deviations(network, x))
+
+
+def deviations(network: SplineNetwork, x: Array) -> Deviations:
+    """See `Activations`."""
+    edges, nodes = [], []
+    for number in range(len(network.layers)):
+        values = edge_values(network, number, x)
+        x = values.sum(axis=1)
+        edges.append(values.std(axis=0, ddof=1))
+        nodes.append(x.std(axis=0, ddof=1))
+    return edges, nodes
 
 
 def activations(network: SplineNetwork, x: Array) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +11,21 @@ import numpy as np
 
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix
+from kanbench.problems import Interval
 from kanbench.problems.torch_random import TorchGenerator, linspace
 
 NOISE = np.float32(0.3)  # MultKAN's noise_scale
-GRID_RANGE = (-1.0, 1.0)  # MultKAN's grid_range
+GRID_RANGE: Interval = (-1.0, 1.0)  # MultKAN's grid_range
 
 
 def initialize(
-    width: Sequence[int], grid: int, k: int = 3, seed: int = 1, dtype: Any = np.float64, base: str = "silu"
+    width: Sequence[int],
+    grid: int,
+    k: int = 3,
+    seed: int = 1,
+    dtype: Any = np.float64,
+    base: str = "silu",
+    domain: Sequence[Interval] | None = None,
 ) -> SplineNetwork:
     """The initial model of pykan's `KAN(width, grid, k, seed)`, in float32 as pykan makes it, converted to `dtype`.
 
@@ -26,11 +34,15 @@ def initialize(
     done in float64 and rounded, so that the network is the same in every process. All else is pykan's to the bit.
 
     Args:
-        grid (int): Intervals of every node's grid on [-1, 1].
+        grid (int): Intervals of every node's grid.
         k (int): The order of the splines.
+        domain (sequence of (low, high)): Of every input, which its grid spans; by default [-1, 1], as the grids of all
+            hidden nodes.
     """
     generator = TorchGenerator(seed)
     layers = [_layer(inputs, outputs, grid, k, generator) for inputs, outputs in itertools.pairwise(width)]
+    if domain is not None:
+        layers[0] = _on_domain(layers[0], domain)
     return SplineNetwork(tuple(layers), np.zeros(width[-1], np.float32), base).astype(dtype)
 
 
@@ -44,6 +56,15 @@ def _layer(inputs: int, outputs: int, grid: int, k: int, generator: TorchGenerat
     root, ones = np.float32(np.sqrt(inputs)), np.ones((inputs, outputs), np.float32)
     scale_base = (generator.rand(inputs, outputs) * np.float32(2) - np.float32(1)) / root
     return SplineLayer((t,) * inputs, tuple(coef), scale_base, ones / root, ones, k)
+
+
+def _on_domain(layer: SplineLayer, domain: Sequence[Interval]) -> SplineLayer:
+    """A first layer whose grids, on [-1, 1], are moved to the domains of its inputs."""
+    knots = [
+        t if interval == GRID_RANGE else interval[0] + (t.astype(float) + 1) / 2 * (interval[1] - interval[0])
+        for t, interval in zip(layer.knots, domain, strict=True)
+    ]
+    return dataclasses.replace(layer, knots=tuple(knots))
 
 
 def _knots(grid: int, k: int) -> np.ndarray:

@@ -140,7 +140,9 @@ def _common_row(
         cover ((low, high) or None): What the domain must cover for the sake of an identity edge.
     """
     needed = [_as_order(edge.row[0], edge.row[2], k, SPLIT[dtype.name]) for edge in outgoing.values() if edge.row]
-    t = _union(needed, np.finfo(dtype).eps) if needed else np.linspace(-1 - k, 1 + k, 2 * k + 2)
+    low, high = cover or (-1.0, 1.0)
+    uniform: Array = low + (high - low) * np.arange(-k, k + 2.0)  # one interval
+    t = _union(needed, np.finfo(dtype).eps) if needed else uniform
     while cover and t[k] > cover[0]:
         t = np.append(next_knots(t, k)[0], t)
     while cover and t[-k - 1] < cover[1]:

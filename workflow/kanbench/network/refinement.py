@@ -15,7 +15,7 @@ import numpy as np
 
 from kanbench.io.kernel_cache import cache
 from kanbench.network.attribution import important_nodes, node_scores
-from kanbench.network.evaluation import layer_inputs
+from kanbench.network.evaluation import Activations
 from kanbench.network.knot_insertion import halve_intervals
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Array
@@ -24,7 +24,7 @@ from kanbench.problems import Array
 class KnotInsertion:
     """A policy: every node gets the stage's grid, and the function stays; between refinements the grids stay too.
 
-    Inputs x are those of the training samples, shape (n, d).
+    Activations are those of the network that is given, on the training samples.
 
     Attributes:
         columns (dict): What a row of the history says about the grids, beside their size.
@@ -33,18 +33,18 @@ class KnotInsertion:
     def __init__(self) -> None:
         self.columns: dict[str, Any] = {}
 
-    def begin(self, network: SplineNetwork, x: Array) -> None:
+    def begin(self, network: SplineNetwork, activations: Activations) -> None:
         """Called before the first stage, whose grids are the network's."""
 
-    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+    def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         """The network for the next stage, of `grid` intervals."""
-        return refine(network, [[grid] * layer.inputs for layer in network.layers], x)
+        return refine(network, [[grid] * layer.inputs for layer in network.layers], activations)
 
     def updates(self, epoch: int) -> bool:
         """Whether grids change before this epoch of a stage, numbered from 0."""
         return False
 
-    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+    def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
         """The network with other grids of the same size."""
         return network
 
@@ -72,23 +72,24 @@ class AttributionRefinement(KnotInsertion):
         self.approach, self.density = approach, density
         self.rule, self.fraction, self.threshold = rule, fraction, threshold
 
-    def begin(self, network: SplineNetwork, x: Array) -> None:
-        self._important(network, x)
+    def begin(self, network: SplineNetwork, activations: Activations) -> None:
+        self._important(network, activations)
 
-    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+    def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         finer = {
             "baseline": lambda important: grid,
             "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
             "adaptive_regular": lambda important: max(round(self.density * grid), grid + 1) if important else grid,
         }[self.approach]
-        return refine(network, [[finer(node) for node in layer] for layer in self._important(network, x)], x)
+        important = self._important(network, activations)
+        return refine(network, [[finer(node) for node in layer] for layer in important], activations)
 
-    def _important(self, network: SplineNetwork, x: Array) -> list[list[bool]]:
+    def _important(self, network: SplineNetwork, activations: Activations) -> list[list[bool]]:
         """Which nodes are important, by layer; recorded in `columns`."""
         if self.approach == "baseline":  # needs no scores, and must not pay for them
             important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
         else:
-            scores = node_scores(network, x)
+            scores = node_scores(activations.deviations())
             selected, threshold = important_nodes(scores, self.rule, self.fraction, self.threshold)
             important = [layer.tolist() for layer in selected]
         self.columns = {
@@ -115,18 +116,18 @@ class PykanRefit(KnotInsertion):
         super().__init__()
         self.update_every = update_every
 
-    def refine(self, network: SplineNetwork, grid: int, x: Array) -> SplineNetwork:
+    def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         from kanbench.network.pykan import refit
 
-        return refit(network, grid, x)
+        return refit(network, grid, activations.x)
 
     def updates(self, epoch: int) -> bool:
         return self.update_every > 0 and epoch % self.update_every == 0 and epoch < self.STOP_UPDATES
 
-    def update(self, network: SplineNetwork, x: Array) -> SplineNetwork:
+    def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
         from kanbench.network.pykan import update_grid
 
-        return update_grid(network, x)
+        return update_grid(network, activations.x)
 
 
 def make_policy(policy: str, **settings: Any) -> KnotInsertion:
@@ -135,17 +136,17 @@ def make_policy(policy: str, **settings: Any) -> KnotInsertion:
     return policies[policy](**settings)
 
 
-def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], x: Array) -> SplineNetwork:
+def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], activations: Activations) -> SplineNetwork:
     """Refine the grids of single nodes without changing the function.
 
     Args:
         sizes (sequences of int): For every layer the wanted intervals of each of its input nodes. A node that has as
             many or more keeps its own.
-        x (array of shape (n, d)): The training inputs: new knots go where their activations are.
+        activations (Activations): Of the network, on the training samples: new knots go where they are.
     """
     cache.open()
     rows = []
-    for layer, wanted, inputs in zip(network.layers, sizes, layer_inputs(network, x), strict=True):
+    for layer, wanted, inputs in zip(network.layers, sizes, activations.layer_inputs(), strict=True):
         nodes = zip(layer.knots, layer.coef, wanted, layer.intervals, inputs.T, strict=True)
         rows.append([refine_row(t, c, layer.order, max(size, has), np.sort(s)) for t, c, size, has, s in nodes])
     return network.with_rows(rows)

@@ -227,6 +227,13 @@ class SplineNetwork:
             layers.append(dataclasses.replace(layer, knots=knots, coef=coef))
         return dataclasses.replace(self, layers=tuple(layers))
 
+    def scaled(self, scale: float, offset: float) -> SplineNetwork:
+        """The network whose output is scale · f + offset; the scales of the last layer and the bias change."""
+        *others, last = self.layers
+        scales = {name: (getattr(last, name) * scale).astype(self.dtype) for name in ("scale_base", "scale_sp")}
+        bias = (self.output_bias.astype(float) * scale + offset).astype(self.dtype)
+        return dataclasses.replace(self, layers=(*others, dataclasses.replace(last, **scales)), output_bias=bias)
+
     def astype(self, dtype: Any) -> SplineNetwork:
         layers = tuple(layer.astype(dtype) for layer in self.layers)
         return dataclasses.replace(self, layers=layers, output_bias=self.output_bias.astype(dtype))

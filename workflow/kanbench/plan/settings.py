@@ -25,12 +25,13 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Data(Part, frozen=True, omit_defaults=True):
-    """Sizes of the samples, and their seed."""
+    """Sizes of the samples, their seed, and what of the targets is trained on."""
 
     train_num: int
     test_num: int
     dense_num: int
     seed: int
+    targets: Literal["raw", "standardized"]
     valid_num: int = 0
 
 
@@ -83,6 +84,13 @@ class ThresholdRule(Part, frozen=True):
     tolerance: Number
 
 
+class Timing(Part, frozen=True):
+    """How often trainings that take less than `below` seconds are timed."""
+
+    repeats: int
+    below: Number
+
+
 class Model(Part, frozen=True):
     width: tuple[int, ...]
     k: int
@@ -109,6 +117,7 @@ class Settings(Part, frozen=True):
     threshold: ThresholdRule
     stop: tuple[StagnationRule | WorseningStagesRule, ...]
     evaluate_every: int
+    timing: Timing
 
 
 class TrainingSettings(Settings, frozen=True):
@@ -197,7 +206,12 @@ def training_settings(
         optimizer = density["optimizer"]
         policy = {"policy": "importance", "approach": model_type}
         policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
-    more = {"model": config["model"], "grids": {"sizes": grids["sizes"], **policy}, "stop": []}
+    more = {
+        "model": config["model"],
+        "grids": {"sizes": grids["sizes"], **policy},
+        "stop": [],
+        "timing": config["timing"],
+    }
     return make_settings(TrainingSettings, _shared(config, dataset_idx, seed, optimizer) | more)
 
 
@@ -250,6 +264,7 @@ def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) 
         **{key: config[key] for key in ("device", "dtype", "engine", "data", "threshold")},
         "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
         "evaluate_every": 1,
+        "timing": {"repeats": 1, "below": 0},  # of section 2.3: nothing is compared at equal times there
     }
 
 

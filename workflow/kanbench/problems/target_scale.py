@@ -62,6 +62,37 @@ def scale_of(target: Array) -> TargetScale:
     return TargetScale(*map(float, (np.square(deviation).mean(), median, deviation[-1], mean)))
 
 
+@dataclass(frozen=True)
+class TargetUnits:
+    """The units in which a training works: z = (y - offset) / scale, for targets y.
+
+    Attributes:
+        offset, scale (float): `scale` is not 0, and may be negative.
+    """
+
+    offset: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def standardizing(cls, target: Array) -> TargetUnits:
+        """Units in which the targets of a sample have mean 0 and deviation 1, and the largest of them is positive.
+
+        So c f + d is the same target as f for any c that is not 0, also a negative one, and any d. What differs from
+        its mean by rounding errors only keeps its scale.
+        """
+        target = target.astype(float)
+        offset = float(target.mean())
+        deviation = target - offset
+        scale = float(np.sqrt(np.square(deviation).mean()))
+        if not scale > 8 * np.finfo(float).eps * abs(offset):
+            return cls(offset)
+        return cls(offset, float(np.copysign(scale, deviation.flat[np.abs(deviation).argmax()])))
+
+    def of(self, target: Array) -> Array:
+        """z, in the precision of y."""
+        return ((target.astype(float) - self.offset) / self.scale).astype(target.dtype)
+
+
 @functools.cache
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
     """The scale of a problem's target on the dense sample, in float64; by default that of the default configuration."""

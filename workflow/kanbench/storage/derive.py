@@ -19,7 +19,16 @@ CONFIGURATION = (
     *("optimizer", "approach", "depth", "activation", "is_pruned", "width", "hidden", "k", "seed", "dimension"),
     *("architecture", "architecture_type", "lr", "learning_rate", "lamb", "damping"),
 )
-MEASURED = ("dataset_name", "grid_size", "epoch", "n_evals", "num_params", "important_neurons", "total_neurons")
+MEASURED = (
+    "dataset_name",
+    "grid_size",
+    "epoch",
+    "n_evals",
+    "flops",
+    "num_params",
+    "important_neurons",
+    "total_neurons",
+)
 
 
 def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:

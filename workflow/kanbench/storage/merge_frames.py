@@ -95,6 +95,7 @@ def _summary(groups: Groups, merged: Records, controls: Records) -> list[Row]:
             **_outcome("merged", record),
             **_outcome("control", control_of[record.dataset_idx]),
             "via_n_evals": sum(part["n_evals"] for part in merging["via"]),
+            "via_flops": sum(part["flops"] for part in merging["via"]),
             "via_time": sum(part["time"] for part in merging["via"]),
         }
         for record, merging in ((record, record.merging or {}) for record in merged)
@@ -108,13 +109,14 @@ def summary_of_experts(group: list[Row]) -> Row:
         "best_expert_dense_mse": min(expert["dense_mse"] for expert in group),
         "chosen_expert_dense_mse": group[select_experts(group, 1)[0]]["dense_mse"],
         "experts_n_evals": sum(expert["n_evals"] for expert in group),
+        "experts_flops": sum(expert["flops"] for expert in group),
         "experts_time": sum(expert["train_time"] for expert in group),
     }
 
 
 def _outcome(name: str, record: TrainingRecord) -> Row:
     final = record.checkpoints["final"]
-    columns = ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "time")
+    columns = ("dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "flops", "time")
     return {
         f"{name}_threshold_dense_mse": record.checkpoints["at_threshold"]["dense_mse"],
         **{f"{name}_{column}": final[column] for column in columns},

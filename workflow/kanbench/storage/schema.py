@@ -27,8 +27,8 @@ class Column:
 
     @property
     def optional(self) -> bool:
-        """Whether a frame that somebody else wrote may lack it."""
-        return self.frames == SUMMARY and self.name not in REQUIRED
+        """Whether a frame that somebody else wrote, or an earlier version, may lack it."""
+        return self.name.endswith("flops") or (self.frames == SUMMARY and self.name not in REQUIRED)
 
 
 def _summary(name: str, meaning: str, dtype: str = "float64", unit: str = "target²") -> Column:
@@ -43,6 +43,7 @@ def _outcome(name: str, model: str) -> tuple[Column, ...]:
         _summary(f"{name}_grid_size", f"last grid of the {model}", "int64", ""),
         _summary(f"{name}_num_params", f"parameters of the {model} at the end", "int64", ""),
         _summary(f"{name}_n_evals", f"evaluations of the {model}", "int64", ""),
+        _summary(f"{name}_flops", f"floating-point operations of the training of the {model}", "int64", ""),
         _summary(f"{name}_time", f"time of the training of the {model}", unit="s"),
     )
 
@@ -60,6 +61,7 @@ COLUMNS = (
     Column("total_time", "float64", "s", "time of this row's grid stage", HISTORIES),
     Column("time_per_epoch", "float64", "s", "`total_time` divided by the epochs of the stage", HISTORIES),
     Column("n_evals", "int64", "", "evaluations so far of loss or residuals, also with derivatives", HISTORIES),
+    Column("flops", "int64", "", "floating-point operations of training so far, counted from sizes", HISTORIES),
     Column("num_params", "int64", "", "parameters that can receive a gradient", HISTORIES),
     Column("optimizer", "object", "", "`adam`, `lbfgs` or `lm`", HISTORIES[:1]),
     Column("approach", "object", "", "the model type: `adaptive_only`, `baseline` …", HISTORIES[1:]),
@@ -79,6 +81,7 @@ COLUMNS = (
     Column("dependencies", "object", "", "the inputs that it depends on, as `0,1`", EXPERTS),
     Column("num_params", "int64", "", "parameters that can receive a gradient", EXPERTS),
     Column("n_evals", "int64", "", "evaluations of the loss or residuals", EXPERTS),
+    Column("flops", "int64", "", "floating-point operations of the training, counted from sizes", EXPERTS),
     Column("steps", "int64", "", "epochs of the training", EXPERTS),
     Column("train_time", "float64", "s", "time of the training", EXPERTS),
     Column("selected", "bool", "", "whether it is merged", EXPERTS[:1]),
@@ -93,8 +96,10 @@ COLUMNS = (
     *_outcome("control", "control"),
     _summary("initial_num_params", "parameters of the merged model before its training", "int64", ""),
     _summary("via_n_evals", "evaluations of intermediate models", "int64", ""),
+    _summary("via_flops", "floating-point operations of the trainings of intermediate models", "int64", ""),
     _summary("via_time", "time of the trainings of intermediate models", unit="s"),
     _summary("experts_n_evals", "evaluations of all experts", "int64", ""),
+    _summary("experts_flops", "floating-point operations of the trainings of all experts", "int64", ""),
     _summary("experts_time", "time of the trainings of all experts", unit="s"),
 )
 

@@ -47,6 +47,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     checkpoints: dict[str, dict[str, Any]]  # {'at_threshold': row, 'final': row}
     history: list[dict[str, Any]]  # a row per epoch
     stages: list[dict[str, Any]] = []  # see Training
+    timings: int = 1  # how often the training was timed
     expert: dict[str, Any] | None = None  # of an expert: what the selection and the frames need
     merging: dict[str, Any] | None = None  # of a merged model: its experts, and what was measured before the training
     width: list[int] | None = None  # of a control
@@ -69,20 +70,31 @@ def training_record(name: FileName, settings: Any, training: Training, **more: A
         dataset_name=settings["problem"],
         device=training.device,
         settings=settings,
-        provenance=provenance(settings, training.engine, VARYING if name.expert is None else VARYING_EXPERTS),
+        provenance=provenance(
+            settings, training.engine, training.clock, VARYING if name.expert is None else VARYING_EXPERTS
+        ),
         stopped=training.stopped,
         checkpoints={checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
         history=msgspec.to_builtins(training.history),
         stages=msgspec.to_builtins(training.stages),
+        timings=training.timings,
         **more,
     )
 
 
-def provenance(settings: dict[str, Any], engine: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
-    """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only."""
+def provenance(
+    settings: dict[str, Any], engine: str, clock: str = "wall", varying: Sequence[str] = VARYING
+) -> dict[str, Any]:
+    """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only.
+
+    Among it what their times are: by which clock (`thread`, its CPU time, or `wall`), and, of trainings shorter than
+    `below` seconds, the least of so many `repeats`.
+    """
     return {
         **{key: settings[key] for key in ("seed", "dtype") if key not in varying},
         "engine": engine,
+        "targets": settings["data"]["targets"],
+        "timing": {"clock": clock, **settings["timing"]},
         "python": platform.python_version(),
         "torch": version("torch"),
         "pykan": version("pykan"),

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from kanbench.network.attribution import node_scores
-from kanbench.network.evaluation import evaluate
+from kanbench.network.evaluation import deviations, evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.settings import ExpertSettings
 from kanbench.problems import Array
 from kanbench.problems.samples import Dataset
 from kanbench.training.history import Report, Training
 from kanbench.training.resume import ResumeState
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import Trainer, in_training_units
 
 
 def train_expert(
@@ -46,8 +46,11 @@ def train_expert(
         "dense_mse": row["dense_mse"],
         "num_params": row["num_params"],
         "n_evals": row["n_evals"],
+        "flops": row["flops"],
         "valid_loss": float(np.square(evaluate(network, data.valid_input) - data.valid_label).mean()),
-        "dependencies": dependencies(network, data.train_input, settings.dependency_threshold),
+        "dependencies": dependencies(
+            in_training_units(network, trainer.units), data.train_input, settings.dependency_threshold
+        ),
         "steps": row["epoch"],
         "train_time": row["time"],
     }
@@ -55,5 +58,5 @@ def train_expert(
 
 def dependencies(network: SplineNetwork, x: Array, threshold: float) -> str:
     """The inputs that a network depends on, as text: those whose attribution score over x is at least `threshold`."""
-    scores = node_scores(network, x)[0].tolist()
+    scores = node_scores(deviations(network, x))[0].tolist()
     return ",".join(str(i) for i, score in enumerate(scores) if score >= threshold)

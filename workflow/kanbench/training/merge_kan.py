@@ -1,7 +1,10 @@
 """Merge_KAN: experts are selected, merged into one wider model, and the merged model is trained through the grids.
 
 A control shows what the merging is worth: a model of the same size and depth that is trained from scratch through the
-same grids, with as many evaluations.
+same grids, with as many floating-point operations.
+
+With standardized targets, experts are selected, weighted and merged in the units of the training, so that what is
+merged of c f + d is what is merged of f.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ from kanbench.network.evaluation import evaluate
 from kanbench.network.merge import merge
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.settings import ControlSettings, MergeSettings, Model, with_model
-from kanbench.problems import PROBLEMS
+from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.samples import Dataset
 from kanbench.training.history import Report, Training
 from kanbench.training.resume import ResumeState
 from kanbench.training.selection import select_experts
-from kanbench.training.trainer import Trainer
+from kanbench.training.trainer import Trainer, in_target_units, in_training_units, target_units
 
 Expert = dict[str, Any]  # what `train_expert` says of one
 
@@ -48,9 +51,15 @@ def train_merged(
         merging (dict): The selected experts and what was measured before the training.
     """
     selected = select_experts(experts, settings.merge.n_selected)
-    networks = [load(position) for position in selected]
-    weights = ensemble_weights(networks, data, settings.merge.weights)
-    ensemble = _outputs(networks, data.dense_input) @ weights
+    units = target_units(settings, data)
+    networks = [in_training_units(load(position), units) for position in selected]
+    label = units.of(data.valid_label)[:, 0]
+
+    def weights_of(group: Sequence[SplineNetwork]) -> list[float]:
+        return ensemble_weights(group, data.valid_input, label, settings.merge.weights)
+
+    weights = weights_of(networks)
+    ensemble = units.scale * (_outputs(networks, data.dense_input) @ weights) + units.offset
 
     grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
     first_grid = msgspec.structs.replace(settings, grids=grids)  # all that is trained of what is merged in stages
@@ -59,12 +68,13 @@ def train_merged(
         trained = []
         for i in range(count):
             group, part = networks[i::count], resume and resume.part(f"via_{count}_{i}")
-            own = ensemble_weights(group, data, settings.merge.weights)
-            trained.append(_trainer(first_grid, group, own, data, threads).train(settings.epochs, resume=part))
-        networks = [training.at_threshold.network for training in trained]
+            trained.append(
+                _trainer(first_grid, group, weights_of(group), data, threads).train(settings.epochs, resume=part)
+            )
+        networks = [in_training_units(training.at_threshold.network, units) for training in trained]
         rows = [training.final.row for training in trained]
-        via += [{"n_evals": row["n_evals"], "num_params": row["num_params"], "time": row["time"]} for row in rows]
-        final_weights = ensemble_weights(networks, data, settings.merge.weights)
+        via += [{"n_evals": row["n_evals"], "flops": row["flops"], "time": row["time"]} for row in rows]
+        final_weights = weights_of(networks)
     training = _trainer(settings, networks, final_weights, data, threads).train(settings.epochs, report, resume)
     return training, {
         "selected": [
@@ -83,9 +93,9 @@ def train_merged(
 def _trainer(
     settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float], data: Dataset, threads: int
 ) -> Trainer:
-    """Begins with one network in the place of several."""
+    """Begins with one network in the place of several, which are in the units of the training."""
     merged = merge(networks, weights, PROBLEMS[settings.problem].domain, settings.merge.cross_edges)
-    return Trainer(settings, data, merged, threads)
+    return Trainer(settings, data, in_target_units(merged, target_units(settings, data)), threads)
 
 
 def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
@@ -93,15 +103,17 @@ def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
     return np.hstack([evaluate(network, x) for network in networks])
 
 
-def ensemble_weights(networks: Sequence[SplineNetwork], data: Dataset, how: str) -> list[float]:
-    """The weight of every network: the same (`mean`), or those that fit the validation sample best (`least_squares`).
+def ensemble_weights(networks: Sequence[SplineNetwork], x: Array, label: Array, how: str) -> list[float]:
+    """The weight of every network: the same (`mean`), or those that fit a sample best (`least_squares`).
 
     The least squares are those of smallest norm, for experts that are almost the same.
+
+    Args:
+        x, label (arrays of shapes (n, d) and (n,)): The validation sample.
     """
     if how == "mean":
         return [1 / len(networks)] * len(networks)
-    outputs, label = _outputs(networks, data.valid_input), data.valid_label[:, 0].astype(float)
-    return np.linalg.lstsq(outputs, label, rcond=None)[0].tolist()
+    return np.linalg.lstsq(_outputs(networks, x), label.astype(float), rcond=None)[0].tolist()
 
 
 def train_control(
@@ -116,11 +128,11 @@ def train_control(
     """Train one model from scratch that had as much as the merged one.
 
     Its depth, its grids and, as nearly as a width allows, the number of its parameters at the last grid are the merged
-    model's. It has as many evaluations as the merged model's own training or, with `control: all`, as that and the
-    training of all experts; an evaluation of an expert counts by the number of its parameters.
+    model's. It has about as many floating-point operations as the merged model's own training or, with `control: all`,
+    as that and the training of all experts: so many epochs as that were of the merged model.
 
     Args:
-        merged (dict): `epoch`, `n_evals`, `grid_size` and `num_params` of the merged model when its training ended, and
+        merged (dict): `epoch`, `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
             its `width`, `k` and `via`.
         data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
     """
@@ -129,8 +141,8 @@ def train_control(
     per_edge = sizes[-1] + merged["k"] + 2
     width = control_width(inputs, len(hidden), outputs, per_edge, merged["num_params"])
     earlier = [*merged["via"], *(experts if settings.control == "all" else [])]
-    work = merged["n_evals"] + sum(part["n_evals"] * part["num_params"] for part in earlier) / merged["num_params"]
-    epochs = merged["epoch"] * work / max(merged["n_evals"], 1)  # as many evaluations in each
+    work = merged["flops"] + sum(part["flops"] for part in earlier)
+    epochs = merged["epoch"] * work / max(merged["flops"], 1)
     alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
     return Trainer(alone, data, threads=threads).train(max(1, round(epochs / len(sizes))), report, resume)
 

@@ -6,6 +6,7 @@ model types is in the settings.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from kanbench.engine import Engine, make_engine
+from kanbench.engine import CountingEngine, make_engine
+from kanbench.engine.flops import knot_insertion
 from kanbench.errors import InputError
 from kanbench.network.initialization import initialize
-from kanbench.network.refinement import make_policy
+from kanbench.network.refinement import KnotInsertion, make_policy
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.devices import resolve_device, resolve_engine
 from kanbench.plan.settings import Settings, TrainingSettings, as_dict, canonical_json
 from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.samples import Dataset, make_dataset
+from kanbench.problems.target_scale import TargetUnits
 from kanbench.training.early_stopping import make_stop_rule
 from kanbench.training.history import Checkpoint, Report, Row, Stopwatch, Training
-from kanbench.training.optimizers import make_optimizer
+from kanbench.training.optimizers import Optimizer, make_optimizer
 from kanbench.training.resume import Resumable, ResumeState, code_digest
 from kanbench.training.threshold import Threshold
 
@@ -37,14 +40,18 @@ class TrainerState:
     """All that the rest of a training depends on, and its result so far."""
 
     epoch: int
-    network: SplineNetwork
+    network: SplineNetwork  # in the units of the training
     n_evals: int
+    flops: int
     parts: dict[str, dict[str, Any]]
     training: Training
 
 
 class Trainer:
     """Trains one network through a sequence of grid sizes.
+
+    The training works on standardized targets, unless `data.targets` is `raw`. What it returns, networks and losses, is
+    in the targets' own units: the scale and the offset are folded into the output layer and its bias.
 
     Args:
         settings (Settings): TrainingSettings where no network is given.
@@ -64,43 +71,66 @@ class Trainer:
         self.device = resolve_device(settings.device)
         self.engine_name = resolve_engine(settings.engine, self.device)
         self.sizes = settings.grids.sizes
-        policy = as_dict(settings.grids)
-        del policy["sizes"]
-        self.policy = make_policy(**policy)
-        self.optimizer = make_optimizer(**as_dict(settings.optimizer))
+        self.units = target_units(settings, data)
+        self.label = self.units.of(data.train_label)
+        samples = ((data.train_input, self.label), (data.test_input, data.test_label))
+        self.samples = [*samples, (data.dense_input, data.dense_label)]
+        self.samples = [(x, y if y is self.label else self.units.of(y)) for x, y in self.samples]
         self.threshold = Threshold(**as_dict(settings.threshold))
         self.stop_rules = [make_stop_rule(**as_dict(rule)) for rule in settings.stop]
-        self.clock = Stopwatch(self.device)
-        self.epoch = 0
-        self._take(self._initial_network() if network is None else self._refined(network, self.sizes[0]), n_evals=0)
+        self.clock = Stopwatch(self.device, threads)
+        self.first = self._first_network(network)
+        self._start()
         self._warm_up()
 
-    def _initial_network(self) -> SplineNetwork:
-        if not isinstance(self.settings, TrainingSettings):
-            raise TypeError(f"{type(self.settings).__name__} describe no initial network")
-        model = self.settings.model
-        return initialize(model.width, self.sizes[0], model.k, self.settings.seed, self.settings.dtype)
+    def _first_network(self, network: SplineNetwork | None) -> SplineNetwork:
+        """Of the first stage, in the units of the training."""
+        self.policy, settings = self._make_policy(), self.settings
+        if network is not None:
+            self._take(in_training_units(network, self.units))
+            return self._refined(self.sizes[0])
+        if not isinstance(settings, TrainingSettings):
+            raise TypeError(f"{type(settings).__name__} describe no initial network")
+        model, domain = settings.model, PROBLEMS[settings.problem].domain
+        return initialize(model.width, self.sizes[0], model.k, settings.seed, settings.dtype, domain=domain)
 
-    def _refined(self, network: SplineNetwork, grid: int) -> SplineNetwork:
-        return self.policy.refine(network, grid, self.dataset.train_input)
+    def _make_policy(self) -> KnotInsertion:
+        settings = as_dict(self.settings.grids)
+        del settings["sizes"]
+        return make_policy(**settings)
 
-    def _take(self, network: SplineNetwork, n_evals: int) -> None:
-        """Continue with this network, after so many evaluations."""
-        self.evals_of_earlier_engines = n_evals
+    def _make_optimizer(self) -> Optimizer:
+        return make_optimizer(**as_dict(self.settings.optimizer))
+
+    def _start(self) -> None:
+        """Begin at the beginning, with nothing counted."""
+        self.epoch, self.policy, self.optimizer = 0, self._make_policy(), self._make_optimizer()
+        self._take(self.first)
+        self.policy.begin(self.first, self.engine.activations(self.theta))
+        self.engine.flops = 0
+
+    def _take(self, network: SplineNetwork, n_evals: int = 0, flops: int = 0) -> None:
+        """Continue with this network, after so many evaluations and operations."""
         self.engine, self.theta = self._make_engine(network), network.parameters()
+        self.engine.n_evals += n_evals
+        self.engine.flops += flops
 
-    def _make_engine(self, network: SplineNetwork) -> Engine:
-        data = self.dataset.train_input, self.dataset.train_label
-        return make_engine(self.engine_name, network, *data, self.threads, self.device)
+    def _make_engine(self, network: SplineNetwork) -> CountingEngine:
+        x = self.dataset.train_input
+        return make_engine(self.engine_name, network, x, self.label, self.threads, self.device)
+
+    def _refined(self, grid: int) -> SplineNetwork:
+        return self.policy.refine(self._network, grid, self.engine.activations(self.theta))
 
     @property
     def network(self) -> SplineNetwork:
-        """As it is now."""
-        return self.engine.network.with_parameters(self.theta)
+        """As it is now, in the targets' own units."""
+        return in_target_units(self._network, self.units)
 
     @property
-    def n_evals(self) -> int:
-        return self.evals_of_earlier_engines + self.engine.n_evals
+    def _network(self) -> SplineNetwork:
+        """As it is now, in the units of the training."""
+        return self.engine.network.with_parameters(self.theta)
 
     @np.errstate(all="ignore")
     def _warm_up(self) -> None:
@@ -108,10 +138,10 @@ class Trainer:
 
         What is imported, compiled or loaded on first use is not training.
         """
-        network = self.network
-        make_optimizer(**as_dict(self.settings.optimizer)).step(self._make_engine(network), self.theta)
+        self.theta = self.optimizer.step(self.engine, self.theta)
         if len(self.sizes) > 1:
-            self._refined(network, network.grid + 1)
+            self._refined(self._network.grid + 1)
+        self._start()
 
     @np.errstate(all="ignore")  # a loss that is not finite ends the training, and says so
     def train(self, epochs: int, report: Report = lambda row: None, resume: ResumeState | None = None) -> Training:
@@ -133,27 +163,20 @@ class Trainer:
             self._run_epoch(epoch, epochs, training, report)
             if resume and resume.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
                 resume.save(key, self._state(training))
+        self._repeat(epochs, training)
         return training
 
     def _begin(self) -> Training:
-        self.policy.begin(self.network, self.dataset.train_input)
         untrained = Checkpoint(self._row(0, self.sizes[0]), self.network)
         if not _is_finite(untrained.row):
             raise InputError("untrained model", untrained.row, "finite losses")
-        return Training(self.device, self.engine_name, untrained, at_threshold=untrained, final=untrained)
+        return Training(self.device, self.engine_name, self.clock.clock, untrained, untrained, untrained)
 
     def _run_epoch(self, epoch: int, epochs: int, training: Training, report: Report) -> None:
         """Train for one epoch, and record its result in `training`."""
-        self.epoch = epoch
-        stage, epoch_of_stage = divmod(epoch - 1, epochs)
         with self.clock:
-            if epoch_of_stage == 0:
-                if stage > 0:
-                    self._take(self._refined(self.network, self.sizes[stage]), self.n_evals)
-                self.optimizer.restart()
-            if self.policy.updates(epoch_of_stage):
-                self._take(self.policy.update(self.network, self.dataset.train_input), self.n_evals)
-            self.theta = self.optimizer.step(self.engine, self.theta)
+            self._advance(epoch, epochs)
+        stage, epoch_of_stage = divmod(epoch - 1, epochs)
         if epoch_of_stage == 0:
             training.stages.append({"grid_size": self.sizes[stage], "intervals": self.engine.network.intervals})
         if epoch % self.settings.evaluate_every and epoch < epochs * len(self.sizes):
@@ -170,6 +193,44 @@ class Trainer:
         reasons = [rule.update(row, epoch_of_stage == epochs - 1) for rule in self.stop_rules]  # each sees every row
         training.stopped = next(filter(None, reasons), None)
 
+    def _advance(self, epoch: int, epochs: int) -> None:
+        """Do what is training in an epoch, and nothing else."""
+        self.epoch = epoch
+        stage, epoch_of_stage = divmod(epoch - 1, epochs)
+        if epoch_of_stage == 0:
+            if stage > 0:
+                self._regrid(self._refined(self.sizes[stage]))
+            self.optimizer.restart()
+        if self.policy.updates(epoch_of_stage):
+            self._regrid(self.policy.update(self._network, self.engine.activations(self.theta)))
+        self.theta = self.optimizer.step(self.engine, self.theta)
+
+    def _regrid(self, network: SplineNetwork) -> None:
+        """Continue with this network, which the present one was refined to."""
+        inserted = knot_insertion(self.engine.network, network)
+        self._take(network, self.engine.n_evals, self.engine.flops + inserted)
+
+    def _repeat(self, epochs: int, training: Training) -> None:
+        """Time a short training again, and let the least time of every epoch count.
+
+        It is deterministic: a repetition trains the same, and evaluates nothing for the history.
+        """
+        timing, theta, least = self.settings.timing, self.theta, self.clock.epochs
+        while training.timings < timing.repeats and sum(least) < timing.below:
+            ran, self.clock = self.epoch, Stopwatch(self.device, self.threads)
+            self._start()
+            for epoch in range(1, ran + 1):
+                with self.clock:
+                    self._advance(epoch, epochs)
+            if not np.array_equal(self.theta, theta, equal_nan=True):
+                log.warning("a repetition trained differently; the times of the first training stand")
+                return
+            least = [*map(min, least, self.clock.epochs)]
+            training.timings += 1
+        ends = [0.0, *itertools.accumulate(least)]
+        for row in (*training.history, training.at_threshold.row, training.final.row):
+            row["time"] = ends[row["epoch"]]
+
     def _parts(self) -> dict[str, Resumable]:
         """What changes while the trainer trains, beside the network."""
         return {
@@ -185,7 +246,7 @@ class Trainer:
         return {
             "settings": canonical_json(self.settings),
             "epochs": str(epochs),
-            "network": self.network.digest(),
+            "network": self.first.digest(),
             "device": self.device,
             "engine": self.engine_name,
             "code": code_digest(),
@@ -194,39 +255,59 @@ class Trainer:
 
     def _state(self, training: Training) -> TrainerState:
         parts = {name: part.state() for name, part in self._parts().items()}
-        return TrainerState(self.epoch, self.network, self.n_evals, parts, training)
+        return TrainerState(self.epoch, self._network, self.engine.n_evals, self.engine.flops, parts, training)
 
     def _resume(self, state: TrainerState) -> Training:
         """Continue where the trainer was that had this state."""
         self.epoch = state.epoch
         self._take(state.network, state.n_evals)
+        self.engine.flops = state.flops
         for name, part in self._parts().items():
             part.resume(state.parts[name])
-        log.info("resuming after epoch %d (%.2f s)", self.epoch, self.clock.seconds)
+        log.info("resuming after epoch %d (%.2f s)", self.epoch, self.clock.total)
         return state.training
 
     def _row(self, epoch: int, grid: int) -> Row:
         """The history's row for the network as it is; none of this counts as training."""
-        data = self.dataset
+        train_loss, test_loss, dense_mse = (self._mse(x, y) for x, y in self.samples)
         return {
             "grid_size": grid,
             "epoch": epoch,
-            "train_loss": self._mse(data.train_input, data.train_label),
-            "test_loss": self._mse(data.test_input, data.test_label),
-            "dense_mse": self._mse(data.dense_input, data.dense_label),
-            "time": self.clock.seconds,
-            "n_evals": self.n_evals,
+            "train_loss": train_loss,
+            "test_loss": test_loss,
+            "dense_mse": dense_mse,
+            "time": self.clock.total,
+            "n_evals": self.engine.n_evals,
+            "flops": self.engine.flops,
             "num_params": len(self.theta),
             **self.policy.columns,  # type: ignore[typeddict-item]  # mypy knows no unpacking of dicts
         }
 
     def _mse(self, x: Array, y: Array) -> float:
-        return float(np.square(self.engine.predict(self.theta, x) - y).mean())
+        """In the targets' own units."""
+        return float(np.square(self.engine.predict(self.theta, x) - y, dtype=float).mean()) * self.units.scale**2
+
+
+def target_units(settings: Settings, data: Dataset) -> TargetUnits:
+    """The units in which a training works on the targets."""
+    return TargetUnits.standardizing(data.train_label) if settings.data.targets == "standardized" else TargetUnits()
+
+
+def in_training_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork:
+    """A network of the targets as one of what is trained on."""
+    return network.scaled(1 / units.scale, -units.offset / units.scale)
+
+
+def in_target_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork:
+    """A network of what is trained on as one of the targets."""
+    return network.scaled(units.scale, units.offset)
 
 
 def make_data(settings: Settings) -> Dataset:
     """The samples that the settings of a training describe."""
-    return make_dataset(PROBLEMS[settings.problem], **as_dict(settings.data), dtype=settings.dtype)
+    samples = as_dict(settings.data)
+    del samples["targets"]
+    return make_dataset(PROBLEMS[settings.problem], **samples, dtype=settings.dtype)
 
 
 def _is_finite(row: Row) -> bool:

@@ -16,6 +16,7 @@ from kanbench.engine.numba_engine.layout import all_parameters, lay_out
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.io.kernel_cache import cache
+from kanbench.network.evaluation import Activations, Deviations
 from kanbench.network.initialization import initialize
 from kanbench.network.refinement import refine
 from kanbench.network.spline_network import SplineNetwork
@@ -41,7 +42,7 @@ class CompiledEngine:
     def __init__(self, network: SplineNetwork, x: Array, y: Array, threads: int = 1) -> None:
         window = next(width for width in WINDOWS if width > network.order)
         cache.once(f"{network.dtype}_{window}", lambda: _compile(str(network.dtype), window))
-        self.network, self.threads, self.n_evals, self.chunk = network, threads, 0, CHUNK
+        self.network, self.threads, self.chunk = network, threads, CHUNK
         self.dtype, self.n_trained, self.zero = network.dtype, network.n_parameters, network.dtype.type(0)
         self.y = np.array(y[:, 0] - network.output_bias, self.dtype)
         self.parameters, positions = all_parameters(network)
@@ -63,12 +64,10 @@ class CompiledEngine:
         self.parameters[: self.n_trained] = theta
 
     def residuals(self, theta: Array) -> Array:
-        self.n_evals += 1
         self._place(theta)
         return self._values(self.work) - self.y
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
-        self.n_evals += 1
         self._place(theta)
         gradient = np.empty(self.n_trained, self.dtype)
         if len(self.y) <= self.chunk:
@@ -78,7 +77,6 @@ class CompiledEngine:
     def linearize(self, theta: Array) -> SparseLinearization:
         from kanbench.engine.numba_engine.sparse import SparseLinearization, find_places
 
-        self.n_evals += 1
         self._place(theta)
         if self.places is None:
             self.places = find_places(self.work.layout, len(self.parameters))
@@ -87,6 +85,35 @@ class CompiledEngine:
         return SparseLinearization(
             theta, self.parameters, work, self.places, self._values, self.residuals, self.threads
         )
+
+    def activations(self, theta: Array) -> Activations:
+        theta = np.array(theta)
+
+        def layer_inputs() -> list[Array]:
+            return self._activations(theta)[0][:-1]
+
+        def deviations() -> Deviations:
+            values, edges = self._activations(theta)
+            return edges, [layer.std(axis=0, ddof=1) for layer in values[1:]]
+
+        return Activations(self.work.x.astype(float), layer_inputs, deviations)
+
+    def _activations(self, theta: Array) -> Deviations:
+        """The values of the nodes of every layer, and of the output without its bias; the edges' deviations."""
+        self._place(theta)
+        work, layout, widths = self.work, self.work.layout, self.network.width
+        values, moments = np.empty((len(work.x), sum(widths[1:]))), np.zeros((2, len(layout.edges)))
+        nan_if_nonfinite = kernels.fill_tables(self.parameters, layout, work.tables)
+        kernels.activations(work, nan_if_nonfinite, values, moments)
+        n = len(values)
+        deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
+        layers = np.split(values, np.cumsum(widths[1:-1]), axis=1)
+        edges: list[Array] = []
+        for layer in self.network.layers:
+            of_layer, count = np.zeros(layer.mask.shape), np.count_nonzero(layer.live)
+            of_layer[layer.live], deviation = deviation[:count], deviation[count:]  # in the order of the layout's edges
+            edges.append(of_layer)
+        return [work.x.astype(float), *layers], edges
 
     def predict(self, theta: Array, x: Array) -> Array:
         work = self.work._replace(x=np.array(x, self.dtype, order="C"), first=inputs.new_inputs(0, 0, self.zero))
@@ -165,7 +192,7 @@ def _compile(dtype: str, window: int) -> None:
     sparse.vjp(sparse.jvp(theta.astype(float)))
     sparse.normal_matrix()
     sparse.add_overlaps(0, *sparse.jacobian_rows(), sparse.dual_gram())
-    refine(engine.network, [[21, 21], [21, 21]], engine.work.x)
+    refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
 
 
 def _small_engine(dtype: str, window: int) -> CompiledEngine:

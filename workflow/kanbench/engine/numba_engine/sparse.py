@@ -33,7 +33,7 @@ class SparseLinearization:
         theta, parameters (arrays): θ, and all parameters, θ among them.
         work (Workspace): With tables that nothing else writes to.
         values (callable): f(x; θ), shape (n,), from a workspace.
-        residuals (callable): r(θ), shape (n,), from θ; counted as one evaluation.
+        residuals (callable): r(θ), shape (n,), from θ.
 
     Attributes:
         kept ((rows, windows) or None): The rows of R, where they are kept rather than computed for every product.

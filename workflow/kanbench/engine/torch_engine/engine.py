@@ -26,6 +26,7 @@ from torch import Tensor
 from kanbench.engine.torch_engine.layers import BASE_FUNCTIONS, Features, Grid, Layer
 from kanbench.engine.torch_engine.linearization import DenseLinearization, StreamedLinearization, to_numpy
 from kanbench.engine.torch_engine.parameters import TrainedParameters
+from kanbench.network.evaluation import Activations
 from kanbench.network.spline_network import PARTS, SplineLayer, SplineNetwork
 from kanbench.problems import Array
 
@@ -38,7 +39,7 @@ class TorchEngine:
     """See `Engine`. On the CPU or CUDA, in the network's precision."""
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
-        self.network, self.device, self.n_evals = network, torch.device(device), 0
+        self.network, self.device, self.samples = network, torch.device(device), x
         self.dtype = getattr(torch, str(network.dtype))
         self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
         self.targets = self._tensor(self.y)
@@ -94,7 +95,6 @@ class TorchEngine:
     def _evaluate(
         self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor, most_recorded: int
     ) -> tuple[Tensor, ...]:
-        self.n_evals += 1
         if len(self.y) > most_recorded:
             return function(theta)
         if (name := function.__name__) not in self.recorded:
@@ -147,6 +147,9 @@ class TorchEngine:
             for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
                 parts[number] = layers[number].jacobian(features, delta)
             yield samples, forward.outputs, self._in_order(parts, start_dim=1)
+
+    def activations(self, theta: Array) -> Activations:
+        return Activations.of(self.network.with_parameters(theta), self.samples)
 
     def predict(self, theta: Array, x: Array) -> Array:
         layers, x = self._place(self._tensor(theta)), self._tensor(x)

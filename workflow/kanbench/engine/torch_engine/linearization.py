@@ -21,7 +21,7 @@ class StreamedLinearization:
     Args:
         theta (Tensor of shape (P,)): In the network's precision.
         residuals (Tensor of shape (n,)): At θ.
-        evaluate (callable): Computes the residuals for any θ, and counts that.
+        evaluate (callable): Computes the residuals for any θ.
         parts (callable): Gives successive samples, and their rows of J.
     """
 

@@ -12,7 +12,7 @@ from kanbench.plan.sections import SECTIONS
 from kanbench.storage.attrs import essential, is_converted, provenance_of
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import stage_times
-from kanbench.storage.schema import HISTORY, Column, columns
+from kanbench.storage.schema import HISTORY, SUMMARY, Column, columns
 from kanbench.storage.values import same
 from kanbench.storage.verification.report import CheckedRun, VerificationReport, datasets_of
 
@@ -42,7 +42,7 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
     for index, names in frame.groupby("dataset_idx")["dataset_name"].unique().items():
         if len(names) > 1:
             report.fault(path, f"dataset {index} has several names", ", ".join(names))
-    if set(HISTORY) <= set(frame.columns):
+    if {name for name, column in HISTORY.items() if not column.optional} <= set(frame.columns):
         _check_history(path, frame, report)
         if len(frame) and set(frame[section.label]) != {model_type}:
             report.fault(f"{path}: {section.label}", found=", ".join(frame[section.label].unique()), allowed=model_type)
@@ -70,7 +70,7 @@ def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], re
 
 def _other_kind(values: pd.Series[Any], column: Column, any_numbers: bool) -> str:
     """What is allowed in a column, if it holds something else; any numbers where a frame may lack it."""
-    if column.optional or (any_numbers and column.dtype != "object"):
+    if (column.optional and column.frames == SUMMARY) or (any_numbers and column.dtype != "object"):
         return "" if values.dtype.kind in "iuf" else "numbers"
     if column.dtype == "object" and values.dtype == "object" and not all(isinstance(value, str) for value in values):
         return "text in every row"
@@ -119,6 +119,8 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
             report.fault(where, "grid_size falls from one epoch to the next")
         if not (np.diff(rows["n_evals"], prepend=0) > 0).all():
             report.fault(where, "n_evals does not rise from 0 with every epoch")
+        if "flops" in rows and not (np.diff(rows["flops"], prepend=0) > 0).all():
+            report.fault(where, "flops does not rise from 0 with every epoch")
         if not (np.diff(rows["time"], prepend=0) >= 0).all() or not rows["time"].iloc[-1]:  # of coarse clocks, too
             report.fault(where, "time falls, or is 0 at the end")
         stages = rows.groupby("grid_size", sort=False)

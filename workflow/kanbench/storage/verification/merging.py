@@ -14,7 +14,7 @@ from kanbench.storage.verification.report import CheckedRun
 from kanbench.training.selection import select_experts
 
 KEYS = ["dataset_idx", "depth", "k", "seed"]  # which expert it is
-OF_FINAL = ["dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "time"]
+OF_FINAL = ["dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "flops", "time"]
 
 
 def check_merging(checked: CheckedRun) -> None:
@@ -74,7 +74,9 @@ def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataF
     for index, group in experts.groupby("dataset_idx"):
         wanted[index] = {**summary_of_experts(_rows(group)), "n_experts_selected": group["selected"].sum()}
     if (history := checked.frames.get("grid_history")) is not None:
-        final = history.groupby("dataset_idx")[OF_FINAL].last().add_prefix("merged_")
+        final = (
+            history.groupby("dataset_idx")[[name for name in OF_FINAL if name in history]].last().add_prefix("merged_")
+        )
         for index in final.index:
             wanted.setdefault(index, {}).update(final.loc[index])
     for index in rows.index.intersection(list(wanted)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from kanbench.engine import Engine
+from kanbench.engine import CountingEngine
 from kanbench.problems import Array
 from kanbench.training.optimizers.adam import Adam
 from kanbench.training.optimizers.lbfgs import LBFGS
@@ -16,7 +16,7 @@ class Optimizer(Resumable, Protocol):
     def restart(self) -> None:
         """Begin with other parameters, because the grid is another now."""
 
-    def step(self, engine: Engine, theta: Array) -> Array:
+    def step(self, engine: CountingEngine, theta: Array) -> Array:
         """One epoch: the parameters after θ, which stays as it is."""
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from kanbench.engine import Engine
+from kanbench.engine import CountingEngine, flops
 from kanbench.problems import Array
 from kanbench.training.resume import Stateful
 
@@ -28,9 +28,10 @@ class Adam(Stateful):
         self.mean: Array | float = 0.0
         self.square: Array | float = 0.0
 
-    def step(self, engine: Engine, theta: Array) -> Array:
+    def step(self, engine: CountingEngine, theta: Array) -> Array:
         """One evaluation of the gradient, one update."""
         _, gradient = engine.loss_and_gradient(theta)
+        engine.flops += flops.ADAM * len(theta)
         self.steps += 1
         self.mean = self.mean + (1 - BETA1) * (gradient - self.mean)
         self.square = BETA2 * self.square + (1 - BETA2) * gradient * gradient

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kanbench.engine import Engine
+from kanbench.engine import CountingEngine, flops
 from kanbench.io.kernel_cache import cache
 from kanbench.problems import Array
 from kanbench.training.optimizers.line_search import Line, Point, strong_wolfe
@@ -43,12 +43,14 @@ class LBFGS:
                 self.memory = Memory(self.history_size, change)
                 self.memory.resume(state["memory"])
 
-    def step(self, engine: Engine, theta: Array) -> Array:
+    def step(self, engine: CountingEngine, theta: Array) -> Array:
         """Up to `max_iter` iterations."""
         before = engine.n_evals
         loss, gradient = engine.loss_and_gradient(theta)
         for _ in range(self.max_iter):
             direction = self._direction(gradient)
+            pairs = self.memory.count if self.memory else 0
+            engine.flops += (flops.LBFGS_PAIR * pairs + flops.LBFGS_ITERATION) * len(theta)
             slope = float(gradient @ direction)
             if not slope < -TOLERANCE:
                 break
@@ -81,10 +83,14 @@ class Memory:
         self.arrays = *pairs, *np.zeros((2, size), like.dtype)
         self.ring = 1.0, -1, 0  # scale, newest, count
 
+    @property
+    def count(self) -> int:
+        """Of remembered pairs."""
+        return self.ring[2]
+
     def state(self) -> dict[str, Any]:
         """The pairs by value, and what else there is to remember."""
-        *_, count = self.ring
-        return {"pairs": [array[:count].copy() for array in self.arrays[:3]], "ring": list(self.ring)}
+        return {"pairs": [array[: self.count].copy() for array in self.arrays[:3]], "ring": list(self.ring)}
 
     def resume(self, state: dict[str, Any]) -> None:
         self.ring = tuple(state["ring"])

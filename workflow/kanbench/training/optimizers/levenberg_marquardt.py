@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kanbench.engine import Engine
+from kanbench.engine import CountingEngine
 from kanbench.engine.linearization import Linearization, Matrix, Vector
 from kanbench.problems import Array
 
@@ -195,7 +195,7 @@ class LevenbergMarquardt:
     def resume(self, state: dict[str, Any]) -> None:
         self.damping.value = state["damping"]
 
-    def step(self, engine: Engine, theta: Array) -> Array:
+    def step(self, engine: CountingEngine, theta: Array) -> Array:
         """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
         linearization = engine.linearize(theta)
         if square(linearization.residuals) <= (ROUNDING * np.linalg.norm(engine.y.astype(float))) ** 2:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine import Engine
+from kanbench.engine import CountingEngine, flops
 from kanbench.problems import Array
 
 ARMIJO = 1e-4
@@ -32,10 +32,11 @@ class Point(NamedTuple):
 class Line:
     """The loss along θ + t d."""
 
-    def __init__(self, engine: Engine, theta: Array, direction: Array) -> None:
+    def __init__(self, engine: CountingEngine, theta: Array, direction: Array) -> None:
         self.engine, self.theta, self.direction = engine, theta, direction
 
     def at(self, t: float) -> Point:
+        self.engine.flops += flops.LINE_SEARCH * len(self.theta)
         loss, gradient = self.engine.loss_and_gradient(self.theta + t * self.direction)
         return Point(t, loss, float(gradient @ self.direction), gradient)
 

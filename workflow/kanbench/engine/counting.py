@@ -1,0 +1,103 @@
+"""An engine that counts: evaluations, and the floating-point operations of all that is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kanbench.engine import flops
+from kanbench.engine.linearization import Linearization, Matrix, Vector
+from kanbench.engine.protocol import Engine
+from kanbench.network.evaluation import Activations, Deviations
+from kanbench.problems import Array
+
+
+class CountingEngine:
+    """See `Engine`: does what another engine does, and counts it.
+
+    Optimizers add their own operations to `flops`.
+
+    Attributes:
+        engine (Engine): The one that evaluates.
+        n_evals (int): Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
+        flops (int): Floating-point operations so far; see `kanbench.engine.flops`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.network, self.y = engine, engine.network, engine.y
+        self.cost = flops.Flops(engine.network, len(engine.y))
+        self.n_evals, self.flops = 0, self.cost.first_inputs
+
+    def count_evaluation(self, operations: int) -> None:
+        self.n_evals += 1
+        self.flops += operations
+
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        self.count_evaluation(self.cost.loss_and_gradient)
+        return self.engine.loss_and_gradient(theta)
+
+    def residuals(self, theta: Array) -> Array:
+        self.count_evaluation(self.cost.evaluation)
+        return self.engine.residuals(theta)
+
+    def linearize(self, theta: Array) -> CountingLinearization:
+        self.count_evaluation(self.cost.linearization)
+        return CountingLinearization(self, self.engine.linearize(theta))
+
+    def predict(self, theta: Array, x: Array) -> Array:
+        return self.engine.predict(theta, x)
+
+    def activations(self, theta: Array) -> Activations:
+        found = self.engine.activations(theta)
+
+        def layer_inputs() -> list[Array]:
+            self.flops += self.cost.layer_inputs
+            return found.layer_inputs()
+
+        def deviations() -> Deviations:
+            self.flops += self.cost.deviations
+            return found.deviations()
+
+        return Activations(found.x, layer_inputs, deviations)
+
+
+class CountingLinearization:
+    """See `Linearization`: what is asked of it is counted by its engine."""
+
+    def __init__(self, engine: CountingEngine, linearization: Linearization) -> None:
+        self.engine, self.cost, self.linearization = engine, engine.cost, linearization
+        self.residuals, self.shape = linearization.residuals, linearization.shape
+
+    def jvp(self, step: Vector) -> Vector:
+        self.engine.flops += self.cost.product
+        return self.linearization.jvp(step)
+
+    def vjp(self, weights: Vector) -> Vector:
+        self.engine.flops += self.cost.product
+        return self.linearization.vjp(weights)
+
+    def normal_matrix(self) -> Matrix:
+        self.engine.flops += self.cost.normal_matrix
+        return self.linearization.normal_matrix()
+
+    def dual_gram(self) -> Matrix:
+        self.engine.flops += self.cost.dual_gram
+        return self.linearization.dual_gram()
+
+    def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
+        self.engine.flops += flops.cholesky(len(matrix))
+        inverse = self.linearization.cholesky(matrix, shift)
+        if inverse is None:
+            return None
+
+        def solve(b: Vector) -> Vector:
+            self.engine.flops += flops.solve(len(b))
+            return inverse(b)
+
+        return solve
+
+    def residuals_at(self, offset: Vector) -> Vector:
+        self.engine.count_evaluation(self.cost.evaluation)
+        return self.linearization.residuals_at(offset)
+
+    def moved(self, offset: Vector) -> Array:
+        return self.linearization.moved(offset)

@@ -1,0 +1,112 @@
+"""Floating-point operations, counted from sizes: the same on every machine, in every run and with every engine.
+
+What is counted is the arithmetic of local splines, as `kanbench.engine.numba_engine.kernels` does it, without what
+vectors add to it. An addition, a multiplication, a division and a square root are one operation each, an exponential
+is `EXP`; comparisons, and the search for the knot span, are none. An engine that computes more for the same result,
+as pykan does with splines that are zero, is not charged for it.
+
+With C = k + 1; of a layer the edges E that are there, the coefficients c = Σ (G + k) and the knot spans s = Σ (G + 2k),
+both over its edges, and the inputs I; of all layers together E, c and the P parameters. Per sample, of one layer:
+
+    inputs, but of the first layer     I (2 + base)         local coordinate, base function
+    edges forward                      E (2k + 3)           Horner's scheme; b base(x); into the sum of the node
+    edges backward                     E (2k + 3)           δ u^q into ∂/∂a_q, δ base(x) into ∂/∂b
+    to the inputs, but the first       E (3k + 3) + I slope δ φ'(x), into δ of the input
+    a row of R (see `numba_engine.rows`)  E (C + 2) + 2 I k C   the basis functions; δ · mask · basis, δ · mask · base
+
+and of the whole network:
+
+    tables of polynomials, per evaluation   c + 2E + s C (2C - 1)
+    their adjoint, per gradient             3c + 2E + 2 s C²
+    residual; loss and 2r/n                 1; 4              per sample
+    product with J or Jᵀ                    2n E (C + 1) + 2c
+    JᵀJ = LᵀRᵀRL                            n r (r + 1) + 4 c (c + E) + P², with the r = E (C + 1) numbers in a row
+    JJᵀ                                     3n E C for the rows; for every pair of samples, 4E and 2 E (C - d) where
+                                            the windows of a node are d < C spans apart
+    Cholesky; solving with it               m³/3 + m²/2; 2m²
+
+How many pairs of windows overlap depends on the samples. Counted is what samples spread evenly over the G spans of a
+node would have: (G - d)/G² of all pairs are d spans apart, to either side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kanbench.network.spline_network import SplineNetwork
+
+EXP = 33  # of `numba_engine.inputs.sigmoid`: the reduction of the range, a polynomial of degree 13, and 2ⁿ
+BASE = {"silu": EXP + 3, "identity": 0, "zero": 0}  # x / (1 + exp(-x))
+SLOPE = {"silu": 4, "identity": 0, "zero": 0}  # s (x (1 - s) + 1)
+COORDINATE = 2  # (x - knot) · density
+LOSS = 4  # r² into the sum, 2 r / n
+MOMENTS = 4  # of a number: from the first one, into the sum, squared, into the sum of squares
+
+ADAM = 13  # per parameter: two moving averages, and the update
+LBFGS_PAIR = 8  # per parameter and remembered pair: two scalar products and two sums in the two loops
+LBFGS_ITERATION = 7  # per parameter: the differences, s · y, y · y, the scale
+LINE_SEARCH = 4  # per parameter and point: the point, and the slope there
+
+
+class Flops:
+    """The operations of one network on n samples.
+
+    Attributes:
+        first_inputs (int): What is computed of the first layer's inputs once for all evaluations.
+        evaluation (int): The residuals.
+        loss_and_gradient, linearization (int): With the gradient; with the rows of the Jacobian.
+        product (int): J δ, or Jᵀ v.
+        normal_matrix, dual_gram (int)
+        layer_inputs (int): The values of all hidden nodes.
+        deviations (int): The standard deviations of all edges and nodes.
+    """
+
+    def __init__(self, network: SplineNetwork, n: int) -> None:
+        base, slope = BASE[network.base], SLOPE[network.base]
+        tables = adjoint = backward = rows = coefs = edges = windows = 0
+        forward, overlaps = [], 0.0
+        for number, layer in enumerate(network.layers):
+            k, c, live, grid = layer.order, layer.order + 1, layer.live.sum(axis=1), np.array(layer.intervals)
+            e, of_layer, spans = int(live.sum()), int(live @ (grid + k)), int(live @ (grid + 2 * k))
+            tables += of_layer + 2 * e + spans * c * (2 * c - 1)
+            adjoint += 3 * of_layer + 2 * e + 2 * spans * c * c
+            hidden = layer.inputs if number > 0 else 0
+            to_inputs = (e * (3 * k + 3) if hidden else 0) + hidden * slope
+            forward.append(e * (2 * k + 3) + hidden * (COORDINATE + base))
+            backward += e * (2 * k + 3) + to_inputs
+            rows += e * (c + 2) + 2 * layer.inputs * k * c + to_inputs
+            coefs, edges, windows = coefs + of_layer, edges + e, windows + e * c
+            overlaps += sum(2 * (c - abs(d)) * float(live @ _share(grid, abs(d))) for d in range(-k, c))
+        row, nodes = windows + edges, sum(network.width[1:])
+        self.first_inputs = n * network.width[0] * (COORDINATE + base)
+        self.evaluation = tables + n * (sum(forward) + 1)
+        self.loss_and_gradient = self.evaluation + n * (backward + LOSS) + adjoint
+        self.linearization = self.evaluation + n * rows
+        self.product = 2 * n * row + 2 * coefs
+        self.normal_matrix = n * row * (row + 1) + 4 * coefs * (coefs + edges) + network.n_parameters**2
+        self.dual_gram = 3 * n * windows + round(n * (n + 1) / 2 * (4 * edges + overlaps))
+        self.layer_inputs = tables + n * sum(forward[:-1])
+        self.deviations = tables + n * (sum(forward) + MOMENTS * (edges + nodes))
+
+
+def _share(grid: np.ndarray, d: int) -> np.ndarray:
+    """Of all pairs of samples, spread evenly over a node's spans, those whose spans are d apart, to one side."""
+    return np.maximum(grid - d, 0) / grid**2
+
+
+def cholesky(m: int) -> int:
+    """Of a matrix of m rows."""
+    return m**3 // 3 + m**2 // 2
+
+
+def solve(m: int) -> int:
+    """With a Cholesky factor of m rows."""
+    return 2 * m**2
+
+
+def knot_insertion(before: SplineNetwork, after: SplineNetwork) -> int:
+    """Of Boehm's algorithm: k shares for a knot, and for each of them a mean of two coefficients of every spline."""
+    return sum(
+        3 * layer.order * (1 + layer.outputs) * (sum(refined.intervals) - sum(layer.intervals))
+        for layer, refined in zip(before.layers, after.layers, strict=True)
+    )

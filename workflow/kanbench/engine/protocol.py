@@ -1,0 +1,42 @@
+"""What an engine does: the network as a function of one flat vector of parameters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kanbench.engine.linearization import Linearization
+from kanbench.network.evaluation import Activations
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.problems import Array
+
+
+class Engine(Protocol):
+    """Loss, gradient, residuals and Jacobian of a network on its training sample.
+
+    With n samples and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and in the
+    network's precision; the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is their mean square |r|²/n.
+
+    An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
+    with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
+
+    Attributes:
+        y (array of shape (n,)): The targets less the network's output bias.
+    """
+
+    network: SplineNetwork
+    y: Array
+
+    def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        """The loss and its gradient, shape (P,)."""
+
+    def residuals(self, theta: Array) -> Array:
+        """r(θ), shape (n,)."""
+
+    def linearize(self, theta: Array) -> Linearization:
+        """The residuals around θ, r(θ) + J δ."""
+
+    def predict(self, theta: Array, x: Array) -> Array:
+        """The network's output, bias included, shape (m, 1), for inputs of shape (m, d)."""
+
+    def activations(self, theta: Array) -> Activations:
+        """What the nodes and edges of the network carry on the training sample."""
