@@ -54,12 +54,16 @@ def test_all_parameters_are_those_of_the_network(network):
         some = random_model([3, 2], 3, 6, seed=5, fixed=fixed)
         parameters, positions = all_parameters(some)
         assert np.array_equal(parameters[: some.n_parameters], some.parameters())
-        assert len(positions) == 3 * len(some.layers)
-        assert len(parameters) == sum(some.layers[n].part(name).size for n, name in positions)
-        for (number, name), at in positions.items():
-            part = some.layers[number].part(name)
-            assert np.array_equal(parameters[at : at + len(part)], part)
-            assert (at < some.n_parameters) == (name not in fixed)
+        every = []
+        for (number, name), places in positions.items():
+            layer = some.layers[number]
+            for (i, j), at in zip(np.argwhere(layer.live), places, strict=True):
+                value = layer.coef[i][j] if name == "coef" else getattr(layer, name)[[i], j]
+                assert np.array_equal(parameters[at : at + len(value)], value)
+                is_trained = name not in fixed and not (name == "scale_base" and layer.fixed_base[i])
+                assert (at < some.n_parameters) == is_trained
+                every += range(at, at + len(value))
+        assert sorted(every) == list(range(len(parameters)))
 
 
 def test_many_samples_on_any_number_of_threads():

@@ -261,3 +261,25 @@ def test_neither_torch_nor_pykan_is_imported(tmp_path):
     assert result.stdout == "\n"
     for file in FILES:
         assert (tmp_path / f"other_{file}").read_bytes() == (tmp_path / f"model_{file}").read_bytes()
+
+
+def test_what_is_not_trained_of_base_functions_is_remembered(tmp_path):
+    """And pykan reads the network."""
+    network, x = initialize([2, 3, 1], 4, domain=[(0, 100), (-1, 1)]), np.random.default_rng(0).random((50, 2))
+    x[:, 0] *= 100
+    write_checkpoint(network, tmp_path / "model", x)
+    again = read_checkpoint(tmp_path / "model")
+    assert again.digest() == network.digest() and again.layers[0].fixed_base.tolist() == [True, False]
+    with global_random_state_kept(), default_dtype(torch.float64):
+        theirs = KAN.loadckpt(str(tmp_path / "model"))
+    np.testing.assert_allclose(theirs(torch.from_numpy(x)).detach().numpy(), evaluate(network, x), atol=1e-12)
+
+
+def test_a_wrong_list_of_what_is_not_trained_is_refused(tmp_path):
+    network = initialize([2, 3, 1], 4, domain=[(0, 100), (-1, 1)])
+    write_checkpoint(network, tmp_path / "model", np.zeros((1, 2)))
+    config = tmp_path / "model_config.yml"
+    config.write_text(config.read_text().replace("- true\n", "- 7\n", 1))
+    with pytest.raises(InputError) as error:
+        read_checkpoint(tmp_path / "model")
+    assert error.value.where == f"{config}: fixed_base"

@@ -9,7 +9,8 @@ import torch
 from kan import KAN, KANLayer
 from kan.spline import B_batch
 
-from kanbench.network.initialization import initialize
+from kanbench.network.evaluation import edge_values, evaluate
+from kanbench.network.initialization import LARGEST, initialize
 
 CASES = [
     ([2, 5, 1], 3, 3, 4),
@@ -112,3 +113,25 @@ def test_nothing_global_changes(tmp_path, monkeypatch):
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("domain", [(0.0, 100.0), (100.0, 101.0), (-1e6, 1e6), (0.0, 1e-3), (0.0, 1.0)], ids=str)
+def test_the_first_grid_spans_the_domain(domain):
+    low, high = domain
+    network = initialize([2, 5, 1], 6, domain=[domain, (-1, 1)])
+    ours, usual = network.layers[0], initialize([2, 5, 1], 6).layers[0]
+    np.testing.assert_allclose(ours.knots[0][3:-3], np.linspace(low, high, 7), rtol=1e-6, atol=1e-6 * (high - low))
+    np.testing.assert_array_equal(ours.knots[1], usual.knots[1])
+    assert ours.fixed_base.tolist() == [max(abs(low), abs(high)) > LARGEST, False]
+    assert network.n_parameters == initialize([2, 5, 1], 6).n_parameters - 5 * ours.fixed_base[0]
+
+
+@pytest.mark.parametrize("domain", [(0.0, 100.0), (100.0, 101.0), (-1e6, 1e6)], ids=str)
+def test_splines_take_over_what_the_base_function_does(domain):
+    """But for what splines on six intervals leave of a silu."""
+    u = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    x = domain[0] + (u + 1) / 2 * (domain[1] - domain[0])
+    usual, moved = initialize([2, 5, 1], 6), initialize([2, 5, 1], 6, domain=[domain] * 2)
+    np.testing.assert_allclose(edge_values(moved, 0, x), edge_values(usual, 0, u), atol=1e-4)
+    np.testing.assert_allclose(evaluate(moved, x), evaluate(usual, u), atol=1e-3)
+    assert (moved.layers[0].scale_base == 0).all()

@@ -201,3 +201,15 @@ def test_pykan_reads_a_merged_network(tmp_path):
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
     torch.testing.assert_close(loaded(x), model(x), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(loaded(x).detach().numpy(), evaluate(merged, X[:500]), rtol=1e-12, atol=1e-12)
+
+
+def test_experts_on_a_large_domain(tmp_path):
+    """Inputs that are passed on keep to their splines, whatever the depth at which they are used."""
+    domain = [(0.0, 100.0), (-1.0, 1.0)]
+    experts = [initialize(width, 5, k, seed=7, domain=domain) for width, k in (([2, 3, 1], 3), ([2, 3, 3, 1], 3))]
+    merged = merge(experts, [0.25, 0.75], domain)
+    x = np.random.default_rng(0).random((300, 2)) * [100, 2] - [0, 1]
+    expected = 0.25 * evaluate(experts[0], x) + 0.75 * evaluate(experts[1], x)
+    np.testing.assert_allclose(evaluate(merged, x), expected, atol=1e-12)
+    assert [layer.fixed_base[:2].tolist() for layer in merged.layers[:2]] == [[True, False]] * 2
+    assert not any(layer.fixed_base[2:].any() for layer in merged.layers)

@@ -98,7 +98,7 @@ def test_padded_rows():
         for j in range(3):
             assert live["coef"][i, j].sum() == (c.shape[1] if layer.mask[i, j] else 0)
             assert live["coef"][i, j, : c.shape[1]].all() == (layer.mask[i, j] != 0)
-    assert (live["scale_base"] == (layer.mask != 0)).all()
+    assert (live["scale_base"] == ((layer.mask != 0) & ~layer.fixed_base[:, None])).all()
     assert (live["scale_sp"] == (layer.mask != 0)).all()
     with pytest.raises(ValueError):
         layer.padded(max(layer.intervals) - 1)

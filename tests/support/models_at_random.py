@@ -31,7 +31,8 @@ def random_layer(random, inputs, outputs, k, grid, dense):
         t, span = np.cumsum(random.uniform(0.1, 1, count + 1 + 2 * k)), random.uniform(1, 4)
         knots.append((t - t[0]) / (t[-1] - t[0]) * span - span * random.random())
     coef = [random.normal(size=(outputs, count + k)) for count in intervals]
-    return SplineLayer(tuple(knots), tuple(coef), *random.normal(size=(2, inputs, outputs)), mask, k)
+    scales, fixed_base = random.normal(size=(2, inputs, outputs)), random.random(inputs) < 0.2
+    return SplineLayer(tuple(knots), tuple(coef), *scales, mask, k, fixed_base)
 
 
 def sample(network, n, seed):

@@ -17,6 +17,7 @@ from kanbench.plan.config import ROOT, merge
 from kanbench.plan.devices import resolve_device, resolve_engine
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
+from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.target_scale import TargetUnits
 from kanbench.training.history import Stopwatch
 from kanbench.training.trainer import Trainer, make_data
@@ -403,3 +404,22 @@ def test_other_processes_cost_no_time_of_the_thread():
     with watch:
         time.sleep(0.2)
     assert watch.total < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", [(0, 1), (-5, 5), (0, 100), (-1000, 1000), (100, 101), (0, 1e-3)], ids=str)
+@pytest.mark.parametrize(("model_type", "limit"), [("adam", 6e-2), ("lbfgs", 5e-5), ("lm", 1e-7)])
+def test_a_function_is_learned_as_well_on_any_domain(config, monkeypatch, domain, model_type, limit):
+    """Test loss relative to the variance; on [-1, 1]² it is at most 3e-2, 2e-5 and 6e-9 for three seeds."""
+    low, high = domain
+
+    def target(x):
+        u = 2 * (x - low) / (high - low) - 1
+        return np.sin(3 * u[:, [0]]) * u[:, [1]] + u[:, [0]] ** 2
+
+    monkeypatch.setitem(PROBLEMS, "own", Problem("own", target, ((low, high),) * 2))
+    changed = merge(config, {"datasets": ["own"], "timing": {"repeats": 1}, "data": {"dense_num": 100}})
+    settings = training_settings(changed, "section2_1", model_type, 0)
+    data = make_data(settings)
+    best = min(row["test_loss"] for row in Trainer(settings, data).train(10).history)
+    assert best / data.test_label.var() <= limit

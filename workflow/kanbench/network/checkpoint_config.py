@@ -14,7 +14,9 @@ from kanbench.io.untrusted.yaml_notes import read_dumped_yaml
 from kanbench.network.spline_network import BASE_FUNCTIONS
 
 MAX_STORED_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
-INTERVALS = "intervals"  # the key of a checkpoint's configuration that is ours, not pykan's
+# Keys of a checkpoint's configuration that are ours, not pykan's; both by layer and node.
+INTERVALS = "intervals"
+FIXED_BASE = "fixed_base"  # whether the base functions of a node's edges are not trained
 Config = Mapping[str, Any]
 
 Count = Annotated[int, Meta(ge=0, lt=1 << 31)]
@@ -75,6 +77,11 @@ def read_model_config(path: str | Path) -> Config:
             max(row, default=0) > grid for row, grid in zip(counts, most, strict=True)
         ):
             raise wrong(INTERVALS, allowed)
+    if FIXED_BASE in config:
+        allowed = "true or false for every node with outgoing edges"
+        check(FIXED_BASE, list[list[bool]], allowed)
+        if [len(row) for row in config[FIXED_BASE]] != [inputs for inputs, _, _ in shapes]:
+            raise wrong(FIXED_BASE, allowed)
     return config
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from kanbench.errors import InputError
 from kanbench.io.torch_file import read_arrays, write_arrays
-from kanbench.network.checkpoint_config import INTERVALS, Config, coef_shapes, orders, read_model_config
+from kanbench.network.checkpoint_config import FIXED_BASE, INTERVALS, Config, coef_shapes, orders, read_model_config
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.problems import Array
 
@@ -45,7 +45,7 @@ def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike
             refines with them).
     """
     config = config_of(network)
-    rows = {INTERVALS: config.pop(INTERVALS)} if INTERVALS in config else {}
+    rows = {key: config.pop(key) for key in (INTERVALS, FIXED_BASE) if key in config}
     with Path(f"{base}_config.yml").open("w") as file:
         yaml.safe_dump(config, file)
         file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
@@ -68,7 +68,7 @@ def read_checkpoint(base: str | Path) -> SplineNetwork:
 
 
 def config_of(network: SplineNetwork) -> dict[str, Any]:
-    """The configuration of a network's KAN, with its `intervals` where nodes differ in them."""
+    """The configuration of a network's KAN; with `intervals` where nodes differ in them, and `fixed_base` likewise."""
     k = [layer.order for layer in network.layers]
     config = {
         "width": [[nodes, 0] for nodes in network.width],
@@ -82,6 +82,8 @@ def config_of(network: SplineNetwork) -> dict[str, Any]:
         config[f"symbolic.funs_name.{number}"] = [["0"] * layer.inputs for _ in range(layer.outputs)]
     if any(count != network.grid for counts in network.intervals for count in counts):
         config[INTERVALS] = network.intervals
+    if any(layer.fixed_base.any() for layer in network.layers):
+        config[FIXED_BASE] = [layer.fixed_base.tolist() for layer in network.layers]
     return config
 
 
@@ -107,7 +109,7 @@ def network_of(config: Config, state: Mapping[str, Array], about: Any) -> Spline
 
     Args:
         config (mapping): With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and,
-            optionally, `intervals`.
+            optionally, `intervals` and `fixed_base`.
         about (str or path): What errors, those of `read_checkpoint`, name.
     """
     if any(products or not nodes for nodes, products in config["width"]):
@@ -153,4 +155,5 @@ def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, i
     own_coef = tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True))
     names = (f"act_fun.{n}.{name}" for name in ("scale_base", "scale_sp", "mask"))
     scale_base, scale_sp, mask = (state.array(name, (inputs, outputs)).copy() for name in names)
-    return SplineLayer(own_knots, own_coef, scale_base, scale_sp, mask, k)
+    fixed_base = np.array(config[FIXED_BASE][n] if FIXED_BASE in config else [False] * inputs)
+    return SplineLayer(own_knots, own_coef, scale_base, scale_sp, mask, k, fixed_base)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from kanbench.network.evaluation import base_function
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix
 from kanbench.problems import Interval
@@ -16,6 +16,9 @@ from kanbench.problems.torch_random import TorchGenerator, linspace
 
 NOISE = np.float32(0.3)  # MultKAN's noise_scale
 GRID_RANGE: Interval = (-1.0, 1.0)  # MultKAN's grid_range
+# |x| up to which the base functions of inputs are used. Beyond, with them, a target ended at relative test losses
+# (L-BFGS, median of three seeds) of 5e-6 on [-5, 5]², 8e-5 on [0, 10]², 2e-2 on [0, 100]²; without, of 1e-6 on all.
+LARGEST = 2.0
 
 
 def initialize(
@@ -37,12 +40,12 @@ def initialize(
         grid (int): Intervals of every node's grid.
         k (int): The order of the splines.
         domain (sequence of (low, high)): Of every input, which its grid spans; by default [-1, 1], as the grids of all
-            hidden nodes.
+            hidden nodes. See `_on_domain` for the base functions of large inputs.
     """
     generator = TorchGenerator(seed)
     layers = [_layer(inputs, outputs, grid, k, generator) for inputs, outputs in itertools.pairwise(width)]
     if domain is not None:
-        layers[0] = _on_domain(layers[0], domain)
+        layers[0] = _on_domain(layers[0], domain, base)
     return SplineNetwork(tuple(layers), np.zeros(width[-1], np.float32), base).astype(dtype)
 
 
@@ -58,13 +61,25 @@ def _layer(inputs: int, outputs: int, grid: int, k: int, generator: TorchGenerat
     return SplineLayer((t,) * inputs, tuple(coef), scale_base, ones / root, ones, k)
 
 
-def _on_domain(layer: SplineLayer, domain: Sequence[Interval]) -> SplineLayer:
-    """A first layer whose grids, on [-1, 1], are moved to the domains of its inputs."""
-    knots = [
-        t if interval == GRID_RANGE else interval[0] + (t.astype(float) + 1) / 2 * (interval[1] - interval[0])
-        for t, interval in zip(layer.knots, domain, strict=True)
-    ]
-    return dataclasses.replace(layer, knots=tuple(knots))
+def _on_domain(layer: SplineLayer, domain: Sequence[Interval], base: str) -> SplineLayer:
+    """A first layer whose grids, on [-1, 1], are moved to the domains of its inputs, and what it does there with them.
+
+    The base function cannot be moved: of inputs like 1000 it is 1000, and no optimizer trains its scale beside the
+    splines'. Where inputs are larger than LARGEST, their splines take over what it does on [-1, 1], by least squares,
+    and its scale is 0 and not trained.
+    """
+    knots, coef, k = list(layer.knots), list(layer.coef), layer.order
+    scale_base, fixed = layer.scale_base.copy(), np.array([max(map(abs, interval)) > LARGEST for interval in domain])
+    for i, (low, high) in enumerate(domain):
+        t = layer.knots[i].astype(float)
+        if fixed[i]:
+            at = np.linspace(*GRID_RANGE, 10 * coef[i].shape[1])
+            values = base_function(base, at)[:, None] * scale_base[i] / layer.scale_sp[i]
+            coef[i] = coef[i] + np.linalg.lstsq(basis_matrix(at, t, k), values, rcond=None)[0].T
+            scale_base[i] = 0
+        if (low, high) != GRID_RANGE:
+            knots[i] = low + (t + 1) / 2 * (high - low)
+    return SplineLayer(tuple(knots), tuple(coef), scale_base, layer.scale_sp, layer.mask, k, fixed)
 
 
 def _knots(grid: int, k: int) -> np.ndarray:

@@ -15,6 +15,7 @@ another, unless such edges are asked for; they begin at zero. Three things need 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def merge(
 
     Returns:
         SplineNetwork: Of the depth of the deepest network and the highest order. Exact up to rounding for networks of
-            that order.
+            that order. Base functions that are fixed for an input of one are for all.
 
     Raises:
         InputError: A network has no hidden nodes.
@@ -73,6 +74,7 @@ def merge(
     if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
         raise InputError("merge", "a model without hidden nodes", "at least one hidden layer")
     k, first = max(network.order for network in networks), networks[0]
+    fixed = [any(network.layers[0].fixed_base[i] for network in networks) for i in range(len(domain))]
     layers: list[Edges] = [{} for _ in range(depth)]
     for name, (network, weight) in enumerate(zip(networks, weights, strict=True)):
         for level, edges in enumerate(_edges(network, weight, name), start=depth - len(network.layers)):
@@ -82,7 +84,10 @@ def merge(
     hidden = [list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:]]
     levels: list[Nodes] = [[("input", i) for i in range(len(domain))], *hidden, [OUTPUT]]
     merged = [
-        _layer(edges, sources, targets, k, domain, cross_edges == "zero", first.dtype)
+        dataclasses.replace(
+            _layer(edges, sources, targets, k, domain, cross_edges == "zero", first.dtype),
+            fixed_base=np.array([source[0] == "input" and fixed[int(source[1])] for source in sources]),
+        )
         for edges, (sources, targets) in zip(layers, itertools.pairwise(levels), strict=True)
     ]
     bias = sum(weight * network.output_bias.astype(float) for network, weight in zip(networks, weights, strict=True))

@@ -53,6 +53,7 @@ class SplineLayer:
             leave it.
         scale_base, scale_sp, mask (arrays of shape (inputs, outputs)): An edge whose mask is 0 is not there.
         order (int): k.
+        fixed_base (boolean array of shape (inputs,)): The nodes whose base functions are not trained; by default none.
     """
 
     knots: tuple[Array, ...]
@@ -61,11 +62,14 @@ class SplineLayer:
     scale_sp: Array
     mask: Array
     order: int
+    fixed_base: NDArray[np.bool_] = None  # type: ignore[assignment]  # an array from the constructor on
 
     def __post_init__(self) -> None:
         for name in ("knots", "coef"):
             object.__setattr__(self, name, tuple(map(_read_only, getattr(self, name))))
-        for name in ("scale_base", "scale_sp", "mask"):
+        if self.fixed_base is None:
+            object.__setattr__(self, "fixed_base", np.zeros(len(self.knots), bool))
+        for name in ("scale_base", "scale_sp", "mask", "fixed_base"):
             object.__setattr__(self, name, _read_only(getattr(self, name)))
         scales = {self.scale_base.shape, self.scale_sp.shape, self.mask.shape}
         if len(scales) > 1 or len(self.knots) != self.inputs:
@@ -94,17 +98,21 @@ class SplineLayer:
         """The grid intervals of every input node."""
         return tuple(len(t) - 1 - 2 * self.order for t in self.knots)
 
+    def trained(self, name: str) -> NDArray[np.bool_]:
+        """The edges that are there, and of which one of PARTS is trained, shape (inputs, outputs)."""
+        return self.live & ~self.fixed_base[:, None] if name == "scale_base" else self.live
+
     def part(self, name: str) -> Array:
-        """One of PARTS of all live edges, by input, then output, then coefficient; a vector."""
+        """What is trained of one of PARTS, by input, then output, then coefficient; a vector."""
         if name == "coef":
             return np.concatenate([c[live].ravel() for c, live in zip(self.coef, self.live, strict=True)])
-        return getattr(self, name)[self.live]
+        return getattr(self, name)[self.trained(name)]
 
     def with_part(self, name: str, values: Array) -> SplineLayer:
         """This layer with another vector in the place of `part(name)`."""
         if name != "coef":
             changed = getattr(self, name).copy()
-            changed[self.live] = values
+            changed[self.trained(name)] = values
             return dataclasses.replace(self, **{name: changed})
         rows, at = [], 0
         for c, live in zip(self.coef, self.live, strict=True):
@@ -133,14 +141,14 @@ class SplineLayer:
         return knots, coef
 
     def padded_live(self, grid: int) -> dict[str, NDArray[np.bool_]]:
-        """Which entries of the padded coefficients and of the scales belong to edges that are there, by part."""
+        """Which entries of the padded coefficients and of the scales are trained, by part."""
         in_row = np.arange(grid + self.order) < np.array(self.intervals)[:, None] + self.order
-        return {"coef": self.live[:, :, None] & in_row[:, None, :], "scale_base": self.live, "scale_sp": self.live}
+        return {"coef": self.live[:, :, None] & in_row[:, None, :], **{name: self.trained(name) for name in PARTS[1:]}}
 
     def astype(self, dtype: Any) -> SplineLayer:
         knots, coef = (tuple(row.astype(dtype) for row in rows) for rows in (self.knots, self.coef))
         scale_base, scale_sp, mask = (part.astype(dtype) for part in (self.scale_base, self.scale_sp, self.mask))
-        return SplineLayer(knots, coef, scale_base, scale_sp, mask, self.order)
+        return SplineLayer(knots, coef, scale_base, scale_sp, mask, self.order, self.fixed_base)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +251,8 @@ class SplineNetwork:
         digest = hashlib.sha256(repr((self.width, self.base, sorted(self.fixed), str(self.dtype))).encode())
         for layer in self.layers:
             digest.update(repr((layer.order, layer.intervals)).encode())
-            for array in (*layer.knots, *layer.coef, layer.scale_base, layer.scale_sp, layer.mask):
+            scales = layer.scale_base, layer.scale_sp, layer.mask
+            for array in (*layer.knots, *layer.coef, *scales, layer.fixed_base):
                 digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(self.output_bias.tobytes())
         return digest.hexdigest()

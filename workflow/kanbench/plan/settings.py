@@ -25,13 +25,12 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Data(Part, frozen=True, omit_defaults=True):
-    """Sizes of the samples, their seed, and what of the targets is trained on."""
+    """Sizes of the samples, and their seed."""
 
     train_num: int
     test_num: int
     dense_num: int
     seed: int
-    targets: Literal["raw", "standardized"]
     valid_num: int = 0
 
 
@@ -112,6 +111,7 @@ class Settings(Part, frozen=True):
     dtype: Literal["float32", "float64"]
     engine: Literal["auto", "compiled", "torch", "reference"]
     data: Data
+    targets: Literal["raw", "standardized"]
     optimizer: AdamSettings | LBFGSSettings | LMSettings
     grids: KnotInsertionGrids | PykanGrids | AttributionGrids
     threshold: ThresholdRule
@@ -221,7 +221,7 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
     shared = _shared(config, dataset_idx, seed, section["optimizer"])
     stagnation, width = section["stagnation"], [PROBLEMS[shared["problem"]].dim, *[section["hidden_width"]] * depth, 1]
     more = {
-        "data": {**config["data"], "valid_num": config["merge_kan"]["valid_num"]},
+        "data": _samples(config, valid_num=config["merge_kan"]["valid_num"]),
         "model": {"width": width, "k": k},
         "grids": {"sizes": [section["grid"]], "policy": "preserve"},
         "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
@@ -246,7 +246,7 @@ def control_settings(config: Config, dataset_idx: int, seed: int | None = None) 
 def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, Any]:
     section = config["merge_kan"]
     more = {
-        "data": {**config["data"], "valid_num": section["valid_num"]},
+        "data": _samples(config, valid_num=section["valid_num"]),
         "grids": {"sizes": section["grids"], "policy": "preserve"},
         "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
         "epochs": section["epochs"],
@@ -255,13 +255,19 @@ def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, An
     return _shared(config, dataset_idx, seed, section["optimizer"]) | more
 
 
+def _samples(config: Config, **more: int) -> dict[str, Any]:
+    return {**{key: value for key, value in config["data"].items() if key != "targets"}, **more}
+
+
 def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) -> dict[str, Any]:
     if dataset_idx >= len(config["datasets"]):
         raise InputError("dataset", dataset_idx, f"0 to {len(config['datasets']) - 1}")
     return {
         "problem": config["datasets"][dataset_idx],
         "seed": config["seeds"][0] if seed is None else seed,
-        **{key: config[key] for key in ("device", "dtype", "engine", "data", "threshold")},
+        **{key: config[key] for key in ("device", "dtype", "engine", "threshold")},
+        "data": _samples(config),
+        "targets": config["data"]["targets"],
         "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
         "evaluate_every": 1,
         "timing": {"repeats": 1, "below": 0},  # of section 2.3: nothing is compared at equal times there

@@ -93,7 +93,7 @@ def provenance(
     return {
         **{key: settings[key] for key in ("seed", "dtype") if key not in varying},
         "engine": engine,
-        "targets": settings["data"]["targets"],
+        "targets": settings["targets"],
         "timing": {"clock": clock, **settings["timing"]},
         "python": platform.python_version(),
         "torch": version("torch"),

@@ -290,7 +290,7 @@ class Trainer:
 
 def target_units(settings: Settings, data: Dataset) -> TargetUnits:
     """The units in which a training works on the targets."""
-    return TargetUnits.standardizing(data.train_label) if settings.data.targets == "standardized" else TargetUnits()
+    return TargetUnits.standardizing(data.train_label) if settings.targets == "standardized" else TargetUnits()
 
 
 def in_training_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork:
@@ -305,9 +305,7 @@ def in_target_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork
 
 def make_data(settings: Settings) -> Dataset:
     """The samples that the settings of a training describe."""
-    samples = as_dict(settings.data)
-    del samples["targets"]
-    return make_dataset(PROBLEMS[settings.problem], **samples, dtype=settings.dtype)
+    return make_dataset(PROBLEMS[settings.problem], **as_dict(settings.data), dtype=settings.dtype)
 
 
 def _is_finite(row: Row) -> bool:

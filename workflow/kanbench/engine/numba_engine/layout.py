@@ -16,25 +16,35 @@ BUCKETS_PER_SPAN = 8  # then few of them hold a knot, and the search for the spa
 Floats = NDArray[np.float64]
 
 
-def all_parameters(network: SplineNetwork) -> tuple[Array, dict[tuple[int, str], int]]:
-    """The vector of all parameters, θ and then what is held fixed, and where in it those of a part of a layer begin."""
-    vectors = [
-        (number, name, layer.part(name))
-        for fixed in (False, True)
-        for number, layer in enumerate(network.layers)
-        for name in PARTS
-        if (name in network.fixed) == fixed
-    ]
-    positions, at = {}, 0
-    for number, name, part in vectors:
-        positions[number, name] = at
-        at += len(part)
-    return np.concatenate([part for _, _, part in vectors]), positions
+Positions = dict[tuple[int, str], NDArray[np.int64]]
 
 
-def lay_out(
-    network: SplineNetwork, positions: dict[tuple[int, str], int], window: int
-) -> tuple[Layout, tuple[int, int, int]]:
+def all_parameters(network: SplineNetwork) -> tuple[Array, Positions]:
+    """The vector of all parameters, θ and then what is held fixed.
+
+    Returns:
+        parameters (array)
+        positions (dict): By number of the layer and part, where those of every live edge are, or begin.
+    """
+    vectors, at = [], 0
+    positions = {(n, name): np.zeros(layer.live.sum(), int) for n, layer in enumerate(network.layers) for name in PARTS}
+    for fixed in (False, True):
+        for (number, name), places in positions.items():
+            layer = network.layers[number]
+            chosen = (name not in network.fixed) & layer.trained(name)
+            chosen = layer.live & ~chosen if fixed else chosen
+            if name == "coef":
+                rows = [c[edges].ravel() for c, edges in zip(layer.coef, chosen, strict=True)]
+                counts = np.repeat([c.shape[1] for c in layer.coef], chosen.sum(axis=1))
+            else:
+                rows, counts = [getattr(layer, name)[chosen]], np.ones(chosen.sum(), int)
+            places[chosen[layer.live]] = at + np.cumsum(counts) - counts
+            at += counts.sum()
+            vectors += rows
+    return np.concatenate(vectors), positions
+
+
+def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[Layout, tuple[int, int, int]]:
     """The network in arrays, for kernels of `window` basis functions, and the sizes of its `Tables`.
 
     Args:
@@ -97,7 +107,7 @@ def _fill_buckets(nodes: Records, node: NDArray[np.int64], left: Floats) -> NDAr
     return buckets.astype(np.int32)
 
 
-def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tuple[Records, NDArray[np.int64]]:
+def _edges(network: SplineNetwork, positions: Positions) -> tuple[Records, NDArray[np.int64]]:
     """The live edges by the node that they leave, and the nodes of the next layer to which they go."""
     parts, targets, first_node = [], [], 0
     for number, layer in enumerate(network.layers):
@@ -105,9 +115,8 @@ def _edges(network: SplineNetwork, positions: dict[tuple[int, str], int]) -> tup
         edges = np.zeros(len(source), EDGE)
         edges["node"], edges["mask"] = first_node + source, layer.mask[source, target]
         edges["n_coef"] = (np.array(layer.intervals) + layer.order)[source]
-        edges["coef_at"] = positions[number, "coef"] + np.cumsum(edges["n_coef"]) - edges["n_coef"]
-        edges["base_at"] = positions[number, "scale_base"] + np.arange(len(source))
-        edges["sp_at"] = positions[number, "scale_sp"] + np.arange(len(source))
+        for field, name in (("coef_at", "coef"), ("base_at", "scale_base"), ("sp_at", "scale_sp")):
+            edges[field] = positions[number, name]
         parts.append(edges)
         targets.append(target)
         first_node += layer.inputs
