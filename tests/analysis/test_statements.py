@@ -1,5 +1,9 @@
 """What is said of planted data: winners, how large a difference is and how sure, and what is missing."""
 
+import math
+import re
+import statistics
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +31,26 @@ def said(replicates, comparison="threshold", dataset=None, metadata=None, **numb
     return found[0]
 
 
+def counted(frames, flops, seconds=None):
+    """Frames with so many operations for every epoch, by model type, and so many seconds."""
+    made = {}
+    for model_type, frame in frames.items():
+        work = {"flops": frame["epoch"] * flops.get(model_type, 100)}
+        if seconds:
+            work["time"] = frame["epoch"] * seconds.get(model_type, 1.0)
+        made[model_type] = frame.assign(**work)
+        made[model_type].attrs = frame.attrs
+    return made
+
+
+def without(frames, *columns):
+    """Frames without these columns."""
+    made = {model_type: frame.drop(columns=list(columns), errors="ignore") for model_type, frame in frames.items()}
+    for model_type, frame in made.items():
+        frame.attrs = frames[model_type].attrs
+    return made
+
+
 def notes(replicates, metadata=None):
     replicates = replicates if 1 in replicates else {1: replicates}
     return " ".join(findings(replicates, metadata).notes)
@@ -51,7 +75,7 @@ def test_a_planted_change_changes_the_conclusion():
         assert said(run(changed), dataset=SIN).text.startswith(f"At the threshold, on {SIN}, {winner} has a ")
 
 
-def test_the_three_moments_may_have_three_winners():
+def test_moments_may_have_different_winners():
     errors = {
         "adam": {SIN: [0.3, 0.2, 0.1]},  # quick: 0.1 within the reference time
         "lbfgs": {SIN: [1.0, 0.5, 0.4]},  # 3 epochs to the threshold
@@ -59,10 +83,10 @@ def test_the_three_moments_may_have_three_winners():
     }
     errors["adam"][SIN] += [0.04] * 3  # after the reference time
     frames = run(errors, seconds={"lm": 1.6})
-    assert said(frames, "iso_compute").numbers["best"] == ("adam",)
+    assert said(frames, "iso_time").numbers["best"] == ("adam",)
     assert said(frames, "threshold").numbers["best"] == ("adam",)
     assert said(frames, "final").numbers["best"] == ("lm",)
-    assert said(frames, "iso_compute").numbers["factor"] == pytest.approx(4)  # lbfgs 0.4: lm has had one epoch
+    assert said(frames, "iso_time").numbers["factor"] == pytest.approx(4)  # lbfgs 0.4: lm has had one epoch
 
 
 def test_the_best_on_average_is_not_the_one_that_wins_most():
@@ -111,7 +135,8 @@ def test_missing_model_types_are_said():
 
 def test_without_the_reference_nothing_is_compared_at_equal_compute():
     frames = run({name: CLEAR[name] for name in ("adam", "lm")})
-    assert "At equal compute, nothing can be compared" in said(frames, "iso_compute").text
+    assert not [s for s in findings({1: frames}).statements if s.comparison in ("iso_flops", "iso_time")]
+    assert findings({1: frames}).answer.comparison == "threshold"
     assert "Nothing is compared at equal compute (section2_1: no lbfgs, the reference" in notes(frames)
     assert said(frames, "threshold").numbers["best"] == ("lm",)
 
@@ -148,8 +173,12 @@ def test_an_error_that_is_not_finite_does_not_count():
 
 def test_no_epoch_within_the_reference_time_is_said():
     frames = run(CLEAR, seconds={"lm": 100.0})
-    assert f"lm has no epoch within the time of lbfgs's threshold on {SIN} and {POLY}" in notes(frames)
-    assert said(frames, "iso_compute").numbers["best"] == ("lbfgs",)
+    assert f"lm has no epoch within the time of lbfgs's threshold on {SIN} and {POLY}: it is not" in notes(frames)
+    seeds = {1: frames, 2: run(CLEAR), 3: frames}
+    late = f"threshold on {SIN} (seed 1 and 3) and {POLY} (seed 1 and 3): these seeds are not compared there."
+    assert late in notes(seeds)
+    assert said(seeds, "iso_time").numbers["seeds"] == 1
+    assert said(frames, "iso_time").numbers["best"] == ("lbfgs",)
     assert said(frames, "final").numbers["best"] == ("lm",)
 
 
@@ -159,7 +188,8 @@ def test_columns_that_old_runs_lack():
         for one in frames.values():
             one.attrs["section"] = "section2_1"
         assert f"Not recorded in this run: {words}; what needs it is left out." in notes(frames)
-        assert "nothing can be compared" in said(frames, "iso_compute").text
+        moments = {s.comparison for s in findings({1: frames}).statements}
+        assert ("iso_time" in moments) == (column == "dense_mse")  # without test losses there is no threshold
         best = () if column == "dense_mse" else ("lm",)
         assert said(frames, "final").numbers["best"] == best
     with pytest.raises(InputError, match="epoch") as error:
@@ -203,27 +233,29 @@ def seeds_of(ratios):
 
 def test_several_seeds_that_agree_decide():
     statement = said(seeds_of([2, 3, 4, 5, 6]))
-    assert "4.0 times lower error than lbfgs (95 % interval 2.0 to 6.0, 5 seeds)" in statement.text
+    # 720^(1/5) = 3.728; the logarithms have a standard deviation of 0.4332 and 2.776 is Student's quantile for 4
+    assert "3.7 times lower error than lbfgs (95 % interval 2.2 to 6.4, 5 seeds)" in statement.text
     assert statement.numbers["decided"] is True
     assert statement.numbers["seeds"] == 5
-    # of 5 values the median is the smallest in 6 % of all resamples, so that an interval of 95 % is all of them
-    assert (statement.numbers["low"], statement.numbers["high"]) == (pytest.approx(2), pytest.approx(6))
+    assert statement.numbers["factor"] == pytest.approx(720**0.2, rel=1e-12)
+    spread = 2.7764451052 * statistics.stdev(map(math.log, [2, 3, 4, 5, 6])) / math.sqrt(5)
+    assert statement.numbers["low"] == pytest.approx(720**0.2 / math.exp(spread), rel=1e-9)
+    assert statement.numbers["high"] == pytest.approx(720**0.2 * math.exp(spread), rel=1e-9)
 
 
 def test_several_seeds_that_disagree_do_not():
     statement = said(seeds_of([2, 0.5, 4, 0.3, 6]))
-    assert "(95 % interval 0.30 to 6.0, 5 seeds: not decided)" in statement.text
+    assert re.search(r"\(95 % interval 0\.\d+ to \S+, 5 seeds: not decided\)", statement.text)
     assert statement.numbers["decided"] is False
-    assert statement.numbers["factor"] == pytest.approx(2)
+    assert statement.numbers["factor"] == pytest.approx(7.2**0.2)
 
 
 def test_few_seeds_decide_nothing():
     statement = said(seeds_of([2, 3, 4]))
-    assert "(interval 2.0 to 4.0, 3 seeds: too few to decide)" in statement.text
+    assert "3 seeds: too few to decide)" in statement.text
     assert statement.numbers["decided"] is None
-    assert "with a probability of 75 % at most" in notes(seeds_of([2, 3, 4]))
-    assert "50 % at most" in notes(seeds_of([2, 3]))
-    assert "at most" not in notes(seeds_of([2] * 5))
+    assert "A difference may be decided from 5 seeds on." in notes(seeds_of([2, 3, 4]))
+    assert "from 5 seeds on" not in notes(seeds_of([2] * 5))
 
 
 def test_seeds_are_paired():
@@ -243,14 +275,144 @@ def test_a_seed_that_lacks_a_model_type_is_left_out_of_its_comparison():
     assert said(runs).numbers["datasets"] == (SIN,)
 
 
-def test_nobody_may_be_ahead_of_all_others():
+def test_a_circle_of_winners_is_a_tie():
+    """By medians of factors nobody would be ahead of all others."""
     circle = [(1, 2, 3), (2, 3, 1), (3, 1, 2)]
     runs = {
         seed: run({m: {SIN: float(e)} for m, e in zip(("adam", "lbfgs", "lm"), errors, strict=True)})
         for seed, errors in enumerate(circle, start=1)
     }
-    assert "none is ahead of all others in the median over seeds: not decided" in said(runs).text
-    assert said(runs).numbers["best"] == ()
+    assert "adam, lbfgs and lm have the same error" in said(runs).text
+
+
+# --- equal compute, by flops and by time ---
+
+# The reference has its threshold at epoch 2: 200 flops, 2 seconds.
+FALLING = {"adam": {SIN: [0.9, 0.5, 0.1, 0.05]}, "lbfgs": {SIN: [0.6, 0.3, 0.4, 0.4]}, "lm": {SIN: [0.8, 0.02, 0.01]}}
+
+
+def test_equal_compute_by_flops_and_by_time():
+    """An epoch of Adam has half of the flops and takes half of the time, one of LM as many flops and twice the time."""
+    frames = counted(run(FALLING), {"adam": 50}, {"adam": 0.5, "lm": 2.0})
+    by_flops, by_time = said(frames, "iso_flops"), said(frames, "iso_time")
+    assert by_flops.answer == "lm has a 2.5 times lower error than adam"  # 0.02 and 0.05
+    assert by_time.answer == "adam has a 6.0 times lower error than lbfgs"  # 0.05 and 0.3; lm has 0.8
+    assert "(one seed: not decided, because by time the best is adam); over 1 of 1 problem, won: not decided 1." in (
+        by_flops.text
+    )
+    assert "(one seed: not decided, because by flops the best is lm)" in by_time.text
+    assert (by_flops.decided, by_time.decided) == (False, False)
+    assert findings({1: frames}).answer.text == by_flops.text
+    # seconds per flop: adam 0.5/50, lm 2/100, lbfgs 1/100
+    assert (
+        "At equal compute flops and time give different answers, which are not decided: over all problems lm by flops, "
+        f"adam by time; on {SIN} lm by flops, adam by time. A flop takes 1 times as long with adam, 2.0 times as long "
+        "with lm as with lbfgs."
+    ) in notes(frames)
+    agreed = counted(run(FALLING), {"adam": 50}, {"adam": 0.5, "lm": 1.0})
+    assert (said(agreed, "iso_flops").decided, said(agreed, "iso_time").decided) == (None, None)
+    assert "won: lm 1" in said(agreed, "iso_time").text
+    assert "different answers" not in notes(agreed)
+
+
+def both(by_flops, by_time):
+    """Replicates in which the error of adam is so many times that of lbfgs, at equal flops and at equal time."""
+    runs = {}
+    for seed, (flops, time) in enumerate(zip(by_flops, by_time, strict=True), start=1):
+        errors = {"adam": {SIN: [time, flops, 9.0]}, "lbfgs": {SIN: [2.0, 1.0, 1.5]}}
+        runs[seed] = counted(run(errors), {}, {"adam": 2.0})
+    return runs
+
+
+LARGER, SMALLER, UNSURE = [2, 3, 4, 5, 6], [0.5, 0.4, 0.3, 0.2, 0.1], [2, 0.5, 4, 0.3, 6]
+
+
+def test_a_winner_is_decided_if_flops_and_time_agree_and_both_are_sure():
+    statement = said(both(LARGER, LARGER), "iso_flops")
+    assert "lbfgs has a 3.7 times lower error than adam (95 % interval 2.2 to 6.4, 5 seeds: decided, by time too)" in (
+        statement.text
+    )
+    assert statement.numbers["decided"] is True
+    assert "won: lbfgs 1" in statement.text
+    cases = [
+        (LARGER, SMALLER, "not decided, because by time the best is adam"),
+        (LARGER, UNSURE, "not decided by time"),
+        (UNSURE, LARGER, "not decided"),
+    ]
+    for by_flops, by_time, verdict in cases:
+        statement = said(both(by_flops, by_time), "iso_flops")
+        assert statement.text.split(" seeds: ")[1].startswith(f"{verdict})")
+        assert statement.numbers["decided"] is said(both(by_flops, by_time), "iso_time").numbers["decided"] is False
+        assert "won: not decided 1" in statement.text
+    few = {seed: frames for seed, frames in both(LARGER, LARGER).items() if seed < 5}
+    assert said(few, "iso_flops").numbers["decided"] is None
+
+
+def test_what_is_known_by_one_measure_alone_is_not_decided():
+    runs = both(LARGER, LARGER)
+    for lacking, moment in (("flops", "iso_time"), ("time", "iso_flops")):
+        frames = {seed: without(frames, lacking) for seed, frames in runs.items()}
+        statement = said(frames, moment)
+        assert f"5 seeds: not decided, because not known by {lacking})" in statement.text
+        assert statement.numbers["decided"] is False
+        assert findings(frames).answer == statement
+        assert (
+            f"Nothing is compared at equal compute by {lacking} (section2_1: lbfgs has no column '{lacking}'), so that "
+            "no winner at equal compute is decided."
+        ) in notes(frames)
+        assert said({1: frames[1]}, moment).numbers["decided"] is None  # one seed: that is what is said
+    neither = {seed: without(frames, "flops", "time") for seed, frames in runs.items()}
+    assert {s.comparison for s in findings(neither).statements} == {"threshold", "final"}
+    assert "Nothing is compared at equal compute (section2_1: lbfgs has no column 'flops'; section2_1" in notes(neither)
+
+
+def test_adaptive_density_may_be_better_by_flops_and_worse_by_time():
+    errors = {"adaptive_only": {SIN: [2.0, 0.5, 0.5]}, "baseline": {SIN: [3.0, 1.0, 2.0]}}
+    frames = counted(run(errors, "section2_2"), {}, {"adaptive_only": 2.0})
+    answer = findings({1: frames}).answer
+    assert answer.text == (
+        "At equal compute by flops, adaptive_only has a 2.0 times lower error than baseline (one seed: not decided, "
+        "because by time the best is baseline); lower on 1 of 1 problem."
+    )
+    assert "between adaptive_only and baseline over all problems adaptive_only by flops, baseline by time" in notes(
+        frames
+    )
+    assert "A flop takes 2.0 times as long with adaptive_only as with baseline." in notes(frames)
+
+
+# --- statements and tables ---
+
+
+def test_the_winner_is_who_has_the_lower_error_in_the_table():
+    """By medians lm would be better on most seeds, with a median factor of 2, and lbfgs have the lower median error."""
+    errors = {"lbfgs": [1.0, 2.0, 8.0, 30.0, 30.0], "lm": [3.0, 9.0, 4.0, 15.0, 15.0]}
+    assert statistics.median(b / a for a, b in zip(errors["lm"], errors["lbfgs"], strict=True)) == 2
+    assert statistics.median(errors["lbfgs"]) < statistics.median(errors["lm"])
+    runs = {s: run({m: {SIN: e[s - 1]} for m, e in errors.items()}) for s in range(1, 6)}
+    rows = findings(runs).tables[0].frame.set_index(["dataset", "optimizer"])["threshold_dense_mse"]
+    means = {m: math.prod(e) ** 0.2 for m, e in errors.items()}  # 6.79 and 7.54
+    assert {m: rows[SIN, m] for m in errors} == pytest.approx(means, rel=1e-12)
+    for dataset in (SIN, None):
+        statement = said(runs, dataset=dataset)
+        assert statement.best == ("lbfgs",)
+        assert statement.numbers["factor"] == pytest.approx(means["lm"] / means["lbfgs"], rel=1e-12)
+
+
+@pytest.mark.parametrize("lost", [None, "adam"])
+def test_no_statement_contradicts_the_table(lost):
+    """Also where a model type failed with one of the seeds: that seed is left out on this dataset, for all."""
+    rng = np.random.default_rng(0)
+    errors = {m: np.exp(rng.normal(0, 3, (5, 2))) for m in CLEAR}
+    runs = {s: run({m: dict(zip((SIN, POLY), e[s - 1], strict=True)) for m, e in errors.items()}) for s in range(1, 6)}
+    if lost:
+        runs[2][lost] = runs[2][lost].query(f"dataset_name != '{SIN}'")
+    found = findings(runs)
+    table = found.tables[0].frame.set_index(["dataset", "optimizer"])
+    for statement in found.statements:
+        shown = table.loc[statement.dataset or "geometric mean", f"{statement.comparison}_relative_error"]
+        assert shown.idxmin() == statement.best[0]
+        ratio = shown[statement.more["next"]] / shown[statement.best[0]]
+        assert statement.numbers["factor"] == pytest.approx(ratio, rel=1e-9)
 
 
 LOGS = st.lists(st.floats(-30, 30), min_size=18, max_size=18)
@@ -281,7 +443,7 @@ def test_the_order_of_columns_and_the_scales_of_datasets_do_not_matter(values, o
 def test_there_and_back_again(values):
     one, other = versus(frame_of(values), "a", "b"), versus(frame_of(values), "b", "a")
     assert one.factor.value * other.factor.value == pytest.approx(1, rel=1e-9)
-    assert one.factor.low * other.factor.high == pytest.approx(1, rel=0.2)  # two quantiles of resamples
+    assert one.factor.low * other.factor.high == pytest.approx(1, rel=1e-9)
     assert set(one.better) | set(other.better) | set(one.equal) == {0, 1}
     assert one.equal == other.equal
 
@@ -291,12 +453,12 @@ def test_there_and_back_again(values):
 
 def test_adaptive_density_is_compared_with_the_baseline():
     errors = {"adaptive_only": {SIN: 2.0, POLY: 1.0}, "adaptive_regular": {SIN: 0.5, POLY: 0.5}}
-    frames = run({**errors, "baseline": {SIN: 1.0, POLY: 1.0}}, "section2_2")
+    frames = counted(run({**errors, "baseline": {SIN: 1.0, POLY: 1.0}}, "section2_2"), {})
     worse = said(frames, one="adaptive_only")
     assert "lower on 0 of 2 problems, equal on 1" in worse.text
     assert "adaptive_only has a 1.4 times higher error than baseline" in worse.text
     assert said(frames, one="adaptive_regular").numbers["factor"] == pytest.approx(2)
-    assert findings({1: frames}).answer.text == said(frames, "iso_compute", one="adaptive_only").text
+    assert findings({1: frames}).answer.text == said(frames, "iso_flops", one="adaptive_only").text
     frames["adaptive_only"] = run({"adaptive_only": {SIN: 0.1, POLY: 0.1}}, "section2_2")["adaptive_only"]
     assert "10 times lower error than baseline" in said(frames, one="adaptive_only").text
 
@@ -328,9 +490,8 @@ def test_merging_with_several_seeds():
         for seed, ratio in enumerate([0.5, 2, 3, 4, 5], start=1)
     }
     statement = said(runs, other="best_expert")
-    assert (
-        "3.0 times lower error than the best expert (95 % interval 0.50 to 5.0, 5 seeds: not decided)" in statement.text
-    )
+    assert statement.numbers["factor"] == pytest.approx(60**0.2)
+    assert re.search(r"2\.3 times lower error than the best expert \(.*, 5 seeds: not decided\)", statement.text)
     runs[7] = {"experts": runs[1]["summary"]}
     assert said(runs, other="best_expert").numbers == statement.numbers
     assert "Not finished, and left out: seed 7." in notes(runs)

@@ -18,7 +18,7 @@ from kanbench.presentation.tables.table import Table
 from kanbench.presentation.templates import caption
 from kanbench.storage.runs import find_run, open_run
 from support.old_formats import VARIANTS
-from support.planted import merged, some_run, store
+from support.planted import merged, run, some_run, store
 from support.results import STAMP
 
 VOID = {"meta", "img", "br", "link", "hr", "col", "input"}
@@ -183,6 +183,27 @@ def test_planted_data_decide_what_it_says_and_a_missing_section_is_said(tmp_path
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_answers_by_flops_and_by_time_that_differ(tmp_path):
+    """A flop takes ten times as long with adaptive_only, whose only epoch within the baseline's time is its first."""
+    errors = {"adaptive_only": {"poisson_2d_sin": [9.0, 0.5, 0.5]}, "baseline": {"poisson_2d_sin": [3.0, 1.0, 2.0]}}
+    frames = run(errors, "section2_2", {"adaptive_only": 2.0})
+    for frame, flops in zip(frames.values(), (20, 100), strict=True):
+        frame["flops"] = flops * frame["epoch"]
+    store(frames, tmp_path)
+    html = page(["section2_2"], results_dir=tmp_path)
+    text = Page(html).text
+    by_flops = (
+        "At equal compute by flops, adaptive_only has a 2.0 times lower error than baseline (one seed: not decided"
+    )
+    by_time = (
+        "At equal compute by time, adaptive_only has a 9.0 times higher error than baseline (one seed: not decided"
+    )
+    assert 0 < text.index(by_flops) < text.index(by_time)
+    assert "A flop takes 10 times as long with adaptive_only as with baseline." in text
+    assert html == page(["section2_2"], results_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_name_cannot_be_a_tag(tmp_path):
     evil = '<script>alert("1")</script>'
     frames = some_run(0)
@@ -231,7 +252,7 @@ def test_no_run_at_all_is_one_line(tmp_path, capsys):
 
 def test_captions():
     one, two = (caption("comparison", seeds) for seeds in ([1], [1, 2]))
-    assert "<em>At equal compute</em>" in one
+    assert "<em>At equal flops</em>" in one
     assert "One seed: there is no interval" in one
-    assert "Median of 2 seeds" in two
+    assert "Geometric mean of 2 seeds" in two
     assert "<sup>-2(k+1)</sup>" in caption("params", [1])

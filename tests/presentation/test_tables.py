@@ -8,9 +8,9 @@ import statistics
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom
+from scipy import stats
 
-from kanbench.analysis.uncertainty import interval
+from kanbench.analysis.uncertainty import geometric_mean, interval
 from kanbench.cli.main import main
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
@@ -43,7 +43,7 @@ def read(text):
 
 
 def expected(frames, reference, model_type, dataset):
-    """Threshold, equal compute and end, found row by row."""
+    """Threshold, equal compute by flops and by time, and end, found row by row."""
 
     def rows_of(name):
         return [row for row in frames[name].to_dict("records") if row["dataset_name"] == dataset]
@@ -59,21 +59,28 @@ def expected(frames, reference, model_type, dataset):
                     break
         return best
 
-    limit = threshold_of(reference)["time"]
-    within = [row for row in rows_of(model_type) if row["time"] <= limit]
-    return {
-        "threshold": threshold_of(model_type),
-        "iso_compute": within[-1] if within else None,
-        "final": rows_of(model_type)[-1],
-    }
+    found = {"threshold": threshold_of(model_type), "final": rows_of(model_type)[-1]}
+    for by in {"flops", "time"} & set(frames[reference]):
+        within = [row for row in rows_of(model_type) if row[by] <= threshold_of(reference)[by]]
+        found[f"iso_{by}"] = within[-1] if within else None
+    return found
+
+
+def counted_run(seed):
+    """A run in which an epoch of every model type has its own number of flops."""
+    frames = some_run(seed)
+    made = {m: f.assign(flops=f["epoch"] * n) for (m, f), n in zip(frames.items(), (900, 2000, 3000), strict=True)}
+    for model_type, frame in made.items():
+        frame.attrs = frames[model_type].attrs
+    return made
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_numbers_are_those_of_the_frames(seed):
-    frames = some_run(seed)
+    frames = counted_run(seed)
     table = findings({seed: frames}).tables[0]
     rows = read(table.csv())
-    relative = {moment: {} for moment in ("threshold", "iso_compute", "final")}
+    relative = {moment: {} for moment in ("threshold", "iso_flops", "iso_time", "final")}
     for row in rows[:9]:
         for moment, found in expected(frames, "lbfgs", row["optimizer"], row["dataset"]).items():
             if found is None:
@@ -88,6 +95,7 @@ def test_numbers_are_those_of_the_frames(seed):
         assert float(row["threshold_time"]) == found["time"]
         assert float(row["threshold_test_loss"]) == found["test_loss"]
         assert row["threshold_n_evals"] == str(found["n_evals"])
+        assert row["threshold_flops"] == str(found["flops"])
         assert row["final_n_evals"] == "24"
     assert [row["dataset"] for row in rows[9:]] == ["geometric mean"] * 3
     for moment, errors in relative.items():
@@ -98,38 +106,53 @@ def test_numbers_are_those_of_the_frames(seed):
             assert float(row[f"{moment}_relative_error"]) == pytest.approx(product ** (1 / len(whole)), rel=1e-12)
 
 
-def test_with_several_seeds_figures_are_medians_with_intervals():
-    runs = {seed: some_run(seed) for seed in range(1, 6)}
+def test_with_several_seeds_errors_are_geometric_means_with_intervals():
+    runs = {seed: counted_run(seed) for seed in range(1, 6)}
     table = findings(runs).tables[0].frame
     row = table.query(f"dataset == '{SIN}' and optimizer == 'lm'").iloc[0]
     ends = [frames["lm"].query(f"dataset_name == '{SIN}'")["dense_mse"].iloc[-1] for frames in runs.values()]
-    assert row["final_dense_mse"] == statistics.median(ends)
-    errors = [end / target_scale(SIN).variance for end in ends]
-    assert row["final_relative_error"] == pytest.approx(statistics.median(errors), rel=1e-12)
-    assert row["final_relative_error_low"] == pytest.approx(min(errors), rel=1e-12)
-    assert row["final_relative_error_high"] == pytest.approx(max(errors), rel=1e-12)
+    assert row["final_dense_mse"] == pytest.approx(statistics.geometric_mean(ends), rel=1e-12)
+    relative = statistics.geometric_mean(ends) / target_scale(SIN).variance
+    assert row["final_relative_error"] == pytest.approx(relative, rel=1e-12)
+    reach = math.exp(2.7764451052 * statistics.stdev(map(math.log, ends)) / math.sqrt(5))  # Student's t for 4
+    assert row["final_relative_error_low"] == pytest.approx(relative / reach, rel=1e-9)
+    assert row["final_relative_error_high"] == pytest.approx(relative * reach, rel=1e-9)
+    epochs = [expected(frames, "lbfgs", "lm", SIN)["threshold"]["epoch"] for frames in runs.values()]
+    assert row["threshold_epoch"] == statistics.median(epochs)
+    assert row["threshold_flops"] == 3000 * statistics.median(epochs)
     assert (table["seeds"] == 5).all()
 
 
-def test_intervals_are_percentiles_of_resampled_medians():
+def test_intervals_are_students():
     values = np.random.default_rng(7).normal(size=12)
-    chosen = np.random.default_rng(0).integers(0, 12, size=(9999, 12))  # scipy draws the same
-    medians = sorted(statistics.median(values[row]) for row in chosen)
-    assert interval(values) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])), rel=1e-12)
-    assert interval(values) == interval(values)
+    wanted = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert interval(values) == pytest.approx(wanted, rel=1e-12)
     assert all(math.isnan(end) for end in interval([1.0]))
 
 
-@pytest.mark.parametrize("n", [5, 9, 15, 21])
-def test_intervals_against_the_exact_distribution_of_resampled_medians(n):
-    """The median of a resample of n values is at most the k-th smallest with the probability of a binomial tail."""
-    values = np.arange(1.0, n + 1)
-    at_most = np.array([binom.sf((n + 1) // 2 - 1, n, k / n) for k in range(1, n + 1)])
-    # 9999 resamples know probabilities of 2.5 % to 0.16 %: beyond three times that nothing is left to chance
-    low = {k for k in range(1, n + 1) if at_most[k - 1] > 0.02 and (k == 1 or at_most[k - 2] < 0.03)}
-    found = interval(values)
-    assert found[0] in low
-    assert found[1] == n + 1 - found[0] or found[1] in {n + 1 - k for k in low}
+def test_intervals_hold_the_mean_as_often_as_they_say():
+    samples = np.random.default_rng(1).normal(size=(2000, 5))
+    held = np.mean([low <= 0 <= high for low, high in map(interval, samples)])
+    assert held == pytest.approx(0.95, abs=0.015)  # three standard deviations of 2000 draws
+
+
+def test_geometric_means():
+    assert geometric_mean([1.0, 4.0, math.nan, 16.0]) == pytest.approx(4)
+    assert geometric_mean([0.1]) == 0.1
+    assert geometric_mean([0.0, 1.0]) == 0
+    assert math.isnan(geometric_mean([math.nan]))
+
+
+def test_the_summary_has_both_kinds_of_equal_compute(capsys, tmp_path):
+    frames = counted_run(0)
+    table = findings({1: frames}).tables[1].frame
+    order = ["at equal compute by flops", "at equal compute by time", "at the threshold", "at the end"]
+    assert list(dict.fromkeys(table["comparison"])) == order
+    store(frames, tmp_path)
+    assert main(["summary", "--results-dir", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert text.index("At equal compute by flops, ") < text.index("At equal compute by time, ")
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_density_has_parameters_and_neurons():
@@ -154,11 +177,14 @@ def test_gains_of_merging():
         "control_threshold_dense_mse": (0.5, 0.2),
         "merged_num_params": (1000, 2000),
         "experts_n_evals": (70000, 80000),
+        "experts_flops": (12_345_678_901, 2e9),
     }
     frames = merged({name: {c: v[i] for c, v in columns.items()} for i, name in enumerate((SIN, POLY))})
     rows = read(findings({1: frames}).tables[0].csv())
     assert [row["merged_params"] for row in rows] == ["1000", "2000", ""]
     assert [row["experts_n_evals"] for row in rows] == ["70000", "80000", ""]
+    assert [row["experts_flops"] for row in rows] == ["12345678901", "2000000000", ""]
+    assert "1.2e10" in findings({1: frames}).tables[0].markdown()
     gains = [float(row["gain_over_best_expert"]) for row in rows]
     assert gains == pytest.approx([4, 30, math.sqrt(120)], rel=1e-12)
     assert [float(row["gain_over_control"]) for row in rows] == pytest.approx([0.5, 2, 1], rel=1e-12)
@@ -281,7 +307,7 @@ def test_tables_of_every_format(variant, tmp_path):
     rows = read((output / "optimizers.csv").read_text())
     assert [(row["dataset"], row["optimizer"]) for row in rows[:2]] == [("sin", "adam"), ("sin", "lbfgs")]
     assert rows[0]["threshold_dense_mse"] == rows[0]["final_dense_mse"] == "0.5"
-    assert rows[0]["iso_compute_dense_mse"] == "0.5"
+    assert rows[0]["iso_time_dense_mse"] == "0.5"
     assert not [name for name in rows[0] if "n_evals" in name or "relative" in name]
     text = (output / "optimizers.md").read_text()
     assert "Missing in this run: lm." in text

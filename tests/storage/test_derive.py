@@ -90,18 +90,43 @@ def test_iso_compute_without_metadata():
     run = {"adam": frame(0.5), "lbfgs": frame(), "lm": frame(100)}
     for one in run.values():
         one.attrs["section"] = "section2_1_highd"
-    iso = iso_compute(run)
+    iso = iso_compute(run, by="time")
     assert iso["epoch"].to_dict() == {(0, "adam"): 6, (1, "adam"): 4, (0, "lbfgs"): 3, (1, "lbfgs"): 4}
     run["adam"] = run["adam"].drop(columns="time")
     with pytest.raises(InputError, match="adam has no column 'time'"):
-        iso_compute(run)
+        iso_compute(run, by="time")
     del run["lbfgs"]
     with pytest.raises(InputError, match="no lbfgs, the reference, among adam, lm"):
-        iso_compute(run)
+        iso_compute(run, by="time")
+
+
+def test_iso_compute_by_flops():
+    """The reference's threshold is at its epochs 3 and 4, after 30 and 40 flops."""
+    run = {"adam": frame(), "lbfgs": frame(), "lm": frame()}
+    for (name, one), per_epoch in zip(run.items(), (5, 10, 15), strict=True):
+        run[name] = one.assign(flops=per_epoch * one["epoch"])
+        run[name].attrs["section"] = "section2_1"
+    assert iso_compute(run)["epoch"].to_dict() == {
+        **{(0, "adam"): 6, (1, "adam"): 4},
+        **{(0, "lbfgs"): 3, (1, "lbfgs"): 4, (0, "lm"): 2, (1, "lm"): 2},
+    }
+    recorded = {
+        "lbfgs": {0: {"at_threshold": {"epoch": 2, "time": 99.0}}, 1: {"at_threshold": {"epoch": 0, "time": 0.0}}}
+    }
+    assert iso_compute(run, recorded)["epoch"].to_dict() == {(0, "adam"): 4, (0, "lbfgs"): 2, (0, "lm"): 1}
+    del run["lbfgs"]
+    with pytest.raises(InputError, match="no lbfgs, the reference"):
+        iso_compute(run, recorded)
+    assert len(iso_compute(run, recorded, "time")) == 2  # metadata tell times
 
 
 def test_iso_compute_of_section_1_is_measured_against_kan():
     run = {"mlp": frame(0.5), "kan": frame()}
     for one in run.values():
         one.attrs["section"] = "section1_1"
-    assert iso_compute(run)["epoch"].to_dict() == {(0, "mlp"): 6, (1, "mlp"): 4, (0, "kan"): 3, (1, "kan"): 4}
+    assert iso_compute(run, by="time")["epoch"].to_dict() == {
+        (0, "mlp"): 6,
+        (1, "mlp"): 4,
+        (0, "kan"): 3,
+        (1, "kan"): 4,
+    }

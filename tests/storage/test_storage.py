@@ -550,11 +550,11 @@ def test_iso_compute_is_the_last_epoch_within_the_reference_time():
     frames["lm"]["time"] *= 2
     frames["adam"]["time"] *= 100
     metadata = build_metadata([t for trainings in TRAININGS.values() for t in trainings])
-    iso = iso_compute(frames, metadata)
+    iso = iso_compute(frames, metadata, "time")
     assert iso["epoch"].to_dict() == {(0, "lbfgs"): 3, (1, "lbfgs"): 3, (0, "lm"): 2, (1, "lm"): 2}
     errors = moments(frames, metadata)["dense_mse"]
-    assert errors["iso_compute"].to_dict() == iso["dense_mse"].to_dict()
-    assert errors["iso_compute", 0, "lm"] == 1.5
+    assert errors["iso_time"].to_dict() == iso["dense_mse"].to_dict()
+    assert errors["iso_time", 0, "lm"] == 1.5
     assert errors["final", 1, "lm"] == 0.75
     assert errors["threshold", 1, "lm"] == metadata["lm"][1]["at_threshold"]["dense_mse"]
 

@@ -1,4 +1,4 @@
-"""The errors that tables and statements are made from, by seed, dataset and model type, at the three moments."""
+"""The errors that tables and statements are made from, by seed, dataset and model type, at every moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kanbench.analysis.moments import MOMENTS, moments
+from kanbench.analysis.moments import EQUAL_COMPUTE, MOMENTS, moments
 from kanbench.errors import InputError
 from kanbench.problems import PROBLEMS
 from kanbench.problems.target_scale import target_scale
@@ -31,9 +31,10 @@ class Measures:
             known.
         rows (DataFrame): Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and
             `model_type`; of section 2.3 those of the frames `summary`, indexed by `seed` and `dataset_idx`.
-        logs (dict): `{moment: logarithms of the dense MSEs}`: frames indexed by seed and dataset, with one column for
-            each of what is compared; nan where there is none or it is not finite. Errors below rounding count as
-            rounding, so that an error of 0 has a logarithm.
+        errors (dict): `{moment: dense MSEs}`: frames indexed by seed and dataset, with one column for each of what is
+            compared; nan where there is none. Without the kinds of equal compute that no frame tells.
+        logs (dict): Their logarithms; nan where they are not finite. Errors below rounding count as rounding, so that
+            an error of 0 has a logarithm.
     """
 
     section: str
@@ -41,6 +42,7 @@ class Measures:
     datasets: dict[int, str]
     variances: dict[int, float | None]
     rows: pd.DataFrame
+    errors: dict[str, pd.DataFrame]
     logs: dict[str, pd.DataFrame]
 
     @property
@@ -54,17 +56,30 @@ class Measures:
         return [i for i in self.datasets if self.variances[i] != 0]
 
     def logs_on(self, moment: str, datasets: Iterable[int]) -> pd.DataFrame:
-        """The part of `logs` that is about some datasets."""
-        logs = self.logs[moment]
-        return logs[logs.index.isin(list(datasets), level="dataset_idx")]
+        """The part of `logs` that is about some datasets, and can be compared.
 
-    def mean_relative_errors(self, logs: pd.DataFrame) -> pd.DataFrame:
-        """Geometric means over the datasets of the errors relative to the targets' variances, a row per seed.
+        On a dataset, a seed with which one has no error that has some with others is nan for all: everything that is
+        said and shown of it is then of the same trainings.
+        """
+        logs = self.logs[moment]
+        logs = logs[logs.index.isin(list(datasets), level="dataset_idx")]
+        there = logs.notna()
+        lacks = (there.groupby(level="dataset_idx").transform("any") & ~there).any(axis="columns")
+        return logs.mask(lacks, axis="index")
+
+    def mean_errors(self, moment: str) -> pd.DataFrame:
+        """Geometric means of the errors over the seeds, a row per dataset; with one seed the errors themselves."""
+        if len(self.seeds) == 1:
+            return self.errors[moment].droplevel("seed")
+        return self.logs_on(moment, self.datasets).groupby(level="dataset_idx").mean().apply(np.exp)
+
+    def relative_logs(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """Means over the datasets of the logarithms of the errors relative to the targets' variances, a row per seed.
 
         `logs` has only datasets whose targets have a variance that is known.
         """
         variances = pd.Series(self.variances, dtype=float).loc[logs.index.get_level_values("dataset_idx")]
-        return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean().apply(np.exp)
+        return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean()
 
 
 def measures_of(
@@ -78,12 +93,12 @@ def measures_of(
     seeds, variances = tuple(seeds), {i: _variance(name) for i, name in datasets.items()}
     index = pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
     rounding = ROUNDING * np.array([variances[i] or 1.0 for _, i in index])[:, None]
+    errors = {moment: table.reindex(index).astype(float) for moment, table in errors.items()}
     logs = {}
     for moment, table in errors.items():
-        values = table.reindex(index).to_numpy(dtype=float)
-        finite = np.where(np.isfinite(values), np.maximum(values, rounding), np.nan)
+        finite = np.where(np.isfinite(table), np.maximum(table, rounding), np.nan)
         logs[moment] = pd.DataFrame(np.log(finite), index, table.columns)
-    return Measures(section, seeds, datasets, variances, rows, logs)
+    return Measures(section, seeds, datasets, variances, rows, errors, logs)
 
 
 def _variance(name: str) -> float | None:
@@ -116,7 +131,8 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
     parts = [part.drop(columns="seed", errors="ignore") for part in parts]  # somebody's; here it is a level
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
-    errors = {moment: _errors(rows, moment).reindex(columns=model_types) for moment in MOMENTS}
+    told = [m for m in MOMENTS if m not in EQUAL_COMPUTE or m in rows.index.unique("moment")]
+    errors = {moment: _errors(rows, moment).reindex(columns=model_types) for moment in told}
     return measures_of(next(iter(first.values())).attrs["section"], replicates, datasets, rows, errors)
 
 

@@ -26,9 +26,7 @@ COUNTS = {
     "n_experts_selected": "selected_experts",
     "merged_num_params": "merged_params",
     "control_num_params": "control_params",
-    "experts_n_evals": "experts_n_evals",
-    "merged_n_evals": "merged_n_evals",
-    "control_n_evals": "control_n_evals",
+    **{f"{who}_{what}": f"{who}_{what}" for who in ("experts", "merged", "control") for what in ("n_evals", "flops")},
 }
 WORDS = {
     "best_expert": "the best expert",

@@ -9,53 +9,56 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
 from kanbench.storage.comparable import comparable_frames
-from kanbench.storage.derive import Frames, at_threshold, threshold_rows
+from kanbench.storage.derive import Frames, at_threshold
 from kanbench.storage.metadata import Metadata
 
-MOMENTS = ("iso_compute", "threshold", "final")
+EQUAL_COMPUTE = {"iso_flops": "flops", "iso_time": "time"}  # the one that is the same on every machine comes first
+MOMENTS = (*EQUAL_COMPUTE, "threshold", "final")
 
 
-def iso_compute(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
-    """Every model type at its last epoch that ended within the reference time.
+def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "flops") -> pd.DataFrame:
+    """Every model type at its last epoch that ended within the reference's work.
 
-    The reference time of a dataset is the time at which the section's reference model type reached its threshold.
+    The reference's work on a dataset is what the section's reference model type had needed at its threshold.
 
     Args:
-        results (dict): Frames with a column `time`, or with times of the grids' stages.
+        results (dict): Frames with the column `by`; for `time`, times of the grids' stages will do.
         metadata (dict, optional): That of the checkpoints; without it the threshold is found in the reference's frame.
+        by (str): `flops` (operations so far) or `time` (seconds so far).
 
     Returns:
         DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took
-            longer has no row.
+            more has no row.
 
     Raises:
-        InputError: The reference, or a frame's column `time`, is missing.
+        InputError: The reference, or a frame's column `by`, is missing.
     """
     section, compared = next(iter(results.values())).attrs["section"], _sorted(results)
-    times = _reference_times(section, compared, metadata)
+    work = _reference_work(section, compared, metadata, by)
     rows = []
     for model_type, frame in compared.items():
-        if "time" not in frame:
-            raise InputError(section, problem=f"{model_type} has no column 'time'")
-        within = frame[frame["time"] <= frame["dataset_idx"].map(times)]
+        if by not in frame:
+            raise InputError(section, problem=f"{model_type} has no column {by!r}")
+        within = frame[frame[by] <= frame["dataset_idx"].map(work)]
         rows.append(within.groupby("dataset_idx").tail(1))
     return pd.concat(rows).set_index(["dataset_idx", "model_type"])
 
 
-def _reference_times(section: str, results: Frames, metadata: Metadata | None) -> dict[int, float | None]:
+def _reference_work(section: str, results: Frames, metadata: Metadata | None, by: str) -> dict[int, float | None]:
+    """By dataset, the reference's `by` at its threshold; metadata alone tell only its time."""
     reference = section_of(section).reference
     if reference is None:
         raise InputError(section, allowed="sections that compare model types", problem="has no reference")
     checkpoints = (metadata or {}).get(reference, {})
-    recorded = {i: named["at_threshold"]["time"] for i, named in checkpoints.items() if "at_threshold" in named}
     if reference not in results:
-        if recorded:
+        recorded = {i: named["at_threshold"]["time"] for i, named in checkpoints.items() if "at_threshold" in named}
+        if recorded and by == "time":
             return recorded
         raise InputError(section, problem=f"no {reference}, the reference, among {', '.join(results)}")
-    if "time" not in results[reference]:
-        raise InputError(section, problem=f"{reference} has no column 'time'")
-    times = threshold_rows(results[reference])["time"]
-    return dict(zip(times.index, times, strict=True)) | recorded
+    if by not in results[reference]:
+        raise InputError(section, problem=f"{reference} has no column {by!r}")
+    rows = at_threshold(results[reference], checkpoints)
+    return dict(zip(rows["dataset_idx"], rows[by], strict=True))
 
 
 def _sorted(results: Frames) -> Frames:
@@ -68,7 +71,7 @@ def _sorted(results: Frames) -> Frames:
 
 
 def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
-    """Every training at three moments: at equal compute, at its threshold, and at its end.
+    """Every training at four moments: at equal compute by flops and by time, at its threshold, and at its end.
 
     Args:
         results (dict): Frames of a section that compares model types.
@@ -77,8 +80,8 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
 
     Returns:
         DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What
-            there is not has no row: a training without epochs, one that had no epoch within the reference time, equal
-            compute where there are no times.
+            there is not has no row: a training without epochs, one that had no epoch within the reference's work, equal
+            compute where there are no flops or no times.
     """
     parts = []
     for model_type, frame in _sorted(results).items():
@@ -86,6 +89,7 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
         if "test_loss" in frame:
             rows = at_threshold(frame, (metadata or {}).get(model_type, {}))
             parts.append(rows.assign(moment="threshold"))
-    with contextlib.suppress(InputError):
-        parts.append(iso_compute(results, metadata).reset_index().assign(moment="iso_compute"))
+    for moment, by in EQUAL_COMPUTE.items():
+        with contextlib.suppress(InputError):
+            parts.append(iso_compute(results, metadata, by).reset_index().assign(moment=moment))
     return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])

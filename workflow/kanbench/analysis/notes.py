@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
+import numpy as np
 import pandas as pd
 
 from kanbench.analysis.measures import Measures
-from kanbench.analysis.moments import iso_compute
-from kanbench.analysis.statements import join_names
+from kanbench.analysis.moments import EQUAL_COMPUTE, iso_compute
+from kanbench.analysis.statements import Statement, join_names
 from kanbench.analysis.uncertainty import ENOUGH_SEEDS
 from kanbench.errors import InputError
+from kanbench.io.numbers import factor_text
 from kanbench.plan.sections import section_of
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import Frames, is_pruned, threshold_rows
 from kanbench.storage.metadata import Metadata
 
-COLUMNS = {"dense_mse": "dense MSE", "test_loss": "test loss", "time": "time", "n_evals": "number of evaluations"}
+COLUMNS = {
+    "dense_mse": "dense MSE",
+    "test_loss": "test loss",
+    "flops": "floating-point operations",
+    "time": "time",
+    "n_evals": "number of evaluations",
+}
 
 
 def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None = None) -> list[str]:
@@ -39,16 +50,11 @@ def seeds_note(seeds: tuple[int | None, ...]) -> str:
         which = "" if seeds[0] is None else f" ({seeds[0]})"
         return f"One seed was run{which}: nothing is known about how results differ from seed to seed."
     text = (
-        f"{len(seeds)} seeds were run ({join_names(seeds)}): figures are medians over them, factors are medians of the "
-        "seeds' own factors, and intervals are bootstrap intervals of these medians, at 95 %."
+        f"{len(seeds)} seeds were run ({join_names(seeds)}): errors and factors are geometric means over them, so "
+        "that a factor is the ratio of the errors, with Student's 95 % intervals of the logarithm; other figures are "
+        "medians."
     )
-    if len(seeds) >= ENOUGH_SEEDS:
-        return text
-    coverage = 100 * (1 - 2.0 ** (1 - len(seeds)))
-    return (
-        f"{text} With so few seeds an interval holds the true median with a probability of {coverage:.0f} % at most: a "
-        f"difference counts as decided from {ENOUGH_SEEDS} seeds on."
-    )
+    return text if len(seeds) >= ENOUGH_SEEDS else f"{text} A difference may be decided from {ENOUGH_SEEDS} seeds on."
 
 
 def targets_notes(measures: Measures) -> list[str]:
@@ -119,21 +125,57 @@ def _trainings(measures: Measures) -> list[str]:
 
 
 def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
-    try:
-        iso_compute(first, metadata)
-    except InputError as error:
-        return [f"Nothing is compared at equal compute ({error})."]
-    reference, there, found = section_of(measures.section).reference, measures.rows.index, []
-    for position in range(len(measures.seeds)):
-        for model_type in measures.model_types:
-            late = [
-                name
-                for i, name in measures.datasets.items()
-                if (position, "final", i, model_type) in there and (position, "iso_compute", i, model_type) not in there
-            ]
-            if late:
-                found.append(
-                    f"{model_type} has no epoch within the time of {reference}'s threshold on {join_names(late)}"
-                    f"{of_seed(measures, position)}: it is not compared there at equal compute."
-                )
+    failed: dict[str, InputError] = {}
+    for by in EQUAL_COMPUTE.values():
+        try:
+            iso_compute(first, metadata, by)
+        except InputError as error:
+            failed[by] = error
+    if len(failed) == len(EQUAL_COMPUTE):
+        return [f"Nothing is compared at equal compute ({'; '.join(dict.fromkeys(map(str, failed.values())))})."]
+    found = [
+        f"Nothing is compared at equal compute by {by} ({error}), so that no winner at equal compute is decided."
+        for by, error in failed.items()
+    ]
+    reference, there = section_of(measures.section).reference, measures.rows.index
+    told = [moment for moment in EQUAL_COMPUTE if moment in measures.logs]
+    for moment, model_type in product(told, measures.model_types):
+        late: dict[str, list[int | None]] = {}
+        for (i, name), (position, seed) in product(measures.datasets.items(), enumerate(measures.seeds)):
+            if (position, "final", i, model_type) in there and (position, moment, i, model_type) not in there:
+                late.setdefault(name, []).append(seed)
+        if late:
+            several = len(measures.seeds) > 1
+            where = [name + f" (seed {join_names(seeds)})" * several for name, seeds in late.items()]
+            found.append(
+                f"{model_type} has no epoch within the {EQUAL_COMPUTE[moment]} of {reference}'s threshold on "
+                f"{join_names(where)}: {'these seeds are' if several else 'it is'} not compared there."
+            )
     return found
+
+
+def differences(measures: Measures, said: Iterable[Statement]) -> list[str]:
+    """Where the answers at equal compute by flops and by time differ, and why: what a flop takes."""
+    found = []
+    for one in said:
+        if one.comparison == "iso_flops" and one.differs and one.counterpart:
+            pair = f"between {one.more['one']} and {one.more['other']} " if "one" in one.more else ""
+            where = f"on {one.dataset}" if one.dataset else f"{pair}over all problems"
+            found.append(f"{where} {join_names(one.best)} by flops, {join_names(one.counterpart.best)} by time")
+    if not found:
+        return []
+    why = ", ".join(f"{factor_text(value)} times as long with {name}" for name, value in _flop_times(measures).items())
+    why = f" A flop takes {why} as with {section_of(measures.section).reference}." if why else ""
+    return [f"At equal compute flops and time give different answers, which are not decided: {'; '.join(found)}.{why}"]
+
+
+def _flop_times(measures: Measures) -> dict[str, float]:
+    """By model type, how many times as long as the reference's a flop takes, in the geometric mean over trainings."""
+    rows = measures.rows[measures.rows.index.isin(["final"], level="moment") & measures.rows["flops"].gt(0)]
+    each = rows.assign(seconds=np.log(rows["time"] / rows["flops"]))
+    each = each.pivot_table("seconds", ["seed", "dataset_idx"], "model_type").dropna()
+    reference = section_of(measures.section).reference
+    if reference not in each or each.empty:
+        return {}
+    means = np.exp(each.sub(each[reference], axis="index").mean())
+    return {str(name): float(means[name]) for name in measures.model_types if name in means and name != reference}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from kanbench.analysis.uncertainty import Factor
@@ -14,11 +13,10 @@ EQUAL = 1e-12  # logarithms of errors that are the same but for rounding
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which column has the lowest error, in the geometric mean over datasets and the median over seeds.
+    """Which column has the lowest error, in the geometric mean over datasets and seeds.
 
     Attributes:
-        best (tuple of str): Several if they are equal; none if there is nothing to compare, or none is ahead of all
-            others.
+        best (tuple of str): Several if they are equal; none if there is nothing to compare.
         next (str or None): The best of the others.
         factor (Factor or None): How many times larger the error of `next` is than that of `best`.
         datasets (tuple of int): Those that were compared: on which all have an error with every seed.
@@ -33,23 +31,22 @@ class Ranking:
 
 
 def rank(logs: pd.DataFrame) -> Ranking:
-    """Rank columns by their errors.
-
-    One column is ahead of another if the median over the seeds of the logarithm of their ratio says so; the best is
-    ahead of all others, or equal to them.
+    """Rank columns by their mean errors.
 
     Args:
         logs (DataFrame): Logarithms of errors, indexed by `seed` and `dataset_idx`; nan where there is none.
     """
     balanced = common(logs)
     compared, datasets = tuple(balanced.columns), tuple(balanced.index.unique("dataset_idx"))
+    if not datasets:
+        return Ranking((), None, None, datasets, compared)
     means = balanced.groupby(level="seed").mean()
-    ahead = {a: {b: _median(means[b] - means[a]) for b in compared if b != a} for a in compared}
-    best = tuple(a for a in compared if all(lead >= 0 for lead in ahead[a].values())) if datasets else ()
-    others = [b for b in compared if b not in best]
-    if not best or not others:
+    level = means.mean()
+    best = tuple(column for column in compared if level[column] - level.min() <= EQUAL)
+    others = level.drop(list(best))
+    if others.empty:
         return Ranking(best, None, None, datasets, compared)
-    second = min(others, key=lambda b: ahead[best[0]][b])
+    second = str(others.idxmin())
     return Ranking(best, second, Factor.of_logs(means[second] - means[best[0]]), datasets, compared)
 
 
@@ -59,8 +56,8 @@ class Versus:
 
     Attributes:
         factor (Factor or None): How many times larger the error of the other is, in the geometric mean over datasets
-            and the median over seeds; None if there is nothing to compare.
-        better, equal (tuple of int): The datasets on which its error is lower, or equal, in the median over seeds.
+            and seeds; None if there is nothing to compare.
+        better, equal (tuple of int): The datasets on which its error is lower, or equal, in the mean over seeds.
         datasets (tuple of int): Those that were compared.
     """
 
@@ -76,11 +73,11 @@ def versus(logs: pd.DataFrame, one: str, other: str) -> Versus:
     if pair.shape[1] < 2 or pair.empty:
         return Versus(None, (), (), ())
     lead = pair[other] - pair[one]
-    by_dataset = lead.groupby(level="dataset_idx", sort=False).agg(_median)
+    by_dataset = lead.groupby(level="dataset_idx", sort=False).mean()
     return Versus(
         factor=Factor.of_logs(lead.groupby(level="seed").mean()),
-        better=tuple(by_dataset.index[by_dataset > 0]),
-        equal=tuple(by_dataset.index[by_dataset == 0]),
+        better=tuple(by_dataset.index[by_dataset > EQUAL]),
+        equal=tuple(by_dataset.index[by_dataset.abs() <= EQUAL]),
         datasets=tuple(by_dataset.index),
     )
 
@@ -99,9 +96,3 @@ def common(logs: pd.DataFrame) -> pd.DataFrame:
     present = present[seeds.loc[present.index.get_level_values("seed")].to_numpy()]
     whole = present.notna().all(axis="columns").groupby(level="dataset_idx").all()
     return present[whole.reindex(present.index.get_level_values("dataset_idx")).to_numpy(dtype=bool)]
-
-
-def _median(values: pd.Series) -> float:
-    """The median of logarithms; 0 if it is one of rounding."""
-    median = float(np.median(values))
-    return 0.0 if abs(median) <= EQUAL else median

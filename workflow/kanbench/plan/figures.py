@@ -46,6 +46,7 @@ KINDS = {
     for kind in (  # in the order in which they are shown
         FigureKind("comparison", "Comparison of model types", "comparison:comparison_figure", is_key=True),
         FigureKind("loss_epochs", "Losses against epochs", "losses:losses_figure", "epoch"),
+        FigureKind("loss_flops", "Losses against flops", "losses:losses_figure", "flops", is_key=True),
         FigureKind("loss_time", "Losses against time", "losses:losses_figure", "time", is_key=True),
         FigureKind("loss_evals", "Losses against evaluations", "losses:losses_figure", "n_evals"),
         FigureKind("params", "Accuracy against parameters", "params:params_figure"),

@@ -5,26 +5,27 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kanbench.analysis.measures import measure
+from kanbench.analysis.measures import Measures, measure
+from kanbench.analysis.moments import EQUAL_COMPUTE
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.storage.stored_run import StoredRun
 
 PANELS = (  # moment, column, title
-    ("iso_compute", "dense_mse", "at equal compute"),
+    ("iso_flops", "dense_mse", "at equal flops"),
+    ("iso_time", "dense_mse", "at equal time"),
     ("final", "dense_mse", "at the end"),
     ("threshold", "time", "time to the threshold"),
 )
 
 
 def comparison_figure(stored: StoredRun, note: Note) -> Figure:
-    """Three panels of points, one row per dataset: the median of the seeds, with a line from the least to the most."""
-    rows, (scale, error) = _rows(stored), scales(stored)
-    rows["dense_mse"] /= rows["dataset_idx"].map(scale)
-    shown: dict[str, tuple[str, pd.DataFrame]] = {}
+    """Panels of points, one row per dataset: the seeds' geometric mean, with a line from the least to the most."""
+    measures, (scale, error) = _measures(stored), scales(stored)
+    shown: dict[str, tuple[str, dict[str, pd.Series]]] = {}
     for moment, column, title in PANELS:
-        values = rows[rows["moment"] == moment]
-        if values[column].gt(0).any():
+        values = _errors(measures, moment, scale) if column == "dense_mse" else _of_rows(measures, moment, column)
+        if any(series.gt(0).any() for series in values.values()):
             shown[title] = column, values
         else:
             note(f"no panel '{title}': {_missing(stored, moment)}")
@@ -34,18 +35,16 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
     figure = style.new_figure(1.2 + 0.42 * len(stored.datasets), wspace=0.08)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
-        alike = [other[name] for name, other in shown.values() if name == column]  # errors are on one scale
+        alike = [series for name, other in shown.values() if name == column for series in other.values()]  # one scale
         style.log_scale(axes.xaxis, alike)
-        by_type = values.set_index("dataset_idx").groupby("model_type")[column]
-        style.points_by_dataset(axes, stored.datasets, dict(iter(by_type)), styles)
-        axes.set(title=title, xlabel=error if column == "dense_mse" else "training time / s")
+        style.points_by_dataset(axes, stored.datasets, values, styles)
+        axes.set(title=title, xlabel=error.replace(" / ", " /\n") if column == "dense_mse" else "training time / s")
     style.rows_of_datasets(panels, stored.datasets)
     style.legend(figure, [style.handle(look, linewidth=0) for look in styles.values()])
     return figure
 
 
-def _rows(stored: StoredRun) -> pd.DataFrame:
-    """Every training at the moments, one row per seed, with `dense_mse` and `time`; nan where a frame lacks them."""
+def _measures(stored: StoredRun) -> Measures:
     replicates = {
         seed: trained
         for seed, frames in stored.comparable.replicates.items()
@@ -53,11 +52,30 @@ def _rows(stored: StoredRun) -> pd.DataFrame:
     }
     if not replicates:
         raise FigureUnavailableError("no frame has any epochs")
-    return measure(replicates, stored.compared_metadata).rows.reindex(columns=["dense_mse", "time"]).reset_index()
+    return measure(replicates, stored.compared_metadata)
+
+
+def _errors(measures: Measures, moment: str, scale: dict[int, float]) -> dict[str, pd.Series]:
+    """By model type, the scaled errors that are compared, one for every seed, indexed by `dataset_idx`."""
+    if moment not in measures.errors:
+        return {}
+    compared = measures.errors[moment].where(measures.logs_on(moment, measures.datasets).notna())
+    relative = compared.div(pd.Series(scale), axis="index", level="dataset_idx").droplevel("seed")
+    return {str(name): errors.dropna() for name, errors in relative.items()}
+
+
+def _of_rows(measures: Measures, moment: str, column: str) -> dict[str, pd.Series]:
+    """The same of a column of the frames; empty where no frame has it."""
+    rows = measures.rows[measures.rows.index.isin([moment], level="moment")]
+    if column not in rows:
+        return {}
+    by_type = rows.reset_index().set_index("dataset_idx").groupby("model_type")[column]
+    return {str(name): values for name, values in by_type}
 
 
 def _missing(stored: StoredRun, moment: str) -> str:
     reference = stored.section.reference
-    if moment == "iso_compute" and reference not in stored.model_types:
+    if moment in EQUAL_COMPUTE and reference not in stored.model_types:
         return f"no {reference or 'reference'} to compare with"
-    return f"the frames do not have {'time' if moment == 'threshold' else 'dense_mse, or no time'}"
+    work = f", or no {EQUAL_COMPUTE[moment]}" if moment in EQUAL_COMPUTE else ""
+    return f"the frames do not have {'time' if moment == 'threshold' else f'dense_mse{work}'}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.errors import InputError
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
@@ -57,7 +58,7 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
 
 
 def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) -> pd.DataFrame | None:
-    """A loss of one training, by epoch: its median over the seeds, the smallest and the largest, and the median of x.
+    """A loss of one training, by epoch: its geometric mean over the seeds, the least and the most, and the median of x.
 
     Returns:
         DataFrame or None: Indexed by `epoch`, or by `x` where that is grids, with `x`, `y`, `low` and `high`. None
@@ -71,7 +72,7 @@ def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) 
     every = pd.concat(parts) if parts else pd.DataFrame()
     if every.empty or every["y"].isna().all():
         return None
-    return every.groupby(index).agg(x=("x", "median"), y=("y", "median"), low=("y", "min"), high=("y", "max"))
+    return every.groupby(index).agg(x=("x", "median"), y=("y", geometric_mean), low=("y", "min"), high=("y", "max"))
 
 
 def threshold_epoch(stored: StoredRun, model_type: str, dataset_idx: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Losses against epochs, time and evaluations."""
+"""Losses against epochs, flops, time and evaluations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kanbench.storage.stored_run import StoredRun
 
 AXES = {
     "epoch": "epoch",
+    "flops": "floating-point operations",
     "time": "training time / s",
     "n_evals": "evaluations of the loss",
     "grid_size": "grid intervals",

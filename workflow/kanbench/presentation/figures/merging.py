@@ -65,7 +65,7 @@ def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
 
     The control is compared in the same state as the merged model.
     """
-    gains, logs = {}, measures.logs[moment]
+    gains, logs = {}, measures.logs_on(moment, measures.datasets)
     for column in COMPARED_WITH[moment]:
         other = column.removesuffix(f"_{moment}").replace("_", " ")
         gain = (logs[column] - logs[f"merged_{moment}"]).droplevel("seed").dropna().apply(np.exp)

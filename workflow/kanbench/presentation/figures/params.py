@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.numbers import superscript
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.presentation.figures.style import GREY, Look, dataset_panels, handle, legend, log_scale, looks, panel_grid
@@ -47,7 +48,7 @@ def order_of(stored: StoredRun) -> int | None:
 
 
 def _stage_ends(stored: StoredRun, model_type: str, scale: dict[int, float]) -> pd.DataFrame:
-    """Parameters and relative error at the last epoch of every grid: the median over the seeds, least and most."""
+    """At the end of every grid, over the seeds: median parameters, and the mean error, the least and the most."""
     frames = [frame for frame in stored.histories(model_type) if set(NEEDED) <= set(frame)]
     if not frames:
         return pd.DataFrame()
@@ -55,7 +56,7 @@ def _stage_ends(stored: StoredRun, model_type: str, scale: dict[int, float]) -> 
     last = pd.concat([frame.sort_values("epoch").groupby(keys, as_index=False).last()[NEEDED] for frame in frames])
     last["error"] = last["dense_mse"] / last["dataset_idx"].map(scale)
     table = last.groupby(keys).agg(
-        num_params=("num_params", "median"), y=("error", "median"), low=("error", "min"), high=("error", "max")
+        num_params=("num_params", "median"), y=("error", geometric_mean), low=("error", "min"), high=("error", "max")
     )
     return table.reset_index().sort_values("num_params")
 

@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
 from kanbench.presentation.templates import FOLDER
@@ -133,7 +134,7 @@ def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> Non
 
 
 def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, pd.Series], styles: Looks) -> None:
-    """The median of values, which are indexed by dataset, with a line from the least to the greatest.
+    """The geometric mean of values, which are indexed by dataset, with a line from the least to the greatest.
 
     What is compared stands side by side in the row of a dataset, in the order of `styles`; what has no values has no
     point.
@@ -141,10 +142,10 @@ def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, 
     offsets = np.linspace(-0.26, 0.26, len(styles)) if len(styles) > 1 else [0.0]
     nothing = pd.Series(index=pd.Index([], dtype=int), dtype=float)
     for (name, look), offset in zip(styles.items(), offsets, strict=True):
-        spread = values.get(name, nothing).groupby(level=0).agg(["median", "min", "max"]).reindex(list(datasets))
+        spread = values.get(name, nothing).groupby(level=0).agg([geometric_mean, "min", "max"]).reindex(list(datasets))
         y = np.arange(len(spread)) + offset
         axes.hlines(y, spread["min"], spread["max"], color=look.color, linewidth=1.0)
-        axes.plot(spread["median"], y, **look.points(label=name))
+        axes.plot(spread["geometric_mean"], y, **look.points(label=name))
 
 
 def save(figure: Figure, folder: str, name: str) -> None:

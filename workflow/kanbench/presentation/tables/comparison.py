@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import numpy as np
 import pandas as pd
 
 from kanbench.analysis.measures import Measures
-from kanbench.analysis.moments import MOMENTS
+from kanbench.analysis.moments import EQUAL_COMPUTE
 from kanbench.analysis.ranking import common
-from kanbench.analysis.uncertainty import interval
+from kanbench.analysis.uncertainty import Factor, geometric_mean
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.table import Table
 
-COLUMNS = {
-    "threshold": ("epoch", "time", "n_evals", "test_loss", "dense_mse", "relative_error"),
-    "iso_compute": ("dense_mse", "relative_error"),
-    "final": ("time", "n_evals", "dense_mse", "relative_error"),
+COLUMNS = {  # `errors`: the dense MSE and the relative error
+    "threshold": ("epoch", "flops", "time", "n_evals", "test_loss", "errors"),
+    **dict.fromkeys(EQUAL_COMPUTE, ("errors",)),
+    "final": ("flops", "time", "n_evals", "errors"),
 }
 DENSITY_COLUMNS = ("num_params", "important_neurons", "total_neurons")  # at the end, of section 2.2
 AVERAGE = "geometric mean"
@@ -25,7 +27,8 @@ KEYS = ["dataset_idx", "model_type"]
 def comparison_table(measures: Measures, notes: list[str]) -> Table:
     """One row per dataset and model type, and per model type the geometric mean of the relative errors.
 
-    With several seeds a figure is the median over them, and a relative error has its interval (`…_low`, `…_high`).
+    With several seeds errors are geometric means over them, relative ones with their intervals (`…_low`, `…_high`);
+    epochs, work and sizes are medians.
     """
     section = section_of(measures.section)
     figures = _figures(measures).reset_index(names=KEYS)
@@ -35,7 +38,7 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
     frame = frame.dropna(axis="columns", how="all")
     if len(measures.seeds) > 1:
         frame["seeds"] = len(measures.seeds)
-    iso = f"; equal compute: the last epoch within the time of the threshold of {section.reference}"
+    iso = f"; equal compute: the last epoch within the flops, or the time, of the threshold of {section.reference}"
     caption = (
         f"{measures.section}: at the threshold, at equal compute and at the end{iso if section.reference else ''}; "
         "relative error: dense MSE / variance of the target."
@@ -45,36 +48,44 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
 
 def _figures(measures: Measures) -> pd.DataFrame:
     """By dataset and model type, one column for every moment and quantity."""
-    rows, density = measures.rows, section_of(measures.section) is SECTIONS["section2_2"]
-    if "dense_mse" in rows:
-        variances = {i: variance or np.nan for i, variance in measures.variances.items()}
-        rows = rows.assign(relative_error=rows["dense_mse"] / rows.index.get_level_values("dataset_idx").map(variances))
+    density = section_of(measures.section) is SECTIONS["section2_2"]
     index = pd.MultiIndex.from_product([measures.datasets, measures.model_types], names=KEYS)
     figures: dict[str, pd.Series] = {}
-    for moment, columns in COLUMNS.items():
-        here = rows[rows.index.isin([moment], level="moment")]
-        for column in (*columns, *(DENSITY_COLUMNS if density and moment == "final" else ())):
+    for moment in [moment for moment in COLUMNS if moment in measures.logs]:
+        here = measures.rows[measures.rows.index.isin([moment], level="moment")]
+        for column in (*COLUMNS[moment], *(DENSITY_COLUMNS if density and moment == "final" else ())):
             if column in here:
-                groups = here[column].groupby(level=KEYS)
-                figures[f"{moment}_{column}"] = groups.median()
-                if column == "relative_error" and len(measures.seeds) > 1:
-                    ends = pd.DataFrame({key: interval(values.dropna()) for key, values in groups}, ["low", "high"])
-                    figures |= {f"{moment}_{column}_{end}": ends.loc[end] for end in ends.index}
-    return pd.DataFrame({name: values.reindex(index) for name, values in figures.items()}, index=index)
+                mean = geometric_mean if column == "test_loss" else "median"
+                figures[f"{moment}_{column}"] = here[column].groupby(level=KEYS).agg(mean).reindex(index)
+            elif column == "errors":
+                figures |= {str(name): values for name, values in _errors(measures, moment, index).items()}
+    return pd.DataFrame(figures, index=index)
+
+
+def _errors(measures: Measures, moment: str, index: pd.MultiIndex) -> pd.DataFrame:
+    """The mean errors over the seeds, and the relative ones with their intervals."""
+    means, logs = measures.mean_errors(moment), measures.logs_on(moment, measures.datasets)
+    rows = []
+    for i, model_type in index:
+        error, variance = means.loc[i, model_type], measures.variances[i] or nan
+        relative = _spread(f"{moment}_relative_error", logs.xs(i, level="dataset_idx")[model_type] - np.log(variance))
+        rows.append({f"{moment}_dense_mse": error, **relative, f"{moment}_relative_error": error / variance})
+    return pd.DataFrame(rows, index)
+
+
+def _spread(name: str, logs: pd.Series) -> dict[str, float]:
+    """The mean over the seeds of what has these logarithms and, with several, its interval."""
+    mean = Factor.of_logs(logs.dropna()) if logs.notna().any() else Factor(nan, nan, nan, 0)
+    return {name: mean.value} | ({f"{name}_low": mean.low, f"{name}_high": mean.high} if len(logs) > 1 else {})
 
 
 def _averages(measures: Measures) -> pd.DataFrame:
     """By model type, the geometric means over the datasets on which all of them have an error with every seed."""
     figures: dict[str, dict[str, float]] = {model_type: {} for model_type in measures.model_types}
     known = [i for i in measures.comparable if measures.variances[i]]
-    for moment in MOMENTS:
+    for moment in measures.logs:
         logs = common(measures.logs_on(moment, known))
-        if logs.empty:
-            continue
-        name = f"{moment}_relative_error"
-        for model_type, means in measures.mean_relative_errors(logs).items():
-            figures[str(model_type)][name] = means.median()
-            if len(measures.seeds) > 1:
-                low, high = interval(means.dropna())
-                figures[str(model_type)] |= {f"{name}_low": low, f"{name}_high": high}
+        if not logs.empty:
+            for model_type, means in measures.relative_logs(logs).items():
+                figures[str(model_type)] |= _spread(f"{moment}_relative_error", means)
     return pd.DataFrame.from_dict(figures, orient="index")

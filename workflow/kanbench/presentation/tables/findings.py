@@ -9,7 +9,7 @@ import pandas as pd
 
 from kanbench.analysis.measures import measure
 from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
-from kanbench.analysis.notes import notes
+from kanbench.analysis.notes import differences, notes
 from kanbench.analysis.statements import WHEN, Statement, statements
 from kanbench.errors import InputError
 from kanbench.plan.sections import SECTIONS, section_of
@@ -22,8 +22,9 @@ from kanbench.storage.stored_run import StoredRun
 
 WIDTH = 100
 COLUMNS = (  # on a terminal
-    *("dataset", "optimizer", "approach", "model_type", "threshold_epoch", "threshold_time"),
-    *("iso_compute_relative_error", "threshold_relative_error", "final_relative_error", "final_num_params"),
+    *("dataset", "optimizer", "approach", "model_type", "threshold_time"),
+    *("iso_flops_relative_error", "iso_time_relative_error"),
+    *("threshold_relative_error", "final_relative_error", "final_num_params"),
     *("best_expert", "ensemble", "merged_initial", "merged_threshold", "control_threshold", "merged_params"),
     "gain_over_best_expert",
 )
@@ -35,8 +36,8 @@ class Findings:
     """What the data of a run say.
 
     Attributes:
-        answer (Statement): The one statement that answers it best: at equal compute, of all datasets; for section 2.3
-            at the threshold, or at the end where that is not known.
+        answer (Statement): The one statement that answers it best, of all datasets: at equal compute by flops, or by
+            time where flops are not known; for section 2.3 at the threshold, or at the end where that is not known.
         tables (tuple of Table): That of the section, and `summary`: the question with the answers.
         statements (tuple of Statement)
         notes (tuple of str): What is missing, failed or cannot be compared.
@@ -87,7 +88,8 @@ def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Find
         table = merge_table(merging, about)
     else:
         measures = measure(replicates, metadata)
-        about, said = [*notes(measures, replicates, metadata), *made.notes], statements(measures)
+        said = statements(measures)
+        about = [*notes(measures, replicates, metadata), *differences(measures, said), *made.notes]
         table = comparison_table(measures, about)
     question = section_of(section).question
     answers = [s for s in said if s.numbers.get("one") in ANSWERED_BY and s.dataset is None]

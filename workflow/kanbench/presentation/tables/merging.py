@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from kanbench.analysis.measures import Measures
-from kanbench.analysis.merging import COMPARED_WITH, COUNTS, ERRORS
+from kanbench.analysis.merging import COMPARED_WITH, COUNTS
 from kanbench.analysis.ranking import versus
 from kanbench.presentation.tables.table import Table
-
-COLUMNS = ERRORS | COUNTS
 
 
 def merge_table(measures: Measures, notes: list[str]) -> Table:
     """Errors, sizes, evaluations and gains by dataset, and the geometric means of relative errors and gains.
 
     A gain is how many times larger an error is than that of the merged model at its threshold. With several seeds
-    figures are medians over them, and gains have intervals.
+    errors and gains are geometric means over them, gains with intervals, and counts are medians.
     """
-    recorded = {column: name for column, name in COLUMNS.items() if column in measures.rows}
+    recorded = {column: name for column, name in COUNTS.items() if column in measures.rows}
     medians = measures.rows[list(recorded)].rename(columns=recorded).groupby(level="dataset_idx").median()
+    figures = measures.mean_errors("threshold").join(medians)
     rows = [
-        {"dataset": name, **medians.loc[i].to_dict(), **_gains(measures, [i])} for i, name in measures.datasets.items()
+        {"dataset": name, **figures.loc[i].to_dict(), **_gains(measures, [i])} for i, name in measures.datasets.items()
     ]
     if measures.comparable:
         gains = _gains(measures, measures.comparable)
         logs = measures.logs_on("final", [i for i in measures.comparable if measures.variances[i]])
-        averages = measures.mean_relative_errors(logs.dropna(axis="columns")).median().to_dict()
+        averages = np.exp(measures.relative_logs(logs.dropna(axis="columns")).mean()).to_dict()
         rows.append({"dataset": "geometric mean, relative", **averages, **gains})
     caption = (
         f"{measures.section}: dense MSE of the experts, their ensemble, the merged model, and the control, a dense "

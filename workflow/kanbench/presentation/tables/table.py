@@ -16,7 +16,7 @@ from kanbench.io.atomic import atomic_folder
 from kanbench.io.numbers import factor_text, short
 from kanbench.presentation.templates import render
 
-GROUPS = {"threshold": "threshold", "iso_compute": "equal compute", "final": "end"}
+GROUPS = {"threshold": "threshold", "iso_flops": "equal flops", "iso_time": "equal time", "final": "end"}
 HEADERS = {  # after the group's name
     "dataset": "problem",
     "time": "seconds",
@@ -50,7 +50,8 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
-        whole = [n for n in map(str, self.frame) if n.endswith(COUNTS) and (self.frame[n].dropna() % 1 == 0).all()]
+        counts = (*COUNTS, "flops")
+        whole = [n for n in map(str, self.frame) if n.endswith(counts) and (self.frame[n].dropna() % 1 == 0).all()]
         return self.frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
