@@ -138,7 +138,10 @@ def test_the_default_is_the_full_reproduction(config):
     assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
     assert config["model"] == {"width": [2, 5, 1], "k": 3}
     assert config["seeds"] == [1]
-    assert config["data"] == {"train_num": 1000, "test_num": 1000, "dense_num": 10000, "seed": 0}
+    assert config["data"] == {
+        **{"train_num": 1000, "test_num": 1000, "dense_num": 10000},
+        **{"seed": 0, "targets": "standardized"},
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
