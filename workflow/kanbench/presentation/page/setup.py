@@ -16,6 +16,8 @@ from kanbench.storage.stored_run import StoredRun
 
 PACKAGES = ("kanbench", "pykan", "torch", "python")
 NOT_RECORDED = "not recorded"
+TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "as they are"}
+CLOCKS = {"thread": "of the processor, spent on the training's thread", "wall": "on the wall clock"}
 
 
 def setup(stored: StoredRun) -> dict[str, str]:
@@ -34,9 +36,22 @@ def setup(stored: StoredRun) -> dict[str, str]:
         "Seeds": join_names([NOT_RECORDED if seed is None else seed for seed in stored.replicates]),
         "Engine": ", ".join(str(provenance[key]) for key in ("engine", "dtype") if key in provenance) or NOT_RECORDED,
         "Device": str(attrs.get("device") or NOT_RECORDED),
+        "Targets": TARGETS.get(str(provenance.get("targets")), NOT_RECORDED),
+        "Time": _clock(provenance.get("timing")),
         "Versions": ", ".join(versions) or NOT_RECORDED,
         "Begun": f"{datetime.strptime(stored.run.timestamp, TIMESTAMP_FORMAT):%Y-%m-%d, %H:%M:%S}",
     }
+
+
+def _clock(timing: Any) -> str:
+    """What the times of a run are, of its provenance."""
+    try:
+        clock, repeats, below = CLOCKS[timing["clock"]], int(timing["repeats"]), float(timing["below"])
+    except (KeyError, TypeError, ValueError):  # of an earlier format, or anybody's
+        return NOT_RECORDED
+    if repeats < 2:
+        return clock
+    return f"{clock}; trainings of less than {below:g} s were timed up to {repeats} times, and the least time counts"
 
 
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
