@@ -249,7 +249,7 @@ def a_frame_of_no_model_type(run):
 
 def other_settings(run):
     path = Path(run.record(run.training("adam", 1)))
-    path.write_text(path.read_text().replace('"lr": 0.1', '"lr": 0.2'))
+    path.write_text(path.read_text().replace('"lr": 0.02', '"lr": 0.2'))
 
 
 FAULTS = {
