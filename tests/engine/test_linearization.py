@@ -37,6 +37,9 @@ def assert_same_products(dense, ours, tolerance=TOLERANCE):
         assert_near(value, expected, tolerance)
     if ours.linearization.kept is not None:
         assert_near(np.tril(ours.dual_gram()), np.tril(jacobian @ jacobian.T), tolerance)
+        scaled = jacobian * step
+        assert_near(np.tril(ours.dual_gram(step)), np.tril(scaled @ scaled.T), tolerance)
+        assert_near(ours.column_squares(), np.square(jacobian).sum(axis=0), tolerance)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

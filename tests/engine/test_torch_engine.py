@@ -71,6 +71,8 @@ def test_a_jacobian_that_is_not_kept(network, device, monkeypatch):
         (streamed.vjp(weights), whole.vjp(weights)),
         (streamed.normal_matrix().tril(), whole.normal_matrix().tril()),
         (streamed.dual_gram().tril(), whole.dual_gram().tril()),
+        (streamed.dual_gram(step * 2).tril(), 4 * whole.dual_gram().tril()),
+        (streamed.column_squares(), whole.whole.square().sum(0)),
         (streamed.residuals_at(step), whole.residuals_at(step)),
     ):
         assert_near(as_array(ours), as_array(expected), 1e-13)

@@ -32,8 +32,14 @@ class Linearization(Protocol):
     def normal_matrix(self) -> Matrix:
         """JᵀJ, shape (P, P); only its lower triangle counts."""
 
-    def dual_gram(self) -> Matrix:
-        """The dual Gram matrix JJᵀ, shape (n, n); only its lower triangle counts."""
+    def dual_gram(self, scale: Vector | None = None) -> Matrix:
+        """The dual Gram matrix JJᵀ, shape (n, n); only its lower triangle counts.
+
+        With `scale`, shape (P,), that of the Jacobian whose columns are multiplied by it.
+        """
+
+    def column_squares(self) -> Vector:
+        """diag(JᵀJ), shape (P,), for more parameters than samples; where there are fewer, JᵀJ has it."""
 
     def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
         """The function that solves (M + shift I) x = b, for M symmetric; None where that is not definite.

@@ -137,8 +137,8 @@ class SparseLinearization:
             kernels.fill_whole_rows(rows, windows, self.places, whole[start : start + len(rows)])
         return whole
 
-    def dual_gram(self) -> Array:
-        rows, windows = self.jacobian_rows()
+    def dual_gram(self, scale: Array | None = None) -> Array:
+        rows, windows = self.jacobian_rows(scale)
         matrix, n_nodes = np.zeros((len(rows), len(rows))), len(self.work.layout.nodes)
         shared = [rows[:, self.places.run[n_nodes] :]]  # what no window bounds
         for node in range(n_nodes):
@@ -150,10 +150,21 @@ class SparseLinearization:
         kernels.add_transposed(matrix)
         return matrix
 
-    def jacobian_rows(self) -> tuple[Array, Windows]:
-        """What is not zero of J, without columns for what is held fixed, and the windows."""
+    def column_squares(self) -> Array:
+        (rows, windows), laid_out = self.jacobian_rows(), np.zeros(self.size + self.places.n_scale + LANES)
+        squares = np.square(rows)
+        kernels.vjp(squares, windows, self.places, np.ones(len(rows)), laid_out)
+        laid_out[self.size : self.size + self.places.n_scale] = squares[:, self.places.run[-1] :].sum(axis=0)
+        return laid_out[self.places.of_parameter[: self.shape[1]]]
+
+    def jacobian_rows(self, scale: Array | None = None) -> tuple[Array, Windows]:
+        """What is not zero of J, without columns for what is held fixed, and the windows.
+
+        The columns are multiplied by `scale`, where that is given.
+        """
         _, rows, windows = next(self._parts())  # of all samples, which are fewer than the parameters
-        places, base_run, trained = self.places, self.places.run[-2], self._lay_out(np.ones(self.shape[1]))
+        places, base_run = self.places, self.places.run[-2]
+        trained = self._lay_out(np.ones(self.shape[1]) if scale is None else scale)
         coef = self.coef * trained[self.size + places.scale_of]
         jacobian_rows = np.zeros((len(rows), rows.shape[1] + places.n_scale))
         kernels.fill_jacobian_rows(rows, windows, places, coef, self.factor * trained, jacobian_rows)

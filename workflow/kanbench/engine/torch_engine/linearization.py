@@ -40,9 +40,13 @@ class StreamedLinearization:
     def normal_matrix(self) -> Tensor:
         return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
 
-    def dual_gram(self) -> Tensor:
+    def dual_gram(self, scale: Tensor | None = None) -> Tensor:
         """For more parameters than samples: with all of J at once."""
-        return product_with_own_transpose(torch.cat([rows.double() for _, rows in self.parts()]))
+        jacobian = torch.cat([rows.double() for _, rows in self.parts()])
+        return product_with_own_transpose(jacobian if scale is None else jacobian * scale)
+
+    def column_squares(self) -> Tensor:
+        return reduce(add, (rows.double().square().sum(0) for _, rows in self.parts()))
 
     @staticmethod
     def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:

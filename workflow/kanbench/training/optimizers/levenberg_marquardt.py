@@ -6,7 +6,7 @@ With residuals r and Jacobian J at θ, a step δ minimises the damped linear mod
 
 The first system has as many unknowns as there are parameters, the second as there are samples; the smaller one is
 solved, by Cholesky in float64 (a spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular, and
-λ > 0 is what makes the system definite).
+λ > 0 is what makes the system definite). In place of λ |δ|² there can be λ δᵀ diag(JᵀJ) δ: see `scaling`.
 
 A KAN's loss has long curved valleys, because scales, splines and base functions can make up for each other. The
 geodesic acceleration a (Transtrum & Sethna, arXiv:1201.5885) follows them: it makes of the step δ the path
@@ -19,25 +19,44 @@ largest that is allowed, and from there to shorter s until the loss is lower. Th
 residuals, not a factorisation, and λ is raised for the next step. Over the four problems and eight seeds the trainings
 needed half the factorisations, and ended at test losses five times lower (geometric mean) than with rejections.
 
+The expansion is of use near θ only. With targets far from 0, where θ has to go far, the curvature may allow a
+thousandth of a step, at which the loss is next to the same, while a quarter of the plain step halves it. So where less
+than a tenth is allowed, the step is the plain one. It is so too where the path's deviation from its tangent is what
+rounding makes of the residuals, and where it is not a number.
+
 λ is divided by 10 after a full step that gained a fair part of what the linear model promised (lowering it fast
 matters with ten steps per grid: Transtrum & Sethna, section 3.2, after Umrigar & Nightingale); it is multiplied by the
 square root of how much too curved the path was, and by 3 for every point that was no better.
+
+A step without success has one of two reasons. Where the model promised something, the step was too long, or no
+descent, and λ goes up. Where it promised less than rounding takes from |r|², λ is too large for the step to be
+measured, or θ is a minimum: λ goes down, and no point is tried. Otherwise λ, once a minimum has been reached, would go
+up with every step, and on the next grid be so large that nothing could ever be gained again. λ keeps to bounds
+relative to the Gram matrix, and begins anew after a number of steps without success, and on a grid that follows such a
+step. `workflow/docs/levenberg_marquardt.md` has the measurements.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from kanbench.engine import CountingEngine
 from kanbench.engine.linearization import Linearization, Matrix, Vector
 from kanbench.problems import Array
+from kanbench.training.optimizers.scaling import MarquardtScaled
 
 PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
 ROUNDING = 1000 * np.finfo(float).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
+ROUNDING_OF_PROBE = 10  # eps of the targets: what of a second difference is taken for rounding errors
+
+
+def length(targets: Array) -> float:
+    """|y|, in float64."""
+    return float(np.linalg.norm(targets.astype(float)))
 
 
 def square(v: Vector) -> float:
@@ -85,14 +104,14 @@ class Path(NamedTuple):
         velocity (vector of shape (P,)): δ.
         acceleration (vector of shape (P,) or None): a; None for a straight line.
         slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
-        curvature_ratio (float): 2 |a| / |δ| over the largest that is allowed.
+        excess (float): 2 |a| / |δ| over the largest that is allowed, but at least 1: how much too curved it is.
     """
 
     velocity: Vector
     acceleration: Vector | None
     slope: float
     bend: float
-    curvature_ratio: float
+    excess: float = 1.0
 
     def offset(self, s: float) -> Vector:
         if self.acceleration is None:
@@ -103,25 +122,44 @@ class Path(NamedTuple):
         return -(s * self.slope + s**2 * self.bend)
 
 
+class Rounding(NamedTuple):
+    """What rounding changes: a difference of residuals, as a vector's length, and a reduction of |r|²."""
+
+    of_residuals: float
+    of_reduction: float
+
+    @classmethod
+    def at(cls, residuals: Vector, targets: Array, dtype: np.dtype[Any]) -> Rounding:
+        """Residuals are differences from the targets, in the network's precision."""
+        eps, y, r = float(np.finfo(dtype).eps), length(targets), math.sqrt(square(residuals))
+        return cls(ROUNDING_OF_PROBE * eps * y, eps * (y + r) * r)
+
+
 class Descent:
     """What a step is: the damped Gauss-Newton step, with geodesic acceleration or without."""
 
     CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
+    MAX_EXCESS = 10.0  # with which a path is followed, in a tenth of its length
 
     def __init__(self, geodesic_acceleration: bool) -> None:
         self.geodesic_acceleration = geodesic_acceleration
 
-    def path(self, linearization: Linearization, solve: Callable[[Vector], Vector]) -> Path:
+    def path(self, linearization: Linearization, solve: Callable[[Vector], Vector], rounding: Rounding) -> Path | None:
+        """None where the linear model promises nothing but rounding errors."""
         r = linearization.residuals
         velocity = solve(r)
-        change, acceleration, ratio = linearization.jvp(velocity), None, 0.0
-        if self.geodesic_acceleration:
-            probe = linearization.residuals_at(PROBE * velocity)
-            # ∂²r(θ + s δ)/∂s² at s = 0, by a difference from the tangent
-            acceleration = solve(2 / PROBE * ((probe - r) / PROBE - change))
-            if length := square(velocity):  # 0 where the gradient is
-                ratio = 2 * math.sqrt(square(acceleration) / length) / self.CURVATURE
-        return Path(velocity, acceleration, 2 * float(r @ change), square(change), ratio)
+        change = linearization.jvp(velocity)
+        line = Path(velocity, None, 2 * float(r @ change), square(change))
+        if abs(line.predicted(1.0)) <= rounding.of_reduction:
+            return None
+        if not self.geodesic_acceleration:
+            return line
+        deviation = linearization.residuals_at(PROBE * velocity) - r - PROBE * change
+        if not rounding.of_residuals**2 < square(deviation) < math.inf:
+            return line
+        acceleration = solve(2 / PROBE**2 * deviation)  # ∂²r(θ + s δ)/∂s² at s = 0
+        excess = 2 * math.sqrt(square(acceleration) / square(velocity)) / self.CURVATURE
+        return line if excess > self.MAX_EXCESS else line._replace(acceleration=acceleration, excess=max(1.0, excess))
 
 
 class Accepted(NamedTuple):
@@ -140,78 +178,116 @@ class Backtracking:
     def __init__(self, attempts: int) -> None:
         self.attempts = attempts
 
-    def search(self, linearization: Linearization, path: Path, s: float) -> Accepted:
-        before = square(linearization.residuals)
+    def search(self, linearization: Linearization, path: Path, rounding: Rounding) -> Accepted:
+        before, s = square(linearization.residuals), 1 / path.excess
         for rejected in range(self.attempts):
             offset, predicted = path.offset(s), path.predicted(s)
             reduction = before - square(linearization.residuals_at(offset))
-            if reduction > 0:
+            if reduction > rounding.of_reduction:
                 return Accepted(offset, rejected, reduction / predicted if predicted > 0 else 0.0)
             s *= self.BACKTRACK
         return Accepted(None, self.attempts, 0.0)
 
 
 class Damping:
-    """How λ (`value`, nan before the first step) follows from the outcome of the steps. A change of grid keeps it."""
+    """How λ follows from the outcome of the steps.
+
+    Args:
+        relative (float): The first λ, relative to the scale of the Gram matrix.
+
+    Attributes:
+        value (float): λ; nan where it begins with the next step.
+        idle (int): Steps in a row, until now, without success.
+    """
 
     MIN_GAIN_RATIO = 0.25  # for a smaller λ
     LOWER, RAISE = 0.1, 3.0  # after such a step, and for every point that was no better
-    MAX_DAMPING_RAISE = 1000.0  # of the curvature ratio
+    LOWEST, HIGHEST = 1e-15, 1e3  # relative to the scale; below, rounding makes the damped matrix indefinite
+    PATIENCE = 20  # more than it takes to go from the first λ to the lowest
 
     def __init__(self, relative: float) -> None:
         self.relative = relative
-        self.value = math.nan
+        self.value, self.idle = math.nan, 0
 
-    def start(self, scale: float) -> None:
-        """Begin at `relative` times `scale`, if this is the first step."""
+    def begin(self, scale: float) -> None:
+        """Before a step, on the largest diagonal element of its Gram matrix."""
         if math.isnan(self.value):
             self.value = self.relative * scale
+        self.value = min(max(self.value, self.LOWEST * scale), self.HIGHEST * scale)
 
-    def update(self, curvature_ratio: float, accepted: Accepted) -> None:
-        raised = math.sqrt(curvature_ratio) * self.RAISE**accepted.rejected
-        fair = accepted.offset is not None and accepted.gain_ratio > self.MIN_GAIN_RATIO
+    def restart(self) -> None:
+        """On another grid λ goes on, unless the last step was without success."""
+        if self.idle:
+            self.value, self.idle = math.nan, 0
+
+    def nothing_promised(self) -> None:
+        self.value *= self.LOWER
+        self._count(success=False)
+
+    def update(self, excess: float, accepted: Accepted) -> None:
+        raised = math.sqrt(excess) * self.RAISE**accepted.rejected
+        success = accepted.offset is not None
+        fair = success and accepted.gain_ratio > self.MIN_GAIN_RATIO
         self.value *= self.LOWER if raised == 1 and fair else raised
+        self._count(success)
+
+    def _count(self, success: bool) -> None:
+        self.idle = 0 if success else self.idle + 1
+        if self.idle == self.PATIENCE:
+            self.restart()
 
 
 class LevenbergMarquardt:
     """
     Args:
         damping (float): The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid
-            keeps λ.
+            keeps λ, unless the last step was without success.
         attempts (int): Points of one path that are tried; if none has a lower loss, the parameters stay.
         geodesic_acceleration (bool): Whether to correct steps for curvature, and to shorten those with too much of it.
+        scaling (str): Of the damping: `identity`, λ |δ|², or `marquardt`, λ δᵀ diag(JᵀJ) δ.
     """
 
-    def __init__(self, damping: float, attempts: int, geodesic_acceleration: bool) -> None:
-        self.damping, self.attempts = Damping(damping), attempts
+    def __init__(
+        self,
+        damping: float,
+        attempts: int,
+        geodesic_acceleration: bool,
+        scaling: Literal["identity", "marquardt"] = "identity",
+    ) -> None:
+        self.damping, self.attempts, self.scaling = Damping(damping), attempts, scaling
         self.descent, self.acceptance = Descent(geodesic_acceleration), Backtracking(attempts)
 
     def restart(self) -> None:
-        pass
+        self.damping.restart()
 
     def state(self) -> dict[str, Any]:
-        return {"damping": self.damping.value}
+        return {"damping": self.damping.value, "idle": self.damping.idle}
 
     def resume(self, state: dict[str, Any]) -> None:
-        self.damping.value = state["damping"]
+        self.damping.value, self.damping.idle = state["damping"], state["idle"]
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
         """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
-        linearization = engine.linearize(theta)
-        if square(linearization.residuals) <= (ROUNDING * np.linalg.norm(engine.y.astype(float))) ** 2:
+        linearization: Linearization = engine.linearize(theta)
+        if square(linearization.residuals) <= (ROUNDING * length(engine.y)) ** 2:
             return theta  # a trial could only find other rounding errors
+        if self.scaling == "marquardt":
+            linearization = MarquardtScaled(linearization)
         solve = self._solver(DampedModel(linearization))
         if solve is None:
             return theta
-        path = self.descent.path(linearization, solve)
-        ratio = min(max(1.0, path.curvature_ratio), Damping.MAX_DAMPING_RAISE)
-        accepted = self.acceptance.search(linearization, path, 1 / ratio)
-        self.damping.update(ratio, accepted)
+        rounding = Rounding.at(linearization.residuals, engine.y, theta.dtype)
+        path = self.descent.path(linearization, solve, rounding)
+        if path is None:
+            self.damping.nothing_promised()
+            return theta
+        accepted = self.acceptance.search(linearization, path, rounding)
+        self.damping.update(path.excess, accepted)
         return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
     def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
         """With the present λ, or the next larger one with which the matrix is definite, if there is one."""
-        self.damping.start(model.scale)
+        self.damping.begin(model.scale)
         for _ in range(self.attempts):
             if (solve := model.solver(self.damping.value)) is not None:
                 return solve
