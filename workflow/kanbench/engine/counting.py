@@ -79,9 +79,13 @@ class CountingLinearization:
         self.engine.flops += self.cost.normal_matrix
         return self.linearization.normal_matrix()
 
-    def dual_gram(self) -> Matrix:
+    def dual_gram(self, scale: Vector | None = None) -> Matrix:
         self.engine.flops += self.cost.dual_gram
-        return self.linearization.dual_gram()
+        return self.linearization.dual_gram(scale)
+
+    def column_squares(self) -> Vector:
+        self.engine.flops += self.cost.product
+        return self.linearization.column_squares()
 
     def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
         self.engine.flops += flops.cholesky(len(matrix))
