@@ -1,11 +1,14 @@
 """Consolidation: what the commands write, and that outputs and records are checked before anything is written."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from kanbench.errors import InputError
 from kanbench.jobs.consolidation import consolidate_frame, consolidate_merge_frame, consolidate_metadata
 from kanbench.plan.naming import Run
-from kanbench.storage.frames import read_frame
+from kanbench.storage.frames import build_frame, read_frame
 from kanbench.storage.metadata import build_metadata, read_metadata
 from kanbench.storage.training_record import write_record
 from support.records import STAMP, TRAININGS, frame_of
@@ -28,6 +31,48 @@ def test_a_frame_is_written_in_every_format(records, tmp_path):
     consolidate_frame(outputs, records["lm"], records["lbfgs"])
     for output in outputs:
         assert read_frame(output).equals(frame_of("lm"))
+
+
+def with_seed(record, seed):
+    """It has another test loss, too."""
+    history = [{**row, "test_loss": row["test_loss"] + seed} for row in record.history]
+    return msgspec.structs.replace(record, history=history, provenance={**record.provenance, "seed": seed})
+
+
+@pytest.fixture
+def of_seeds(tmp_path):
+    """The records with seeds 2 and 3, and their paths, by model type."""
+    records = {m: [with_seed(record, seed) for seed in (2, 3) for record in TRAININGS[m]] for m in ("lm", "lbfgs")}
+    paths = {m: [tmp_path / f"{m}_{i}.json" for i in range(4)] for m in records}
+    for model_type, of_model_type in records.items():
+        for path, record in zip(paths[model_type], of_model_type, strict=True):
+            write_record(record, path)
+    return records, paths
+
+
+REPLICATES = [Run("section2_1", STAMP, 2).replicate(seed) for seed in (3, 2)]
+
+
+def test_every_seed_has_a_frame(of_seeds, tmp_path):
+    records, paths = of_seeds
+    outputs = [tmp_path / Path(run.frame("lm")).name for run in REPLICATES]
+    consolidate_frame(outputs, paths["lm"], paths["lbfgs"][::-1])
+    for run, output in zip(REPLICATES, outputs, strict=True):
+        alone = [[each for each in records[m] if each.provenance["seed"] == run.seed] for m in ("lm", "lbfgs")]
+        expected, frame = build_frame(*alone), read_frame(output)
+        assert frame.equals(expected)
+        assert frame.attrs == expected.attrs
+
+
+@pytest.mark.parametrize("lacking", ["outputs", "trainings", "reference"])
+def test_seeds_that_do_not_go_together_are_one_line(of_seeds, tmp_path, lacking):
+    _, paths = of_seeds
+    outputs = [tmp_path / Path(run.frame("lm")).name for run in REPLICATES]
+    parts = {"outputs": outputs, "trainings": paths["lm"], "reference": paths["lbfgs"]}
+    parts[lacking] = parts[lacking][: len(parts[lacking]) // 2]
+    with pytest.raises(InputError, match="seed"):
+        consolidate_frame(**parts)
+    assert not any(output.exists() for output in outputs)
 
 
 def test_metadata_are_written(records, tmp_path):

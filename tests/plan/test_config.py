@@ -74,6 +74,13 @@ WRONG = {  # what is changed, and the key, what is found and how the allowed val
     "no seed": ({"seeds": []}, "seeds", "[]", "a list of at least one seed"),
     "a seed twice": ({"seeds": [1, 2, 1]}, "seeds", "[1, 2, 1]", "a list of at least one seed, no duplicates"),
     "a negative seed": ({"seeds": [1, -2]}, "seeds.1", "-2", "an integer from 0 to 4294967295"),
+    "more seeds of merging than seeds": (
+        {"seeds": [7], "merge_kan": {"seeds": 2}},
+        "merge_kan.seeds",
+        "2",
+        "1 to 1, the",
+    ),
+    "no seed of merging": ({"merge_kan": {"seeds": 0}}, "merge_kan.seeds", "0", "an integer, at least 1"),
     "experts of two seeds": (
         {"seeds": [1, 2], "experts": {"seeds": [1, 1001]}},
         "experts.seeds",
@@ -123,7 +130,7 @@ def test_every_seed_has_experts_of_its_own(config):
     assert experts(several) == experts(several, 5) == [(2, 3, 1), (2, 3, 4)]
     assert experts(several, 2) == [(2, 3, 1001), (2, 3, 1004)]
     assert experts(several, 9) == [(2, 3, 2001), (2, 3, 2004)]
-    check(merge(config, {"experts": {"seeds": [1, 1001]}}))  # with one seed they may be any
+    check(merge(config, {"seeds": [5], "experts": {"seeds": [1, 1001]}}))  # with one seed they may be any
 
 
 def test_a_missing_key_is_named(config):
@@ -137,7 +144,8 @@ def test_the_default_is_the_full_reproduction(config):
     assert config["datasets"] == ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
     assert config["grids"]["sizes"] == [3, 5, 10, 20, 50, 100]
     assert config["model"] == {"width": [2, 5, 1], "k": 3}
-    assert config["seeds"] == [1]
+    assert config["seeds"] == [1, 2, 3, 4, 5]
+    assert config["merge_kan"]["seeds"] == 1
     assert config["data"] == {
         **{"train_num": 1000, "test_num": 1000, "dense_num": 10000},
         **{"seed": 0, "targets": "standardized"},

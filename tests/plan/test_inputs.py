@@ -73,7 +73,7 @@ def test_runs_are_of_the_configured_variant():
 
 
 def test_the_results_of_all_seeds_are_delivered():
-    one, two = pipeline(), pipeline(seeds=[1, 2])
+    one, two = pipeline(), pipeline(seeds=[1, 2], merge_kan={"seeds": 2})
     for section in SECTIONS:
         run = one.run(section)
         assert one.replicate_frames(run) == []
@@ -82,6 +82,27 @@ def test_the_results_of_all_seeds_are_delivered():
         assert set(two.results(section)) - set(one.results(section)) == set(frames)
         assert set(one.figures(run)) | set(run.table_files()) | set(one.deliverables(run)) == set(one.results(section))
         assert set(two.table_inputs(run)) - set(one.table_inputs(run)) == set(frames)
+
+
+def test_merging_has_the_first_few_of_the_seeds():
+    of = pipeline(seeds=[3, 5, 4], merge_kan={"seeds": 2})
+    assert [[run.seed for run in of.replicates(of.run(section))] for section in SECTIONS] == [[5, 4], [5, 4], [5]]
+    of.check_targets([of.run("section2_3").replicate(4).frame("summary")])  # by its name it can be made
+    one = pipeline(seeds=[3, 5], sections=["section2_3"])
+    assert one.replicate_frames(one.run("section2_3")) == []
+    with pytest.raises(InputError, match=r"merge_kan\.seeds"):
+        one.check_targets(["seeds"])
+
+
+def test_the_records_of_all_seeds_but_the_first():
+    of = pipeline(seeds=[1, 7, 3])
+    run = of.run("section2_1")
+    of_seeds = [run.replicate(seed) for seed in (7, 3)]
+    assert of.replicate_records(run, ["lm"], [1]) == [each.record(each.training("lm", 1)) for each in of_seeds]
+    assert of.replicate_records(run, ["lm"]) == [
+        each.record(each.training("lm", i)) for each in of_seeds for i in of.datasets
+    ]
+    assert of.replicate_frames(run, ["lm"]) == [each.frame("lm") for each in of_seeds]
 
 
 def test_only_the_compared_optimizers_are_made():
@@ -132,10 +153,9 @@ def test_settings_are_those_of_the_training():
     first, second = {"dataset_idx": "1"}, {"dataset_idx": "1", "seed": "2"}
     for line, settings in (
         (of.training_settings({**first, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1)),
-        (of.training_settings({**second, "model_type": "lm"}), training_settings(of.config, "section2_1", "lm", 1, 2)),
         (
-            of.training_settings({**second, "model_type": "baseline"}),
-            training_settings(of.config, "section2_2", "baseline", 1, 2),
+            of.training_settings({**first, "model_type": "baseline"}),
+            training_settings(of.config, "section2_2", "baseline", 1),
         ),
         (of.expert_settings({**second, "depth": "3", "k": "2"}), expert_settings(of.config, 1, 3, 2, 2)),
         (of.merge_settings(first), merge_settings(of.config, 1)),

@@ -255,4 +255,5 @@ def test_captions():
     assert "<em>At equal flops</em>" in one
     assert "One seed: there is no interval" in one
     assert "Geometric mean of 2 seeds" in two
+    assert "Geometric mean of 2 seeds" in caption("gain", [1, 2])
     assert "<sup>-2(k+1)</sup>" in caption("params", [1])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import yaml
 
 from kanbench.cli.main import main
 from kanbench.errors import InputError
+from kanbench.jobs import training as jobs
 from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.settings import canonical_json, training_settings
@@ -144,12 +147,82 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch, caplog):
     assert len(json.loads(Path(run.record(training)).read_text())["history"]) == 4
 
 
-def test_settings_of_another_seed_are_refused(tmp_path, capsys):
-    training = Run("section2_1", STAMP, 2).replicate(5).training("adam", 0)
-    settings = canonical_json(training_settings(load_config(), "section2_1", "adam", 0))
-    assert main(["train", training, "--settings", settings, "--results-dir", str(tmp_path)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"kanbench: {training}: ") and "seed 1" in line and line.endswith("seed 5")
+def test_the_seed_of_the_name_counts_with_given_settings(tmp_path):
+    run, config = Run("section2_1", STAMP, 2, str(tmp_path)).replicate(5), load_config(write_config(tmp_path))
+    settings = canonical_json(training_settings(config, "section2_1", "adam", 0))
+    command("train", run.training("adam", 0), "--settings", settings, "--results-dir", run.results)
+    recorded = json.loads(Path(run.record(run.training("adam", 0))).read_text())["settings"]
+    assert recorded == {**json.loads(settings), "seed": 5}
+
+
+def test_several_seeds_in_one_process_are_those_of_a_process_each(tmp_path):
+    """To the last bit, whichever optimizer has been at work before."""
+    config = write_config(tmp_path)
+    together, alone = (Run("section2_1", STAMP, 2, str(tmp_path / folder)) for folder in ("together", "alone"))
+    seeds = 7, 2, 5
+    for model_type in ("adam", "lbfgs", "lm"):
+        given = "--config", config, "--results-dir", together.results
+        command("train", together.training(model_type, 1), *given, "--seeds", *seeds)
+        for seed in seeds:
+            training = alone.replicate(seed).training(model_type, 1)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "kanbench",
+                    "train",
+                    training,
+                    "--config",
+                    config,
+                    "--results-dir",
+                    alone.results,
+                ],
+                check=True,
+            )
+    first, second = (Path(run.results, "trainings") for run in (together, alone))
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in second.iterdir())
+    assert len(names) == 3 * len(seeds)
+    for name in names:
+        records = [json.loads((folder / name).read_text()) for folder in (first, second)]
+        assert without_times(records[0]) == without_times(records[1])
+    assert [path for path in Path(together.results).rglob("*") if path.is_file() and path.parent != first] == []
+
+
+def test_a_seed_that_cannot_be_trained_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    run, config = Run("section2_1", STAMP, 2, str(tmp_path / "results")), write_config(tmp_path)
+    write = jobs.write_record
+
+    def full_disk(record, path):
+        if str(path).endswith("_s2.json"):
+            raise InputError(path, problem="cannot be written (No space left on device)")
+        write(record, path)
+
+    monkeypatch.setattr(jobs, "write_record", full_disk)
+    given = ["--config", str(config), "--results-dir", run.results, "--seeds", "2", "3"]
+    assert main(["train", run.training("adam", 0), *given]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("kanbench: " + run.replicate(2).results)
+    there = [path.name for path in Path(run.results, "trainings").iterdir()]
+    assert there == [f"{run.replicate(3).training('adam', 0)}.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seeds", "said"),
+    [
+        (Run("section2_1", STAMP, 2, seed=3).training("adam", 0), ["2"], "a seed in the name"),
+        (Run("section2_3", STAMP).expert(0, 1, 3, 1), ["2"], "a seed in the name"),
+        (Run("section2_1", STAMP, 2).training("adam", 0), ["2", "1.5"], "allowed: an integer from 0 to 4294967295"),
+        (Run("section2_1", STAMP, 2).training("adam", 0), ["4294967296"], "allowed: an integer from 0 to 4294967295"),
+    ],
+)
+def test_wrong_seeds_are_one_line(tmp_path, capsys, name, seeds, said):
+    try:
+        status = main(["train", name, "--results-dir", str(tmp_path), f"--seeds={seeds[0]}", *seeds[1:]])
+    except SystemExit as error:
+        status = error.code
+    assert status
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.json"))
 
 
 # --- verification ---

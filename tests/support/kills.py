@@ -1,7 +1,7 @@
 """Kill runs of the pipeline at random moments, run them again, and compare with a run that nobody disturbed.
 
     python tests/support/kills.py --rounds 40 --seed 0
-    python tests/support/kills.py --rounds 10 --given 'seeds=[1,2]'
+    python tests/support/kills.py --rounds 10 --given 'seeds=[1,2]' 'merge_kan={seeds: 2}'
 
 A round starts the smoke configuration in a fresh folder, kills Snakemake and all its jobs with SIGKILL after a random
 time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same
@@ -95,8 +95,15 @@ class Pipeline:
         running = {b64decode("".join(mark.relative_to(marks).parts)).decode() for mark in files(marks)}
         records = (self.folder / "results" / "trainings").glob("*.json")
         done = [path for path in records if str(path.relative_to(self.folder)) not in running]
-        logs = [self.folder / "results" / "logs" / f"{path.stem}.log" for path in done]
+        logs = [self.log(path.stem) for path in done]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in done + logs}
+
+    def log(self, training):
+        """Of the job that a training was part of: those of sections 2.1 and 2.2 with other seeds share one."""
+        own, shared = (
+            self.folder / "results" / "logs" / f"{job}.log" for job in (training, re.sub(r"_s\d+$", "_seeds", training))
+        )
+        return own if own.exists() else shared
 
     def resumed(self):
         """How many trainings went on where they had been interrupted."""
@@ -167,7 +174,7 @@ def kill_and_continue(pipeline, moments):
     pipeline.complete(*options)
     for path, before in finished.items():
         assert pipeline.finished().get(path) == before, f"{path}: trained again"
-    return kills, len(finished) // 2
+    return kills, sum(path.suffix == ".json" for path in finished)
 
 
 def compare(pipeline, undisturbed):

@@ -30,7 +30,7 @@ def after_steps(network, optimizer, steps, engine="compiled"):
     settings = {
         "adam": {"lr": 0.1},
         "lbfgs": {"lr": 1.0, "max_iter": 20, "max_eval": 25, "history_size": 10},
-        "lm": {"damping": 1e-3, "attempts": 10, "geodesic_acceleration": True},
+        "lm": {"damping": 1e-3, "attempts": 10, "geodesic_acceleration": True, "scaling": "identity"},
     }[optimizer]
     optimizer, engine, theta = (
         make_optimizer(optimizer, **settings),

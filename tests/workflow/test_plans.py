@@ -26,9 +26,14 @@ def plan(folder, *arguments, smoke=False):
 
 
 def section_jobs(section, trainings):
-    """The jobs of all results of section 2.1 or 2.2."""
+    """The jobs of all results of section 2.1 or 2.2, with one seed."""
     once = dict.fromkeys((section, *(f"{rule}_{section}" for rule in ("metadata", "tables", "figures"))), 1)
     return {f"train_{section}": trainings, f"frame_{section}": 3, **once}
+
+
+def seeds_jobs(section):
+    """Those of the other seeds, on four datasets."""
+    return {f"train_{section}_seeds": 12, f"frame_{section}_seeds": 3}
 
 
 def test_everything_is_planned(tmp_path):
@@ -38,16 +43,28 @@ def test_everything_is_planned(tmp_path):
 
 
 def test_everything_is_planned_for_every_seed(tmp_path):
-    seeds = {f"{rule}_seeds": 2 * n for rule, n in {**TRAINED, **FRAMES}.items() if rule != "train_expert"}
-    jobs = plan(tmp_path, "--config", "seeds=[1,2,3]", smoke=True)
-    assert jobs == {"all": 1, **TRAINED, "train_expert": 3 * 8, **FRAMES, **ONCE, "report_page": 1, **seeds}
+    """In sections 2.1 and 2.2 by the same jobs, however many there are; two of three in section 2.3."""
+    seeds = {f"{rule}_seeds": n for rule, n in {**TRAINED, **FRAMES}.items() if rule != "train_expert"}
+    jobs = plan(tmp_path, "--config", "seeds=[1,2,3]", "merge_kan={seeds: 2}", smoke=True)
+    assert jobs == {"all": 1, **TRAINED, "train_expert": 2 * 8, **FRAMES, **ONCE, "report_page": 1, **seeds}
+
+
+@pytest.mark.parametrize(("configured", "merging"), [("config", 1), ("seeds", 5)])
+def test_the_seeds_of_the_configurations(tmp_path, configured, merging):
+    """Five in sections 2.1 and 2.2 by default, or twenty; in section 2.3 one, or five."""
+    jobs = plan(tmp_path, "--configfile", ROOT / "config" / f"{configured}.yaml")
+    expected = seeds_jobs("section2_1") | seeds_jobs("section2_2")
+    assert {rule: jobs[rule] for rule in expected} == expected
+    assert jobs["train_expert"] == 80 * merging
+    assert jobs.get("merge_experts_seeds", 0) == 4 * (merging - 1)
 
 
 @pytest.mark.parametrize("variant", ["highd_3d_shallow", "highd_100d_deep"])
 def test_a_variant_is_planned(tmp_path, variant):
     once = ("all", "metadata_section2_1", "tables_section2_1", "figures_section2_1", "report_page")
+    of_model_types = [f"{rule}_section2_1{seeds}" for rule in ("train", "frame") for seeds in ("", "_seeds")]
     jobs = plan(tmp_path, "--configfile", ROOT / "config" / f"{variant}.yaml")
-    assert jobs == {"train_section2_1": 2, "frame_section2_1": 2, **dict.fromkeys(once, 1)}
+    assert jobs == {**dict.fromkeys(of_model_types, 2), **dict.fromkeys(once, 1)}
 
 
 @pytest.mark.parametrize(
@@ -57,15 +74,17 @@ def test_a_variant_is_planned(tmp_path, variant):
         (FIRST.frame("lbfgs", "parquet"), {"train_section2_1": 4, "frame_section2_1": 1}),
         (f"{FIRST.checkpoint('lm', 2, 'final')}_state", {"train_section2_1": 1}),
         (FIRST.checkpoint_metadata(), {"train_section2_1": 12, "metadata_section2_1": 1}),
-        ("section2_1", section_jobs("section2_1", 12)),
-        ("section2_2", section_jobs("section2_2", 12)),
+        ("section2_1", section_jobs("section2_1", 12) | seeds_jobs("section2_1")),
+        ("section2_2", section_jobs("section2_2", 12) | seeds_jobs("section2_2")),
         (
             DENSITY.table_files()[0],
-            {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1},
+            {"train_section2_2": 12, "frame_section2_2": 3, "metadata_section2_2": 1, "tables_section2_2": 1}
+            | seeds_jobs("section2_2"),
         ),
         (
             f"{FIRST.figure_folder}/slices_poisson_2d_spec.pdf",
-            {"train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1, "figures_section2_1": 1},
+            {"train_section2_1": 12, "frame_section2_1": 3, "metadata_section2_1": 1, "figures_section2_1": 1}
+            | seeds_jobs("section2_1"),
         ),
         (DENSITY.frame("adaptive_only"), {"train_section2_2": 8, "frame_section2_2": 1}),
         (f"{MERGING.checkpoint('merge_kan', 2, 'final')}_state", {"train_expert": 20, "merge_experts": 1}),
@@ -104,7 +123,6 @@ def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
                 "seeds": 1,
                 **{f"train_section2_{section}_seeds": 6 for section in (1, 2)},
                 **{f"frame_section2_{section}_seeds": 3 for section in (1, 2)},
-                **{"train_expert": 8, "merge_experts_seeds": 2, "train_control_seeds": 2, "frame_section2_3_seeds": 4},
             },
         ),
     ],

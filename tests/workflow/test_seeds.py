@@ -11,7 +11,9 @@ pytestmark = pytest.mark.slow
 
 FIRST = Run("section2_1", STAMP, 3)
 MERGING = Run("section2_3", STAMP)
-SMALL = ["datasets=[poisson_2d_poly]", "experts={depths: [1], orders: [3]}", "merge_kan={n_selected: 1}"]
+SMALL = ["datasets=[poisson_2d_poly]", "experts={depths: [1], orders: [3]}"]
+ONE = ["seeds=[1]", "merge_kan={n_selected: 1}"]
+TWO = ["seeds=[1,2]", "merge_kan={n_selected: 1, seeds: 2}"]
 
 
 def shows_all_seeds(path):
@@ -21,13 +23,13 @@ def shows_all_seeds(path):
 
 def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
     """And in the end everything is as if both had been there from the beginning."""
-    grown = Pipeline(tmp_path / "grown", 2, ["seeds=[1]", *SMALL], "section2_3")
+    grown = Pipeline(tmp_path / "grown", 2, [*ONE, *SMALL], "section2_3")
     grown.complete()
     alone = grown.results()
     root = grown.folder / "results"
     files = [path for path in root.rglob("*") if path.is_file() and not shows_all_seeds(path.relative_to(root))]
     written = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-    grown.command[grown.command.index("seeds=[1]")] = "seeds=[1,2]"
+    grown.command = [dict(zip(ONE, TWO, strict=True)).get(part, part) for part in grown.command]
     grown.complete()
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in written} == written
     logs = [path for path in (root / "logs").iterdir() if not shows_all_seeds(path.relative_to(root))]
@@ -38,7 +40,7 @@ def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
     assert made == sorted(f"{name}.log" for name in (*trainings, *frames))
     assert "no faults" in grown.run("python", "-m", "kanbench", "verify")
 
-    both = Pipeline(tmp_path / "both", 2, ["seeds=[1,2]", *SMALL], "section2_3")
+    both = Pipeline(tmp_path / "both", 2, [*TWO, *SMALL], "section2_3")
     both.complete()
     compare(both, grown.results())
     assert {name: content for name, content in both.results().items() if name in alone} == alone
@@ -46,10 +48,21 @@ def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
 
 
 def test_the_frame_of_a_seed_alone(tmp_path):
-    pipeline = Pipeline(tmp_path / "run", 2, ["seeds=[1,2]", *SMALL], FIRST.replicate(2).frame("adam"))
+    """Made by the jobs that make those of the other seeds, which run again when a seed is added."""
+    two, three = "seeds=[1,2]", "seeds=[1,2,3]"
+    pipeline = Pipeline(tmp_path / "run", 2, [two, ONE[1], *SMALL], FIRST.replicate(2).frame("adam"))
+
+    def made(*seeds):
+        runs = [FIRST.replicate(seed) for seed in seeds]
+        records = [run.record(run.training(model_type, 0)) for run in runs for model_type in ("adam", "lbfgs")]
+        return sorted(path.removeprefix("results/") for path in (*(run.frame("adam") for run in runs), *records))
+
     pipeline.complete()
-    replicate = FIRST.replicate(2)
-    trainings = [replicate.training(model_type, 0) for model_type in ("adam", "lbfgs")]
-    assert sorted(pipeline.results()) == sorted(
-        path.removeprefix("results/") for path in (replicate.frame("adam"), *map(replicate.record, trainings))
-    )
+    alone = pipeline.results()
+    assert sorted(alone) == made(2)
+    pipeline.command[pipeline.command.index(two)] = three
+    pipeline.target = ["--", FIRST.replicate(3).frame("adam")]
+    pipeline.complete()
+    results = pipeline.results()
+    assert sorted(results) == made(2, 3)
+    assert {name: results[name] for name in alone} == alone

@@ -51,9 +51,9 @@ pipeline = Pipeline(config, checked(current_timestamp, config["timestamp"], work
 TARGETS = requested_targets()
 checked(pipeline.check_targets, TARGETS)
 
-# Any run of a section, and any of its replicates with another seed: paths with wildcards.
+# Any run of a section, and any of Section 2.3's replicates with another seed: paths with wildcards.
 OPTIMIZERS, DENSITY, MERGING = (pipeline.pattern(section) for section in SECTIONS)
-OPTIMIZERS_SEEDS, DENSITY_SEEDS, MERGING_SEEDS = (run.replicate("{seed}") for run in (OPTIMIZERS, DENSITY, MERGING))
+MERGING_SEEDS = MERGING.replicate("{seed}")
 
 
 wildcard_constraints:

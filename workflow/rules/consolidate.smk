@@ -1,4 +1,7 @@
-"""Trainings become frames with attrs, and one metadata file for all checkpoints of a run."""
+"""Trainings become frames with attrs, and one metadata file for all checkpoints of a run.
+
+In Sections 2.1 and 2.2 one job makes the frames of a model type with all seeds but the first.
+"""
 
 
 rule frame_section2_1:
@@ -21,12 +24,12 @@ rule frame_section2_1:
 
 use rule frame_section2_1 as frame_section2_1_seeds with:
     input:
-        trainings=pipeline.records(OPTIMIZERS_SEEDS, ["{model_type}"]),
-        reference=pipeline.records(OPTIMIZERS_SEEDS, [OPTIMIZERS.kind.reference]),
+        trainings=pipeline.replicate_records(OPTIMIZERS, ["{model_type}"]),
+        reference=pipeline.replicate_records(OPTIMIZERS, [OPTIMIZERS.kind.reference]),
     output:
-        OPTIMIZERS_SEEDS.frame_files("{model_type}"),
+        pipeline.replicate_frames(OPTIMIZERS, ["{model_type}"]),
     log:
-        OPTIMIZERS.log(f"{OPTIMIZERS_SEEDS.name}_{{model_type}}"),
+        OPTIMIZERS.log(f"{OPTIMIZERS.name}_{naming.SEEDS}_{{model_type}}"),
 
 
 use rule frame_section2_1 as frame_section2_2 with:
@@ -41,12 +44,12 @@ use rule frame_section2_1 as frame_section2_2 with:
 
 use rule frame_section2_1 as frame_section2_2_seeds with:
     input:
-        trainings=pipeline.records(DENSITY_SEEDS, ["{model_type}"]),
-        reference=pipeline.records(DENSITY_SEEDS, [DENSITY.kind.reference]),
+        trainings=pipeline.replicate_records(DENSITY, ["{model_type}"]),
+        reference=pipeline.replicate_records(DENSITY, [DENSITY.kind.reference]),
     output:
-        DENSITY_SEEDS.frame_files("{model_type}"),
+        pipeline.replicate_frames(DENSITY, ["{model_type}"]),
     log:
-        DENSITY.log(f"{DENSITY_SEEDS.name}_{{model_type}}"),
+        DENSITY.log(f"{DENSITY.name}_{naming.SEEDS}_{{model_type}}"),
 
 
 rule frame_section2_3:

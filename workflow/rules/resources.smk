@@ -12,6 +12,7 @@ MEMORY = {"consolidation": 1000, "training": 1500, "merging": 1500}  # MB, witho
 MEMORY_OF_CUDA = 2000  # MB more
 MEMORY_OF_SAMPLES = 0.002  # MB for each
 MINUTES = {"consolidation": 10, "training": 10, "merging": 30}  # of merging: the control, too
+MINUTES_OF_TRAINING = 2  # more for every further training of the same job
 
 
 def growing(amount):
@@ -19,8 +20,8 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-def needs(kind):
-    """The resources of a job of this kind.
+def needs(kind, trainings=1):
+    """The resources of a job of this kind, with so many trainings one after another.
 
     A GPU is asked for only with `device: cuda`; `auto` takes one where it finds it.
     """
@@ -28,7 +29,7 @@ def needs(kind):
     samples = sum(config["data"][f"{sample}_num"] for sample in ("train", "test", "dense"))
     resources = {
         "mem_mb": growing(MEMORY[kind] + MEMORY_OF_CUDA * on_gpu + int(MEMORY_OF_SAMPLES * samples)),
-        "runtime": growing(MINUTES[kind]),
+        "runtime": growing(MINUTES[kind] + MINUTES_OF_TRAINING * (trainings - 1)),
     }
     if on_gpu:
         resources["gpu"] = 1

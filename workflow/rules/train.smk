@@ -1,12 +1,13 @@
-"""Sections 2.1 and 2.2: one job trains one model type on one dataset.
+"""Sections 2.1 and 2.2: one job trains one model type on one dataset, with the first seed.
 
-With another seed than the first it is the same command, by the training's name, and leaves no checkpoints.
+Another trains it with all the others, by the same command; that leaves no checkpoints. The trainings are shorter than
+the start of a job.
 """
 
 OPTIMIZER = OPTIMIZERS.training("{model_type}", "{dataset_idx}")
-OPTIMIZER_SEEDS = OPTIMIZERS_SEEDS.training("{model_type}", "{dataset_idx}")
 APPROACH = DENSITY.training("{model_type}", "{dataset_idx}")
-APPROACH_SEEDS = DENSITY_SEEDS.training("{model_type}", "{dataset_idx}")
+OPTIMIZER_SEEDS, APPROACH_SEEDS = (f"{name}_{naming.SEEDS}" for name in (OPTIMIZER, APPROACH))
+OTHER_SEEDS = config["seeds"][1:]
 
 
 rule train_section2_1:
@@ -24,22 +25,26 @@ rule train_section2_1:
         **needs("training"),
     params:
         name=OPTIMIZER,
+        seeds="",
         settings=pipeline.training_settings,
     message:
-        "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}: {params.name}"
+        "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}: {params.name} {params.seeds}"
     shell:
-        "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
+        "python -m kanbench train {params.name} {params.seeds} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
 use rule train_section2_1 as train_section2_1_seeds with:
     output:
-        record=OPTIMIZERS_SEEDS.record(OPTIMIZER_SEEDS),
+        records=pipeline.replicate_records(OPTIMIZERS, ["{model_type}"], ["{dataset_idx}"]),
     log:
-        OPTIMIZERS_SEEDS.log(OPTIMIZER_SEEDS),
+        OPTIMIZERS.log(OPTIMIZER_SEEDS),
     benchmark:
-        OPTIMIZERS_SEEDS.benchmark(OPTIMIZER_SEEDS)
+        OPTIMIZERS.benchmark(OPTIMIZER_SEEDS)
+    resources:
+        **needs("training", len(OTHER_SEEDS)),
     params:
-        name=OPTIMIZER_SEEDS,
+        name=OPTIMIZER,
+        seeds=" ".join(["--seeds", *map(str, OTHER_SEEDS)]),
 
 
 use rule train_section2_1 as train_section2_2 with:
@@ -56,10 +61,13 @@ use rule train_section2_1 as train_section2_2 with:
 
 use rule train_section2_1 as train_section2_2_seeds with:
     output:
-        record=DENSITY_SEEDS.record(APPROACH_SEEDS),
+        records=pipeline.replicate_records(DENSITY, ["{model_type}"], ["{dataset_idx}"]),
     log:
-        DENSITY_SEEDS.log(APPROACH_SEEDS),
+        DENSITY.log(APPROACH_SEEDS),
     benchmark:
-        DENSITY_SEEDS.benchmark(APPROACH_SEEDS)
+        DENSITY.benchmark(APPROACH_SEEDS)
+    resources:
+        **needs("training", len(OTHER_SEEDS)),
     params:
-        name=APPROACH_SEEDS,
+        name=APPROACH,
+        seeds=" ".join(["--seeds", *map(str, OTHER_SEEDS)]),

@@ -46,15 +46,16 @@ def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None 
 
 def seeds_note(seeds: tuple[int | None, ...]) -> str:
     """How many seeds there are, and what that means."""
+    more = f" A difference may be decided from {ENOUGH_SEEDS} seeds on."
     if len(seeds) == 1:
         which = "" if seeds[0] is None else f" ({seeds[0]})"
-        return f"One seed was run{which}: nothing is known about how results differ from seed to seed."
+        return f"One seed was run{which}: nothing is known about how results differ from seed to seed.{more}"
     text = (
         f"{len(seeds)} seeds were run ({join_names(seeds)}): errors and factors are geometric means over them, so "
         "that a factor is the ratio of the errors, with Student's 95 % intervals of the logarithm; other figures are "
         "medians."
     )
-    return text if len(seeds) >= ENOUGH_SEEDS else f"{text} A difference may be decided from {ENOUGH_SEEDS} seeds on."
+    return text if len(seeds) >= ENOUGH_SEEDS else text + more
 
 
 def targets_notes(measures: Measures) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,14 @@ def add_commands(commands: Commands[Any]) -> None:
         help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
         "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1; "
         "with _sSEED at the end of the first, with another seed than the first, and without checkpoints",
+    )
+    train.add_argument(
+        "--seeds",
+        nargs="+",
+        type=_seed,
+        default=[],
+        metavar="SEED",
+        help="train with each of these seeds, as if it stood at the end of the name",
     )
     merge = _add(commands, "merge", _merge, "merge experts into one model, and train it")
     merge.add_argument("name", help="for example section2_3_20260101_000000_merge_kan_2")
@@ -50,27 +60,41 @@ def _train(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import expert_job, training_job
 
     name, source = _parse(arguments, *TRAINED, EXPERT)
-    _run(training_job(name, source) if name.expert is None else expert_job(name, name.expert, source), arguments)
+    names = _with_seeds(name, arguments.seeds)
+    _run([training_job(n, source) if n.expert is None else expert_job(n, n.expert, source) for n in names], arguments)
+
+
+def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.FileName]:
+    """The training with each of these seeds; itself, if there are none."""
+    if seeds and (name.expert is not None or name.run.seed is not None):
+        raise InputError(name.training, "a seed in the name", "a training without one, with --seeds")
+    return [dataclasses.replace(name, run=name.run.replicate(seed)) for seed in seeds] or [name]
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(naming.NUMBER, text) or int(text) > naming.MAX_SEED:
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 0 to {naming.MAX_SEED}")
+    return int(text)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import merge_job
 
-    _run(merge_job(*_parse(arguments, "merge_kan"), arguments.experts), arguments)
+    _run([merge_job(*_parse(arguments, "merge_kan"), arguments.experts)], arguments)
 
 
 def _control(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import control_job
 
-    _run(control_job(*_parse(arguments, CONTROL), arguments.merged, arguments.experts), arguments)
+    _run([control_job(*_parse(arguments, CONTROL), arguments.merged, arguments.experts)], arguments)
 
 
-def _run(job: Job, arguments: argparse.Namespace) -> None:
+def _run(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
     from kanbench.engine.numba_engine.lapack import extension
-    from kanbench.jobs.training import run_job
+    from kanbench.jobs.training import run_jobs
 
     extension("cython_blas", "scipy.linalg.cython_blas")  # which numba imports, and with it all of scipy.linalg
-    run_job(job, arguments.threads)
+    run_jobs(jobs, arguments.threads)
 
 
 def _parse(arguments: argparse.Namespace, *model_types: str) -> tuple[naming.FileName, Source]:

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.plan.naming import parse
 from kanbench.plan.sections import SECTIONS
-from kanbench.storage.frames import build_frame, write_frame
+from kanbench.storage.frames import build_frame, check_same, write_frame
 from kanbench.storage.merge_frames import build_merge_frame
 from kanbench.storage.metadata import build_metadata, write_metadata
 from kanbench.storage.training_record import TrainingRecord, read_record
+
+T = TypeVar("T")
 
 log = logging.getLogger("kanbench")
 
 
 def consolidate_frame(outputs: Sequence[Path], trainings: Sequence[Path], reference: Sequence[Path]) -> None:
-    """Write the frame of a model type, in the format of every output, from the records of its trainings."""
-    _write(build_frame(_read(trainings), _read(reference)), outputs)
+    """Write the frame of a model type, in the format of every output, from the records of its trainings.
+
+    Of trainings with several seeds, a frame for each; the outputs' names say which is whose.
+
+    Raises:
+        InputError: A file cannot be read or written, or outputs, trainings and references do not go together.
+    """
+    trained, compared = _read(trainings), _read(reference)
+    records, references = _grouped(trained, _seed), _grouped(compared, _seed)
+    if len(records) == 1:
+        _write(build_frame(trained, compared), outputs)
+        return
+    frames = _grouped(outputs, lambda output: parse(output).run.seed)
+    seeds = [sorted(groups, key=str) for groups in (frames, records, references)]
+    check_same("seeds of outputs, trainings and references", seeds)
+    for seed, files in frames.items():
+        _write(build_frame(records[seed], references[seed]), files)
 
 
 def consolidate_merge_frame(outputs: Sequence[Path], n_selected: int, **records: Sequence[Path]) -> None:
@@ -38,6 +56,17 @@ def consolidate_metadata(output: Path, trainings: Sequence[Path]) -> None:
     """Write the metrics of the checkpoints of trainings."""
     write_metadata(build_metadata(_read(trainings)), output)
     log.info("%s: %d trainings", output, len(trainings))
+
+
+def _seed(record: TrainingRecord) -> object:
+    return record.provenance.get("seed")
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], object]) -> dict[object, list[T]]:
+    groups: dict[object, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def _read(paths: Sequence[Path]) -> list[TrainingRecord]:

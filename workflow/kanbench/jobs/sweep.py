@@ -41,7 +41,9 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
     if key in ("seeds", "data.seed", "data.dense_num"):
         raise InputError("sweep", key, "a key that the sweep does not set itself")
     # The dense MSE is not looked at, and takes longer than training with Adam.
-    changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}} for seed in seeds}
+    changes = {
+        seed: {"seeds": [seed], "merge_kan": {"seeds": 1}, "data": {"seed": seed, "dense_num": 1}} for seed in seeds
+    }
     changed = [(value, with_value(config, key, value)) for value in values]
     configs = [(value, seed, check(merge(of, over))) for value, of in changed for seed, over in changes.items()]
     rows = []

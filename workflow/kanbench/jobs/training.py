@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import folder_lock
@@ -56,10 +58,10 @@ class Source:
     config: Path
 
     def settings(self, name: FileName, kind: type[S], of_config: Callable[[Config, int | None], S]) -> S:
-        """The settings that were given, or what `of_config` makes of the configuration and the seed in the name.
+        """The settings that were given, or what `of_config` makes of the configuration; with the seed in the name.
 
         Raises:
-            InputError: They are not of this kind, or of another seed or variant than the name.
+            InputError: They are not of this kind, or of another variant than the name.
         """
         seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
@@ -67,9 +69,7 @@ class Source:
             check_variant(name.training, name.run.section, config["variant"])
             return of_config(config, seed)
         settings = make_settings(kind, self.given)
-        if seed not in (None, settings.seed):
-            raise InputError(name.training, f"settings with seed {settings.seed}", f"seed {seed}")
-        return settings
+        return settings if seed is None else msgspec.structs.replace(settings, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,24 @@ def run_job(job: Job, threads: int = 1) -> None:
         log.warning("%s: ended early: %s", title, training.stopped)
     _commit(job, data, training, more)
     resume.remove()
+
+
+def run_jobs(jobs: Iterable[Job], threads: int = 1) -> None:
+    """Run one job after another; what stops one of them does not stop the next.
+
+    Raises:
+        InputError: The first of those that `run_job` raised; the others are logged.
+    """
+    errors = []
+    for job in jobs:
+        try:
+            run_job(job, threads)
+        except InputError as error:
+            errors.append(error)
+    for further in errors[1:]:
+        log.error("%s", further)
+    if errors:
+        raise errors[0]
 
 
 def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:

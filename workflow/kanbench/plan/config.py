@@ -150,6 +150,8 @@ def _check_experts(config: Config) -> None:
             f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
         )
         raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
+    if config["merge_kan"]["seeds"] > (known := len(config["seeds"])):
+        raise InputError(_key("merge_kan.seeds"), config["merge_kan"]["seeds"], f"1 to {known}, the number of seeds")
     count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
     if selected > count:
         raise InputError(_key("merge_kan.n_selected"), selected, f"1 to {count}, the number of experts")

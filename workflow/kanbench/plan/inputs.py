@@ -84,16 +84,17 @@ class Pipeline:
         return settings.model_types(self.config, sections.without_variant(run.section))
 
     def replicates(self, run: Run) -> list[Run]:
-        """The run with the configured seeds but the first."""
-        return [run.replicate(seed) for seed in self.config["seeds"][1:]]
+        """The run with the seeds that it is made with but the first; Section 2.3 is made with the first few only."""
+        most = None if run.kind.has_epochs else self.config["merge_kan"]["seeds"]
+        return [run.replicate(seed) for seed in self.config["seeds"][1:most]]
 
     def deliverables(self, run: Run) -> list[str]:
         """Every file of a run, those of all seeds among them."""
         return run.deliverables(len(self.datasets), self.model_types(run)) + self.replicate_frames(run)
 
-    def replicate_frames(self, run: Run) -> list[str]:
-        """The frames of a run with the seeds but the first."""
-        of_run = len(self.datasets), self.model_types(run)
+    def replicate_frames(self, run: Run, model_types: Sequence[str] | None = None) -> list[str]:
+        """The frames of a run with the seeds but the first; of all its model types, or of these."""
+        of_run = len(self.datasets), model_types or self.model_types(run)
         return [file for replicate in self.replicates(run) for file in replicate.deliverables(*of_run)]
 
     def figures(self, run: Run, *formats: str) -> list[str]:
@@ -125,9 +126,16 @@ class Pipeline:
         names = {path: "Statements" if path.endswith("summary.html") else "Results" for path in run.table_files("html")}
         return {path: _report(run, "Tables", name, "tables") for path, name in names.items()}
 
-    def records(self, run: Run, model_types: Iterable[str]) -> list[str]:
-        """The training records of the model types on all datasets."""
-        return [run.record(run.training(model_type, i)) for model_type in model_types for i in self.datasets]
+    def records(self, run: Run, model_types: Sequence[str], datasets: Iterable[int | str] | None = None) -> list[str]:
+        """The training records of the model types on all datasets, or on these."""
+        on = self.datasets if datasets is None else datasets
+        return [run.record(run.training(model_type, i)) for model_type in model_types for i in on]
+
+    def replicate_records(
+        self, run: Run, model_types: Sequence[str], datasets: Sequence[int | str] | None = None
+    ) -> list[str]:
+        """The same of the run with the seeds but the first."""
+        return [path for replicate in self.replicates(run) for path in self.records(replicate, model_types, datasets)]
 
     def _merging(self, wildcards: Wildcards) -> Run:
         return self._run("section2_3", wildcards["timestamp"]).replicate(_seed(wildcards))
@@ -167,9 +175,7 @@ class Pipeline:
     def training_settings(self, wildcards: Wildcards) -> str:
         model_type, dataset_idx = wildcards["model_type"], int(wildcards["dataset_idx"])
         section = sections.section_with(model_type)
-        return canonical_json(
-            settings.training_settings(self.config, section, model_type, dataset_idx, _seed(wildcards))
-        )
+        return canonical_json(settings.training_settings(self.config, section, model_type, dataset_idx))
 
     def expert_settings(self, wildcards: Wildcards) -> str:
         numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
@@ -192,8 +198,9 @@ class Pipeline:
         Raises:
             InputError: Names the target and which part of it is wrong.
         """
-        if "seeds" in targets and len(self.config["seeds"]) == 1:
-            raise InputError("target 'seeds'", f"seeds: {self.config['seeds']}", "at least two seeds")
+        if "seeds" in targets and not any(self.replicates(self.run(name)) for name in self.config["sections"]):
+            allowed = "at least two seeds, in Section 2.3 by merge_kan.seeds"
+            raise InputError("target 'seeds'", f"seeds: {self.config['seeds']}", allowed)
         for target in targets:
             if target not in self.target_rules:
                 self._check_file(target)

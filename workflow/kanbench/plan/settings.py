@@ -45,11 +45,11 @@ class LBFGSSettings(Part, frozen=True, tag_field="name", tag="lbfgs"):
     history_size: int
 
 
-class LMSettings(Part, frozen=True, tag_field="name", tag="lm", omit_defaults=True):
+class LMSettings(Part, frozen=True, tag_field="name", tag="lm"):
     damping: Number
     attempts: int
     geodesic_acceleration: bool
-    scaling: Literal["identity", "marquardt"] = "identity"  # of trainings that know no other
+    scaling: Literal["identity", "marquardt"]
 
 
 class KnotInsertionGrids(Part, frozen=True, tag_field="policy", tag="preserve"):

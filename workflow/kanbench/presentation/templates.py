@@ -28,5 +28,6 @@ def caption(kind: str, seeds: Sequence[int | None]) -> Markup:
 
     text = (FOLDER / f"{kind}.rst").read_text(encoding="utf-8")
     # What Snakemake gives its captions, as far as ours use it.
-    text = Template(text).render(snakemake={"config": {"seeds": list(seeds)}})
+    config = {"seeds": list(seeds), "merge_kan": {"seeds": len(seeds)}}
+    text = Template(text).render(snakemake={"config": config})
     return Markup(publish_parts(text, writer="html5", settings_overrides=DOCUTILS)["fragment"])

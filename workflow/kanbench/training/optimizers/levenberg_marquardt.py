@@ -252,7 +252,7 @@ class LevenbergMarquardt:
         damping: float,
         attempts: int,
         geodesic_acceleration: bool,
-        scaling: Literal["identity", "marquardt"] = "identity",
+        scaling: Literal["identity", "marquardt"],
     ) -> None:
         self.damping, self.attempts, self.scaling = Damping(damping), attempts, scaling
         self.descent, self.acceptance = Descent(geodesic_acceleration), Backtracking(attempts)
