@@ -38,12 +38,11 @@ def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seed
         DataFrame: One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the
             variance of the test targets, parameters and time, at the interpolation threshold and at the end.
     """
-    if key in ("seeds", "data.seed", "data.dense_num"):
+    if key in ("seeds", "data.seed", "data.dense_num", "merge_kan.seeds", "timing.repeats"):
         raise InputError("sweep", key, "a key that the sweep does not set itself")
-    # The dense MSE is not looked at, and takes longer than training with Adam.
-    changes = {
-        seed: {"seeds": [seed], "merge_kan": {"seeds": 1}, "data": {"seed": seed, "dense_num": 1}} for seed in seeds
-    }
+    # The dense MSE is not looked at, and takes longer than training with Adam; nor are times compared closely.
+    once = {"merge_kan": {"seeds": 1}, "timing": {"repeats": 1}}
+    changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}, **once} for seed in seeds}
     changed = [(value, with_value(config, key, value)) for value in values]
     configs = [(value, seed, check(merge(of, over))) for value, of in changed for seed, over in changes.items()]
     rows = []
