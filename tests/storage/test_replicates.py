@@ -217,7 +217,7 @@ def test_a_seed_that_cannot_be_trained_does_not_stop_the_others(tmp_path, monkey
 )
 def test_wrong_seeds_are_one_line(tmp_path, capsys, name, seeds, said):
     try:
-        status = main(["train", name, "--results-dir", str(tmp_path), f"--seeds={seeds[0]}", *seeds[1:]])
+        status = main(["train", name, "--results-dir", str(tmp_path), "--seeds", *seeds])
     except SystemExit as error:
         status = error.code
     assert status
