@@ -104,7 +104,7 @@ def test_it_says_what_the_tables_say(whole, results):
         assert text in shown.text
     for text in ("poisson_2d_poly and poisson_2d_sin (2 inputs)", "4 on every problem: 1 or 2 hidden layers"):
         assert text in shown.text
-    for what in ("Model", "Seeds", "Engine", "Device", "Versions"):
+    for what in ("Model", "Seeds", "Engine", "Device", "Targets", "Time", "Versions"):
         assert f"{what} not recorded" not in shown.text
 
 

@@ -91,12 +91,18 @@ def assert_same(reference, engine, x):
 
 
 def results(engine, theta, x):
-    """Loss, gradient, residuals, those of the linearization and its Jacobian, and predictions for x."""
+    """Loss, gradient, residuals, those of the linearization and its Jacobian, and predictions for x.
+
+    And what nodes and edges carry on the training sample: hidden values, and deviations.
+    """
     loss, gradient = engine.loss_and_gradient(theta)
     assert gradient.shape == theta.shape and gradient.dtype == engine.network.dtype
     linearization = engine.linearize(theta)
     linear = as_array(linearization.residuals), jacobian_of(linearization)
-    return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x)
+    activations = engine.activations(theta)
+    edges, nodes = activations.deviations() if len(engine.y) > 1 else ((), ())
+    carried = [values.astype(float) for values in (*activations.layer_inputs(), *edges, *nodes)]
+    return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x), *carried
 
 
 def distance(value, expected):

@@ -89,7 +89,7 @@ def test_the_validation_sample_is_neither_of_training_nor_of_test(small):
 
 
 def test_experts_end_when_they_stagnate(small):
-    stagnation = {"experts": {"stagnation": {"epochs": 5, "tolerance": 0.999}}}
+    stagnation = {"experts": {"optimizer": "adam", "stagnation": {"epochs": 5, "tolerance": 0.999}}}
     settings = expert_settings(merge(small, stagnation), 1, 1, 3, 1)
     training, expert = train_expert(settings, make_data(settings))
     assert expert["steps"] == 10
@@ -180,7 +180,8 @@ def test_a_control_of_a_merged_model_whose_training_failed(small, trained):
         "k": merging["k"],
         "via": merging["via"],
     }
-    assert len(train_control(settings, failed, trained[0], make_data(settings)).history) == 1
+    row = train_control(settings, failed, trained[0], make_data(settings)).final.row
+    assert row["flops"] == pytest.approx(sum(expert["flops"] for expert in trained[0]), rel=0.2)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -193,3 +194,33 @@ def test_control_width(depth):
         return abs(initialize([2, *[hidden] * depth, 1], 20).n_parameters - 5000)
 
     assert distance(hidden) <= min(distance(hidden - 1), distance(hidden + 1))
+
+
+def in_other_units(data, scale, offset):
+    labels = ("train_label", "test_label", "dense_label", "valid_label")
+    return dataclasses.replace(data, **{name: scale * getattr(data, name) + offset for name in labels})
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0.0), (-1e3, 0.0), (1.0, 1e4)], ids=str)
+def test_merging_does_not_depend_on_the_units_of_the_target(small, scale, offset):
+    """Of c f + d the same experts are selected, with the same weights, and merged."""
+    outcomes = []
+    for of in ((1.0, 0.0), (scale, offset)):
+        known, networks = [], []
+        for numbers in experts(small):
+            settings = expert_settings(merge(small, {"experts": {"steps": 5}}), 1, *numbers)
+            training, expert = train_expert(settings, in_other_units(make_data(settings), *of))
+            known.append(expert)
+            networks.append(training.final.network)
+        settings = merge_settings(small, 1)
+        data = in_other_units(make_data(settings), *of)
+        _, merging = train_merged(settings, known, networks.__getitem__, data)
+        outcomes.append((known, merging))
+    (known, merging), (others, other) = outcomes
+    assert [e["dependencies"] for e in others] == [e["dependencies"] for e in known]
+    keys = ("depth", "k", "seed")
+    assert [[e[k] for k in keys] for e in other["selected"]] == [[e[k] for k in keys] for e in merging["selected"]]
+    weights = [[expert["weight"] for expert in outcome["selected"]] for outcome in (other, merging)]
+    np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-6)
+    for loss in ("ensemble_dense_mse", "initial_dense_mse"):
+        assert other[loss] == pytest.approx(scale**2 * merging[loss], rel=1e-3)

@@ -129,10 +129,10 @@ def train_control(
 
     Its depth, its grids and, as nearly as a width allows, the number of its parameters at the last grid are the merged
     model's. It has about as many floating-point operations as the merged model's own training or, with `control: all`,
-    as that and the training of all experts: so many epochs as that were of the merged model.
+    as that and the training of all experts; one epoch on every grid, thrown away, tells how many epochs that are.
 
     Args:
-        merged (dict): `epoch`, `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
+        merged (dict): `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
             its `width`, `k` and `via`.
         data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
     """
@@ -142,9 +142,9 @@ def train_control(
     width = control_width(inputs, len(hidden), outputs, per_edge, merged["num_params"])
     earlier = [*merged["via"], *(experts if settings.control == "all" else [])]
     work = merged["flops"] + sum(part["flops"] for part in earlier)
-    epochs = merged["epoch"] * work / max(merged["flops"], 1)
     alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
-    return Trainer(alone, data, threads=threads).train(max(1, round(epochs / len(sizes))), report, resume)
+    of_one = Trainer(alone, data, threads=threads).train(1).final.row["flops"]  # epoch on every grid
+    return Trainer(alone, data, threads=threads).train(max(1, round(work / max(of_one, 1))), report, resume)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:
