@@ -351,7 +351,7 @@ def test_the_least_time_of_every_epoch_counts(make_trainer, monkeypatch):
     runs = [1, 5, 3, 4, 9, 1, 1, 1], [2, 2, 2, 6, 1, 1, 1, 1], [3, 1, 4, 3, 2, 1, 1, 1]
     ticks = Ticks(*runs)
     monkeypatch.setattr("kanbench.training.history.Stopwatch.now", lambda self: ticks())
-    timing = {"repeats": 3, "below": 100}
+    timing = {"repeats": 3, "seconds": 1000}
     training = make_trainer("adam", "poisson_2d_poly", timing=timing, **SMALL).train(4)
     assert [row["time"] for row in training.history] == [1, 2, 4, 7, 8, 9, 10, 11]
     assert training.final.row["time"] == 11 and training.timings == 3 and ticks.times == []
@@ -359,7 +359,7 @@ def test_the_least_time_of_every_epoch_counts(make_trainer, monkeypatch):
 
 
 def test_long_trainings_are_timed_once(make_trainer, monkeypatch):
-    for timing, timings, seconds in (({"repeats": 3, "below": 8}, 1, 8), ({"repeats": 2, "below": 8.1}, 2, 4)):
+    for timing, timings, seconds in (({"repeats": 3, "seconds": 8}, 1, 8), ({"repeats": 9, "seconds": 8.1}, 2, 4)):
         ticks = Ticks([1] * 8, [0.5] * 8)
         monkeypatch.setattr("kanbench.training.history.Stopwatch.now", lambda self, ticks=ticks: ticks())
         training = make_trainer("adam", "poisson_2d_poly", timing=timing, **SMALL).train(4)
@@ -368,7 +368,7 @@ def test_long_trainings_are_timed_once(make_trainer, monkeypatch):
 
 @pytest.mark.parametrize("model_type", ["adam", "lbfgs", "lm", "adaptive_only"])
 def test_repeats_change_nothing_but_times(make_trainer, model_type):
-    once, often = (make_trainer(model_type, timing={"repeats": count}, **SMALL) for count in (1, 3))
+    once, often = (make_trainer(model_type, timing={"repeats": count, "seconds": 9}, **SMALL) for count in (1, 3))
     first, second = once.train(3), often.train(3)
     assert second.timings == 3
     for rows in (first.history, second.history):

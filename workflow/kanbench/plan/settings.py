@@ -85,10 +85,10 @@ class ThresholdRule(Part, frozen=True):
 
 
 class Timing(Part, frozen=True):
-    """How often trainings that take less than `below` seconds are timed."""
+    """How often a training is timed at most, as long as all timings together take less than so many `seconds`."""
 
     repeats: int
-    below: Number
+    seconds: Number
 
 
 class Model(Part, frozen=True):
@@ -271,7 +271,7 @@ def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) 
         "targets": config["data"]["targets"],
         "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
         "evaluate_every": 1,
-        "timing": {"repeats": 1, "below": 0},  # of section 2.3: nothing is compared at equal times there
+        "timing": {"repeats": 1, "seconds": 0},  # of section 2.3: nothing is compared at equal times there
     }
 
 

@@ -87,8 +87,8 @@ def provenance(
 ) -> dict[str, Any]:
     """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only.
 
-    Among it what their times are: by which clock (`thread`, its CPU time, or `wall`), and, of trainings shorter than
-    `below` seconds, the least of so many `repeats`.
+    Among it what their times are: by which clock (`thread`, its CPU time, or `wall`), and the least of how many
+    timings: up to `repeats`, as long as all together took less than `seconds`.
     """
     return {
         **{key: settings[key] for key in ("seed", "dtype") if key not in varying},

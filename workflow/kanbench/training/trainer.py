@@ -211,12 +211,12 @@ class Trainer:
         self._take(network, self.engine.n_evals, self.engine.flops + inserted)
 
     def _repeat(self, epochs: int, training: Training) -> None:
-        """Time a short training again, and let the least time of every epoch count.
+        """Time a short training again and again, and let the least time of every epoch count.
 
         It is deterministic: a repetition trains the same, and evaluates nothing for the history.
         """
-        timing, theta, least = self.settings.timing, self.theta, self.clock.epochs
-        while training.timings < timing.repeats and sum(least) < timing.below:
+        timing, theta, least, spent = self.settings.timing, self.theta, self.clock.epochs, self.clock.total
+        while training.timings < timing.repeats and spent < timing.seconds:
             ran, self.clock = self.epoch, Stopwatch(self.device, self.threads)
             self._start()
             for epoch in range(1, ran + 1):
@@ -226,7 +226,7 @@ class Trainer:
                 log.warning("a repetition trained differently; the times of the first training stand")
                 return
             least = [*map(min, least, self.clock.epochs)]
-            training.timings += 1
+            training.timings, spent = training.timings + 1, spent + self.clock.total
         ends = [0.0, *itertools.accumulate(least)]
         for row in (*training.history, training.at_threshold.row, training.final.row):
             row["time"] = ends[row["epoch"]]

@@ -46,12 +46,12 @@ def setup(stored: StoredRun) -> dict[str, str]:
 def _clock(timing: Any) -> str:
     """What the times of a run are, of its provenance."""
     try:
-        clock, repeats, below = CLOCKS[timing["clock"]], int(timing["repeats"]), float(timing["below"])
+        clock, repeats, seconds = CLOCKS[timing["clock"]], int(timing["repeats"]), float(timing["seconds"])
     except (KeyError, TypeError, ValueError):  # of an earlier format, or anybody's
         return NOT_RECORDED
     if repeats < 2:
         return clock
-    return f"{clock}; trainings of less than {below:g} s were timed up to {repeats} times, and the least time counts"
+    return f"{clock}; trainings were timed for {seconds:g} s, up to {repeats} times, and the least of each epoch counts"
 
 
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
