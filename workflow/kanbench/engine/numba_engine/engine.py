@@ -106,7 +106,8 @@ class CompiledEngine:
         nan_if_nonfinite = kernels.fill_tables(self.parameters, layout, work.tables)
         kernels.activations(work, nan_if_nonfinite, values, moments)
         n = len(values)
-        deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
+        with np.errstate(invalid="ignore"):  # of one sample there is none
+            deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
         layers = np.split(values, np.cumsum(widths[1:-1]), axis=1)
         edges: list[Array] = []
         for layer in self.network.layers:
