@@ -101,8 +101,9 @@ def results(engine, theta, x):
     linear = as_array(linearization.residuals), jacobian_of(linearization)
     activations = engine.activations(theta)
     edges, nodes = activations.deviations() if len(engine.y) > 1 else ((), ())
-    carried = [values.astype(float) for values in (*activations.layer_inputs(), *edges, *nodes)]
-    return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x), *carried
+    # In one vector: a deviation may be rounding errors of what does not vary.
+    carried = np.concatenate([values.ravel() for values in (*activations.layer_inputs(), *edges, *nodes)])
+    return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x), carried.astype(float)
 
 
 def distance(value, expected):
