@@ -80,7 +80,7 @@ def test_the_report_is_built_without_a_network(smoke):
         assert result.returncode == 0, result.stderr
         report = (folder / "report.html").read_text()
         assert "<script src=" not in report
-        assert report.count("data:image/png;") == 9 + 10 + 5
+        assert report.count("data:image/png;") == 10 + 11 + 5
         assert report.count("data:text/html;") == 3 * 2
         for text in (
             f"2.3 {SECTIONS['section2_3'].question}",
