@@ -327,7 +327,7 @@ def other_settings(run):
 
 FAULTS = {
     a_frame_is_cut: "s2_adam.parquet: cannot be read",
-    a_row_is_missing: "s2_adam.parquet: the frame built from its training records has (8, 13)",
+    a_row_is_missing: "s2_adam.parquet: the frame built from its training records has (8, 14)",
     a_column_is_missing: "s2_adam.parquet: no columns dense_mse",
     a_loss_is_another: "s2_adam.parquet: test_loss differ from those of the frame built from",
     attrs_of_another_run: "s2_adam.parquet: its attrs say timestamp '20200101_000000', its name '20260101_000000'",
