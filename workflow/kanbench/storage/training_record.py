@@ -82,9 +82,7 @@ def training_record(name: FileName, settings: Any, training: Training, **more: A
     )
 
 
-def provenance(
-    settings: dict[str, Any], engine: str, clock: str = "wall", varying: Sequence[str] = VARYING
-) -> dict[str, Any]:
+def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
     """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only.
 
     Among it what their times are: by which clock (`thread`, its CPU time, or `wall`), and the least of how many

@@ -73,9 +73,11 @@ class Trainer:
         self.sizes = settings.grids.sizes
         self.units = target_units(settings, data)
         self.label = self.units.of(data.train_label)
-        samples = ((data.train_input, self.label), (data.test_input, data.test_label))
-        self.samples = [*samples, (data.dense_input, data.dense_label)]
-        self.samples = [(x, y if y is self.label else self.units.of(y)) for x, y in self.samples]
+        self.samples = (
+            (data.train_input, self.label),
+            (data.test_input, self.units.of(data.test_label)),
+            (data.dense_input, self.units.of(data.dense_label)),
+        )
         self.threshold = Threshold(**as_dict(settings.threshold))
         self.stop_rules = [make_stop_rule(**as_dict(rule)) for rule in settings.stop]
         self.clock = Stopwatch(self.device, threads)

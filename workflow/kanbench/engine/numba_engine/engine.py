@@ -90,31 +90,35 @@ class CompiledEngine:
         theta = np.array(theta)
 
         def layer_inputs() -> list[Array]:
-            return self._activations(theta)[0][:-1]
+            return self._activations(theta, np.zeros((2, 0)))[:-1]
 
         def deviations() -> Deviations:
-            values, edges = self._activations(theta)
-            return edges, [layer.std(axis=0, ddof=1) for layer in values[1:]]
+            moments = np.zeros((2, len(self.work.layout.edges)))
+            _, *targets = self._activations(theta, moments)
+            return self._edge_deviations(moments), [layer.std(axis=0, ddof=1) for layer in targets]
 
         return Activations(self.work.x.astype(float), layer_inputs, deviations)
 
-    def _activations(self, theta: Array) -> Deviations:
-        """The values of the nodes of every layer, and of the output without its bias; the edges' deviations."""
+    def _activations(self, theta: Array, moments: Array) -> list[Array]:
+        """The values of the nodes of every layer, and of the output without its bias; see `kernels.activations`."""
         self._place(theta)
-        work, layout, widths = self.work, self.work.layout, self.network.width
-        values, moments = np.empty((len(work.x), sum(widths[1:]))), np.zeros((2, len(layout.edges)))
-        nan_if_nonfinite = kernels.fill_tables(self.parameters, layout, work.tables)
+        work, widths = self.work, self.network.width
+        values = np.empty((len(work.x), sum(widths[1:])))
+        nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
         kernels.activations(work, nan_if_nonfinite, values, moments)
-        n = len(values)
+        return [work.x.astype(float), *np.split(values, np.cumsum(widths[1:-1]), axis=1)]
+
+    def _edge_deviations(self, moments: Array) -> list[Array]:
+        """By layer, shape (inputs, outputs); 0 where there is no edge."""
+        n = len(self.y)
+        edges: list[Array] = []
         with np.errstate(invalid="ignore"):  # of one sample there is none
             deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
-        layers = np.split(values, np.cumsum(widths[1:-1]), axis=1)
-        edges: list[Array] = []
         for layer in self.network.layers:
             of_layer, count = np.zeros(layer.mask.shape), np.count_nonzero(layer.live)
             of_layer[layer.live], deviation = deviation[:count], deviation[count:]  # in the order of the layout's edges
             edges.append(of_layer)
-        return [work.x.astype(float), *layers], edges
+        return edges
 
     def predict(self, theta: Array, x: Array) -> Array:
         work = self.work._replace(x=np.array(x, self.dtype, order="C"), first=inputs.new_inputs(0, 0, self.zero))

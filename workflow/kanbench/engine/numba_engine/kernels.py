@@ -302,10 +302,10 @@ def activations(work: Workspace, nan_if_nonfinite: float, values: Floats, moment
     Args:
         values (array of shape (n, nodes behind the first layer's)): Layer by layer, the output's last.
         moments (array of shape (2, edges), zeros): Filled with Σ d and Σ d², d an edge's value less that on the first
-            sample.
+            sample. With no columns, nothing of the edges is computed.
     """
     net, buffers, n, n_layers = work.layout, work.buffers, len(work.x), len(work.layout.layers) - 1
-    first_value = np.zeros(len(net.edges))
+    first_value = np.zeros(moments.shape[1])
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
         forward(start, m, work, nan_if_nonfinite)
@@ -316,7 +316,7 @@ def activations(work: Workspace, nan_if_nonfinite: float, values: Floats, moment
                 for i in range(layer.width):
                     values[start + sample, column + i] = buffers.values[layer.at + sample * layer.stride + i]
             column += layer.width
-        for index in range(len(net.edges)):
+        for index in range(moments.shape[1]):
             edge = net.edges[index]
             node, order = net.nodes[edge.node], len(net.w) - 1
             kept = edge.node < net.layers[0].width and len(work.first.span) > LANES
