@@ -36,7 +36,7 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
         alike = [series for name, other in shown.values() if name == column for series in other.values()]  # one scale
-        style.log_scale(axes.xaxis, alike)
+        style.log_scale(axes.xaxis, alike, most_ticks=4)  # the labels of more would meet
         style.points_by_dataset(axes, stored.datasets, values, styles)
         axes.set(title=title, xlabel=error.replace(" / ", " /\n") if column == "dense_mse" else "training time / s")
     style.rows_of_datasets(panels, stored.datasets)

@@ -166,11 +166,11 @@ def arrange(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def log_scale(axis: Any, values: Iterable[Any]) -> bool:
+def log_scale(axis: Any, values: Iterable[Any], most_ticks: int = 6) -> bool:
     """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, if any of the values can be shown on it.
 
     Zeros, negative numbers and what is not finite have no place there, and are not drawn. The limits are those of the
-    values, with a margin; an axis that spans many decades has few ticks.
+    values, with a margin; an axis that spans many decades has about `most_ticks` at most.
 
     Returns:
         bool: Whether there was anything to show.
@@ -187,7 +187,7 @@ def log_scale(axis: Any, values: Iterable[Any]) -> bool:
     limits = 10.0 ** max(low - margin, -307), 10.0 ** min(high + margin, 307)
     getattr(axes, f"set_{which}lim")(*limits)
     few = high - low < 1.5  # powers of ten alone would be one label, or none
-    axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=6))
+    axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=most_ticks))
     axis.set_major_formatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
     axis.set_minor_formatter(NullFormatter())
