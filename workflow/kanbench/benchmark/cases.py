@@ -12,7 +12,7 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.torch_random import TorchGenerator
 
-TARGET = PROBLEMS["poisson_2d_sin"].target  # of the first two inputs, however many there are
+PROBLEM = PROBLEMS["poisson_2d_sin"]  # of the first two inputs, however many there are
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Case:
         """Inputs of shape (n, d) and targets of shape (n, 1)."""
         x = TorchGenerator(seed).rand(self.n, self.width[0]) * np.float32(2) - np.float32(1)
         x = x.astype(self.dtype)
-        return x, TARGET(x[:, :2])
+        return x, PROBLEM.values(x[:, :2])
 
 
 DTYPES = ("float64", "float32")

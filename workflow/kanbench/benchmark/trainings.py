@@ -63,7 +63,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
 def original_samples(problem: Problem, train_num: int, test_num: int, seed: int) -> dict[str, Tensor]:
     """`train_input`, `train_label`, `test_input` and `test_label`, as pykan makes them."""
     return create_dataset(
-        lambda x: torch.from_numpy(problem.target(x.numpy())),
+        lambda x: torch.from_numpy(problem.values(x.numpy())),
         n_var=problem.dim,
         ranges=[list(interval) for interval in problem.domain],
         train_num=train_num,

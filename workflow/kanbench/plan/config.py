@@ -18,7 +18,11 @@ from kanbench.io.readers import read_yaml
 from kanbench.plan.devices import check_engine, has_gpu_driver
 from kanbench.plan.naming import MAX_SEED
 from kanbench.plan.sections import is_timestamp, is_variant
-from kanbench.problems import PROBLEMS
+from kanbench.problems import PROBLEMS, Problem
+from kanbench.problems.files import problems_in
+from kanbench.problems.registry import NAME, is_width
+from kanbench.problems.source import Columns
+from kanbench.problems.tables import PARTS, table_problem
 
 if TYPE_CHECKING:
     import jsonschema
@@ -121,25 +125,95 @@ def _key(*parts: object) -> str:
 
 def _check_values(config: Config) -> None:
     """What a schema cannot say."""
-    timestamp, variant, width = config["timestamp"], config["variant"], config["model"]["width"]
+    timestamp, variant = config["timestamp"], config["variant"]
     if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
         raise InputError(_key("timestamp"), f"{timestamp!r}", "auto, new, or a date and time as YYYYMMDD_HHMMSS")
     if variant is not None and not is_variant(variant):
         allowed = "null, or small letters, digits and underscores, a letter first and no date and time"
         raise InputError(_key("variant"), f"{variant!r}", allowed)
-    for name in config["datasets"]:
-        if name not in PROBLEMS:
-            raise InputError(_key("datasets"), f"{name!r}", ", ".join(PROBLEMS))
-        if (dim := PROBLEMS[name].dim) != width[0]:
-            raise InputError(_key("model.width"), width, f"a first number of {dim}, the dimension of {name}")
-    if width[-1] != 1:
-        raise InputError(_key("model.width"), width, "a last number of 1, the problems' one output")
+    _check_problems(config)
     for key, grids in (("grids.sizes", config["grids"]["sizes"]), ("merge_kan.grids", config["merge_kan"]["grids"])):
         if any(after <= before for before, after in itertools.pairwise(grids)):
             raise InputError(_key(key), grids, "increasing integers")
     if config["device"] == "cuda":
         check_engine(config["engine"], "cuda", _key("engine"))
     _check_experts(config)
+
+
+def _check_problems(config: Config) -> None:
+    problems, width = problems_of(config), config["model"]["width"]
+    for name in config["datasets"]:
+        if name not in problems:
+            close = difflib.get_close_matches(name, problems, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise InputError(_key("datasets"), f"{name!r}{hint}", ", ".join(problems))
+        dim = problems[name].dim
+        if not is_width(network_width(config, name), dim):
+            raise InputError(
+                _key("model.width"), width, f"a first number of {dim}, the inputs of {name}, and 1 at last"
+            )
+    for table in _tables(config):
+        if (name := _table_name(table)) not in config["datasets"]:
+            raise InputError(_key("datasets"), config["datasets"], f"{name} among them, the name of the table")
+        rows = table_problem(name, table["path"], _columns(config, table)).parts(0)
+        if "section2_3" in config["sections"] and not len(rows["valid"]):
+            raise InputError(table["path"], "no rows for valid", "some, which Section 2.3 selects experts by")
+    if not 0.999 < sum(config["data"]["shares"].values()) < 1.001:
+        raise InputError(_key("data.shares"), config["data"]["shares"], "shares that add up to 1")
+
+
+def problems_of(config: Config) -> dict[str, Problem]:
+    """All problems that a configuration knows, by name: the package's, those of its files and its tables.
+
+    Raises:
+        InputError: A file is missing or wrong, or two have a name in common.
+    """
+    found = dict(PROBLEMS)
+    parts = [problems_in(path) for path in config["problems"]]
+    for table in _tables(config):
+        name = _table_name(table)
+        parts.append({name: table_problem(name, table["path"], _columns(config, table))})
+    for part in parts:
+        for name, problem in part.items():
+            if name in found:
+                raise InputError(problem.where, problem=f"a name twice; the other is in {found[name].file}")
+            found[name] = problem
+    return found
+
+
+def problem_files(config: Config) -> dict[str, str]:
+    """The user's file that defines a problem, by name; the package's own problems have none."""
+    sources = {name: problems_of(config)[name].source for name in config["datasets"]}
+    return {name: source.path for name, source in sources.items() if source.path is not None}
+
+
+def _tables(config: Config) -> list[dict[str, Any]]:
+    table = config["table"]
+    return [] if table is None else table if isinstance(table, list) else [table]
+
+
+def _table_name(table: dict[str, Any]) -> str:
+    name = table.get("name", Path(table["path"]).stem)
+    if not NAME.fullmatch(name):
+        raise InputError(_key("table.name"), f"{name!r}", "a letter, then letters, digits and underscores")
+    return name
+
+
+def _columns(config: Config, table: dict[str, Any]) -> Columns:
+    split = table.get("split")
+    shares = None if split else tuple(float(config["data"]["shares"][part]) for part in PARTS)
+    return Columns(tuple(map(str, table["inputs"])), str(table["target"]), split, shares)
+
+
+def network_width(config: Config, dataset: str) -> list[int]:
+    """The width of the networks of Sections 2.1 and 2.2 on a dataset.
+
+    With a `d`, which stands for the number of inputs, a problem's own width goes first.
+    """
+    problem, width = problems_of(config)[dataset], config["model"]["width"]
+    if "d" in width and problem.width is not None:
+        return list(problem.width)
+    return [problem.dim if nodes == "d" else nodes for nodes in width]
 
 
 def _check_experts(config: Config) -> None:

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from kanbench.errors import InputError
-from kanbench.plan.config import Config
+from kanbench.plan.config import Config, network_width, problems_of
 from kanbench.plan.sections import SECTIONS, without_variant
-from kanbench.problems import PROBLEMS
+from kanbench.problems.files import find_problem
+from kanbench.problems.source import Source
 
 Number = int | float  # as it is written: the texts 1 and 1.0 have different digests
 
@@ -103,10 +104,11 @@ class Merging(Part, frozen=True):
     via: tuple[int, ...]
 
 
-class Settings(Part, frozen=True):
+class Settings(Part, frozen=True, kw_only=True):
     """What defines any training, but for where it begins."""
 
     problem: str
+    source: Source = Source()  # of the problem
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     dtype: Literal["float32", "float64"]
@@ -121,27 +123,27 @@ class Settings(Part, frozen=True):
     timing: Timing
 
 
-class TrainingSettings(Settings, frozen=True):
+class TrainingSettings(Settings, frozen=True, kw_only=True):
     """A training that begins with an initial model, of section 2.1 or 2.2; the epochs per grid are in its name."""
 
     model: Model
 
 
-class ExpertSettings(TrainingSettings, frozen=True):
+class ExpertSettings(TrainingSettings, frozen=True, kw_only=True):
     """The training of one expert of section 2.3."""
 
     epochs: int
     dependency_threshold: Number
 
 
-class MergeSettings(Settings, frozen=True):
+class MergeSettings(Settings, frozen=True, kw_only=True):
     """The merged model of section 2.3 on one dataset; its experts are given."""
 
     epochs: int
     merge: Merging
 
 
-class ControlSettings(MergeSettings, frozen=True):
+class ControlSettings(MergeSettings, frozen=True, kw_only=True):
     """The control of a merged model, which is given."""
 
     control: Literal["merged", "all"]
@@ -163,8 +165,7 @@ def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
     except msgspec.DecodeError as error:
         problem, _, key = str(error).partition(" - at ")
         raise InputError(f"settings{key.strip('`$')}", problem=problem) from None
-    if made.problem not in PROBLEMS:
-        raise InputError("settings.problem", repr(made.problem), ", ".join(PROBLEMS))
+    find_problem(made.problem, made.source)
     return made
 
 
@@ -208,7 +209,7 @@ def training_settings(
         policy = {"policy": "importance", "approach": model_type}
         policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
     more = {
-        "model": config["model"],
+        "model": {**config["model"], "width": network_width(config, config["datasets"][dataset_idx])},
         "grids": {"sizes": grids["sizes"], **policy},
         "stop": [],
         "timing": config["timing"],
@@ -220,7 +221,8 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
     """The settings of one expert of section 2.3; `seed` is that of its initial model."""
     section = config["experts"]
     shared = _shared(config, dataset_idx, seed, section["optimizer"])
-    stagnation, width = section["stagnation"], [PROBLEMS[shared["problem"]].dim, *[section["hidden_width"]] * depth, 1]
+    dim = problems_of(config)[shared["problem"]].dim
+    stagnation, width = section["stagnation"], [dim, *[section["hidden_width"]] * depth, 1]
     more = {
         "data": _samples(config, valid_num=config["merge_kan"]["valid_num"]),
         "model": {"width": width, "k": k},
@@ -257,14 +259,16 @@ def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, An
 
 
 def _samples(config: Config, **more: int) -> dict[str, Any]:
-    return {**{key: value for key, value in config["data"].items() if key != "targets"}, **more}
+    return {**{key: config["data"][key] for key in ("train_num", "test_num", "dense_num", "seed")}, **more}
 
 
 def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) -> dict[str, Any]:
     if dataset_idx >= len(config["datasets"]):
         raise InputError("dataset", dataset_idx, f"0 to {len(config['datasets']) - 1}")
+    problem = problems_of(config)[config["datasets"][dataset_idx]]
     return {
-        "problem": config["datasets"][dataset_idx],
+        "problem": problem.name,
+        "source": as_dict(problem.source),
         "seed": config["seeds"][0] if seed is None else seed,
         **{key: config[key] for key in ("device", "dtype", "engine", "threshold")},
         "data": _samples(config),

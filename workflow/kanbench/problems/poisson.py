@@ -18,31 +18,32 @@ import numpy as np
 
 from kanbench.problems.registry import Array, Target, problem
 
+SQUARE = [(-1, 1), (-1, 1)]
 DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
 
 
-@problem((-1, 1), (-1, 1))
+@problem(SQUARE)
 def poisson_2d_sin(x: Array) -> Array:
     """-Δu for u = sin πx sin πy."""
     x, y = x[:, [0]], x[:, [1]]
     return 2 * pi**2 * np.sin(pi * x) * np.sin(pi * y)
 
 
-@problem((-1, 1), (-1, 1))
+@problem(SQUARE)
 def poisson_2d_poly(x: Array) -> Array:
     """-Δu for u = x(1-x) y(1-y)."""
     x, y = x[:, [0]], x[:, [1]]
     return 2 * y * (1 - y) + 2 * x * (1 - x)
 
 
-@problem((-1, 1), (-1, 1))
+@problem(SQUARE)
 def poisson_2d_highfreq(x: Array) -> Array:
     """-Δu for u = sin 4πx sin 4πy."""
     x, y = x[:, [0]], x[:, [1]]
     return 32 * pi**2 * np.sin(4 * pi * x) * np.sin(4 * pi * y)
 
 
-@problem((-1, 1), (-1, 1))
+@problem(SQUARE)
 def poisson_2d_spec(x: Array) -> Array:
     """Δu for u = sin πx sin πy², the example of the KAN paper's section on partial differential equations."""
     x, y = x[:, [0]], x[:, [1]]
@@ -53,7 +54,7 @@ def poisson_2d_spec(x: Array) -> Array:
 def in_all_dimensions(target: Target) -> Target:
     """Register the decorated function as `poisson_3d_…` and so on, on [-1, 1]^d, for all DIMENSIONS."""
     for d in DIMENSIONS:
-        problem(*[(-1, 1)] * d, name=f"poisson_{d}d_{target.__name__}")(target)
+        problem([(-1, 1)] * d, name=f"poisson_{d}d_{target.__name__}")(target)
     return target
 
 

@@ -1,4 +1,5 @@
-"""Train, test, dense and validation samples of a problem, as pykan and torch draw them; no global state is touched."""
+"""Train, test, dense and validation samples of a problem: as pykan and torch draw them, without touching any global
+state; or the rows of a table."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from kanbench.problems.registry import Array, Problem
+from kanbench.problems.registry import Array, Interval, Problem
+from kanbench.problems.tables import TableProblem
 from kanbench.problems.torch_random import TorchGenerator, sobol
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs of shape (n, d) and targets of shape (n, 1) of the samples."""
+    """Inputs of shape (n, d) and targets of shape (n, 1) of the samples, and the domain of every input."""
 
     train_input: Array
     train_label: Array
@@ -23,6 +25,7 @@ class Dataset:
     dense_label: Array
     valid_input: Array
     valid_label: Array
+    domain: tuple[Interval, ...]
 
 
 def make_dataset(
@@ -40,13 +43,31 @@ def make_dataset(
     whatever `dtype` is, so that results compare with pykan's and between precisions; the targets are evaluated at
     these inputs in `dtype`. The validation inputs are what the same generator draws next. The dense inputs are the
     first `dense_num` points of a scrambled Sobol sequence in the problem's domain.
+
+    The samples of a table are its rows, whatever the sizes are.
+
+    Raises:
+        InputError: The target fails, or is not a finite number at every sample.
     """
+    if isinstance(problem, TableProblem):
+        return _rows(problem, seed, dtype)
     train_input, test_input, valid_input = _uniform_inputs(problem, train_num, test_num, valid_num, seed)
     low, high = np.array(problem.domain, float).T
     dense_input = low + (high - low) * sobol(dense_num, problem.dim, seed)
     inputs = (train_input, test_input, dense_input, valid_input)
     samples = [x.astype(dtype) for x in inputs]
-    return Dataset(*(array for x in samples for array in (x, problem.target(x))))
+    arrays = [array for x in samples for array in (x, problem.values(x))]
+    return Dataset(*arrays, domain=problem.domain)  # type: ignore[arg-type, misc]  # mypy counts no list
+
+
+def _rows(problem: TableProblem, seed: int, dtype: Any) -> Dataset:
+    rows = problem.parts(seed)
+    samples = {
+        f"{part}_{name}": array[rows[part]].astype(dtype)
+        for part in rows
+        for name, array in (("input", problem.inputs), ("label", problem.outputs))
+    }
+    return Dataset(**samples, domain=problem.domain)
 
 
 def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: int, seed: int) -> list[Array]:

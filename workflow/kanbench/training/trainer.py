@@ -23,7 +23,8 @@ from kanbench.network.refinement import KnotInsertion, make_policy
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.devices import resolve_device, resolve_engine
 from kanbench.plan.settings import Settings, TrainingSettings, as_dict, canonical_json
-from kanbench.problems import PROBLEMS, Array
+from kanbench.problems import Array
+from kanbench.problems.files import find_problem
 from kanbench.problems.samples import Dataset, make_dataset
 from kanbench.problems.target_scale import TargetUnits
 from kanbench.training.early_stopping import make_stop_rule
@@ -93,7 +94,7 @@ class Trainer:
             return self._refined(self.sizes[0])
         if not isinstance(settings, TrainingSettings):
             raise TypeError(f"{type(settings).__name__} describe no initial network")
-        model, domain = settings.model, PROBLEMS[settings.problem].domain
+        model, domain = settings.model, self.dataset.domain
         return initialize(model.width, self.sizes[0], model.k, settings.seed, settings.dtype, domain=domain)
 
     def _make_policy(self) -> KnotInsertion:
@@ -307,7 +308,8 @@ def in_target_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork
 
 def make_data(settings: Settings) -> Dataset:
     """The samples that the settings of a training describe."""
-    return make_dataset(PROBLEMS[settings.problem], **as_dict(settings.data), dtype=settings.dtype)
+    problem = find_problem(settings.problem, settings.source)
+    return make_dataset(problem, **as_dict(settings.data), dtype=settings.dtype)
 
 
 def _is_finite(row: Row) -> bool:

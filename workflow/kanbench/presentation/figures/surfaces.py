@@ -24,7 +24,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     problem, found = problem_of(dataset), fits(stored, dataset, note)
     first, second, points = plane(problem)
     shape = len(second), len(first)
-    wanted = problem.target(points).reshape(shape)
+    wanted = problem.values(points).reshape(shape)
     values = [fit.values(points).reshape(shape) for fit in found]
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
@@ -82,7 +82,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         for axis in along_axes:
             upper, lower = pair[:, axis]
             x, points = line(problem, centre, axis)
-            wanted = problem.target(points)[:, 0]
+            wanted = problem.values(points)[:, 0]
             upper.plot(x, wanted, color=style.LIGHT, linewidth=4, label="truth")
             for fit in found:
                 value, look = fit.values(points), styles[fit.model_type]

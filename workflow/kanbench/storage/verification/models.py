@@ -108,7 +108,7 @@ def _compare_losses(
 ) -> None:
     """Compute losses on samples, by their names, and compare them with those that are recorded."""
     for metric, samples in inputs.items():
-        x, target = torch.from_numpy(samples), torch.from_numpy(problem.target(samples))
+        x, target = torch.from_numpy(samples), torch.from_numpy(problem.values(samples))
         loss, recorded = (predict(model, x) - target).square().mean().item(), checkpoint.row.get(metric)
         if not _agree(loss, recorded, target) and not _agree(loss, recorded, terms(model, x)):
             report.fault(f"{base}_state", f"{metric} is {loss!r}, recorded is {recorded!r}")

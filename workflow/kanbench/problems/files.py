@@ -1,0 +1,75 @@
+"""Problems of users: functions in a file of theirs."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+import types
+from pathlib import Path
+
+from kanbench.errors import InputError, one_line
+from kanbench.problems.registry import PROBLEMS, Problem, registering
+from kanbench.problems.source import Source, digest_of, read_file
+from kanbench.problems.tables import table_problem
+
+
+def problems_in(path: str | Path) -> dict[str, Problem]:
+    """The problems that a file of Python code defines, by name.
+
+    The code is run, once for every content of the file. Its own folder is not searched for what it imports.
+
+    Raises:
+        InputError: The file cannot be read, fails, or defines no problem.
+    """
+    return dict(_run(Path(path), read_file(path)))
+
+
+@functools.lru_cache(maxsize=64)
+def _run(path: Path, content: bytes) -> dict[str, Problem]:
+    module = types.ModuleType(f"kanbench_problems_{digest_of(os.fsencode(path) + content)}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
+    with registering(path) as problems:
+        try:
+            exec(compile(content, str(path), "exec"), module.__dict__)
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(path, problem=_told(error, path)) from error
+    if not problems:
+        raise InputError(path, "no problems", "functions with the decorator @problem(domain=…) of kanbench")
+    return problems
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """The error of a user's file in one line, with the line of the file."""
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+    else:
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), None
+        )
+    where = "" if line is None else f"line {line}: "
+    return f"{where}{type(error).__name__}: {one_line(error)[:200]}"
+
+
+def find_problem(name: str, source: Source | None = None) -> Problem:
+    """The problem of this name: of the package, or of the file that the source names.
+
+    Raises:
+        InputError: There is none, or it is not what the source says: it has changed.
+    """
+    if source is None or source.path is None:
+        problems = PROBLEMS
+    elif source.columns is not None:
+        problems = {name: table_problem(name, source.path, source.columns)}
+    else:
+        problems = problems_in(source.path)
+    if name not in problems:
+        raise InputError("problem" if source is None or source.path is None else source.path, name, ", ".join(problems))
+    found = problems[name]
+    if source is not None and source.digest not in (None, found.source.digest):
+        raise InputError(found.where, problem="has changed since these settings were made; begin again")
+    return found
