@@ -59,14 +59,15 @@ def test_the_targets_of_the_square_are_those_of_two_dimensions(name):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_targets_are_in_the_precision_of_the_inputs(name, dtype):
-    target = PROBLEMS[name].target(points_of_the_box(7, PROBLEMS[name].dim).astype(dtype))
-    assert target.shape == (7, 1) and target.dtype == dtype
+    values = PROBLEMS[name].values(points_of_the_box(7, PROBLEMS[name].dim).astype(dtype))
+    assert values.shape == (7, 1) and values.dtype == dtype
 
 
 def test_names_and_domains():
     square = ["poisson_2d_sin", "poisson_2d_poly", "poisson_2d_highfreq", "poisson_2d_spec"]
-    assert list(PROBLEMS)[:4] == square
-    assert set(PROBLEMS) == {f"poisson_{d}d_{name}" for d in (2, 3, 4, 10, 100) for name in PRODUCTS}
-    for name, problem in PROBLEMS.items():
-        assert problem.name == name
-        assert problem.domain == ((-1, 1),) * int(name.split("_")[1].removesuffix("d"))
+    ours = [name for name in PROBLEMS if name.startswith("poisson_")]
+    assert ours[:4] == square
+    assert set(ours) == {f"poisson_{d}d_{name}" for d in (2, 3, 4, 10, 100) for name in PRODUCTS}
+    for name in ours:
+        assert PROBLEMS[name].name == name
+        assert PROBLEMS[name].domain == ((-1, 1),) * int(name.split("_")[1].removesuffix("d"))

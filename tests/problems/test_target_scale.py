@@ -34,8 +34,9 @@ def test_it_is_that_of_the_dense_sample():
 
 
 def test_which_problems_are_degenerate():
-    degenerate = {name for name in PROBLEMS if target_scale(name).is_degenerate}
-    in_many = {name for name, problem in PROBLEMS.items() if problem.dim >= 10}
+    poisson = [name for name in PROBLEMS if name.startswith("poisson_")]
+    degenerate = {name for name in poisson if target_scale(name).is_degenerate}
+    in_many = {name for name in poisson if PROBLEMS[name].dim >= 10}
     assert degenerate == in_many | {"poisson_4d_poly"}
 
 
