@@ -6,7 +6,7 @@ rule tables_section2_1:
         pipeline.table_inputs(OPTIMIZERS),
     output:
         reported(pipeline.table_reports(OPTIMIZERS)),
-        OPTIMIZERS.table_files("csv", "tex", "md"),
+        pipeline.tables(OPTIMIZERS, "csv", "tex", "md"),
     log:
         OPTIMIZERS.log(f"{OPTIMIZERS.name}_{naming.TABLES}"),
     conda:
@@ -27,7 +27,7 @@ use rule tables_section2_1 as tables_section2_2 with:
         pipeline.table_inputs(DENSITY),
     output:
         reported(pipeline.table_reports(DENSITY)),
-        DENSITY.table_files("csv", "tex", "md"),
+        pipeline.tables(DENSITY, "csv", "tex", "md"),
     log:
         DENSITY.log(f"{DENSITY.name}_{naming.TABLES}"),
     params:
@@ -40,7 +40,7 @@ use rule tables_section2_1 as tables_section2_3 with:
         pipeline.table_inputs(MERGING),
     output:
         reported(pipeline.table_reports(MERGING)),
-        MERGING.table_files("csv", "tex", "md"),
+        pipeline.tables(MERGING, "csv", "tex", "md"),
     log:
         MERGING.log(f"{MERGING.name}_{naming.TABLES}"),
     params:

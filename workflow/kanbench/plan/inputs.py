@@ -15,6 +15,7 @@ from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import CONTROL, SECTIONS
 from kanbench.plan.settings import canonical_json
+from kanbench.plan.tables import PUBLISHED, tables_of
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
@@ -102,10 +103,14 @@ class Pipeline:
         figures, formats = figures_of(run.section, self.config["datasets"]), formats or FORMATS
         return [f"{run.figure_folder}/{figure.name}.{suffix}" for figure in figures for suffix in formats]
 
+    def tables(self, run: Run, *formats: str) -> list[str]:
+        """The files of the tables of a run, in all formats or some."""
+        return run.table_files(*formats, names=tables_of(run.section, self.config["datasets"]))
+
     def results(self, section: str) -> list[str]:
         """All that is made of the current run of a section."""
         run = self.run(section)
-        return [*self.deliverables(run), *self.figures(run), *run.table_files()]
+        return [*self.deliverables(run), *self.figures(run), *self.tables(run)]
 
     def table_inputs(self, run: Run) -> list[str]:
         """The frames of all seeds, each in its first format, and the metadata."""
@@ -123,8 +128,12 @@ class Pipeline:
 
     def table_reports(self, run: Run) -> dict[str, Report]:
         """The tables of a run as HTML, each with the arguments of Snakemake's `report`."""
-        names = {path: "Statements" if path.endswith("summary.html") else "Results" for path in run.table_files("html")}
-        return {path: _report(run, "Tables", name, "tables") for path, name in names.items()}
+        titles = {naming.STATEMENTS: "Statements", PUBLISHED: "Published figures"}
+        return {
+            path: _report(run, "Tables", titles.get(name, "Results"), PUBLISHED if name == PUBLISHED else "tables")
+            for path in self.tables(run, "html")
+            for name in [Path(path).stem]
+        }
 
     def records(self, run: Run, model_types: Sequence[str], datasets: Iterable[int | str] | None = None) -> list[str]:
         """The training records of the model types on all datasets, or on these."""
@@ -220,7 +229,7 @@ class Pipeline:
         ):
             if found is not None and found not in allowed:
                 raise InputError(target, f"{part} {found}", ", ".join(map(str, allowed)) or "none")
-        shown = [*run.table_files(), *self.figures(run)]
+        shown = [*self.tables(run), *self.figures(run)]
         made = [*run.deliverables(len(self.datasets)), *shown]
         if name.dataset_idx is not None:
             made.append(run.record(name.training))

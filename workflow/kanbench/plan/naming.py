@@ -36,6 +36,7 @@ RESULTS = "results"
 SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
+STATEMENTS = "summary"  # the table of answers, which every run has
 PAGE = "report.html"  # results/report.html: the summary of a run of every section
 
 EPOCHS = r"[1-9]\d*"
@@ -151,9 +152,9 @@ class Run:
     def table_folder(self) -> str:
         return f"{self.results}/{TABLES}/{self.name}"
 
-    def table_files(self, *formats: str) -> list[str]:
-        """The run's tables, in all formats or some."""
-        names = (self.kind.table, "summary")
+    def table_files(self, *formats: str, names: Iterable[str] | None = None) -> list[str]:
+        """The run's tables, in all formats or some: those of these names, or else those that every run has."""
+        names = (self.kind.table, STATEMENTS) if names is None else names
         return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in formats or TABLE_FORMATS]
 
     @property

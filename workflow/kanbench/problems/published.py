@@ -37,6 +37,13 @@ class Published:
     parameters: int | None = None
     singular: bool = False
 
+    @property
+    def set_up(self) -> str:
+        """All that is known of it, in words."""
+        grid = None if self.grid is None else f"G = {self.grid}"
+        size = None if self.parameters is None else f"{self.parameters} parameters"
+        return ", ".join(filter(None, (self.what, grid, size)))
+
 
 INITIALIZATION = "arXiv:2509.03417"
 NOTEBOOK = "pykan, Example_8_scaling"

@@ -10,11 +10,15 @@ import pandas as pd
 from kanbench.analysis.measures import measure
 from kanbench.analysis.merging import measure_merging, merge_notes, merge_statements
 from kanbench.analysis.notes import differences, notes
+from kanbench.analysis.published import Against, against_published, published_statements
 from kanbench.analysis.statements import WHEN, Statement, statements
 from kanbench.errors import InputError
+from kanbench.plan.naming import STATEMENTS
 from kanbench.plan.sections import SECTIONS, section_of
+from kanbench.plan.tables import PUBLISHED, tables_of
 from kanbench.presentation.tables.comparison import comparison_table
 from kanbench.presentation.tables.merging import merge_table
+from kanbench.presentation.tables.published import published_table
 from kanbench.presentation.tables.table import Table
 from kanbench.storage.comparable import Comparable, Replicates, comparable
 from kanbench.storage.metadata import Metadata
@@ -38,9 +42,11 @@ class Findings:
     Attributes:
         answer (Statement): The one statement that answers it best, of all datasets: at equal compute by flops, or by
             time where flops are not known; for section 2.3 at the threshold, or at the end where that is not known.
-        tables (tuple of Table): That of the section, and `summary`: the question with the answers.
+        tables (tuple of Table): That of the section; `summary`: the question with the answers; and `published`, where
+            others have published figures of the problems.
         statements (tuple of Statement)
         notes (tuple of str): What is missing, failed or cannot be compared.
+        published (tuple of str): What follows from the table `published`.
     """
 
     question: str
@@ -49,6 +55,7 @@ class Findings:
     tables: tuple[Table, ...]
     statements: tuple[Statement, ...]
     notes: tuple[str, ...]
+    published: tuple[str, ...] = ()
 
     @property
     def other_answers(self) -> list[str]:
@@ -82,6 +89,7 @@ def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Find
     replicates = made.replicates
     if not any(replicates.values()):
         raise InputError(section, problem="no frame has rows")
+    compared: list[Against] = []
     if section_of(section) is SECTIONS["section2_3"]:
         merging = measure_merging(replicates)
         about, said = [*merge_notes(merging, replicates), *made.notes], merge_statements(merging)
@@ -91,11 +99,15 @@ def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Find
         said = statements(measures)
         about = [*notes(measures, replicates, metadata), *differences(measures, said), *made.notes]
         table = comparison_table(measures, about)
+        if PUBLISHED in tables_of(section, measures.datasets.values()):
+            compared = against_published(measures, replicates)
     question = section_of(section).question
     answers = [s for s in said if s.numbers.get("one") in ANSWERED_BY and s.dataset is None]
     answer = next((s for s in answers if s.factor), next(iter(answers), said[0]))
-    tables = table, _summary(question, said, about)
-    return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about))
+    sentences = tuple(published_statements(compared))
+    published = [published_table(section, compared, sentences)] if compared else []
+    tables = table, _summary(question, said, about), *published
+    return Findings(question, answer, tuple(replicates), tables, tuple(said), tuple(about), sentences)
 
 
 def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
@@ -113,12 +125,12 @@ def _summary(question: str, said: list[Statement], about: list[str]) -> Table:
         for statement in said
     ]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(["factor", "factor_low", "factor_high", "seeds"], float))
-    return Table("summary", question, frame, tuple(about))
+    return Table(STATEMENTS, question, frame, tuple(about))
 
 
 def summary_text(name: str, found: Findings) -> str:
     """A run's table, notes, and the answers to its question over all datasets, at most 100 columns wide."""
-    texts = [found.answer.text, *found.other_answers, *(f"Note: {note}" for note in found.notes)]
+    texts = [found.answer.text, *found.other_answers, *found.published, *(f"Note: {note}" for note in found.notes)]
     table = found.tables[0]
     columns = COLUMNS if "merged_threshold" in table.frame else (*COLUMNS, "merged_final")
     parts = [f"{name}: {found.question}", "", table.terminal(columns), "", *texts]

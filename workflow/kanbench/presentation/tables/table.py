@@ -23,6 +23,7 @@ HEADERS = {  # after the group's name
     "dense_mse": "dense MSE",
     "num_params": "parameters",
     "total_neurons": "neurons",
+    "set_up": "set-up",
 }
 COUNTS = ("epoch", "n_evals", "params", "neurons", "seeds", "problems", "experts")
 MISSING = "–"

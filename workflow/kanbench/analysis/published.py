@@ -1,0 +1,108 @@
+"""What others have published of a run's problems, and what the run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+
+from kanbench.analysis.measures import Measures
+from kanbench.analysis.uncertainty import geometric_mean
+from kanbench.io.numbers import factor_text, short
+from kanbench.problems.published import Published, published_of
+from kanbench.storage.comparable import Replicates
+
+
+@dataclass(frozen=True)
+class Against:
+    """A published figure and ours.
+
+    Attributes:
+        ours (dict): By model type, the geometric mean over the seeds; nan where there is none.
+    """
+
+    figure: Published
+    ours: dict[str, float]
+
+    @property
+    def best(self) -> float:
+        """The lowest of ours; nan if there is none."""
+        return min((value for value in self.ours.values() if not isnan(value)), default=nan)
+
+    @property
+    def factor(self) -> float:
+        """How many times larger the published figure is than our best; nan if there is none."""
+        return self.figure.value / self.best if self.best else nan
+
+    @property
+    def text(self) -> str:
+        """What is compared, with both numbers."""
+        ours = f"{self.figure.measure} {short(self.best)} against {short(self.figure.value)}"
+        return f"{self.figure.problem}, {self.figure.set_up}: {ours}"
+
+
+def against_published(measures: Measures, replicates: Replicates) -> list[Against]:
+    """Every published figure of the run's problems with ours.
+
+    Relative L2 is that of the dense sample at the threshold, a figure of a grid is that of the last epoch there, any
+    other that of the last epoch.
+    """
+    return [
+        Against(
+            figure,
+            {model_type: _ours(figure, i, model_type, measures, replicates) for model_type in measures.model_types},
+        )
+        for i, name in measures.datasets.items()
+        for figure in published_of(name)
+    ]
+
+
+def _ours(figure: Published, i: int, model_type: str, measures: Measures, replicates: Replicates) -> float:
+    if figure.measure == "relative L2":
+        scale = measures.scales[i]
+        error = measures.mean_errors("threshold").loc[i, model_type] if "threshold" in measures.errors else nan
+        return nan if scale is None else sqrt(error / scale.mean_square)
+    column = "test_loss" if figure.measure == "test RMSE" else "train_loss"
+    loss = geometric_mean(list(_last(column, i, figure.grid, model_type, replicates)))
+    return sqrt(loss) if figure.measure == "test RMSE" else loss
+
+
+def _last(column: str, i: int, grid: int | None, model_type: str, replicates: Replicates) -> Iterator[float]:
+    """The values of a column at the last epoch of the grid, or of all, one of every seed that has any."""
+    for frames in replicates.values():
+        frame = frames.get(model_type)
+        if frame is not None and {column, "grid_size"} <= set(frame):
+            there = frame["dataset_idx"].eq(i) & (True if grid is None else frame["grid_size"].eq(grid))
+            yield from frame[there].nlargest(1, "epoch")[column]
+
+
+def published_statements(compared: Sequence[Against]) -> list[str]:
+    """On how many figures we are better, by how much, and on which we are not; singular problems apart."""
+    known = [one for one in compared if not isnan(one.factor)]
+    return [
+        *_said([one for one in known if not one.figure.singular]),
+        *_apart([one for one in known if one.figure.singular]),
+    ]
+
+
+def _said(compared: Sequence[Against]) -> Iterator[str]:
+    if not compared:
+        return
+    factors = sorted(one.factor for one in compared if one.factor > 1)
+    some = f"Better than {len(factors)} of {len(compared)} published figures"
+    if not factors:
+        yield f"{some}."
+    elif len(factors) == 1:
+        yield f"{some}, by a factor of {factor_text(factors[0])}."
+    else:
+        least, mean, most = map(factor_text, (factors[0], geometric_mean(factors), factors[-1]))
+        yield f"{some}, by factors of {least} to {most} (geometric mean {mean})."
+    if others := [one.text for one in compared if not one.factor > 1]:
+        yield f"Not better: {'; '.join(others)}."
+
+
+def _apart(singular: Sequence[Against]) -> Iterator[str]:
+    if singular:
+        names = ", ".join(dict.fromkeys(one.figure.problem for one in singular))
+        better = sum(one.factor > 1 for one in singular)
+        yield f"Apart, because the target is singular on its domain ({names}): better than {better} of {len(singular)}."

@@ -1,0 +1,33 @@
+"""The table `published`: what others have published of the problems, and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kanbench.analysis.published import Against
+from kanbench.plan.tables import PUBLISHED
+from kanbench.presentation.tables.table import Table
+
+
+def published_table(section: str, compared: Sequence[Against], sentences: Sequence[str]) -> Table:
+    """One row per published figure, with ours of every model type."""
+    rows = [
+        {
+            "dataset": one.figure.problem,
+            "measure": one.figure.measure,
+            "set_up": one.figure.set_up,
+            "published": one.figure.value,
+            **one.ours,
+            "factor": one.factor,
+            "source": one.figure.source,
+        }
+        for one in compared
+    ]
+    caption = (
+        f"{section}: published figures and ours, geometric means over the seeds: relative L2, ‖f̂ - f‖ / ‖f‖ on the "
+        "dense sample at the threshold; test RMSE at the end of the grid; train MSE at the end; factor: how many times "
+        "larger the published figure is than our best."
+    )
+    return Table(PUBLISHED, caption, pd.DataFrame(rows), tuple(sentences))
