@@ -58,7 +58,7 @@ def test_the_files_are_the_contracts(smoke):
     drawn = [
         f"{made.figure_folder}/{figure.name}.{suffix}"
         for made in (finished, *others(finished))
-        for figure in figures_of(made.section, ["poisson_2d_poly", "poisson_2d_sin"])
+        for figure in figures_of(made.section, {"poisson_2d_poly": 2, "poisson_2d_sin": 2})
         for suffix in FORMATS
     ]
     assert {path for path in found if path.startswith("results/figures/") and Path(path).suffix} == set(drawn)

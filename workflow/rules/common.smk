@@ -36,6 +36,14 @@ def start():
         checked(write_pin, pipeline.timestamp)
 
 
+def problem_file(wildcards):
+    """The user's file that defines a training's problem.
+
+    When it is newer, that alone trains nothing again: what a problem is made of has a digest in the settings.
+    """
+    return [ancient(path) for path in pipeline.problem_file(wildcards)]
+
+
 def merge_frame_options(wildcards, input):
     """The inputs of a frame of section 2.3 as options of the command."""
     return [word for part, files in input.items() for word in (f"--{part}", *files)]

@@ -11,6 +11,8 @@ CONTROLLED_SEEDS = MERGING_SEEDS.training(CONTROL, "{dataset_idx}")
 
 
 rule train_expert:
+    input:
+        source=problem_file,
     output:
         checkpoint=[f"{MERGING.expert_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
         record=MERGING.record(EXPERT),
@@ -36,6 +38,7 @@ rule train_expert:
 rule merge_experts:
     input:
         unpack(pipeline.merge_inputs),
+        source=problem_file,
     output:
         checkpoints=MERGING.checkpoint_files("merge_kan", "{dataset_idx}"),
         record=MERGING.record(MERGED),
@@ -71,6 +74,7 @@ use rule merge_experts as merge_experts_seeds with:
 rule train_control:
     input:
         unpack(pipeline.control_inputs),
+        source=problem_file,
     output:
         record=MERGING.record(CONTROLLED),
     log:

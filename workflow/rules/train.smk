@@ -11,6 +11,8 @@ OTHER_SEEDS = config["seeds"][1:]
 
 
 rule train_section2_1:
+    input:
+        source=problem_file,
     output:
         checkpoints=OPTIMIZERS.checkpoint_files("{model_type}", "{dataset_idx}"),
         record=OPTIMIZERS.record(OPTIMIZER),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,11 @@ import pandas as pd
 
 from kanbench.analysis.moments import EQUAL_COMPUTE, MOMENTS, moments
 from kanbench.errors import InputError
-from kanbench.problems import PROBLEMS
-from kanbench.problems.target_scale import target_scale
+from kanbench.problems.target_scale import TargetScale
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import datasets_of
 from kanbench.storage.metadata import Metadata
+from kanbench.storage.problems import scale_of_problem
 
 # Squared: what float64 cannot tell from an error of 0, relative to the variance of the target.
 ROUNDING = float(np.finfo(float).eps) ** 2
@@ -27,8 +27,7 @@ class Measures:
     Attributes:
         seeds (tuple): Of the replicates; None where a run does not tell.
         datasets (dict): `{dataset_idx: name}`.
-        variances (dict): `{dataset_idx: variance of the target}`; 0 if it is constant, None if the problem is not
-            known.
+        scales (dict): `{dataset_idx: TargetScale}`, None if the problem is not known.
         rows (DataFrame): Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and
             `model_type`; of section 2.3 those of the frames `summary`, indexed by `seed` and `dataset_idx`.
         errors (dict): `{moment: dense MSEs}`: frames indexed by seed and dataset, with one column for each of what is
@@ -40,7 +39,7 @@ class Measures:
     section: str
     seeds: tuple[int | None, ...]
     datasets: dict[int, str]
-    variances: dict[int, float | None]
+    scales: dict[int, TargetScale | None]
     rows: pd.DataFrame
     errors: dict[str, pd.DataFrame]
     logs: dict[str, pd.DataFrame]
@@ -49,6 +48,11 @@ class Measures:
     def model_types(self) -> tuple[str, ...]:
         """Those that have a frame, in the order of tables."""
         return tuple(map(str, self.logs["final"]))
+
+    @property
+    def variances(self) -> dict[int, float | None]:
+        """Of the targets, by dataset; 0 if one is constant, None if the problem is not known."""
+        return {i: None if s is None else 0.0 if s.is_constant else s.variance for i, s in self.scales.items()}
 
     @property
     def comparable(self) -> list[int]:
@@ -88,23 +92,22 @@ def measures_of(
     datasets: dict[int, str],
     rows: pd.DataFrame,
     errors: dict[str, pd.DataFrame],
+    frames: Sequence[pd.DataFrame],
 ) -> Measures:
-    """Measures from the mean squared errors at moments, which are indexed by `seed` and `dataset_idx`."""
-    seeds, variances = tuple(seeds), {i: _variance(name) for i, name in datasets.items()}
+    """Measures from the mean squared errors at moments, which are indexed by `seed` and `dataset_idx`.
+
+    `frames` are those whose attrs tell of the problems.
+    """
+    seeds, scales = tuple(seeds), {i: scale_of_problem(name, frames) for i, name in datasets.items()}
+    variances = {i: 1.0 if s is None or s.is_constant else s.variance for i, s in scales.items()}
     index = pd.MultiIndex.from_product([range(len(seeds)), list(datasets)], names=["seed", "dataset_idx"])
-    rounding = ROUNDING * np.array([variances[i] or 1.0 for _, i in index])[:, None]
+    rounding = ROUNDING * np.array([variances[i] for _, i in index])[:, None]
     errors = {moment: table.reindex(index).astype(float) for moment, table in errors.items()}
     logs = {}
     for moment, table in errors.items():
         finite = np.where(np.isfinite(table), np.maximum(table, rounding), np.nan)
         logs[moment] = pd.DataFrame(np.log(finite), index, table.columns)
-    return Measures(section, seeds, datasets, variances, rows, errors, logs)
-
-
-def _variance(name: str) -> float | None:
-    """Of the target: 0 if it is constant, None if the problem is not known."""
-    scale = target_scale(name) if name in PROBLEMS else None
-    return None if scale is None else 0.0 if scale.is_constant else scale.variance
+    return Measures(section, seeds, datasets, scales, rows, errors, logs)
 
 
 def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measures:
@@ -133,7 +136,8 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
     told = [m for m in MOMENTS if m not in EQUAL_COMPUTE or m in rows.index.unique("moment")]
     errors = {moment: _errors(rows, moment).reindex(columns=model_types) for moment in told}
-    return measures_of(next(iter(first.values())).attrs["section"], replicates, datasets, rows, errors)
+    section = next(iter(first.values())).attrs["section"]
+    return measures_of(section, replicates, datasets, rows, errors, list(first.values()))
 
 
 def _errors(rows: pd.DataFrame, moment: str) -> pd.DataFrame:

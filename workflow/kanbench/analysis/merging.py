@@ -58,7 +58,9 @@ def measure_merging(replicates: Replicates) -> Measures:
         frame.attrs = {}  # concat compares attrs
     rows = pd.concat(dict(enumerate(plain)), names=["seed"])
     errors = dict.fromkeys(COMPARED_WITH, rows.reindex(columns=list(ERRORS)).rename(columns=ERRORS))
-    return measures_of(first["summary"].attrs["section"], finished, datasets_of(finished.values()), rows, errors)
+    return measures_of(
+        first["summary"].attrs["section"], finished, datasets_of(finished.values()), rows, errors, [*finished.values()]
+    )
 
 
 def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:

@@ -15,7 +15,6 @@ from kanbench.analysis.uncertainty import ENOUGH_SEEDS
 from kanbench.errors import InputError
 from kanbench.io.numbers import factor_text
 from kanbench.plan.sections import section_of
-from kanbench.problems.target_scale import target_scale
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import Frames, is_pruned, threshold_rows
 from kanbench.storage.metadata import Metadata
@@ -64,7 +63,9 @@ def targets_notes(measures: Measures) -> list[str]:
     of_kind = {
         "Degenerate: {}. At most points the target is nearer to its mean than a hundredth of the largest distance, so "
         "that a constant is as good there, and the error is that at a few points.": [
-            name for name, variance in variances.items() if variance and target_scale(name).is_degenerate
+            measures.datasets[i]
+            for i, scale in measures.scales.items()
+            if scale is not None and scale.is_degenerate and not scale.is_constant
         ],
         "Not in averages: {}. The target is constant but for rounding (its variance is below 1e-12), so that there is "
         "no relative error.": [name for name, variance in variances.items() if variance == 0],

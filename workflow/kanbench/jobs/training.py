@@ -129,7 +129,7 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
             checkpoint = getattr(training, which)
             write_checkpoint(checkpoint.network, base, data.train_input)
             log.info("%s: epoch %d  %s", base, checkpoint.row["epoch"], _in_words(checkpoint.row))
-        write_record(training_record(job.name, job.settings, training, **more), path)
+        write_record(training_record(job.name, job.settings, training, data, **more), path)
 
 
 def training_job(name: FileName, source: Source) -> Job:

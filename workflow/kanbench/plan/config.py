@@ -144,9 +144,11 @@ def _check_problems(config: Config) -> None:
     problems, width = problems_of(config), config["model"]["width"]
     for name in config["datasets"]:
         if name not in problems:
-            close = difflib.get_close_matches(name, problems, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(_key("datasets"), f"{name!r}{hint}", ", ".join(problems))
+            close = difflib.get_close_matches(name, problems, n=5)
+            own = [known for known in problems if known not in PROBLEMS]
+            allowed = ", ".join([*own, *(known for known in close if known not in own)])
+            every = f"one of the {len(problems)} problems that python -m kanbench problems lists"
+            raise InputError(_key("datasets"), repr(name), f"{allowed}, or {every}" if allowed else every)
         dim = problems[name].dim
         if not is_width(network_width(config, name), dim):
             raise InputError(

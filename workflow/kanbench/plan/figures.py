@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kanbench.plan.sections import SECTIONS, Section, section_of
-from kanbench.problems import PROBLEMS
 
 FORMATS = ("png", "pdf")
 
@@ -28,17 +27,14 @@ class FigureKind:
     inputs: int | None = None  # how many the dataset's problem must have
     is_key: bool = False  # the report's page shows it unfolded
 
-    def of(self, section: Section, datasets: Iterable[str]) -> list[Figure]:
-        """The figures of this kind of a run of a section on these datasets."""
+    def of(self, section: Section, datasets: Mapping[str, int | None]) -> list[Figure]:
+        """The figures of this kind of a run of a section on these datasets, whose numbers of inputs may be known."""
         if (section is not SECTIONS[self.section]) if self.section else section.frame_names:
             return []
         if not self.per_dataset:
             return [Figure(self.name)]
-        return [Figure(self.name, dataset) for dataset in datasets if self._shows(dataset)]
-
-    def _shows(self, dataset: str) -> bool:
-        """Whether the dataset's problem has as many inputs as it needs, as far as that is known."""
-        return self.inputs is None or dataset not in PROBLEMS or PROBLEMS[dataset].dim == self.inputs
+        shown = [name for name, inputs in datasets.items() if None in (inputs, self.inputs) or inputs == self.inputs]
+        return [Figure(self.name, dataset) for dataset in shown]
 
 
 KINDS = {
@@ -82,7 +78,10 @@ class Figure:
         return self.kind if self.dataset is None else f"{self.kind}_{self.dataset}"
 
 
-def figures_of(section: str, datasets: Iterable[str]) -> list[Figure]:
-    """The figures of a run of a section on these datasets."""
-    known, datasets = section_of(section), list(datasets)
-    return [figure for kind in KINDS.values() for figure in kind.of(known, datasets)]
+def figures_of(section: str, datasets: Mapping[str, int | None]) -> list[Figure]:
+    """The figures of a run of a section on these datasets.
+
+    Args:
+        datasets (dict): `{name: number of inputs}`, None where that is not known.
+    """
+    return [figure for kind in KINDS.values() for figure in kind.of(section_of(section), datasets)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan import naming, sections, settings
-from kanbench.plan.config import Config, experts
+from kanbench.plan.config import Config, experts, problem_files, problems_of
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import CONTROL, SECTIONS
@@ -80,6 +81,21 @@ class Pipeline:
     def datasets(self) -> range:
         return range(len(self.config["datasets"]))
 
+    @cached_property
+    def _inputs(self) -> dict[str, int | None]:
+        """The number of inputs of every dataset's problem."""
+        problems = problems_of(self.config)
+        return {name: problems[name].dim for name in self.config["datasets"]}
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return problem_files(self.config)
+
+    def problem_file(self, wildcards: Wildcards) -> list[str]:
+        """The user's file that defines a training's problem, if there is one."""
+        name = self.config["datasets"][int(wildcards["dataset_idx"])]
+        return [self._files[name]] if name in self._files else []
+
     def model_types(self, run: Run) -> list[str]:
         """Those of a run that are configured."""
         return settings.model_types(self.config, sections.without_variant(run.section))
@@ -100,7 +116,7 @@ class Pipeline:
 
     def figures(self, run: Run, *formats: str) -> list[str]:
         """The files of the figures of a run, in all formats or some."""
-        figures, formats = figures_of(run.section, self.config["datasets"]), formats or FORMATS
+        figures, formats = figures_of(run.section, self._inputs), formats or FORMATS
         return [f"{run.figure_folder}/{figure.name}.{suffix}" for figure in figures for suffix in formats]
 
     def tables(self, run: Run, *formats: str) -> list[str]:
@@ -120,7 +136,7 @@ class Pipeline:
 
     def figure_reports(self, run: Run) -> dict[str, Report]:
         """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
-        shown = zip(self.figures(run, "png"), figures_of(run.section, self.config["datasets"]), strict=True)
+        shown = zip(self.figures(run, "png"), figures_of(run.section, self._inputs), strict=True)
         return {
             path: _report(run, title := KINDS[figure.kind].title, title, figure.kind, figure.dataset or "all")
             for path, figure in shown

@@ -208,13 +208,14 @@ def training_settings(
         optimizer = density["optimizer"]
         policy = {"policy": "importance", "approach": model_type}
         policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
+    shared = _shared(config, dataset_idx, seed, optimizer)
     more = {
-        "model": {**config["model"], "width": network_width(config, config["datasets"][dataset_idx])},
+        "model": {**config["model"], "width": network_width(config, shared["problem"])},
         "grids": {"sizes": grids["sizes"], **policy},
         "stop": [],
         "timing": config["timing"],
     }
-    return make_settings(TrainingSettings, _shared(config, dataset_idx, seed, optimizer) | more)
+    return make_settings(TrainingSettings, shared | more)
 
 
 def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> ExpertSettings:

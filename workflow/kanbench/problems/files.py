@@ -7,11 +7,12 @@ import os
 import sys
 import traceback
 import types
+from dataclasses import replace
 from pathlib import Path
 
 from kanbench.errors import InputError, one_line
 from kanbench.problems.registry import PROBLEMS, Problem, registering
-from kanbench.problems.source import Source, digest_of, read_file
+from kanbench.problems.source import Source, digest_of, digest_of_function, read_file
 from kanbench.problems.tables import table_problem
 
 
@@ -40,7 +41,7 @@ def _run(path: Path, content: bytes) -> dict[str, Problem]:
             raise InputError(path, problem=_told(error, path)) from error
     if not problems:
         raise InputError(path, "no problems", "functions with the decorator @problem(domain=…) of kanbench")
-    return problems
+    return {name: replace(p, digest=digest_of_function(content, p.function)) for name, p in problems.items()}
 
 
 def _told(error: BaseException, path: Path) -> str:
@@ -68,7 +69,8 @@ def find_problem(name: str, source: Source | None = None) -> Problem:
     else:
         problems = problems_in(source.path)
     if name not in problems:
-        raise InputError("problem" if source is None or source.path is None else source.path, name, ", ".join(problems))
+        where = "problem" if source is None or source.path is None else source.path
+        raise InputError(where, repr(name), ", ".join(problems))
     found = problems[name]
     if source is not None and source.digest not in (None, found.source.digest):
         raise InputError(found.where, problem="has changed since these settings were made; begin again")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kanbench.errors import InputError, one_line
-from kanbench.problems.source import Source, digest_of_function
+from kanbench.problems.source import Source, digest_of_function, read_file
 
 Array = NDArray[np.floating]
 Interval = tuple[float, float]
@@ -36,6 +36,7 @@ class Problem:
         domain (tuple of (low, high)): Of every input.
         width (tuple of int, optional): Of the networks that it is made for.
         file (path, optional): Where it is defined.
+        digest (str, optional): Of what defines it, in a user's file.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Problem:
     domain: tuple[Interval, ...]
     width: tuple[int, ...] | None = None
     file: Path | None = None
+    digest: str | None = None
 
     @property
     def dim(self) -> int:
@@ -56,14 +58,16 @@ class Problem:
     @property
     def source(self) -> Source:
         """What tells that the problem has changed."""
-        if self.file is None or self.target is None:
+        if self.digest is not None:
+            return Source(str(self.file), self.digest)
+        if self.file is None or not self.file.is_relative_to(Path(__file__).parent):
             return Source()
-        name = getattr(self.target, "__name__", "")
-        return Source(path=None if self._is_ours else str(self.file), digest=digest_of_function(self.file, name))
+        return Source(digest=digest_of_function(read_file(self.file), self.function))
 
     @property
-    def _is_ours(self) -> bool:
-        return self.file is not None and self.file.is_relative_to(Path(__file__).parent)
+    def function(self) -> str:
+        """The name of the target; empty if it is no function of its own."""
+        return getattr(self.target, "__name__", "")
 
     def values(self, x: Array) -> Array:
         """The target at inputs of shape (n, d): shape (n, 1), in the precision of x.

@@ -59,17 +59,13 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def digest_of_function(path: str | Path, name: str) -> str:
+@functools.lru_cache(maxsize=1024)
+def digest_of_function(content: bytes, name: str) -> str:
     """A digest of a function and of what it uses of its file; comments, layout and docstrings do not count.
 
     Used are imports, assignments, functions and classes at the file's top level whose names occur in the function or in
     what it uses, and every other statement at the top level. Where the file has no such function, all of it counts.
     """
-    return _digest(read_file(path), name)
-
-
-@functools.lru_cache(maxsize=1024)
-def _digest(content: bytes, name: str) -> str:
     statements = ast.parse(content).body
     defined = [set(_names_defined(statement)) for statement in statements]
     wanted = {name}

@@ -29,14 +29,12 @@ class TableProblem(Problem):
         inputs, outputs (arrays of shapes (rows, d) and (rows, 1)): In float64.
         part (array of shape (rows,), optional): What each row is for, one of PARTS; otherwise that is drawn.
         columns (Columns)
-        digest (str): Of the file.
     """
 
     inputs: Array
     outputs: Array
     part: Any
     columns: Columns
-    digest: str
 
     @property
     def source(self) -> Source:

@@ -38,6 +38,11 @@ class TargetScale:
     mean: float
 
     @property
+    def mean_square(self) -> float:
+        """The mean of f², which relative L2 errors are relative to."""
+        return self.variance + self.mean**2
+
+    @property
     def is_constant(self) -> bool:
         """Whether nothing of the target but rounding can be seen on the sample, as of sines in 100 dimensions."""
         return self.variance <= CONSTANT * max(1.0, self.mean**2)
@@ -56,6 +61,7 @@ class TargetScale:
 
 def scale_of(target: Array) -> TargetScale:
     """The scale of the targets of a sample, an array of any shape."""
+    target = target.astype(float)
     mean = target.mean()
     deviation = np.sort(np.abs(target - mean), axis=None)
     median = deviation[(len(deviation) - 1) // 2]

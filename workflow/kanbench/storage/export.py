@@ -18,7 +18,6 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import without_variant
-from kanbench.problems import PROBLEMS
 from kanbench.storage.comparable import converted_frames
 from kanbench.storage.conventions import FINAL_LOSSES
 from kanbench.storage.conversion import ConvertedRun
@@ -82,7 +81,7 @@ def _completed(stored: StoredRun, name: str, frames: Frames) -> pd.DataFrame:
 
 def _shape(stored: StoredRun, frame: pd.DataFrame) -> dict[str, pd.Series]:
     """The dimension of every row's problem, and the model's width, as far as problems and checkpoints tell them."""
-    dims = {dataset: PROBLEMS[dataset].dim for dataset in frame["dataset_name"].unique() if dataset in PROBLEMS}
+    dims = {dataset: inputs for dataset, inputs in stored.inputs.items() if inputs is not None}
     found = {"dimension": frame["dataset_name"].map(dims)} if len(dims) == frame["dataset_name"].nunique() else {}
     widths = {str(config["width"]) for config in stored.configs}
     if stored.section.frame_names or len(widths) != 1:

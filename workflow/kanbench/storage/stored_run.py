@@ -35,6 +35,7 @@ from kanbench.storage.conventions import (
 from kanbench.storage.derive import Frames, at_threshold, datasets_of
 from kanbench.storage.frames import read_frame, with_columns
 from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.problems import inputs_of_problem
 from kanbench.storage.stored_names import StoredFile, order_names, stored_files
 from kanbench.storage.values import epochs_of
 
@@ -206,6 +207,11 @@ class StoredRun:
     def datasets(self) -> dict[int, str]:
         """The names of the datasets that frames have rows of, by their index."""
         return datasets_of(self.compared.values())
+
+    @property
+    def inputs(self) -> dict[str, int | None]:
+        """The number of inputs of every dataset's problem, by its name; None where it is not known."""
+        return {name: inputs_of_problem(name, self.compared.values()) for name in self.datasets.values()}
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
         """The rows of a model type's epochs as they are compared, of every seed that has some."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from collections.abc import Iterable, Sequence
@@ -18,13 +19,15 @@ from kanbench.io.atomic import atomic_write
 from kanbench.plan.naming import CHECKPOINTS, FileName
 from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.plan.settings import digest
+from kanbench.problems.target_scale import scale_of
 from kanbench.storage.schema import DERIVED, HISTORY, Column, columns
 
 if TYPE_CHECKING:
+    from kanbench.problems.samples import Dataset
     from kanbench.training.history import Training
 
-VARYING = ("problem",)
-VARYING_EXPERTS = ("problem", "model", "seed")
+VARYING = ("problem", "source", "model.width")  # a width goes with the number of inputs
+VARYING_EXPERTS = ("problem", "source", "model", "seed")
 
 TYPES: dict[str, Any] = {"int64": int, "float64": (int, float, NoneType)}  # None is a number that is not finite
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
@@ -46,6 +49,8 @@ class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     stopped: str | None  # why it ended early
     checkpoints: dict[str, dict[str, Any]]  # {'at_threshold': row, 'final': row}
     history: list[dict[str, Any]]  # a row per epoch
+    inputs: int | None = None  # of the problem
+    target: dict[str, float] | None = None  # its TargetScale on the sample of the dense MSE
     stages: list[dict[str, Any]] = []  # see Training
     timings: int = 1  # how often the training was timed
     expert: dict[str, Any] | None = None  # of an expert: what the selection and the frames need
@@ -53,8 +58,8 @@ class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     width: list[int] | None = None  # of a control
 
 
-def training_record(name: FileName, settings: Any, training: Training, **more: Any) -> TrainingRecord:
-    """The record of one training, by its name, settings (a dict or Struct) and outcome.
+def training_record(name: FileName, settings: Any, training: Training, data: Dataset, **more: Any) -> TrainingRecord:
+    """The record of one training, by its name, settings (a dict or Struct), outcome and samples.
 
     `more` is `expert`, `merging` or `width`.
     """
@@ -76,6 +81,8 @@ def training_record(name: FileName, settings: Any, training: Training, **more: A
         stopped=training.stopped,
         checkpoints={checkpoint: getattr(training, checkpoint).row for checkpoint in CHECKPOINTS},
         history=msgspec.to_builtins(training.history),
+        inputs=len(data.domain),
+        target=dataclasses.asdict(scale_of(data.dense_label)),
         stages=msgspec.to_builtins(training.stages),
         timings=training.timings,
         **more,
@@ -103,7 +110,11 @@ def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Seque
 
 def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> str:
     """The digest in the provenance."""
-    return digest({key: value for key, value in settings.items() if key not in varying})
+    kept = {key: value for key, value in settings.items() if key not in varying}
+    for group, _, key in (name.partition(".") for name in varying):
+        if key and group in kept:
+            kept[group] = {name: value for name, value in kept[group].items() if name != key}
+    return digest(kept)
 
 
 def write_record(record: TrainingRecord, path: str | Path) -> None:

@@ -12,9 +12,9 @@ from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.errors import InputError
 from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.problems import PROBLEMS, Problem
+from kanbench.problems import Problem
 from kanbench.problems.samples import make_dataset
-from kanbench.problems.target_scale import target_scale
+from kanbench.storage.problems import problem_of_run, scale_of_problem
 from kanbench.storage.stored_run import StoredRun
 
 GRID_POINTS = 101
@@ -28,11 +28,12 @@ class FigureUnavailableError(Exception):
     """A figure, or a part of it, that a run does not have the data for; the text says what is missing."""
 
 
-def problem_of(dataset: str) -> Problem:
-    """The problem of this name; FigureUnavailableError if its target is not known."""
-    if dataset not in PROBLEMS:
-        raise FigureUnavailableError(f"the target of {dataset} is not known: it is none of kanbench.problems")
-    return PROBLEMS[dataset]
+def problem_of(stored: StoredRun, dataset: str) -> Problem:
+    """The problem of a dataset; FigureUnavailableError if it is not known any more."""
+    try:
+        return problem_of_run(dataset, stored.compared.values())
+    except InputError as error:
+        raise FigureUnavailableError(str(error)) from error
 
 
 def index_of(stored: StoredRun, dataset: str) -> int:
@@ -95,9 +96,10 @@ def scales(stored: StoredRun) -> tuple[dict[int, float], str]:
 
     The variance of the target; 1 for all where the target of one is not known.
     """
-    if not set(stored.datasets.values()) <= PROBLEMS.keys():
+    scales = {i: scale_of_problem(name, stored.compared.values()) for i, name in stored.datasets.items()}
+    variances = {i: scale.variance for i, scale in scales.items() if scale is not None}
+    if len(variances) < len(scales):
         return dict.fromkeys(stored.datasets, 1.0), "dense MSE"
-    variances = {i: target_scale(name).variance for i, name in stored.datasets.items()}
     return variances, "dense MSE / variance of the target"
 
 
@@ -120,7 +122,7 @@ def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
     Raises:
         FigureUnavailableError: There is none, or they have other inputs than the problem.
     """
-    problem, found = problem_of(dataset), []
+    problem, found = problem_of(stored, dataset), []
     for model_type in stored.model_types:
         try:
             fit = Fit(model_type, *model_of(stored, model_type, index_of(stored, dataset)))
@@ -136,10 +138,10 @@ def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
     return found
 
 
-def plane(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The coordinates of both axes of a problem with two inputs, and all points of their grid, first axis fastest."""
-    first, second = (np.linspace(*interval, GRID_POINTS) for interval in problem.domain)
-    return first, second, np.stack([part.ravel() for part in np.meshgrid(first, second)], axis=1)
+def plane(problem: Problem) -> np.ndarray:
+    """All points of a square grid on the domain of a problem with two inputs, the first axis fastest."""
+    axes = (np.linspace(*interval, GRID_POINTS) for interval in problem.domain)
+    return np.stack([part.ravel() for part in np.meshgrid(*axes)], axis=1)
 
 
 def centres(problem: Problem) -> dict[str, np.ndarray]:

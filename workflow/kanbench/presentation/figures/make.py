@@ -52,7 +52,7 @@ def make_figures(
     Raises:
         InputError: A name is not that of a figure of the run, or a file cannot be written.
     """
-    figures = {figure.name: figure for figure in figures_of(stored.run.section, stored.datasets.values())}
+    figures = {figure.name: figure for figure in figures_of(stored.run.section, stored.inputs)}
     wanted = list(figures) if only is None else list(only)
     for name in wanted:
         if name not in figures:

@@ -37,7 +37,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
     styles, n = looks(stored.model_types), len(stored.datasets)
     figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))), wspace=0.05)
     panels = figure.subplots(n, len(styles), squeeze=False)
-    every = pd.concat(tables.values()).to_numpy()
+    every = np.concatenate([table.to_numpy().ravel() for table in tables.values()])
     colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # the darkest is still light enough for numbers
     for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
         for axes, model_type in zip(row, styles, strict=True):

@@ -11,49 +11,61 @@ from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import power_of_ten, printed, subscript
 from kanbench.presentation.figures import style
-from kanbench.presentation.figures.data import Note, centres, fits, line, plane, problem_of
+from kanbench.presentation.figures.data import GRID_POINTS, Fit, Note, centres, fits, line, plane, problem_of
+from kanbench.problems.tables import TableProblem
 from kanbench.storage.stored_run import StoredRun
 
 MOST_AXES = 3  # of slices
+MARKER = 6  # of the rows of a table, in square points
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
 DECADES = 8  # of errors, at most, below the largest
 
 
 def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
-    problem, found = problem_of(dataset), fits(stored, dataset, note)
-    first, second, points = plane(problem)
-    shape = len(second), len(first)
-    wanted = problem.values(points).reshape(shape)
-    values = [fit.values(points).reshape(shape) for fit in found]
+    problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
+    if isinstance(problem, TableProblem):
+        note("shown are the rows of a table: elsewhere its target is not known")
+        points, wanted = problem.inputs, problem.outputs[:, 0]
+        names = problem.columns.inputs
+    else:
+        names = "x₁", "x₂"
+        points = plane(problem)
+        wanted = problem.values(points)[:, 0]
+    values = [fit.values(points) for fit in found]
     errors = [np.abs(value - wanted) for value in values]
     colours = Normalize(wanted.min(), wanted.max()), error_scale(errors)
 
     n, styles = len(found), style.looks(stored.model_types)
     figure = style.new_figure(0.6 + 2 * 6.2 / (n + 1.5), style.WIDE if n > 1 else 5.0)
     cells = figure.add_gridspec(2, n + 1)
-    extent = first[0], first[-1], second[0], second[-1]
 
-    def show(cell: SubplotSpec, image: np.ndarray, norm: Normalize) -> Axes:
+    def show(cell: SubplotSpec, value: np.ndarray, norm: Normalize) -> Axes:
         axes = figure.add_subplot(cell)
-        axes.imshow(image, norm=norm, cmap=COLOURS, extent=extent, origin="lower", aspect="auto")
+        if isinstance(problem, TableProblem):
+            axes.scatter(points[:, 0], points[:, 1], c=value, s=MARKER, norm=norm, cmap=COLOURS, linewidths=0)
+        else:
+            image, (x, y) = value.reshape(GRID_POINTS, GRID_POINTS), problem.domain
+            axes.imshow(image, norm=norm, cmap=COLOURS, extent=(*x, *y), origin="lower", aspect="auto")
         axes.set_box_aspect(1)
         axes.tick_params(labelleft=False)
         return axes
 
     target = show(cells[:, 0], wanted, colours[0])
-    target.set(title="truth", xlabel="x₁", ylabel="x₂")
+    target.set(title="truth", xlabel=names[0], ylabel=names[1])
     target.tick_params(labelleft=True)
     rows: tuple[list[Axes], list[Axes]] = [], []
     for column, (fit, value, error) in enumerate(zip(found, values, errors, strict=True), start=1):
         upper, lower = show(cells[0, column], value, colours[0]), show(cells[1, column], error, colours[1])
         upper.tick_params(labelbottom=False)
         upper.set_title(f"{styles[fit.model_type].label}\n{fit.moment}")
-        lower.set_xlabel(f"x₁\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
+        lower.set_xlabel(f"{names[0]}\nRMSE {printed(np.sqrt(np.mean(error**2)))}")
         rows[0].append(upper)
         rows[1].append(lower)
     for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
-        bar = figure.colorbar(row[-1].images[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01)
+        bar = figure.colorbar(
+            (row[-1].images or row[-1].collections)[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01
+        )
         bar.outline.set_linewidth(0.4)
         if row is rows[1]:
             bar.ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(round(np.log10(value))))
@@ -73,7 +85,10 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
 
 def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
-    problem, found = problem_of(dataset), fits(stored, dataset, note)
+    problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
+    if isinstance(problem, TableProblem):
+        note("a table has no values along lines: shown are the models against its rows")
+        return _against_rows(stored, problem, found)
     styles, along_axes = style.looks(stored.model_types), range(min(problem.dim, MOST_AXES))
     figure = style.new_figure(6.6, style.WIDE if len(along_axes) > 1 else 4.5)
     panels = figure.subplots(4, len(along_axes), sharex="col", squeeze=False)
@@ -107,6 +122,28 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         handles.append(Line2D([], [], **look.line(label=f"{look.label} {fit.moment}")))
     style.legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
     figure.suptitle(dataset)
+    return figure
+
+
+def _against_rows(stored: StoredRun, problem: TableProblem, found: list[Fit]) -> Figure:
+    """Every model's values and absolute errors against the target, at the rows of a table."""
+    styles, wanted = style.looks(stored.model_types), problem.outputs[:, 0]
+    figure = style.new_figure(4.2, style.WIDE if len(found) > 1 else 4.5)
+    panels = figure.subplots(2, len(found), sharex=True, sharey="row", squeeze=False)
+    errors = [np.abs(fit.values(problem.inputs) - wanted) for fit in found]
+    for fit, error, (upper, lower) in zip(found, errors, panels.T, strict=True):
+        look = styles[fit.model_type]
+        upper.axline((wanted[0], wanted[0]), slope=1, color=style.LIGHT, linewidth=4)
+        upper.scatter(wanted, fit.values(problem.inputs), s=MARKER, color=look.color, linewidths=0, zorder=3)
+        lower.scatter(wanted, error, s=MARKER, color=look.color, linewidths=0, zorder=3)
+        upper.set_title(f"{look.label}\n{fit.moment}")
+        lower.set_xlabel(problem.columns.target)
+        for axes in (upper, lower):
+            style.panel_grid(axes)
+    style.log_scale(panels[1, 0].yaxis, [np.maximum(error, np.quantile(error, 0.01)) for error in errors])
+    panels[0, 0].set_ylabel("value of the model")
+    panels[1, 0].set_ylabel("absolute error")
+    figure.suptitle(problem.name)
     return figure
 
 

@@ -39,7 +39,7 @@ def pictures(stored: StoredRun) -> tuple[list[Picture], list[str]]:
     folder, last_change = Path(stored.run.figure_folder), stored.last_change
     found, left_out = [], []
     with TemporaryDirectory() as drawn:
-        for figure in figures_of(stored.run.section, stored.datasets.values()):
+        for figure in figures_of(stored.run.section, stored.inputs):
             path = folder / f"{figure.name}.png"
             try:
                 if not path.exists() or path.stat().st_mtime_ns < last_change:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from kanbench.analysis.statements import join_names
 from kanbench.plan.sections import TIMESTAMP_FORMAT
-from kanbench.problems import PROBLEMS
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
 
@@ -28,7 +27,7 @@ def setup(stored: StoredRun) -> dict[str, str]:
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     by_dim: dict[int | None, list[str]] = {}
     for name in stored.datasets.values():
-        by_dim.setdefault(PROBLEMS[name].dim if name in PROBLEMS else None, []).append(name)
+        by_dim.setdefault(stored.inputs[name], []).append(name)
     problems = [join_names(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items()]
     return {
         "Problems": "; ".join(problems),

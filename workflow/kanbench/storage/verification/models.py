@@ -12,14 +12,15 @@ import torch
 from kan import KAN
 from torch import Tensor
 
+from kanbench.errors import InputError
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
 from kanbench.plan.settings import as_dict, merge_settings, training_settings
-from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.conventions import original_samples
 from kanbench.storage.derive import threshold_rows
+from kanbench.storage.problems import problem_of_run
 from kanbench.storage.training_record import read_record, settings_digest
 from kanbench.storage.verification.metadata import RecordedCheckpoint
 from kanbench.storage.verification.report import CheckedRun, VerificationReport
@@ -68,8 +69,10 @@ def _check_losses(
 ) -> None:
     """Compute the losses anew, with pykan, and compare; without settings, only that on the stored training inputs."""
     report, name = checked.report, checked.dataset_names.get(checkpoint.dataset_idx, "")
-    if (problem := PROBLEMS.get(name)) is None:
-        report.note(f"{base}: {name or 'its dataset'} is not a problem of this version, so that no loss was computed")
+    try:
+        problem = problem_of_run(name, checked.frames.values())
+    except InputError as error:
+        report.note(f"{base}: no loss was computed: {error}")
         return
     if not isinstance(model.cache_data, Tensor) or model.cache_data.shape[1:] != (problem.dim,):
         report.fault(f"{base}_cache_data", allowed=f"the training inputs, of {problem.dim} columns")
@@ -80,8 +83,9 @@ def _check_losses(
         return
     if checked.is_converted:
         data = original_samples(name)
-        samples = {"train_loss": data.train_input, "test_loss": data.test_input}
-        _compare_losses(base, model, problem, checkpoint, {k: x.astype(np.float32) for k, x in samples.items()}, report)
+        inputs = {"train_loss": data.train_input, "test_loss": data.test_input}
+        pairs = {loss: (x := each.astype(np.float32), problem.values(x)) for loss, each in inputs.items()}
+        _compare_losses(base, model, checkpoint, pairs, report)
         return
     wanted = model.cache_data.dtype if settings is None else getattr(torch, settings["dtype"])
     types = {"cache_data": model.cache_data.dtype, "state": model.act_fun[0].coef.dtype}
@@ -89,26 +93,32 @@ def _check_losses(
         for file, dtype in other.items():
             report.fault(f"{base}_{file}", found=dtype, allowed=f"{wanted}, which the model was trained in")
         return
-    inputs = {"train_loss": model.cache_data.detach().numpy()}
+    x, pairs = model.cache_data.detach().numpy(), {}
+    if problem.target is not None:
+        pairs["train_loss"] = x, problem.values(x)
     if settings is not None:
         data = make_dataset(problem, **settings["data"], dtype=settings["dtype"])
-        inputs |= {"test_loss": data.test_input, "dense_mse": data.dense_input}
-        if not np.array_equal(data.train_input, inputs["train_loss"]):
+        pairs["test_loss"], pairs["dense_mse"] = (
+            (data.test_input, data.test_label),
+            (data.dense_input, data.dense_label),
+        )
+        if np.array_equal(data.train_input, x):
+            pairs["train_loss"] = x, data.train_label
+        else:
             report.fault(f"{base}_cache_data", "not the training inputs that its settings describe")
-    _compare_losses(base, model, problem, checkpoint, inputs, report)
+    _compare_losses(base, model, checkpoint, pairs, report)
 
 
 def _compare_losses(
     base: str,
     model: KAN,
-    problem: Problem,
     checkpoint: RecordedCheckpoint,
-    inputs: dict[str, np.ndarray],
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]],
     report: VerificationReport,
 ) -> None:
-    """Compute losses on samples, by their names, and compare them with those that are recorded."""
-    for metric, samples in inputs.items():
-        x, target = torch.from_numpy(samples), torch.from_numpy(problem.values(samples))
+    """Compute losses on samples, inputs and targets by the losses' names, and compare with those that are recorded."""
+    for metric, samples in pairs.items():
+        x, target = map(torch.from_numpy, samples)
         loss, recorded = (predict(model, x) - target).square().mean().item(), checkpoint.row.get(metric)
         if not _agree(loss, recorded, target) and not _agree(loss, recorded, terms(model, x)):
             report.fault(f"{base}_state", f"{metric} is {loss!r}, recorded is {recorded!r}")

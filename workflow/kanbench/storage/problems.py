@@ -1,0 +1,81 @@
+"""What a run says of its problems: where they come from, and how large their targets are.
+
+Provenance holds it, by the problem's name: `{"inputs": d, "source": {…}, "target": {…}}`, the fields of `Source` and of
+`TargetScale`, the latter on the sample of the dense MSE. Where a run says nothing, as those of earlier versions, the
+problem of this name of the package is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from kanbench.errors import InputError
+from kanbench.problems import PROBLEMS, Problem
+from kanbench.problems.files import find_problem
+from kanbench.problems.source import Source
+from kanbench.problems.target_scale import TargetScale, target_scale
+from kanbench.storage.attrs import provenance_of
+from kanbench.storage.training_record import TrainingRecord
+
+KEY = "problems"
+
+
+class StatedProblem(msgspec.Struct, frozen=True):
+    """What provenance says of a problem."""
+
+    inputs: int
+    source: Source
+    target: TargetScale
+
+
+def stated_problems(records: Iterable[TrainingRecord]) -> dict[str, dict[str, Any]]:
+    """What the records of trainings say of their problems, for the provenance of a frame."""
+    stated = {}
+    for record in sorted(records, key=lambda record: record.dataset_idx):
+        if record.target is not None:
+            source = record.settings.get("source", {})
+            stated[record.dataset_name] = {"inputs": record.inputs, "source": source, "target": record.target}
+    return stated
+
+
+def stated_in(name: str, frames: Iterable[pd.DataFrame]) -> StatedProblem | None:
+    """What frames say of a problem: the first of them that says anything."""
+    for frame in frames:
+        stated = provenance_of(frame).get(KEY)
+        if isinstance(stated, dict) and name in stated:
+            try:
+                return msgspec.convert(stated[name], StatedProblem)
+            except msgspec.ValidationError:  # somebody's
+                return None
+    return None
+
+
+def scale_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> TargetScale | None:
+    """How large the target is; None if that is not known."""
+    if (stated := stated_in(name, frames)) is not None:
+        return stated.target
+    return target_scale(name) if name in PROBLEMS else None
+
+
+def inputs_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> int | None:
+    """The number of inputs; None if that is not known."""
+    if (stated := stated_in(name, frames)) is not None:
+        return stated.inputs
+    return PROBLEMS[name].dim if name in PROBLEMS else None
+
+
+def problem_of_run(name: str, frames: Iterable[pd.DataFrame]) -> Problem:
+    """The problem that frames were made with.
+
+    Raises:
+        InputError: Its file is gone, or it has changed since; or nothing is known of it.
+    """
+    if (stated := stated_in(name, frames)) is not None:
+        return find_problem(name, stated.source)
+    if name not in PROBLEMS:
+        raise InputError(name, problem="the target is not known: it is none of kanbench.problems")
+    return PROBLEMS[name]
