@@ -35,7 +35,7 @@ def test_relative_l2_is_that_of_the_threshold_and_a_geometric_mean_over_seeds():
         1: run({"lbfgs": {F1: relative(1e-3)}, "lm": {F1: [relative(1e-4), relative(1e-6), relative(1.0)]}}),
         2: run({"lbfgs": {F1: relative(4e-3)}, "lm": {F1: [relative(1e-2), relative(4e-6), relative(5.0)]}}),
     }
-    _, frame = table_of(seeds)
+    found, frame = table_of(seeds)
     figures = published_of(F1)
     assert frame["published"].tolist() == [figure.value for figure in figures] == [2.1e-2, 5.4e-3, 2.5e-3]
     # the mean square is that of 10,000 Sobol points
@@ -43,6 +43,7 @@ def test_relative_l2_is_that_of_the_threshold_and_a_geometric_mean_over_seeds():
     assert frame["lbfgs"].tolist() == pytest.approx([2e-3] * 3, rel=1e-3)
     assert frame["factor"].tolist() == pytest.approx([figure.value / 2e-6 for figure in figures], rel=1e-3)
     assert set(frame["dataset"]) == {F1} and set(frame["measure"]) == {"relative L2"}
+    assert found.tables[2].latex().isascii()
     assert "Glorot" in frame["set_up"][1] and frame["source"][1] == "arXiv:2509.03417"
 
 

@@ -87,6 +87,10 @@ def test_numbers_are_those_of_the_frames(seed):
                 assert row[f"{moment}_dense_mse"] == ""
                 continue
             assert float(row[f"{moment}_dense_mse"]) == found["dense_mse"]
+            assert float(row[f"{moment}_rmse"]) == pytest.approx(found["dense_mse"] ** 0.5, rel=1e-14)
+            mean_square = np.square(make_dataset(PROBLEMS[row["dataset"]], 1, 1, 10_000, 0).dense_label).mean()
+            l2 = (found["dense_mse"] / mean_square) ** 0.5  # the mean square is that of variance and mean: it rounds
+            assert float(row[f"{moment}_relative_l2"]) == pytest.approx(l2, rel=1e-12)
             variance = target_scale(row["dataset"]).variance
             relative[moment][row["dataset"], row["optimizer"]] = found["dense_mse"] / variance
             assert float(row[f"{moment}_relative_error"]) == pytest.approx(found["dense_mse"] / variance, rel=1e-14)

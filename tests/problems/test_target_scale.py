@@ -33,6 +33,14 @@ def test_it_is_that_of_the_dense_sample():
     assert scale != target_scale("poisson_3d_poly")
 
 
+@pytest.mark.parametrize(("name", "exact"), [("initialization_f1", 1 / 9), ("feynman_18", 1 / 3 + 1 / 9)])
+def test_mean_squares(name, exact):
+    """Of xy, and of a + bc, in closed form; and of the sample itself."""
+    assert target_scale(name).mean_square == pytest.approx(exact, rel=1e-3)
+    label = make_dataset(PROBLEMS["initialization_f2"], 1, 1, 10_000, 0).dense_label
+    assert target_scale("initialization_f2").mean_square == pytest.approx(np.square(label).mean(), rel=1e-13)
+
+
 def test_which_problems_are_degenerate():
     poisson = [name for name in PROBLEMS if name.startswith("poisson_")]
     degenerate = {name for name in poisson if target_scale(name).is_degenerate}

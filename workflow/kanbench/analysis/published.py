@@ -59,9 +59,8 @@ def against_published(measures: Measures, replicates: Replicates) -> list[Agains
 
 def _ours(figure: Published, i: int, model_type: str, measures: Measures, replicates: Replicates) -> float:
     if figure.measure == "relative L2":
-        scale = measures.scales[i]
-        error = measures.mean_errors("threshold").loc[i, model_type] if "threshold" in measures.errors else nan
-        return nan if scale is None else sqrt(error / scale.mean_square)
+        scale, errors = measures.scales[i], measures.mean_errors("threshold")[model_type]
+        return nan if scale is None else sqrt(float(errors[i]) / scale.mean_square)
     column = "test_loss" if figure.measure == "test RMSE" else "train_loss"
     loss = geometric_mean(list(_last(column, i, figure.grid, model_type, replicates)))
     return sqrt(loss) if figure.measure == "test RMSE" else loss

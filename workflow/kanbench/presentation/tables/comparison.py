@@ -14,7 +14,7 @@ from kanbench.analysis.uncertainty import Factor, geometric_mean
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.presentation.tables.table import Table
 
-COLUMNS = {  # `errors`: the dense MSE and the relative error
+COLUMNS = {  # `errors`: the dense MSE, its root, the relative L2 and the relative error
     "threshold": ("epoch", "flops", "time", "n_evals", "test_loss", "errors"),
     **dict.fromkeys(EQUAL_COMPUTE, ("errors",)),
     "final": ("flops", "time", "n_evals", "errors"),
@@ -41,7 +41,7 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
     iso = f"; equal compute: the last epoch within the flops, or the time, of the threshold of {section.reference}"
     caption = (
         f"{measures.section}: at the threshold, at equal compute and at the end{iso if section.reference else ''}; "
-        "relative error: dense MSE / variance of the target."
+        "relative error: dense MSE / variance of the target; relative L2: RMSE / root of the target's mean square."
     )
     return Table(section.table, caption, frame, tuple(notes))
 
@@ -67,9 +67,11 @@ def _errors(measures: Measures, moment: str, index: pd.MultiIndex) -> pd.DataFra
     means, logs = measures.mean_errors(moment), measures.logs_on(moment, measures.datasets)
     rows = []
     for i, model_type in index:
-        error, variance = means.loc[i, model_type], measures.variances[i] or nan
+        error, variance, scale = means.loc[i, model_type], measures.variances[i] or nan, measures.scales[i]
         relative = _spread(f"{moment}_relative_error", logs.xs(i, level="dataset_idx")[model_type] - np.log(variance))
-        rows.append({f"{moment}_dense_mse": error, **relative, f"{moment}_relative_error": error / variance})
+        square = (scale and scale.mean_square) or nan
+        roots = {f"{moment}_rmse": np.sqrt(error), f"{moment}_relative_l2": np.sqrt(error / square)}
+        rows.append({f"{moment}_dense_mse": error, **roots, **relative, f"{moment}_relative_error": error / variance})
     return pd.DataFrame(rows, index)
 
 

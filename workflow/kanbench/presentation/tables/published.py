@@ -26,8 +26,8 @@ def published_table(section: str, compared: Sequence[Against], sentences: Sequen
         for one in compared
     ]
     caption = (
-        f"{section}: published figures and ours, geometric means over the seeds: relative L2, ‖f̂ - f‖ / ‖f‖ on the "
-        "dense sample at the threshold; test RMSE at the end of the grid; train MSE at the end; factor: how many times "
-        "larger the published figure is than our best."
+        f"{section}: published figures and ours, geometric means over the seeds: relative L2 of the dense sample at "
+        "the threshold; test RMSE at the end of the grid; train MSE at the end; factor: how many times larger the "
+        "published figure is than our best."
     )
     return Table(PUBLISHED, caption, pd.DataFrame(rows), tuple(sentences))

@@ -21,6 +21,8 @@ HEADERS = {  # after the group's name
     "dataset": "problem",
     "time": "seconds",
     "dense_mse": "dense MSE",
+    "rmse": "RMSE",
+    "relative_l2": "relative L2",
     "num_params": "parameters",
     "total_neurons": "neurons",
     "set_up": "set-up",
