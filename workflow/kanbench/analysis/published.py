@@ -8,7 +8,7 @@ from math import isnan, nan, sqrt
 
 from kanbench.analysis.measures import Measures
 from kanbench.analysis.uncertainty import geometric_mean
-from kanbench.io.numbers import factor_text, short
+from kanbench.io.numbers import factor_text
 from kanbench.problems.published import Published, published_of
 from kanbench.storage.comparable import Replicates
 
@@ -37,7 +37,7 @@ class Against:
     @property
     def text(self) -> str:
         """What is compared, with both numbers."""
-        ours = f"{self.figure.measure} {short(self.best)} against {short(self.figure.value)}"
+        ours = f"{self.figure.measure} {self.best:.3g} against {self.figure.value:.3g}"
         return f"{self.figure.problem}, {self.figure.set_up}: {ours}"
 
 
