@@ -46,7 +46,7 @@ def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike
     """
     config = config_of(network)
     rows = {key: config.pop(key) for key in (INTERVALS, FIXED_BASE) if key in config}
-    with Path(f"{base}_config.yml").open("w") as file:
+    with Path(f"{base}_config.yml").open("w", encoding="utf-8", newline="\n") as file:
         yaml.safe_dump(config, file)
         file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
     write_arrays(f"{base}_state", state_of(network))

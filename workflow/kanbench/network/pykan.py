@@ -193,7 +193,7 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
         model.to(device)
     rows = _intervals(model)
     if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
-        with Path(f"{base}_config.yml").open("a") as config:
+        with Path(f"{base}_config.yml").open("a", encoding="utf-8") as config:
             yaml.safe_dump({INTERVALS: rows}, config)
 
 

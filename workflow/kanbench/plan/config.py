@@ -27,7 +27,10 @@ from kanbench.problems.tables import PARTS, table_problem
 if TYPE_CHECKING:
     import jsonschema
 
-ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = Path(__file__).resolve().parents[1]
+COPY = PACKAGE / "data"  # in what was installed from a wheel; see pyproject.toml
+# What is no code and read by the package lies here, at the same places in the repository and in a wheel's copy.
+ROOT = COPY if COPY.is_dir() else PACKAGE.parents[1]
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
