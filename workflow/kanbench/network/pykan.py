@@ -5,7 +5,8 @@ given; `refine` switches `auto_save` on, after which every call writes into the 
 this module.
 
 pykan stores all rows of a layer with the same number of knots. Where nodes have fewer intervals than that, the KAN has
-an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding.
+an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding. Where
+the base functions of some nodes are not trained, it has an attribute `fixed_base` likewise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from torch.nn import Parameter
 
 from kanbench.errors import InputError
 from kanbench.io.readers import parser_errors, read_tensors
-from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
+from kanbench.network.checkpoint_config import (
+    FIXED_BASE,
+    INTERVALS,
+    coef_shapes,
+    grid_shapes,
+    orders,
+    read_model_config,
+)
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
 from kanbench.network.spline_network import PARTS, SplineNetwork
 
@@ -95,7 +103,7 @@ def from_pykan(model: KAN) -> SplineNetwork:
             raise InputError("KAN", found, allowed)
     config = {key: getattr(model, key) for key in ("width", "mult_arity", "base_fun_name")}
     config |= {"grid": [layer.num for layer in model.act_fun], "k": [layer.k for layer in model.act_fun]}
-    config |= {INTERVALS: _intervals(model), **dict.fromkeys(FLAGS, True)}
+    config |= {INTERVALS: _intervals(model), FIXED_BASE: _fixed_base(model), **dict.fromkeys(FLAGS, True)}
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     return dataclasses.replace(network_of(config, state, about="KAN"), fixed=frozenset(PARTS) - trained[0])
 
@@ -135,8 +143,9 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
         layer.k, layer.num, layer.grid_eps = k, coef[2] - k, config["grid_eps"]
         layer.grid = Parameter(torch.zeros(grid, dtype=dtype), requires_grad=False)
         layer.coef = Parameter(torch.zeros(coef, dtype=dtype))
-    if INTERVALS in config:
-        model.intervals = config[INTERVALS]
+    for key in (INTERVALS, FIXED_BASE):
+        if key in config:
+            setattr(model, key, config[key])
     return _without_side_effects(model)
 
 
@@ -152,16 +161,23 @@ def _intervals(model: KAN) -> list[list[int]]:
     return getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
 
 
+def _fixed_base(model: KAN) -> list[list[bool]]:
+    """Whether the base functions of every node are not trained, by layer."""
+    return getattr(model, FIXED_BASE, None) or [[False] * layer.in_dim for layer in model.act_fun]
+
+
 def count_parameters(model: KAN) -> int:
-    """The number of parameters that are trained: neither those of masked edges, nor what pads a row.
+    """The number of parameters that are trained: neither those of masked edges and fixed base functions, nor what pads
+    a row.
 
     pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
     been fixed, and are left out.
     """
     count = sum(parameter.numel() for parameter in _trainable_maps(model).values())
-    for layer, counts in zip(model.act_fun, _intervals(model), strict=True):
+    for layer, counts, fixed in zip(model.act_fun, _intervals(model), _fixed_base(model), strict=True):
         edges = (layer.mask != 0).sum(1).tolist()
-        sizes = {"coef": [n + layer.k for n in counts], "scale_base": [1] * len(edges), "scale_sp": [1] * len(edges)}
+        sizes = {"coef": [n + layer.k for n in counts], "scale_sp": [1] * len(edges)}
+        sizes["scale_base"] = [int(not is_fixed) for is_fixed in fixed]
         for part, size in sizes.items():
             if getattr(layer, part).requires_grad:
                 count += sum(n * m for n, m in zip(edges, size, strict=True))
@@ -191,10 +207,15 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
     finally:
         model.symbolic_enabled = symbolic_enabled
         model.to(device)
-    rows = _intervals(model)
+    rows, fixed = _intervals(model), _fixed_base(model)
+    more: dict[str, Any] = {}
     if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
+        more[INTERVALS] = rows
+    if any(map(any, fixed)):
+        more[FIXED_BASE] = fixed
+    if more:
         with Path(f"{base}_config.yml").open("a", encoding="utf-8") as config:
-            yaml.safe_dump({INTERVALS: rows}, config)
+            yaml.safe_dump(more, config)
 
 
 def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:
