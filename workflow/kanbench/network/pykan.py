@@ -5,8 +5,8 @@ given; `refine` switches `auto_save` on, after which every call writes into the 
 this module.
 
 pykan stores all rows of a layer with the same number of knots. Where nodes have fewer intervals than that, the KAN has
-an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding. Where
-the base functions of some nodes are not trained, it has an attribute `fixed_base` likewise.
+an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding.
+Where the base functions of some nodes are not trained, it has an attribute `fixed_base` likewise.
 """
 
 from __future__ import annotations
