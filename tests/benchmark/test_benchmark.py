@@ -236,7 +236,7 @@ def test_evaluation_inside_fit_is_not_counted(monkeypatch):
 
     monkeypatch.setattr(KAN, "forward", slow_forward)
     losses, clocks = [], [trainings.Clock(), trainings.Clock()]
-    with trainings._pykan_undisturbed():
+    with trainings.pykan_undisturbed():
         for sample, clock in zip((data, dict(data)), clocks, strict=True):
             model = KAN(width=[2, 2, 1], grid=3, k=3, seed=1, auto_save=False)
             np.random.seed(0)

@@ -44,7 +44,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
     pykan's statistics are off, as `fit` has them.
     """
     problem = PROBLEMS[config["datasets"][dataset_idx]]
-    with _pykan_undisturbed():
+    with pykan_undisturbed():
         data = original_samples(problem, **{key: config["data"][key] for key in ("train_num", "test_num", "seed")})
         sizes = config["grids"]["sizes"]
         model_settings = config["model"] | {"width": list(config["model"]["width"])}
@@ -125,7 +125,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def _pykan_undisturbed() -> Iterator[None]:
+def pykan_undisturbed() -> Iterator[None]:
     """pykan in float32, as a script has it, but silent, and without a trace in global random states."""
     with (
         global_random_state_kept(),
