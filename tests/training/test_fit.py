@@ -11,6 +11,7 @@ from kan import KAN, create_dataset
 
 from kanbench import fit
 from kanbench.errors import InputError
+from kanbench.network import refinement
 from kanbench.network.evaluation import evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import from_pykan, global_random_state_kept, to_pykan
@@ -84,15 +85,12 @@ def test_in_double_precision_to_rounding(model, dataset):
 def test_steps_of_lbfgs_are_pykans(update_grid, dataset):
     """As many iterations and evaluations: the losses of the first steps are those of pykan's own `fit`.
 
-    Where no grid is updated, in float64: line searches differ in rounding only.
+    In float64, where line searches and updates of grids differ in rounding only.
     """
     ours, theirs, dataset = model_of().double(), model_of().double(), in_float64(dataset)
     theirs.load_state_dict(ours.state_dict())
-    if update_grid:  # pykan's grid update is least squares, from which trainings part
-        steps, close = 1, 0.5
-    else:
-        steps, close = 2, 1e-3
-    settings = {"opt": "LBFGS", "steps": steps, "update_grid": update_grid}
+    close = 1e-3
+    settings = {"opt": "LBFGS", "steps": 2, "update_grid": update_grid}
     results = fit(ours, dataset, targets="raw", log=0, **settings)
     with global_random_state_kept():
         theirs.fit(dataset, **settings)
@@ -112,10 +110,8 @@ def test_adams_steps_are_pykans(dataset):
 
 
 def test_grids_are_updated_when_pykan_updates_them(model, dataset, monkeypatch):
-    from kanbench.network import pykan
-
-    steps, update = [], pykan.update_grid
-    monkeypatch.setattr(pykan, "update_grid", lambda network, x: (steps.append(len(seen)), update(network, x))[1])
+    steps, update = [], refinement.update_grids
+    monkeypatch.setattr(refinement, "update_grids", lambda network, x: (steps.append(len(seen)), update(network, x))[1])
 
     def step():
         seen.append(1)
@@ -434,7 +430,7 @@ def test_an_input_that_is_the_same_everywhere_does_no_harm(arrays):
 
 
 def test_nodes_with_grids_of_their_own_keep_them(arrays):
-    """They cannot be updated as pykan does; and a KAN of them is trained too."""
+    """And a KAN of them is trained too."""
     x, y = arrays
     network = initialize([2, 2, 1], 4, domain=[(0, 100), (-3, 1)])
     layers = list(network.layers)
@@ -442,9 +438,7 @@ def test_nodes_with_grids_of_their_own_keep_them(arrays):
     first = layers[0]
     knots, coef = (first.knots[0], finer.knots[1]), (first.coef[0], finer.coef[1])
     uneven = dataclasses.replace(network, layers=(dataclasses.replace(first, knots=knots, coef=coef), layers[1]))
-    with pytest.raises(InputError, match="fit: update_grid: found True; allowed: False where nodes"):
-        fit(uneven, x, y, update_grid=True, log=0)
-    assert fit(uneven, x, y, steps=2, log=0).network.intervals == [[4, 6], [4, 4]]
+    assert fit(uneven, x, y, steps=7, log=0).network.intervals == [[4, 6], [4, 4]]
     model = to_pykan(uneven)
     data = dict(zip(KEYS, (x, y, x, y), strict=True))
     results = fit(model, data, steps=2, log=0)

@@ -31,7 +31,7 @@ from kanbench.errors import InputError, one_line
 from kanbench.io.readers import parser_errors, read_tensors
 from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
-from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineLayer, SplineNetwork
+from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
@@ -161,22 +161,10 @@ def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineN
 
 
 def update_grid(network: SplineNetwork, x: NDArray[np.floating]) -> SplineNetwork:
-    """pykan's own grid update, from samples x, shape (n, d).
-
-    A node keeps its grid where all samples are the same number: pykan's would have all knots there.
-    """
+    """pykan's own grid update, from samples x, shape (n, d)."""
     model = to_pykan(network)
     model.update_grid(torch.tensor(x.astype(network.dtype)))
-    updated = _like(network, from_pykan(model))
-    rows = [
-        [old if new[0][0] == new[0][-1] else new for old, new in zip(_rows(before), _rows(after), strict=True)]
-        for before, after in zip(network.layers, updated.layers, strict=True)
-    ]
-    return updated.with_rows(rows)
-
-
-def _rows(layer: SplineLayer) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-    return zip(layer.knots, layer.coef, strict=True)
+    return _like(network, from_pykan(model))
 
 
 def _like(network: SplineNetwork, other: SplineNetwork) -> SplineNetwork:

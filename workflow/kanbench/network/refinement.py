@@ -16,6 +16,7 @@ import numpy as np
 from kanbench.io.kernel_cache import cache
 from kanbench.network.attribution import important_nodes, node_scores
 from kanbench.network.evaluation import Activations
+from kanbench.network.grid_update import update_grids
 from kanbench.network.knot_insertion import halve_intervals
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Array
@@ -101,10 +102,10 @@ class AttributionRefinement(KnotInsertion):
 
 
 class GridUpdates(KnotInsertion):
-    """pykan's own grid updates on the first grid, as in `MultKAN.fit`; from then on, knot insertion.
+    """Grid updates on the first grid, when `MultKAN.fit` has them; from then on, knot insertion.
 
-    An update moves a node's grid to where its activations are, and fits its splines anew: it does not keep the
-    function. All nodes have the same number of intervals.
+    An update moves a node's grid to where its activations are, and fits its splines anew: it does not quite keep the
+    function.
 
     Args:
         update_every (int): Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
@@ -126,9 +127,7 @@ class GridUpdates(KnotInsertion):
         return self.updating and due and self.start <= epoch < self.stop
 
     def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
-        from kanbench.network.pykan import update_grid
-
-        return update_grid(network, activations.x)
+        return update_grids(network, activations.x)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "updating": self.updating}
@@ -139,15 +138,21 @@ class GridUpdates(KnotInsertion):
 
 
 class PykanRefit(GridUpdates):
-    """pykan's own `refine`, and its grid updates on every grid. Neither keeps the function.
+    """pykan's own `refine`, and its own grid updates on every grid. Neither keeps the function.
 
-    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not.
+    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
+    the same number of intervals.
     """
 
     def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         from kanbench.network.pykan import refit
 
         return refit(network, grid, activations.x)
+
+    def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
+        from kanbench.network.pykan import update_grid
+
+        return update_grid(network, activations.x)
 
 
 def make_policy(policy: str, **settings: Any) -> KnotInsertion:

@@ -91,7 +91,7 @@ def fit(
     seed: int = 1,
     targets: str = "standardized",
     lr: float | None = None,
-    update_grid: bool | None = None,
+    update_grid: bool = True,
     grid_update_num: int = 10,
     start_grid_update_step: int | None = None,
     stop_grid_update_step: int = 50,
@@ -139,9 +139,8 @@ def fit(
             as the function that it is, a new one, of standardized labels, near their mean.
         lr (float): Of L-BFGS 1, and of Adam 0.02 by default; LM has none.
         update_grid (bool): Whether the grids, while they are the first of `grids`, follow the activations as in pykan:
-            by its own updates, `grid_update_num` times before step `stop_grid_update_step`, and not before
-            `start_grid_update_step` (of LM by default not before the first step: it seldom recovers from grids on what
-            an untrained model carries). By default so, unless nodes have grids of different sizes.
+            `grid_update_num` times before step `stop_grid_update_step`, and not before `start_grid_update_step` (of LM
+            by default not before the first step: it seldom recovers from grids on what an untrained model carries).
         log (int): Steps between updates of a progress bar; 0 for none.
         metrics (sequence of functions), display_metrics (sequence of names): As in pykan; of a KAN only.
         loss_fn (function): None, or the mean squared error by another name.

@@ -191,12 +191,12 @@ def count(name: str, value: Any, least: int = 1) -> int:
 
 
 def grids_of(
-    network: SplineNetwork, grids: Sequence[int] | None, update: bool | None, number: int, start: int, stop: int
+    network: SplineNetwork, grids: Sequence[int] | None, update: bool, number: int, start: int, stop: int
 ) -> KnotInsertionGrids | UpdatedGrids:
     """The grids of a training, and whether the first is updated as in `MultKAN.fit`: `number` times before step `stop`.
 
     Raises:
-        InputError: A grid is no refinement of the one before; or there would be updates of what pykan cannot update.
+        InputError: A grid is no refinement of the one before, or there cannot be so many updates.
     """
     present = {n for layer in network.intervals for n in layer}
     sizes: tuple[int, ...] = (min(present),)  # on which every node keeps its own
@@ -205,10 +205,7 @@ def grids_of(
         if not sizes or sizes != tuple(sorted(set(sizes))) or sizes[0] < max(present):
             allowed = f"increasing integers, the first from {max(present)} on, the grid that the model has"
             raise InputError("fit: grids", list(sizes), allowed)
-    uneven = len(present) > 1
-    if update and uneven:
-        raise InputError("fit: update_grid", True, "False where nodes have grids of different sizes")
-    if update is False or uneven:
+    if not update:
         return KnotInsertionGrids(sizes)
     stop = count("stop_grid_update_step", stop)
     every = stop // count("grid_update_num", number)
