@@ -198,8 +198,7 @@ def test_no_global_random_state_is_used_or_changed(dataset):
 
 def test_metrics_are_of_the_model_at_the_end_of_the_step(model, dataset, capsys):
     def train_rmse():
-        with torch.no_grad():
-            return (model(dataset["train_input"]) - dataset["train_label"]).square().mean().sqrt()
+        return (model(dataset["train_input"]) - dataset["train_label"]).square().mean().sqrt()
 
     results = fit(model, dataset, steps=3, metrics=[train_rmse], display_metrics=["train_rmse"])
     assert results["train_rmse"] == pytest.approx(results["train_loss"], rel=1e-4)

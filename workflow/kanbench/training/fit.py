@@ -186,7 +186,8 @@ def fit(
             if metrics:
                 put_back(trainer.network)
                 for metric in metrics:
-                    results[metric.__name__].append(np.float64(metric()))
+                    value = metric()
+                    results[metric.__name__].append(value.item() if hasattr(value, "item") else value)
             show(row["epoch"])
 
         training = trainer.train(steps, report)
