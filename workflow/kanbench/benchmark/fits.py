@@ -25,7 +25,7 @@ MORE_STEPS = 200  # of pykan's L-BFGS, to compare with LM's STEPS
 TEST_NUM = 1000
 SIZES = (1000, 10_000, 100_000)
 QUICK_SIZES = (1000,)
-TOO_LONG = 300.0  # seconds that pykan's steps may be expected to take; larger samples are left out
+TOO_LONG = 200.0  # seconds that pykan's steps may be expected to take; larger samples are left out
 Dataset = dict[str, Tensor]
 
 log = logging.getLogger(__name__)
