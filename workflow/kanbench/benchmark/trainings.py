@@ -45,7 +45,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
     """
     name = config["datasets"][dataset_idx]
     problem = problems_of(config)[name]
-    with _pykan_undisturbed():
+    with pykan_undisturbed():
         data = original_samples(problem, **{key: config["data"][key] for key in ("train_num", "test_num", "seed")})
         sizes = config["grids"]["sizes"]
         model_settings = config["model"] | {"width": network_width(config, name)}
@@ -126,7 +126,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def _pykan_undisturbed() -> Iterator[None]:
+def pykan_undisturbed() -> Iterator[None]:
     """pykan in float32, as a script has it, but silent, and without a trace in global random states."""
     with (
         global_random_state_kept(),
