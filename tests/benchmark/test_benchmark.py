@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from collections import defaultdict
 from threading import Thread
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from kan import KAN
 
-from kanbench.benchmark import cases, contenders, hardware, memory, run, timing, trainings
+from kanbench.benchmark import cases, contenders, fits, hardware, memory, run, timing, trainings
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import Kanbench, LMSteps, Pykan
 from kanbench.benchmark.report import as_text
@@ -236,7 +237,7 @@ def test_evaluation_inside_fit_is_not_counted(monkeypatch):
 
     monkeypatch.setattr(KAN, "forward", slow_forward)
     losses, clocks = [], [trainings.Clock(), trainings.Clock()]
-    with trainings._pykan_undisturbed():
+    with trainings.pykan_undisturbed():
         for sample, clock in zip((data, dict(data)), clocks, strict=True):
             model = KAN(width=[2, 2, 1], grid=3, k=3, seed=1, auto_save=False)
             np.random.seed(0)
@@ -267,6 +268,30 @@ def test_both_procedures_train(optimizer, small, tmp_path, monkeypatch):
         assert outcome["best_test_loss"] < most * variance
     assert torch.equal(torch.random.get_rng_state(), state)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_both_fits_train_the_same_model(monkeypatch):
+    """On the tutorial's sample, and what is reported is what the trained models have."""
+    monkeypatch.setattr(fits, "STEPS", 2)
+    monkeypatch.setattr(fits, "TEST_NUM", 50)
+    monkeypatch.setattr(fits, "SIZES", (200,))
+    monkeypatch.setattr(fits, "QUICK_SIZES", (200,))
+    state = torch.random.get_rng_state()
+    lbfgs, lm = fits.compare(0.01, quick=True)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [(c["ours"]["opt"], c["ours"]["steps"], c["pykan"]["opt"]) for c in (lbfgs, lm)] == [
+        ("LBFGS", 2, "LBFGS"),
+        ("LM", 2, "LBFGS"),
+    ]
+    variance = fits.tutorial(200)["train_label"].var(unbiased=False).item()
+    for comparison in (lbfgs, lm):
+        assert comparison["n"] == 200
+        for side in ("ours", "pykan"):
+            assert 0 < comparison[side]["train_rmse"] < (1 if side == "pykan" else 2) * variance**0.5
+    assert "LBFGS, 2 steps" in as_text(
+        {"kanbench": "", "machine": defaultdict(str), "peaks": None, "settings": {"engine": ""}, "notes": []}
+        | {"fit": [lbfgs, lm]}
+    )
 
 
 def test_a_missing_package_is_said_in_one_line(monkeypatch, config, ours):

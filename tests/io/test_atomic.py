@@ -14,12 +14,17 @@ import kanbench
 from kanbench.errors import InputError
 from kanbench.io.atomic import PARTIAL, atomic_folder, atomic_write, check_writable, folder_lock
 from kanbench.plan.config import ROOT
+from support.windows import PRETENDED
+
+# What does not rest on the locks of Unix is tested without them, too.
+systems = pytest.mark.parametrize("before", ["", PRETENDED], ids=["here", "as on Windows"])
 
 
-def start(code, folder):
+def start(code, folder, before=""):
     """Another process that runs `code` in a folder."""
+    program = f"{before}\nimport sys, time\nfrom kanbench.io.atomic import *\n{textwrap.dedent(code)}"
     return subprocess.Popen(
-        [sys.executable, "-c", "import sys, time\nfrom kanbench.io.atomic import *\n" + textwrap.dedent(code)],
+        [sys.executable, "-c", program],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
         stdin=subprocess.PIPE,
@@ -55,13 +60,14 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "result"]
 
 
-def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path):
+@systems
+def test_processes_that_write_the_same_file_leave_one_of_theirs(before, tmp_path):
     code = """
         for _ in range(100):
             with atomic_write("result") as partial:
                 partial.write_text(WORD * 10000)
     """
-    both = [start(code.replace("WORD", repr(word)), tmp_path) for word in "ab"]
+    both = [start(code.replace("WORD", repr(word)), tmp_path, before) for word in "ab"]
     while any(process.poll() is None for process in both):
         if (tmp_path / "result").exists():
             text = (tmp_path / "result").read_text()
@@ -72,7 +78,8 @@ def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
-def test_one_process_at_a_time(tmp_path):
+@systems
+def test_one_process_at_a_time(before, tmp_path):
     code = """
         for _ in range(50):
             with folder_lock("."):
@@ -82,7 +89,7 @@ def test_one_process_at_a_time(tmp_path):
                 with open("log", "a") as log:
                     log.write("ends\\n")
     """
-    both = [start(code, tmp_path) for _ in range(2)]
+    both = [start(code, tmp_path, before) for _ in range(2)]
     for process in both:
         ends_well(process)
     assert (tmp_path / "log").read_text().splitlines() == ["begins ends"] * 100
@@ -96,6 +103,26 @@ def test_a_lock_ends_with_its_process(tmp_path):
     begun = time.monotonic()
     with folder_lock(tmp_path):
         assert time.monotonic() - begun < 10
+
+
+def test_a_lock_that_windows_has_leaves_nothing(tmp_path, monkeypatch):
+    """Not even where the locks are; and what is left by a process without a lock is cleared away."""
+    (tmp_path / "temporary").mkdir()
+    code = f"""
+        Path("{PARTIAL}left").mkdir()
+        with folder_lock("."), atomic_write("result") as partial:
+            partial.write_text("whole")
+            with locked(Path("."), wait=False) as is_held, locked(partial.parent, wait=False) as is_left:
+                print(is_held, is_left, *sorted(path.name for path in Path(".").iterdir()))
+    """
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    process = start(code, tmp_path, PRETENDED)
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    assert said.startswith(f"False False {PARTIAL}")
+    assert "left" not in said
+    assert {path.name for path in tmp_path.iterdir()} == {"result", "temporary"}
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_several_files_appear_together_or_not_at_all(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from kan import KAN
 
 from kanbench.errors import InputError
+from kanbench.network.checkpoints import read_checkpoint, write_checkpoint
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import (
     count_parameters,
@@ -114,6 +115,19 @@ def test_what_is_trained_of_rows_of_different_lengths():
     assert count_parameters(model) == network.n_parameters == 3 * 7 + 2 * 9 + 7 + 2 * 9
     model.act_fun[1].scale_sp.requires_grad_(False)
     assert count_parameters(model) == network.n_parameters - 3
+
+
+def test_base_functions_that_are_not_trained_stay_so(tmp_path):
+    """Of inputs that are far from 0, through a KAN and through checkpoints of both kinds."""
+    network = initialize([2, 5, 1], 5, domain=[(0, 100), (-1, 1)])
+    model = to_pykan(network)
+    assert count_parameters(model) == network.n_parameters == 15 * 10 - 5
+    assert from_pykan(model).digest() == network.digest()
+    save_checkpoint(model, tmp_path / "pykan", torch.zeros(3, 2, dtype=torch.float64))
+    write_checkpoint(network, tmp_path / "ours", np.zeros((3, 2)))
+    for name in ("pykan", "ours"):
+        assert count_parameters(load_checkpoint(tmp_path / name)) == network.n_parameters
+        assert read_checkpoint(tmp_path / name).digest() == network.digest()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

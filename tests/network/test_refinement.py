@@ -124,6 +124,7 @@ def test_base_function_bias_and_fixed_parts_stay():
     [
         {"policy": "preserve"},
         {"policy": "pykan", "update_every": 5},
+        {"policy": "updates", "update_every": 5, "start": 1, "stop": 50},
         {
             "policy": "importance",
             "approach": "adaptive_only",

@@ -1,7 +1,7 @@
 """kanbench: training Kolmogorov-Arnold networks (KANs), and keeping the results.
 
-The functions below read and write runs, and `problem` makes a problem of a function. They are imported when first used,
-because the Snakefile imports this package and must not import torch.
+The functions below read and write runs, `fit` trains networks, and `problem` makes a problem of a function. They are
+imported when first used, because the Snakefile imports this package and must not import torch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "fit": "training.fit",
     "problem": "problems.registry",
     "save_run": "storage.saving",
     **dict.fromkeys(("find_run", "list_runs", "load_checkpoint_metadata", "load_run"), "storage.runs"),
 }
-__all__ = ["find_run", "list_runs", "load_checkpoint_metadata", "load_run", "problem", "save_run"]
+__all__ = ["find_run", "fit", "list_runs", "load_checkpoint_metadata", "load_run", "problem", "save_run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 import warnings
 from pathlib import Path
 
 # Frames that warnings pass over: the package's, and those of decorators between them.
-INSIDE = (f"{Path(__file__).parent}/", functools.__file__, contextlib.__file__)
+INSIDE = (f"{Path(__file__).parent}{os.sep}", functools.__file__, contextlib.__file__)
 
 
 class InputError(ValueError):

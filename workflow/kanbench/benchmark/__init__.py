@@ -4,4 +4,4 @@ Every comparison runs both sides in one process, in turns, on one thread, in one
 same samples; what is reported is the ratio of each pair. Nothing here is used by the pipeline.
 """
 
-PARTS = ("pairs", "growth", "trainings")
+PARTS = ("pairs", "growth", "fit", "trainings")

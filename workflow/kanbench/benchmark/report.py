@@ -49,6 +49,8 @@ def tables(result: Result) -> Iterator[Table]:
     compared = [*result.get("pairs", []), *result.get("growth", {}).get("cells", [])]
     if limited := [comparison for comparison in compared if "roofline" in comparison]:
         yield _limits(limited)
+    if "fit" in result:
+        yield _fits(result["fit"])
     if "trainings" in result:
         yield _trainings(result["trainings"], result["settings"]["epochs"])
 
@@ -96,6 +98,18 @@ def _limits(comparisons: Sequence[Result]) -> Table:
         traffic = number(found["bytes_per_second"] / 1e9), f"{found['share_of_bandwidth']:.1%}"
         rows.append([*case, *flops, *traffic, found["bound"], f"{found['share_of_limit']:.1%}"])
     return "Share of the hardware's limit, loss and gradient", header, rows
+
+
+def _fits(comparisons: Sequence[Result]) -> Table:
+    header = ["samples", "kanbench", "train, test RMSE", "time", "pykan", "train, test RMSE", "time", "×"]
+    rows = []
+    for comparison in comparisons:
+        row = [number(comparison["n"])]
+        for side in (comparison["ours"], comparison["pykan"]):
+            losses = f"{side['train_rmse']:.3e}, {side['test_rmse']:.3e}"
+            row += [f"{side['opt']}, {side['steps']} steps", losses, seconds(side["median"])]
+        rows.append([*row, _times(comparison["ratio"])])
+    return "`fit` against pykan's, on its tutorial ([2, 1, 1], G = 3, float32)", header, rows
 
 
 def _trainings(trainings: Sequence[Result], epochs: int) -> Table:

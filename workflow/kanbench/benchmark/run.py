@@ -9,6 +9,7 @@ The result holds builtin types only, and is what the command writes as JSON. Tim
 | `peaks` | of one core: `float64` and `float32` in FLOP/s, `bandwidth` in bytes/s; None on CUDA |
 | `pairs` | a list of comparisons |
 | `growth` | `cells`, comparisons with growing n; `exponents` of ours, by operation |
+| `fit` | a list of `n`, `pairs`, `ratio`; `ours`, `pykan`: `opt`, `steps`, seconds, `train_rmse`, `test_rmse` |
 | `trainings` | a list of `dataset`, `optimizer`, `ratio`; `ours`, `original`: `seconds`, `epochs`, `best_test_loss` |
 | `notes` | what is missing, and why: lines of text |
 
@@ -32,6 +33,7 @@ from kanbench import __version__
 from kanbench.benchmark import PARTS, cases
 from kanbench.benchmark.cases import Case
 from kanbench.benchmark.contenders import STEPS, Kanbench, LMSteps, Pykan, has_lm
+from kanbench.benchmark.fits import compare as compare_fits
 from kanbench.benchmark.hardware import machine, measure_peaks, one_thread
 from kanbench.benchmark.memory import TooLarge, run_apart
 from kanbench.benchmark.report import NAMES, Result, number
@@ -125,6 +127,10 @@ class Benchmark:
                 times = [cell["ours"]["median"] for cell in of_operation]
                 exponents[operation] = exponent([cell["n"] for cell in of_operation], times)
         return {"cells": cells, "exponents": exponents}
+
+    def fit(self) -> list[Result]:
+        """pykan's tutorial, by either `fit`."""
+        return compare_fits(self.seconds, self.quick)
 
     def trainings(self) -> list[Result]:
         """Section 2.1, every dataset and optimizer."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from kanbench.benchmark.contenders import lm_module
 from kanbench.network.pykan import default_dtype, global_random_state_kept
-from kanbench.plan.config import Config
+from kanbench.plan.config import Config, network_width, problems_of
 from kanbench.plan.settings import training_settings
-from kanbench.problems import PROBLEMS, Problem
+from kanbench.problems import Problem
 from kanbench.training.trainer import Trainer, make_data
 
 PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`
@@ -43,11 +43,12 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
     not written, and the progress bar is drawn once a stage, into nothing. While LM trains, the symbolic branch and
     pykan's statistics are off, as `fit` has them.
     """
-    problem = PROBLEMS[config["datasets"][dataset_idx]]
-    with _pykan_undisturbed():
+    name = config["datasets"][dataset_idx]
+    problem = problems_of(config)[name]
+    with pykan_undisturbed():
         data = original_samples(problem, **{key: config["data"][key] for key in ("train_num", "test_num", "seed")})
         sizes = config["grids"]["sizes"]
-        model_settings = config["model"] | {"width": list(config["model"]["width"])}
+        model_settings = config["model"] | {"width": network_width(config, name)}
         model = KAN(**model_settings, grid=sizes[0], seed=config["seeds"][0], auto_save=False)
         clock, losses = Clock(), []
         for size in sizes:
@@ -125,7 +126,7 @@ class Watched:
 
 
 @contextlib.contextmanager
-def _pykan_undisturbed() -> Iterator[None]:
+def pykan_undisturbed() -> Iterator[None]:
     """pykan in float32, as a script has it, but silent, and without a trace in global random states."""
     with (
         global_random_state_kept(),

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         with atomic_write(arguments.output) as partial:
             partial.touch()  # what cannot be written is known before anything is measured
             result = _measure(arguments)
-            partial.write_text(json.dumps(result, indent=1) + "\n")
+            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8", newline="\n")
     else:
         result = _measure(arguments)
     print(as_text(result, arguments.markdown))

@@ -83,12 +83,11 @@ def _summary(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kanbench.io.atomic import atomic_write
+    from kanbench.io.atomic import write_text
     from kanbench.presentation.page.page import page
 
     sections = arguments.sections or tuple(SECTIONS)
     text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir)
     output = arguments.output or Path(arguments.results_dir) / naming.PAGE
-    with atomic_write(output) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(output, text)
     print(f"{output}: {len(text.encode()) / 1e6:.1f} MB")

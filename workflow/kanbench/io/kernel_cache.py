@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import functools
 import hashlib
 import logging
@@ -29,6 +28,8 @@ from typing import Any
 import llvmlite.binding
 import numba
 from platformdirs import user_cache_path
+
+from kanbench.io.locks import locked
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
@@ -139,9 +140,9 @@ class KernelCache:
         if self.is_locked:
             yield
             return
-        with (self.folder / "lock").open("w") as lock:
-            with contextlib.suppress(OSError):  # some network file systems have no locks: then every job compiles
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = self.folder / "lock"
+        lock.touch()
+        with locked(lock):  # some network file systems have no locks: then every job compiles
             self.is_locked = True
             try:
                 yield

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import ArrayLike
 
 from kanbench.errors import InputError
+from kanbench.io.atomic import atomic_folder
 from kanbench.io.torch_file import read_arrays, write_arrays
 from kanbench.network.checkpoint_config import FIXED_BASE, INTERVALS, Config, coef_shapes, orders, read_model_config
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
@@ -38,19 +39,24 @@ class NoSumOfSplinesError(InputError):
 
 
 def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike) -> None:
-    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine.
+    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine; all or nothing.
 
     Args:
         inputs (array of shape (n, d)): Samples that come with the model as `cache_data` (pykan plots, prunes and
             refines with them).
+
+    Raises:
+        InputError: It cannot be written.
     """
     config = config_of(network)
     rows = {key: config.pop(key) for key in (INTERVALS, FIXED_BASE) if key in config}
-    with Path(f"{base}_config.yml").open("w") as file:
-        yaml.safe_dump(config, file)
-        file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
-    write_arrays(f"{base}_state", state_of(network))
-    write_arrays(f"{base}_cache_data", np.asarray(inputs))
+    with atomic_folder(Path(base).parent, about=base) as folder:
+        path = folder / Path(base).name
+        with Path(f"{path}_config.yml").open("w", encoding="utf-8", newline="\n") as file:
+            yaml.safe_dump(config, file)
+            file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
+        write_arrays(f"{path}_state", state_of(network))
+        write_arrays(f"{path}_cache_data", np.asarray(inputs))
 
 
 def read_checkpoint(base: str | Path) -> SplineNetwork:

@@ -6,6 +6,7 @@ this module.
 
 pykan stores all rows of a layer with the same number of knots. Where nodes have fewer intervals than that, the KAN has
 an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding.
+Where the base functions of some nodes are not trained, it has an attribute `fixed_base` likewise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import contextlib
 import dataclasses
 import io
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Parameter
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, one_line
 from kanbench.io.readers import parser_errors, read_tensors
-from kanbench.network.checkpoint_config import INTERVALS, coef_shapes, grid_shapes, orders, read_model_config
+from kanbench.network.checkpoint_config import (
+    FIXED_BASE,
+    INTERVALS,
+    coef_shapes,
+    grid_shapes,
+    orders,
+    read_model_config,
+)
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
-from kanbench.network.spline_network import PARTS, SplineNetwork
+from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 
 PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
 
@@ -81,6 +89,8 @@ def from_pykan(model: KAN) -> SplineNetwork:
             bias of the last layer, inputs that are left out, or several base functions; or what is trained differs
             between layers.
     """
+    if model.base_fun_name not in BASE_FUNCTIONS:  # a function of the caller's, too
+        raise InputError("KAN", f"base function {one_line(model.base_fun_name)}", ", ".join(BASE_FUNCTIONS))
     base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
     trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
     inputs = model.input_id.tolist()
@@ -95,9 +105,57 @@ def from_pykan(model: KAN) -> SplineNetwork:
             raise InputError("KAN", found, allowed)
     config = {key: getattr(model, key) for key in ("width", "mult_arity", "base_fun_name")}
     config |= {"grid": [layer.num for layer in model.act_fun], "k": [layer.k for layer in model.act_fun]}
-    config |= {INTERVALS: _intervals(model), **dict.fromkeys(FLAGS, True)}
+    config |= {INTERVALS: _intervals(model), FIXED_BASE: _fixed_base(model), **dict.fromkeys(FLAGS, True)}
     state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     return dataclasses.replace(network_of(config, state, about="KAN"), fixed=frozenset(PARTS) - trained[0])
+
+
+@torch.no_grad()
+def write_back(model: KAN, network: SplineNetwork, inputs: NDArray[np.floating]) -> None:
+    """Make a KAN, in place, the network that came from it (`from_pykan`) and was trained and refined since.
+
+    Its parameters stay the same objects, on their device, in their precision and trained or not as before; they lose
+    their gradients. Nothing else refers to their new values: refined children of pykan share some with their parents.
+
+    Args:
+        inputs (array of shape (n, d)): Samples that the KAN has seen last: pykan plots, prunes, refines and attributes
+            with them.
+    """
+    for layer, own in zip(model.act_fun, network.layers, strict=True):
+        layer.num = max(own.intervals)
+        knots, coef = own.padded(layer.num)
+        for name, value in (("grid", knots), ("coef", coef), *((name, getattr(own, name)) for name in PARTS[1:])):
+            _put(getattr(layer, name), value)
+    _put(model.node_bias[-1], network.output_bias)
+    grids = [layer.num for layer in model.act_fun]
+    model.grid = grids if isinstance(model.grid, list) else max(grids)
+    if any(
+        count != layer.num for layer, counts in zip(model.act_fun, network.intervals, strict=True) for count in counts
+    ):
+        model.intervals = network.intervals
+    else:
+        vars(model).pop("intervals", None)
+    model.acts = None  # pykan computes them from the cached inputs when it needs them
+    model.cache_data = torch.tensor(inputs).to(model.node_bias[-1])
+
+
+def _put(parameter: Parameter, value: NDArray[np.floating]) -> None:
+    parameter.data, parameter.grad = torch.tensor(value).to(parameter), None
+
+
+def is_mean_square(loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Whether a loss function of predictions and labels, shapes (n, outputs), is the mean squared error.
+
+    Seen from its value for differences of many sizes and both signs.
+    """
+    label = torch.linspace(-3, 3, 41).cos()[:, None]
+    difference = 10 ** torch.linspace(-4, 3, 41)[:, None] * torch.linspace(0, 50, 41).cos().sign()[:, None]
+    losses = [torch.mean(part**2).item() for part in (difference, difference[::2] / 7)]
+    try:
+        found = [float(loss(label + difference, label)), float(loss(label[::2] + difference[::2] / 7, label[::2]))]
+    except Exception:  # the caller's function may raise any, as on other samples than those that it was written for
+        return False
+    return bool(np.allclose(found, losses, rtol=1e-3))
 
 
 def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineNetwork:
@@ -107,14 +165,21 @@ def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineN
     model.save_act = True  # pykan refines from the activations
     silent = contextlib.redirect_stdout(io.StringIO())
     with global_random_state_kept(), default_dtype(model.cache_data.dtype), silent:
-        return from_pykan(model.refine(grid))
+        return _like(network, from_pykan(model.refine(grid)))
 
 
 def update_grid(network: SplineNetwork, x: NDArray[np.floating]) -> SplineNetwork:
     """pykan's own grid update, from samples x, shape (n, d)."""
     model = to_pykan(network)
     model.update_grid(torch.tensor(x.astype(network.dtype)))
-    return from_pykan(model)
+    return _like(network, from_pykan(model))
+
+
+def _like(network: SplineNetwork, other: SplineNetwork) -> SplineNetwork:
+    """The other one, with what pykan does not know of a network: the nodes whose base functions are not trained."""
+    pairs = zip(network.layers, other.layers, strict=True)
+    layers = (dataclasses.replace(after, fixed_base=before.fixed_base) for before, after in pairs)
+    return dataclasses.replace(other, layers=tuple(layers))
 
 
 def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
@@ -135,8 +200,9 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
         layer.k, layer.num, layer.grid_eps = k, coef[2] - k, config["grid_eps"]
         layer.grid = Parameter(torch.zeros(grid, dtype=dtype), requires_grad=False)
         layer.coef = Parameter(torch.zeros(coef, dtype=dtype))
-    if INTERVALS in config:
-        model.intervals = config[INTERVALS]
+    for key in (INTERVALS, FIXED_BASE):
+        if key in config:
+            setattr(model, key, config[key])
     return _without_side_effects(model)
 
 
@@ -152,16 +218,23 @@ def _intervals(model: KAN) -> list[list[int]]:
     return getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
 
 
+def _fixed_base(model: KAN) -> list[list[bool]]:
+    """Whether the base functions of every node are not trained, by layer."""
+    return getattr(model, FIXED_BASE, None) or [[False] * layer.in_dim for layer in model.act_fun]
+
+
 def count_parameters(model: KAN) -> int:
-    """The number of parameters that are trained: neither those of masked edges, nor what pads a row.
+    """The number of parameters that are trained: neither those of masked edges and fixed base functions, nor what pads
+    a row.
 
     pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
     been fixed, and are left out.
     """
     count = sum(parameter.numel() for parameter in _trainable_maps(model).values())
-    for layer, counts in zip(model.act_fun, _intervals(model), strict=True):
+    for layer, counts, fixed in zip(model.act_fun, _intervals(model), _fixed_base(model), strict=True):
         edges = (layer.mask != 0).sum(1).tolist()
-        sizes = {"coef": [n + layer.k for n in counts], "scale_base": [1] * len(edges), "scale_sp": [1] * len(edges)}
+        sizes = {"coef": [n + layer.k for n in counts], "scale_sp": [1] * len(edges)}
+        sizes["scale_base"] = [int(not is_fixed) for is_fixed in fixed]
         for part, size in sizes.items():
             if getattr(layer, part).requires_grad:
                 count += sum(n * m for n, m in zip(edges, size, strict=True))
@@ -191,10 +264,15 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
     finally:
         model.symbolic_enabled = symbolic_enabled
         model.to(device)
-    rows = _intervals(model)
+    rows, fixed = _intervals(model), _fixed_base(model)
+    more: dict[str, Any] = {}
     if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
-        with Path(f"{base}_config.yml").open("a") as config:
-            yaml.safe_dump({INTERVALS: rows}, config)
+        more[INTERVALS] = rows
+    if any(map(any, fixed)):
+        more[FIXED_BASE] = fixed
+    if more:
+        with Path(f"{base}_config.yml").open("a", encoding="utf-8") as config:
+            yaml.safe_dump(more, config)
 
 
 def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:

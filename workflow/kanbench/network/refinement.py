@@ -16,6 +16,7 @@ import numpy as np
 from kanbench.io.kernel_cache import cache
 from kanbench.network.attribution import important_nodes, node_scores
 from kanbench.network.evaluation import Activations
+from kanbench.network.grid_update import update_grids
 from kanbench.network.knot_insertion import halve_intervals
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Array
@@ -100,29 +101,53 @@ class AttributionRefinement(KnotInsertion):
         return important
 
 
-class PykanRefit(KnotInsertion):
-    """pykan's own `refine` and grid updates, as in `MultKAN.fit`. Neither keeps the function.
+class GridUpdates(KnotInsertion):
+    """Grid updates on the first grid, when `MultKAN.fit` has them; from then on, knot insertion.
 
-    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
-    the same number of intervals.
+    An update moves a node's grid to where its activations are, and fits its splines anew: it does not quite keep the
+    function.
 
     Args:
         update_every (int): Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
+        start, stop (int): The epochs of a stage from which on, and before which, there are updates: pykan's
+            `start_grid_update_step` and `stop_grid_update_step`.
     """
 
-    STOP_UPDATES = 50  # pykan's stop_grid_update_step
-
-    def __init__(self, update_every: int) -> None:
+    def __init__(self, update_every: int, start: int = 0, stop: int = 50) -> None:
         super().__init__()
-        self.update_every = update_every
+        self.update_every, self.start, self.stop = update_every, start, stop
+        self.updating = True
+
+    def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
+        self.updating = False
+        return super().refine(network, grid, activations)
+
+    def updates(self, epoch: int) -> bool:
+        due = self.update_every > 0 and epoch % self.update_every == 0
+        return self.updating and due and self.start <= epoch < self.stop
+
+    def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
+        return update_grids(network, activations.x)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "updating": self.updating}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        super().resume(state)
+        self.updating = state["updating"]
+
+
+class PykanRefit(GridUpdates):
+    """pykan's own `refine`, and its own grid updates on every grid. Neither keeps the function.
+
+    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
+    the same number of intervals.
+    """
 
     def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         from kanbench.network.pykan import refit
 
         return refit(network, grid, activations.x)
-
-    def updates(self, epoch: int) -> bool:
-        return self.update_every > 0 and epoch % self.update_every == 0 and epoch < self.STOP_UPDATES
 
     def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
         from kanbench.network.pykan import update_grid
@@ -132,7 +157,12 @@ class PykanRefit(KnotInsertion):
 
 def make_policy(policy: str, **settings: Any) -> KnotInsertion:
     """The policy of this name in the configuration, with its settings."""
-    policies = {"preserve": KnotInsertion, "pykan": PykanRefit, "importance": AttributionRefinement}
+    policies = {
+        "preserve": KnotInsertion,
+        "updates": GridUpdates,
+        "pykan": PykanRefit,
+        "importance": AttributionRefinement,
+    }
     return policies[policy](**settings)
 
 

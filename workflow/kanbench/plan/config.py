@@ -27,7 +27,10 @@ from kanbench.problems.tables import PARTS, table_problem
 if TYPE_CHECKING:
     import jsonschema
 
-ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = Path(__file__).resolve().parents[1]
+COPY = PACKAGE / "data"  # in what was installed from a wheel; see pyproject.toml
+# What is no code and read by the package lies here, at the same places in the repository and in a wheel's copy.
+ROOT = COPY if COPY.is_dir() else PACKAGE.parents[1]
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -141,6 +144,8 @@ def _check_values(config: Config) -> None:
 
 
 def _check_problems(config: Config) -> None:
+    if not 0.999 < sum(config["data"]["shares"].values()) < 1.001:
+        raise InputError(_key("data.shares"), config["data"]["shares"], "shares that add up to 1")
     problems, width = problems_of(config), config["model"]["width"]
     for name in config["datasets"]:
         if name not in problems:
@@ -160,8 +165,6 @@ def _check_problems(config: Config) -> None:
         rows = table_problem(name, table["path"], _columns(config, table)).parts(0)
         if "section2_3" in config["sections"] and not len(rows["valid"]):
             raise InputError(table["path"], "no rows for valid", "some, which Section 2.3 selects experts by")
-    if not 0.999 < sum(config["data"]["shares"].values()) < 1.001:
-        raise InputError(_key("data.shares"), config["data"]["shares"], "shares that add up to 1")
 
 
 def problems_of(config: Config) -> dict[str, Problem]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kanbench.errors import InputError
-from kanbench.io.atomic import atomic_write
+from kanbench.io.atomic import write_text
 from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts, problem_files, problems_of
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
@@ -40,7 +40,7 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
         return configured
     if not pin.exists() or (configured == "new" and is_main):
         return sections.new_timestamp()
-    pinned = pin.read_text().strip()
+    pinned = pin.read_text(encoding="utf-8").strip()
     if not sections.is_timestamp(pinned):
         raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS, or no such file, which begins a new run")
     return pinned
@@ -48,8 +48,7 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
 
 def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
     """Keep the timestamp of the current run for later invocations."""
-    with atomic_write(pin) as partial:
-        partial.write_text(f"{timestamp}\n")
+    write_text(pin, f"{timestamp}\n")
 
 
 @dataclass(frozen=True)

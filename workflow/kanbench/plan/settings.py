@@ -62,6 +62,15 @@ class PykanGrids(Part, frozen=True, tag_field="policy", tag="pykan"):
     update_every: int
 
 
+class UpdatedGrids(Part, frozen=True, tag_field="policy", tag="updates"):
+    """Of `kanbench.fit`; no configuration has them."""
+
+    sizes: tuple[int, ...]
+    update_every: int
+    start: int
+    stop: int
+
+
 class AttributionGrids(Part, frozen=True, tag_field="policy", tag="importance"):
     sizes: tuple[int, ...]
     approach: Literal["adaptive_only", "adaptive_regular", "baseline"]
@@ -116,7 +125,7 @@ class Settings(Part, frozen=True, kw_only=True):
     data: Data
     targets: Literal["raw", "standardized"]
     optimizer: AdamSettings | LBFGSSettings | LMSettings
-    grids: KnotInsertionGrids | PykanGrids | AttributionGrids
+    grids: KnotInsertionGrids | PykanGrids | UpdatedGrids | AttributionGrids
     threshold: ThresholdRule
     stop: tuple[StagnationRule | WorseningStagesRule, ...]
     evaluate_every: int

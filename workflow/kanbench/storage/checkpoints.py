@@ -22,10 +22,10 @@ def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
         inputs (array or Tensor (of a KAN), shape (n, d)): See `kanbench.network.checkpoints.write_checkpoint`.
     """
     base = Path(base)
-    with atomic_folder(base.parent, about=base) as folder:
-        if isinstance(model, SplineNetwork):
-            checkpoints.write_checkpoint(model, folder / base.name, inputs)
-        else:
+    if isinstance(model, SplineNetwork):
+        checkpoints.write_checkpoint(model, base, inputs)
+    else:
+        with atomic_folder(base.parent, about=base) as folder:
             _save_kan(model, folder / base.name, base, inputs)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 import kanbench
 from kanbench.errors import InputError
-from kanbench.io.atomic import atomic_write
+from kanbench.io.atomic import write_text
 from kanbench.plan.naming import CHECKPOINTS, FileName
 from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.plan.settings import digest
@@ -120,8 +120,7 @@ def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) 
 def write_record(record: TrainingRecord, path: str | Path) -> None:
     """Write a record as JSON; numbers that are not finite become null, which pandas reads as nan."""
     content = json.loads(msgspec.json.encode(record, enc_hook=lambda number: number.item()))  # of numpy
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n")
+    write_text(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
 
 
 def read_record(path: str | Path) -> TrainingRecord:

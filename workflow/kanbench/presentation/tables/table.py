@@ -124,7 +124,7 @@ class Table:
         contents = {"csv": self.csv(), "tex": self.latex(), "md": self.markdown(), "html": self.html()}
         with atomic_folder(folder, about=Path(folder) / self.name) as partial:
             for suffix, text in contents.items():
-                (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8")
+                (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
     def _columns(self) -> list[str]:
         """Those that are shown: an interval is shown with its value."""

@@ -57,7 +57,9 @@ def _check_threshold(checked: CheckedRun, checkpoint: RecordedCheckpoint, settin
 
 
 def _check_model(base: str, model: KAN, row: dict[str, Any], report: VerificationReport) -> None:
-    device = re.search(r"^device: (.*)$", Path(f"{base}_config.yml").read_text(), re.MULTILINE)
+    device = re.search(
+        r"^device: (.*)$", Path(f"{base}_config.yml").read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+    )
     if (found := device and device[1]) != "cpu":
         report.fault(f"{base}_config.yml: device", found=repr(found), allowed="cpu, so that any machine reads it")
     if count_parameters(model) != row.get("num_params"):

@@ -1,0 +1,215 @@
+"""What `kanbench.fit` is given: samples, and the arguments of pykan's `MultKAN.fit`, checked and as settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kanbench.errors import InputError, one_line
+from kanbench.network.spline_network import SplineNetwork
+from kanbench.plan.settings import (
+    AdamSettings,
+    Data,
+    KnotInsertionGrids,
+    LBFGSSettings,
+    LMSettings,
+    Settings,
+    ThresholdRule,
+    Timing,
+    UpdatedGrids,
+)
+from kanbench.problems import Array, Interval
+from kanbench.problems.samples import Dataset
+
+LBFGS = LBFGSSettings(lr=1.0, max_iter=20, max_eval=25, history_size=10)  # the settings of `MultKAN.fit`
+# Of exp(sin πx + y²), 1000 samples, 20 steps on G = 3, seeds 1 to 12: with these, and updates of grids from the sixth
+# step on, all models [2, 1, 1] ended within a quarter of the best, and the geometric mean of the training losses of
+# [2, 5, 1] was 1.8e-3. With the pipeline's damping (0.1, not scaled) 5 models did, and it was 2.4e-3.
+LM = LMSettings(damping=0.3, attempts=10, geodesic_acceleration=True, scaling="marquardt")
+ADAM_LR = 0.02
+OPTIMIZERS = ("LM", "LBFGS", "Adam")
+KEYS = ("train_input", "train_label", "test_input", "test_label")  # of pykan's datasets
+# Arguments of `MultKAN.fit` that say something about what is not done here: penalties, symbolic functions, figures.
+WITHOUT_EFFECT = {
+    *("lamb_l1", "lamb_entropy", "lamb_coef", "lamb_coefdiff", "reg_metric", "singularity_avoiding", "y_th"),
+    *("in_vars", "out_vars", "beta", "save_fig_freq", "img_folder"),
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs of shape (n, d) and labels of shape (n, outputs), in float64; those to test with may be missing.
+
+    Attributes:
+        flat (bool): Whether labels were given as a vector.
+    """
+
+    train: tuple[Array, Array]
+    test: tuple[Array, Array] | None
+    flat: bool
+
+    @property
+    def domain(self) -> list[Interval]:
+        """The range of every training input, with room where it is one number."""
+        inputs = self.train[0]
+        ends = [(float(low), float(high)) for low, high in zip(inputs.min(0), inputs.max(0), strict=True)]
+        return [(low, high) if high > low else (low - 1.0, low + 1.0) for low, high in ends]
+
+    def check(self, network: SplineNetwork) -> None:
+        """Raise `InputError` unless they are for networks with so many inputs and outputs."""
+        for name, found, allowed in (
+            ("inputs", self.train[0].shape[1], network.width[0]),
+            ("labels", self.train[1].shape[1], network.width[-1]),
+        ):
+            if found != allowed:
+                raise InputError(f"fit: {name}", f"{found} columns", f"{allowed}, for a network {network.width}")
+
+    def dataset(self, dtype: Any) -> Dataset:
+        """For a training that evaluates no dense sample; without test samples, none of those either."""
+        train = x, y = tuple(part.astype(dtype) for part in self.train)
+        one, none = (x[:1], y[:1]), (x[:0], y[:0])
+        test = tuple(part.astype(dtype) for part in self.test) if self.test else one
+        names = (f"{sample}_{part}" for sample in ("train", "test", "dense", "valid") for part in ("input", "label"))
+        samples = dict(zip(names, (*train, *test, *one, *none), strict=True))
+        return Dataset(**samples, domain=tuple(self.domain))
+
+
+def samples_of(data: Any, y: Any, x_test: Any, y_test: Any) -> Samples:
+    """Of a pykan dataset, or of inputs and labels.
+
+    Raises:
+        InputError: Something is missing, no numbers, not finite, or of a shape that does not go with the rest.
+    """
+    if isinstance(data, Mapping):
+        for name, given in (("y", y), ("x_test", x_test), ("y_test", y_test)):
+            if given is not None:
+                raise InputError(f"fit: {name}", "given beside a dataset", "a dataset, or inputs and labels")
+        if missing := [key for key in KEYS if key not in data]:
+            raise InputError("fit: dataset", f"no {', '.join(missing)}", ", ".join(KEYS))
+        given = {f"dataset[{key!r}]": data[key] for key in KEYS}
+    else:
+        given = {"x": data, "y": y, "x_test": x_test, "y_test": y_test}
+        if y is None:
+            raise InputError("fit: y", "none", "a dataset with the keys of pykan's, or inputs and labels")
+        if (x_test is None) != (y_test is None):
+            raise InputError("fit: x_test, y_test", "one of the two", "both or none")
+    names, values = list(given), list(given.values())
+    train = _pair(names[:2], values[:2])
+    test = _pair(names[2:], values[2:]) if values[2] is not None else None
+    if test:
+        for name, one, other in zip(names[2:], test, train, strict=True):
+            if one.shape[1] != other.shape[1]:
+                raise InputError(f"fit: {name}", f"{one.shape[1]} columns", f"{other.shape[1]}, as to train with")
+    return Samples(train, test, np.ndim(values[1]) == 1)
+
+
+def _pair(names: Sequence[str], values: Sequence[Any]) -> tuple[Array, Array]:
+    inputs, labels = (_columns(name, value) for name, value in zip(names, values, strict=True))
+    if len(inputs) != len(labels):
+        raise InputError(f"fit: {names[1]}", f"{len(labels)} rows", f"{len(inputs)}, as of {names[0]}")
+    return inputs, labels
+
+
+def _columns(name: str, value: Any) -> Array:
+    """In float64, shape (n, columns); a vector is one column."""
+    array = as_numbers(f"fit: {name}", value)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or not array.size:
+        raise InputError(f"fit: {name}", f"shape {array.shape}", "an array of samples by columns, not empty")
+    if not np.isfinite(array).all():
+        raise InputError(f"fit: {name}", f"{np.count_nonzero(~np.isfinite(array))} numbers that are not finite", "none")
+    return array
+
+
+def as_numbers(where: str, value: Any) -> Array:
+    """Anything that numpy makes an array of numbers of, and torch's tensors wherever they are, in float64."""
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if array.dtype.kind not in "biufO":
+            raise TypeError(f"type {array.dtype}")
+        return array.astype(float)
+    except (TypeError, ValueError) as error:
+        raise InputError(where, one_line(error)[:100], "an array of numbers") from None
+
+
+def check_neutral(lamb: Any, batch: int, save_fig: bool, n: int, others: Mapping[str, Any]) -> None:
+    """Raise `InputError` where arguments of `MultKAN.fit` ask for what is not done here."""
+    if unknown := others.keys() - WITHOUT_EFFECT:
+        raise InputError("fit", f"an argument {min(unknown)}", "those of its documentation and of pykan's fit")
+    for name, found, neutral, allowed in (
+        ("lamb", lamb, lamb == 0, "0, no penalty"),
+        ("batch", batch, batch == -1 or batch >= n, f"-1 or from {n} on, the whole sample"),
+        ("save_fig", save_fig, not save_fig, "False; plot the trained model"),
+    ):
+        if not neutral:
+            raise InputError(f"fit: {name}", found, allowed)
+
+
+def settings_of(network: SplineNetwork, opt: str, lr: float | None, targets: str, grids: Any, n: int) -> Settings:
+    """Of a training of `network`, each of whose times counts once."""
+    if targets not in ("raw", "standardized"):
+        raise InputError("fit: targets", repr(targets), "raw, standardized")
+    return Settings(
+        problem="fit",
+        seed=0,
+        device="cpu",
+        dtype=str(network.dtype),  # type: ignore[arg-type]  # the engine refuses others
+        engine="compiled",
+        data=Data(train_num=n, test_num=n, dense_num=1, seed=0),
+        targets=targets,  # type: ignore[arg-type]
+        optimizer=_optimizer(opt, lr),
+        grids=grids,
+        threshold=ThresholdRule(patience=2, tolerance=0.05),
+        stop=(),
+        evaluate_every=1,
+        timing=Timing(repeats=1, seconds=0),
+    )
+
+
+def _optimizer(opt: str, lr: float | None) -> AdamSettings | LBFGSSettings | LMSettings:
+    if lr is not None and not (isinstance(lr, int | float) and 0 < lr < np.inf):
+        raise InputError("fit: lr", lr, "a number greater than 0")
+    if opt == "Adam":
+        return AdamSettings(lr=ADAM_LR if lr is None else lr)
+    if opt == "LBFGS":
+        return LBFGSSettings(lr or LBFGS.lr, LBFGS.max_iter, LBFGS.max_eval, LBFGS.history_size)
+    if opt != "LM":
+        raise InputError("fit: opt", one_line(opt), ", ".join(OPTIMIZERS))
+    if lr not in (None, 1):  # pykan's default
+        raise InputError("fit: lr", lr, "none for LM, whose steps have no learning rate")
+    return LM
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """An integer argument."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"fit: {name}", one_line(value), f"an integer from {least} on")
+    return int(value)
+
+
+def grids_of(
+    network: SplineNetwork, grids: Sequence[int] | None, update: bool, number: int, start: int, stop: int
+) -> KnotInsertionGrids | UpdatedGrids:
+    """The grids of a training, and whether the first is updated as in `MultKAN.fit`: `number` times before step `stop`.
+
+    Raises:
+        InputError: A grid is no refinement of the one before, or there cannot be so many updates.
+    """
+    present = {n for layer in network.intervals for n in layer}
+    sizes: tuple[int, ...] = (min(present),)  # on which every node keeps its own
+    if grids is not None:
+        sizes = tuple(count("grids", size) for size in grids)
+        if not sizes or sizes != tuple(sorted(set(sizes))) or sizes[0] < max(present):
+            allowed = f"increasing integers, the first from {max(present)} on, the grid that the model has"
+            raise InputError("fit: grids", list(sizes), allowed)
+    if not update:
+        return KnotInsertionGrids(sizes)
+    stop = count("stop_grid_update_step", stop)
+    every = stop // count("grid_update_num", number)
+    if not every:
+        raise InputError("fit: grid_update_num", number, f"up to {stop}, stop_grid_update_step")
+    return UpdatedGrids(sizes, every, max(0, count("start_grid_update_step", start, -1)), stop)
