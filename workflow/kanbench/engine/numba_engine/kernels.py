@@ -258,30 +258,42 @@ def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace)
 
 
 @compiled
+def copy_outputs(start: int, m: int, work: Workspace, values: Floats) -> None:
+    """Copy the outputs of samples start to start + m, which `forward` left, to `values`, a sample after another."""
+    output = work.layout.layers[len(work.layout.layers) - 1]
+    first, stride, n_outputs = output.at, output.stride, output.width
+    for j in range(n_outputs):
+        for sample in range(m):
+            value = work.buffers.values[np.uintp(first + j + sample * stride)]
+            values[np.uintp((start + sample) * n_outputs + j)] = value
+
+
+@compiled
 def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
     Args:
         task (VALUES or GRADIENT): GRADIENT adds the derivatives of the mean of (f - y)² to `work.derivatives`.
-        values (array of shape (n,)): Filled for VALUES.
+        values (array of shape (n · outputs,)): Filled for VALUES.
 
     Returns:
         float: For GRADIENT, the sum of (f - y)².
     """
     net, buffers, y, loss, n = work.layout, work.buffers, work.y, 0.0, len(work.x)
     n_layers = len(net.layers) - 1
-    output = net.layers[n_layers].at
+    first, step, n_outputs = net.layers[n_layers].at, net.layers[n_layers].stride, net.layers[n_layers].width
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
         forward(block_start, m, work, nan_if_nonfinite)
         if task == VALUES:
-            for sample in range(m):
-                values[block_start + sample] = buffers.values[output + sample]
+            copy_outputs(block_start, m, work, values)
             continue
-        for sample in range(m):
-            residual = buffers.values[output + sample] - y[block_start + sample]
-            loss += np.float64(residual) ** 2
-            buffers.delta[output + sample] = 2 * residual / n
+        for j in range(n_outputs):
+            for sample in range(m):
+                place = np.uintp(first + j + sample * step)
+                residual = buffers.values[place] - y[np.uintp((block_start + sample) * n_outputs + j)]
+                loss += np.float64(residual) ** 2
+                buffers.delta[place] = 2 * residual / len(y)
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
             delta, stride = buffers.delta[following.at :], following.stride
@@ -344,7 +356,7 @@ def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> 
     nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0
-    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
+    loss = evaluate(GRADIENT, 0, len(work.x), work, nan_if_nonfinite, work.y)
     tabulate_splines_vjp(work.layout, work.derivatives)
     chain_rule(parameters, work.layout, work.derivatives, gradient)
     return loss / len(work.y)
