@@ -13,7 +13,7 @@ from kanbench.problems.torch_random import TorchGenerator, sobol
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs of shape (n, d) and targets of shape (n, 1) of the samples."""
+    """Inputs of shape (n, d) and targets of shape (n, outputs) of the samples."""
 
     train_input: Array
     train_label: Array
