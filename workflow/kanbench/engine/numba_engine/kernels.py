@@ -262,6 +262,10 @@ def copy_outputs(start: int, m: int, work: Workspace, values: Floats) -> None:
     """Copy the outputs of samples start to start + m, which `forward` left, to `values`, a sample after another."""
     output = work.layout.layers[len(work.layout.layers) - 1]
     first, stride, n_outputs = output.at, output.stride, output.width
+    if stride == n_outputs:
+        outputs = work.buffers.values[first : first + m * stride]
+        values[start * n_outputs : (start + m) * n_outputs] = outputs
+        return
     for j in range(n_outputs):
         for sample in range(m):
             value = work.buffers.values[np.uintp(first + j + sample * stride)]

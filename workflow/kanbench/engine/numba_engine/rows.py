@@ -73,9 +73,10 @@ def fill_rows(
         copy_outputs(block_start, m, work, values)
         of_block[:] = 0
         for j in range(n_outputs):
-            delta_of_outputs = buffers.delta[output.at : output.at + m * output.stride]
+            delta_of_outputs, stride = buffers.delta[output.at : output.at + m * output.stride], output.stride
             delta_of_outputs[:] = 0
-            delta_of_outputs[j :: output.stride] = 1
+            for sample in range(m):
+                delta_of_outputs[np.uintp(sample * stride + j)] = 1
             for number in range(n_layers - 1, -1, -1):
                 layer, following = net.layers[number], net.layers[number + 1]
                 delta, stride = buffers.delta[following.at :], following.stride
