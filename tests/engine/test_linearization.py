@@ -66,9 +66,16 @@ def test_products_of_several_outputs(ends, hidden, k, n):
     network = random_model(hidden, k, 6, seed=4, ends=ends)
     dense, ours = linearizations(network, *sample(network, n, 5))
     assert ours.shape[0] == n * ends[1]
-    assert_same_products(dense, ours)
-    ours.linearization.whole = None
-    assert_same_products(dense, ours)
+    for whole in (ours.linearization.fill_whole(), None):
+        ours.linearization.whole = whole
+        assert_same_products(dense, ours)
+
+
+@pytest.mark.parametrize(("width", "dense"), [([2, 5, 1], True), ([2, 5, 2], True), ([2, 5, 8], False)], ids=str)
+def test_blas_is_left_where_most_of_a_row_is_of_other_outputs(width, dense):
+    network = initialize(width, 5)
+    linearization = make_engine("compiled", network, *sample(network, 50, 1)).linearize(network.parameters())
+    assert (linearization.linearization.whole is not None) == dense
 
 
 def test_rows_of_several_outputs_that_are_not_kept(monkeypatch):

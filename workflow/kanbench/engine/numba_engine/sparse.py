@@ -66,7 +66,15 @@ class SparseLinearization:
         self.kept = self._fill(0, len(work.x)) if keep else None
         self.residuals = ((self.values if keep else values(work)) - work.y).astype(float)
         # All of R, where it is little more than its rows, so that BLAS does better with it.
-        self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
+        self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * self._numbers_in_row() else None
+
+    def _numbers_in_row(self) -> float:
+        """Without those of edges to other outputs, which are zero: their share of what the last layer has in a row."""
+        if self.n_outputs == 1:
+            return self.places.run[-1]
+        layer = self.work.layout.layers[-2]
+        of_last = self.places.n_targets[layer["first_node"] :].sum() * (len(self.work.layout.w) + 1)
+        return self.places.run[-1] - of_last * (1 - 1 / self.n_outputs)
 
     def residuals_at(self, offset: Array) -> Array:
         return self.evaluate(self.moved(offset)).astype(float)
