@@ -32,6 +32,7 @@ from platformdirs import user_cache_path
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
+    "engine/numba_engine/activations.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",
     "engine/numba_engine/rows.py",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from kanbench.engine.numba_engine import inputs, kernels
+from kanbench.engine.numba_engine.activations import fill_activations
 from kanbench.engine.numba_engine.layout import all_parameters, lay_out
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
@@ -100,12 +101,12 @@ class CompiledEngine:
         return Activations(self.work.x.astype(float), layer_inputs, deviations)
 
     def _activations(self, theta: Array, moments: Array) -> list[Array]:
-        """The values of the nodes of every layer, and of the output without its bias; see `kernels.activations`."""
+        """The values of the nodes of every layer, and of the output without its bias; see `fill_activations`."""
         self._place(theta)
         work, widths = self.work, self.network.width
         values = np.empty((len(work.x), sum(widths[1:])))
         nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
-        kernels.activations(work, nan_if_nonfinite, values, moments)
+        fill_activations(work, nan_if_nonfinite, values, moments)
         return [work.x.astype(float), *np.split(values, np.cumsum(widths[1:-1]), axis=1)]
 
     def _edge_deviations(self, moments: Array) -> list[Array]:
