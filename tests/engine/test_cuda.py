@@ -80,9 +80,10 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses():
 
 @pytest.mark.parametrize("name", ["torch", "reference"])
 @pytest.mark.parametrize("n", [30, 300], ids=["dual", "primal"])
-def test_engines_are_those_of_the_cpu(cuda, name, n):
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_engines_are_those_of_the_cpu(cuda, name, n, outputs):
     """What goes in and comes out is numpy's; what is linearized stays on the device."""
-    network = random_model([3, 2], 3, 6, seed=5)
+    network = random_model([3, 2], 3, 6, seed=5, ends=(2, outputs))
     x, y = sample(network, n, seed=1)
     theta = network.parameters()
 
@@ -90,9 +91,9 @@ def test_engines_are_those_of_the_cpu(cuda, name, n):
         engine = make_engine(name, network, x, y, device=device)
         linearization = engine.linearize(theta)
         r = linearization.residuals
-        gram = linearization.dual_gram() if n < len(theta) else linearization.normal_matrix()
+        gram = linearization.dual_gram() if y.size < len(theta) else linearization.normal_matrix()
         solve = linearization.cholesky(gram, 0.1)
-        offset = linearization.vjp(solve(r)) if n < len(theta) else solve(linearization.vjp(r))
+        offset = linearization.vjp(solve(r)) if y.size < len(theta) else solve(linearization.vjp(r))
         vectors = offset, linearization.jvp(offset), linearization.residuals_at(offset)
         assert {vector.device.type for vector in (r, gram, *vectors)} == {device}
         assert engine.linearize(theta).cholesky(gram * 0, -1.0) is None

@@ -81,7 +81,6 @@ def test_evaluations_are_counted(name):
     ("network", "found", "allowed"),
     [
         (initialize([2, 3, 1], 4, k=6), "splines of order 6", "1 to 5"),
-        (initialize([2, 3, 2], 4), "2 outputs", "1"),
         (initialize([2, 3, 1], 4, dtype=np.float16), "float16", "float64, float32"),
     ],
 )
@@ -89,6 +88,23 @@ def test_networks_that_are_refused(name, network, found, allowed):
     with pytest.raises(InputError) as error:
         make_engine(name, network, X, Y)
     assert (error.value.where, error.value.found, error.value.allowed) == (f"engine {name}", found, allowed)
+
+
+@pytest.mark.parametrize("name", ["compiled", "torch", "reference"])
+@pytest.mark.parametrize(
+    ("x", "y", "found"),
+    [
+        (X, Y, "(30, 2) and (30, 1)"),
+        (X, np.hstack([Y, Y])[:20], "(30, 2) and (20, 2)"),
+        (X, Y[:, 0], "(30, 2) and (30,)"),
+        (X[:, :1], np.hstack([Y, Y]), "(30, 1) and (30, 2)"),
+    ],
+)
+def test_samples_that_do_not_fit_the_network_are_refused(name, x, y, found):
+    """What would be broadcast, too."""
+    with pytest.raises(InputError) as error:
+        make_engine(name, initialize([2, 3, 2], 4), x, y)
+    assert error.value.found == f"samples of shapes {found}" and error.value.allowed == "(30, 2) and (30, 2)"
 
 
 def test_the_protocols_need_no_torch():

@@ -13,6 +13,7 @@ from kanbench.network.initialization import initialize
 from kanbench.network.refinement import KnotInsertion, refine
 from kanbench.network.splines import basis_polynomials
 from kanbench.training.optimizers import make_optimizer
+from support.models_at_random import jacobian_of
 
 RANDOM = np.random.default_rng(0)
 COST = {np.exp: EXP - 2, np.negative: 0}  # 1 / (1 + exp(-x)) costs EXP in all
@@ -96,17 +97,17 @@ class Program:
         return kept, edges, values
 
     def residuals(self):
-        return self.forward(self.tables())[2][:, 0] - self.y[:, 0]
+        return (self.forward(self.tables())[2] - self.y).ravel()
 
     def backward(self, tables, kept, delta):
-        """δ at the outputs of every layer, from that at the network's."""
+        """δ at the outputs of every layer, from that at the network's; where it is zero nothing is done."""
         found = {len(self.network.layers) - 1: delta}
         for number in range(len(self.network.layers) - 1, 0, -1):
             layer = self.network.layers[number]
             delta_in = np.zeros((len(self.x), layer.inputs)).view(Counted)
             for i in range(layer.inputs):
                 span, u, _, inside, density, slope = kept[number, i]
-                for j in np.flatnonzero(layer.live[i]):
+                for j in np.flatnonzero(layer.live[i] & np.asarray(found[number]).any(axis=0)):
                     a, b = tables[number, i, j]
                     a = np.where(inside[:, None], np.asarray(a)[span], 0).view(Counted)
                     derivative = a[:, -1] * layer.order
@@ -120,7 +121,7 @@ class Program:
         tables = self.tables()
         kept, _, outputs = self.forward(tables, slopes=True)
         Counted.total -= 4 * len(self.x) * self.network.width[0]  # no slopes are needed of the first layer
-        n, r = len(self.x), outputs - self.y
+        n, r = self.y.size, outputs - self.y
         loss, parts = (r * r).sum() / n, []
         deltas = self.backward(tables, kept, 2 * r / n)
         for number, layer in enumerate(self.network.layers):
@@ -147,6 +148,53 @@ class Program:
             parts += [np.ravel(np.concatenate([np.atleast_1d(part) for part in by[name]])) for name in by]
         return float(loss), np.asarray(np.concatenate(parts))
 
+    def rows(self):
+        """R (see `numba_engine.rows`), by sample and output: of every edge, the numbers by e and the one by b."""
+        tables = self.tables()
+        kept, _, outputs = self.forward(tables, slopes=True)
+        Counted.total -= 4 * len(self.x) * self.network.width[0]  # no slopes are needed of the first layer
+        found = [{} for _ in range(outputs.shape[1])]
+        for j, of_edges in enumerate(found):
+            deltas = self.backward(tables, kept, np.eye(outputs.shape[1])[[j] * len(self.x)])
+            for number, layer in enumerate(self.network.layers):
+                for i in range(layer.inputs):
+                    span, u, base, inside, _, _ = kept[number, i]
+                    basis = list(self.basis(number, i, span, u))
+                    for target in np.flatnonzero(layer.live[i] & np.asarray(deltas[number]).any(axis=0)):
+                        weights = layer.mask[i, target] * counted(deltas[number][:, target])
+                        by_e = [np.where(inside, weights * values, 0) for values in basis]
+                        of_edges[number, i, target] = span, np.stack(by_e, axis=1), np.asarray(weights * base)
+        return found
+
+    def basis(self, number, i, span, u):
+        """The k + 1 basis functions on the samples' spans."""
+        for polynomial in self.polynomials[number][i].swapaxes(0, 1):
+            value = polynomial[span, -1].view(Counted)
+            for q in range(polynomial.shape[1] - 2, -1, -1):
+                value = value * u + polynomial[span, q]
+            yield value
+
+    def jacobian(self, found):
+        """J from `rows`; nothing of this is counted."""
+        columns = [np.zeros((len(self.x), len(found), 0))]
+        for number, layer in enumerate(self.network.layers):
+            by = {"coef": [], "scale_base": [], "scale_sp": []}
+            for i, target in np.argwhere(layer.live):
+                k, n_coef = layer.order, layer.coef[i].shape[1]
+                by_e, by_b = np.zeros((len(self.x), len(found), n_coef + 2 * k)), np.zeros((len(self.x), len(found), 1))
+                for j, of_edges in enumerate(found):
+                    if (number, i, target) in of_edges:
+                        span, numbers, base = of_edges[number, i, target]
+                        np.put_along_axis(by_e[:, j], span[:, None] + np.arange(k + 1), numbers, axis=1)
+                        by_b[:, j, 0] = base
+                by_e = by_e[..., k : n_coef + k]
+                by["coef"].append(layer.scale_sp[i, target] * by_e)
+                by["scale_base"].append(by_b)
+                by["scale_sp"].append(by_e @ layer.coef[i][target][:, None])
+            columns += [part for name in by for part in by[name]]
+        jacobian = np.concatenate(columns, axis=2)
+        return jacobian.reshape(-1, jacobian.shape[2])
+
     def deviations(self):
         _, edges, _ = self.forward(self.tables())
         found = {}
@@ -168,6 +216,9 @@ NETWORKS = {
     "fine": initialize([2, 5, 1], 50),
     "deep": initialize([2, 5, 5, 1], 5),
     "quadratic": initialize([3, 4, 1], 8, k=2),
+    "two outputs": initialize([2, 5, 2], 5),
+    "five outputs": initialize([2, 4, 3, 5], 5),
+    "several outputs at once": initialize([3, 4], 12),
 }
 NODES = {"all alike": None, "each its own": [[7, 30], [5, 12, 6, 20, 9]]}
 
@@ -178,7 +229,7 @@ def case(request):
     x = RANDOM.uniform(-1, 1, (400, network.width[0]))
     if request.param == "each its own":
         network = refine(network, [[7, 30], [5, 12, 6, 20, 9]], Activations.of(network, x))
-    y = np.sin(3 * x[:, [0]]) * x[:, [1]]
+    y = np.sin(3 * x[:, [0]]) * x[:, [1]] * np.arange(1, network.width[-1] + 1)
     return network, x, y
 
 
@@ -202,6 +253,15 @@ def test_gradients(case):
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     np.testing.assert_allclose(gradient, expected, atol=1e-12)
     within(Flops(network, len(x)).loss_and_gradient, spent)
+
+
+def test_rows_of_the_jacobian(case):
+    network, x, _ = case
+    program, linearization = Program(*case), make_engine("compiled", *case).linearize(network.parameters())
+    found, spent = operations(program.rows)
+    np.testing.assert_allclose(program.jacobian(found), jacobian_of(linearization), atol=1e-12)
+    cost = Flops(network, len(x))
+    within(cost.linearization, spent + len(x) * network.width[-1])  # with the residuals
 
 
 def test_attribution(case):
@@ -231,7 +291,7 @@ def test_dual_gram(case):
     """Products of pairs of rows of the Jacobian, where neither of two numbers is zero."""
     network, x, _ = case
     linearization = make_engine("compiled", *case).linearize(network.parameters())
-    there = np.array([linearization.vjp(row) != 0 for row in np.eye(len(x))], float)
+    there = np.array([linearization.vjp(row) != 0 for row in np.eye(linearization.shape[0])], float)
     within(Flops(network, len(x)).dual_gram, 2 * np.tril(there @ there.T).sum() + 3 * there.sum())
 
 

@@ -57,6 +57,38 @@ def test_products(hidden, k, grid, seed, n, dense):
     assert_same_products(*linearizations(network, *sample(network, n, seed)))
 
 
+@pytest.mark.parametrize("n", [9, 120], ids=["dual", "primal"])
+@pytest.mark.parametrize(
+    ("ends", "hidden", "k"), [((2, 2), [3], 3), ((1, 4), [], 2), ((3, 3), [4, 2], 5), ((2, 11), [5], 3)]
+)
+def test_products_of_several_outputs(ends, hidden, k, n):
+    """A row for every output of every sample; those of 9 samples are fewer than the parameters."""
+    network = random_model(hidden, k, 6, seed=4, ends=ends)
+    dense, ours = linearizations(network, *sample(network, n, 5))
+    assert ours.shape[0] == n * ends[1]
+    for whole in (ours.linearization.fill_whole(), None):
+        ours.linearization.whole = whole
+        assert_same_products(dense, ours)
+
+
+@pytest.mark.parametrize(("width", "dense"), [([2, 5, 1], True), ([2, 5, 2], True), ([2, 5, 8], False)], ids=str)
+def test_blas_is_left_where_most_of_a_row_is_of_other_outputs(width, dense):
+    network = initialize(width, 5)
+    linearization = make_engine("compiled", network, *sample(network, 50, 1)).linearize(network.parameters())
+    assert (linearization.linearization.whole is not None) == dense
+
+
+def test_rows_of_several_outputs_that_are_not_kept(monkeypatch):
+    """Parts of them are those of whole samples."""
+    monkeypatch.setattr(sparse, "KEPT_ROWS", 0)
+    monkeypatch.setattr(sparse, "ROWS_AT_ONCE", 71)
+    network = random_model([5], 3, 4, seed=4, ends=(2, 3))
+    dense, ours = linearizations(network, *sample(network, 120, 4))
+    starts = [start for start, _, _ in ours.linearization._parts()]
+    assert ours.linearization.kept is None and starts == list(range(0, 360, 69))
+    assert_same_products(dense, ours)
+
+
 @pytest.mark.slow
 def test_products_in_float32():
     """Rows are products, in float64, of float32 numbers."""

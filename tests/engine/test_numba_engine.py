@@ -66,9 +66,10 @@ def test_all_parameters_are_those_of_the_network(network):
         assert sorted(every) == list(range(len(parameters)))
 
 
-def test_many_samples_on_any_number_of_threads():
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_many_samples_on_any_number_of_threads(outputs):
     """Sums are formed chunk by chunk: of more samples than one, results are the same, and those of the reference."""
-    network, n = random_model([3], 3, 5, seed=3), 2 * CHUNK + 700
+    network, n = random_model([3], 3, 5, seed=3, ends=(2, outputs)), 2 * CHUNK + 700
     x, y = sample(network, n, seed=1)
     theta = network.parameters() + 0.1
     alone, together = (make_engine("compiled", network, x, y, threads) for threads in (1, 3))

@@ -11,7 +11,7 @@ from kanbench.engine.torch_engine.layers import Grid, silu, sum_by_index, sum_by
 from kanbench.network.initialization import initialize
 from kanbench.network.spline_network import SplineLayer
 from kanbench.training.optimizers import make_optimizer
-from support.models_at_random import as_array, assert_near, assert_same, reference_and, sample
+from support.models_at_random import as_array, assert_near, assert_same, random_model, reference_and, sample
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
@@ -19,6 +19,11 @@ NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=NO_CUDA)])
 def device(request):
     return request.param
+
+
+@pytest.fixture(params=[1, 3], ids=["one output", "three outputs"])
+def network(request):
+    return random_model([3, 2], 3, 6, seed=5, ends=(2, request.param))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,7 @@ def test_a_jacobian_that_is_not_kept(network, device, monkeypatch):
     assert engine.n_evals == 1 and engine.engine.jacobian_chunk < 50
     assert not hasattr(streamed.linearization, "whole")
     engine.residuals(theta + 1)
-    step, weights = torch.ones(streamed.shape[1], device=device).double(), engine.engine.targets
+    step, weights = torch.ones(streamed.shape[1], device=device).double(), engine.engine.targets.flatten()
     assert streamed.shape == whole.shape
     for ours, expected in (
         (streamed.residuals, whole.residuals),
@@ -150,7 +155,7 @@ def test_parameters_are_those_of_the_call(network, data, device):
     engine, theta = make_engine("torch", network, *data, device=device), network.parameters()
     fresh = make_engine("torch", network, *data, device=device)
     prediction = fresh.predict(theta + 0.1, data[0])
-    assert_near(engine.residuals(theta + 0.1)[:, None], prediction - data[1], 1e-14)
+    assert_near(engine.residuals(theta + 0.1), (prediction - data[1]).ravel(), 1e-14)
     linearization = engine.linearize(theta)
     offset = torch.full_like(linearization.linearization.theta, 0.1)
     assert np.array_equal(linearization.moved(offset), theta + 0.1)

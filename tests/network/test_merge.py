@@ -29,7 +29,7 @@ def expert(width=(2, 5, 5, 1), k=3, seed=0, grid=5, dtype=np.float64):
     network, random = initialize(width, grid, k, seed, dtype), np.random.default_rng(seed)
     theta = network.parameters()
     changed = network.with_parameters(theta + 0.3 * random.normal(size=theta.shape).astype(dtype))
-    return dataclasses.replace(changed, output_bias=random.normal(size=1).astype(dtype))
+    return dataclasses.replace(changed, output_bias=random.normal(size=width[-1]).astype(dtype))
 
 
 def with_first_layer(network, **changes):
@@ -64,6 +64,7 @@ GROUPS = {
     "inputs": [without_input(expert(seed=1), 0), without_input(expert(DEEP, seed=2), 1), expert(DEEP, seed=3)],
     "an input that none uses": [without_input(expert(seed=1), 0), without_input(expert(seed=2), 0)],
     "order 2": [expert(k=2, seed=1), expert(DEEP, k=2, seed=2)],
+    "several outputs": [expert((2, 5, 3), seed=1), expert((2, 4, 3, 3), seed=2)],
 }
 MIXED = {
     "orders": [expert(k=2, seed=1), expert(k=3, seed=2), expert(k=2, seed=3), expert(k=3, seed=4)],
@@ -118,6 +119,11 @@ def test_a_lower_order_is_the_same_piecewise_polynomial():
 def test_a_network_without_hidden_nodes_is_refused():
     with pytest.raises(InputError, match=r"merge: found a model without hidden nodes"):
         merge([expert((2, 1)), expert()], [1.0, 1.0], DOMAIN)
+
+
+def test_networks_of_different_outputs_are_refused():
+    with pytest.raises(InputError, match=r"merge: found models of 1 and 3 outputs"):
+        merge([expert((2, 5, 3)), expert()], [1.0, 1.0], DOMAIN)
 
 
 def test_only_the_experts_edges_are_trained():

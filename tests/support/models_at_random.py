@@ -15,11 +15,14 @@ MODELS = settings(
 )
 
 
-def random_model(hidden, k, grid, seed, dtype=np.float64, dense=0.7, base="silu", fixed=()):
-    """Random knots of 1 to `grid` intervals for every node, random masks, parameters and output bias."""
-    random, widths = np.random.default_rng(seed), pairwise([2, *hidden, 1])
+def random_model(hidden, k, grid, seed, dtype=np.float64, dense=0.7, base="silu", fixed=(), ends=(2, 1)):
+    """Random knots of 1 to `grid` intervals for every node, random masks, parameters and output bias.
+
+    `ends` are the numbers of inputs and outputs.
+    """
+    random, widths = np.random.default_rng(seed), pairwise([ends[0], *hidden, ends[1]])
     layers = [random_layer(random, inputs, outputs, k, grid, dense) for inputs, outputs in widths]
-    return SplineNetwork(tuple(layers), random.normal(size=1), base, frozenset(fixed)).astype(dtype)
+    return SplineNetwork(tuple(layers), random.normal(size=ends[1]), base, frozenset(fixed)).astype(dtype)
 
 
 def random_layer(random, inputs, outputs, k, grid, dense):
@@ -38,10 +41,10 @@ def random_layer(random, inputs, outputs, k, grid, dense):
 def sample(network, n, seed):
     """Inputs in and out of the first layer's knots, and at them, with labels; in the network's precision."""
     random = np.random.default_rng(seed)
-    x = random.uniform(-4, 4, (n, 2)).astype(network.dtype)
+    x = random.uniform(-4, 4, (n, network.width[0])).astype(network.dtype)
     for i in range(0, n, 3):
         x[i] = [random.choice(t) for t in network.layers[0].knots]
-    return x, random.normal(size=(n, 1)).astype(network.dtype)
+    return x, random.normal(size=(n, network.width[-1])).astype(network.dtype)
 
 
 def reference_and(name, network, x, y, **more):
@@ -55,7 +58,7 @@ def as_array(value):
 
 
 def jacobian_of(linearization):
-    """J, shape (n, P): the products with the unit vectors."""
+    """J, shape (residuals, P): the products with the unit vectors."""
     n, n_parameters = linearization.shape
     if isinstance(linearization.residuals, torch.Tensor):
         return as_array(linearization.jvp(torch.eye(n_parameters).to(linearization.residuals)))
@@ -100,7 +103,7 @@ def results(engine, theta, x):
     linearization = engine.linearize(theta)
     linear = as_array(linearization.residuals), jacobian_of(linearization)
     activations = engine.activations(theta)
-    edges, nodes = activations.deviations() if len(engine.y) > 1 else ((), ())
+    edges, nodes = activations.deviations() if len(engine.y) > engine.network.width[-1] else ((), ())
     # In one vector: a deviation may be rounding errors of what does not vary.
     carried = np.concatenate([values.ravel() for values in (*activations.layer_inputs(), *edges, *nodes)])
     return np.array(loss), gradient, engine.residuals(theta), *linear, engine.predict(theta, x), carried.astype(float)

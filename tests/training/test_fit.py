@@ -455,3 +455,20 @@ def test_settings_of_lbfgs_and_adam_are_the_pipelines():
         name: getattr(fit_arguments.LBFGS, name) for name in ("lr", "max_iter", "max_eval", "history_size")
     }
     assert optimizers["adam"] == {"lr": fit_arguments.ADAM_LR}
+
+
+def test_several_outputs():
+    """A KAN in place, and a width on arrays; each output as good as it would be by itself."""
+    x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
+    y = np.stack([np.sin(3 * x[:, 0]) * x[:, 1], 100 + x[:, 0] ** 2 + x[:, 1]], axis=1)
+    fitted = fit([2, 5, 2], x, y, steps=15, grids=[5, 10], log=0)
+    errors = np.sqrt(((fitted.predict(x) - y) ** 2).mean(axis=0))
+    assert fitted.predict(x).shape == (400, 2) and errors.max() < 1e-3
+    assert fitted.results["train_loss"][-1] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-9)
+    model = KAN(width=[2, 5, 2], grid=3, k=3, seed=1, auto_save=False)
+    results = fit(model, x, y, steps=15, x_test=x[:50], y_test=y[:50], log=0)
+    with torch.no_grad():
+        found = (
+            (model(torch.tensor(x[:50], dtype=torch.float32)).double() - torch.tensor(y[:50])).square().mean().sqrt()
+        )
+    assert results["test_loss"][-1] == pytest.approx(found.item(), rel=1e-2) and found < 0.05

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kanbench.engine.counting import CountingEngine
 from kanbench.engine.protocol import Engine
 from kanbench.errors import InputError
@@ -21,13 +23,17 @@ def make_engine(
 
     Args:
         name (str): `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
-        x, y (arrays of shapes (n, d) and (n, 1))
+        x, y (arrays of shapes (n, d) and (n, outputs))
         threads (int): That the compiled engine may use; torch has its own setting.
         device (str): torch's name of the device of the others; `plan.devices.resolve_engine` says which go together.
 
     Raises:
-        InputError: The engine does not take such a network.
+        InputError: The engine does not take such a network, or the samples do not fit it.
     """
+    shapes, expected = (np.shape(x), np.shape(y)), ((len(x), network.width[0]), (len(x), network.width[-1]))
+    if shapes != expected:
+        inputs, targets = expected
+        raise InputError(f"engine {name}", "samples of shapes {} and {}".format(*shapes), f"{inputs} and {targets}")
     return CountingEngine(_engine(name, network, x, y, threads, device))
 
 
@@ -49,10 +55,8 @@ def _engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int,
 
 def _check(engine: str, network: SplineNetwork) -> None:
     """Raise `InputError` for a network that pykan takes, and the other engines do not."""
-    where, outputs = f"engine {engine}", network.width[-1]
+    where = f"engine {engine}"
     if str(network.dtype) not in DTYPES:
         raise InputError(where, network.dtype, ", ".join(DTYPES))
-    if outputs != 1:
-        raise InputError(where, f"{outputs} outputs", 1)
     if orders := sorted({layer.order for layer in network.layers} - set(range(1, MAX_ORDER + 1))):
         raise InputError(where, f"splines of order {orders[0]}", f"1 to {MAX_ORDER}")

@@ -24,7 +24,7 @@ class CountingEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.network, self.y = engine, engine.network, engine.y
-        self.cost = flops.Flops(engine.network, len(engine.y))
+        self.cost = flops.Flops(engine.network, len(engine.y) // engine.network.width[-1])
         self.n_evals, self.flops = 0, self.cost.first_inputs
 
     def count_evaluation(self, operations: int) -> None:

@@ -6,7 +6,8 @@ is `EXP`; comparisons, and the search for the knot span, are none. An engine tha
 as pykan does with splines that are zero, is not charged for it.
 
 With C = k + 1; of a layer the edges E that are there, the coefficients c = Σ (G + k) and the knot spans s = Σ (G + 2k),
-both over its edges, and the inputs I; of all layers together E, c and the P parameters. Per sample, of one layer:
+both over its edges, and the inputs I; of all layers together E, c and the P parameters; and m outputs of the network.
+Per sample, of one layer:
 
     inputs, but of the first layer     I (2 + base)         local coordinate, base function
     edges forward                      E (2k + 3)           Horner's scheme; b base(x); into the sum of the node
@@ -14,19 +15,21 @@ both over its edges, and the inputs I; of all layers together E, c and the P par
     to the inputs, but the first       E (3k + 3) + I slope δ φ'(x), into δ of the input
     a row of R (see `numba_engine.rows`)  E (C + 2) + 2 I k C   the basis functions; δ · mask · basis, δ · mask · base
 
-and of the whole network:
+A sample has a row of R, and a way back, for every output. In the last layer they meet the edges to this output only, so
+that the m of them have E edges there, and m E in every other layer. And of the whole network:
 
     tables of polynomials, per evaluation   c + 2E + s C (2C - 1)
     their adjoint, per gradient             3c + 2E + 2 s C²
-    residual; loss and 2r/n                 1; 4              per sample
-    product with J or Jᵀ                    2n E (C + 1) + 2c
-    JᵀJ = LᵀRᵀRL                            n r (r + 1) + 4 c (c + E) + P², with the r = E (C + 1) numbers in a row
-    JJᵀ                                     3n E C for the rows; for every pair of samples, 4E and 2 E (C - d) where
-                                            the windows of a node are d < C spans apart
-    Cholesky; solving with it               m³/3 + m²/2; 2m²
+    residual; loss and 2r/n                 m; 4m             per sample
+    product with J or Jᵀ                    2n Σ r + 2c, with the r = E (C + 1) numbers in each of a sample's rows
+    JᵀJ = LᵀRᵀRL                            n Σ r (r + 1) + 4 c (c + E) + P²
+    JJᵀ                                     3 E C for every row; for every pair of rows, 4E and 2 E (C - d) where the
+                                            windows of a node are d < C spans apart, with the edges that both have
+    Cholesky of q rows; solving with it     q³/3 + q²/2; 2q²
 
 How many pairs of windows overlap depends on the samples. Counted is what samples spread evenly over the G spans of a
-node would have: (G - d)/G² of all pairs are d spans apart, to either side.
+node would have: (G - d)/G² of all pairs are d spans apart, to either side. (Two rows of one sample are so as well; they
+are few.)
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ EXP = 33  # of `numba_engine.inputs.sigmoid`: the reduction of the range, a poly
 BASE = {"silu": EXP + 3, "identity": 0, "zero": 0}  # x / (1 + exp(-x))
 SLOPE = {"silu": 4, "identity": 0, "zero": 0}  # s (x (1 - s) + 1)
 COORDINATE = 2  # (x - knot) · density
-LOSS = 4  # r² into the sum, 2 r / n
+LOSS = 4  # of a residual: r² into the sum, 2 r / n
 MOMENTS = 4  # of a number: from the first one, into the sum, squared, into the sum of squares
 
 ADAM = 13  # per parameter: two moving averages, and the update
@@ -62,29 +65,35 @@ class Flops:
     """
 
     def __init__(self, network: SplineNetwork, n: int) -> None:
-        base, slope = BASE[network.base], SLOPE[network.base]
-        tables = adjoint = backward = rows = coefs = edges = windows = 0
-        forward, overlaps = [], 0.0
+        base, slope, outputs = BASE[network.base], SLOPE[network.base], network.width[-1]
+        tables = adjoint = backward = rows = coefs = edges = nonzeros = 0
+        forward, dual = [], 0.0
+        in_row = np.zeros(outputs, int)  # numbers in the row of every output
         for number, layer in enumerate(network.layers):
             k, c, live, grid = layer.order, layer.order + 1, layer.live.sum(axis=1), np.array(layer.intervals)
             e, of_layer, spans = int(live.sum()), int(live @ (grid + k)), int(live @ (grid + 2 * k))
             tables += of_layer + 2 * e + spans * c * (2 * c - 1)
             adjoint += 3 * of_layer + 2 * e + 2 * spans * c * c
             hidden = layer.inputs if number > 0 else 0
-            to_inputs = (e * (3 * k + 3) if hidden else 0) + hidden * slope
+            to_inputs, slopes = (e * (3 * k + 3) if hidden else 0), hidden * slope
+            is_last = number == len(network.layers) - 1
+            of_outputs = 1 if is_last else outputs  # how often an edge is in the rows of a sample
             forward.append(e * (2 * k + 3) + hidden * (COORDINATE + base))
-            backward += e * (2 * k + 3) + to_inputs
-            rows += e * (c + 2) + 2 * layer.inputs * k * c + to_inputs
-            coefs, edges, windows = coefs + of_layer, edges + e, windows + e * c
-            overlaps += sum(2 * (c - abs(d)) * float(live @ _share(grid, abs(d))) for d in range(-k, c))
-        row, nodes = windows + edges, sum(network.width[1:])
+            backward += e * (2 * k + 3) + to_inputs + slopes
+            rows += of_outputs * (e * (c + 2) + to_inputs) + outputs * 2 * layer.inputs * k * c + slopes
+            coefs, edges, nonzeros = coefs + of_layer, edges + e, nonzeros + of_outputs * e * c
+            in_row += (c + 1) * (layer.live.sum(axis=0) if is_last else e)
+            overlaps = sum(2 * (c - abs(d)) * float(live @ _share(grid, abs(d))) for d in range(-k, c))
+            q = n * of_outputs  # rows that have an edge in common
+            dual += q * (q + 1) / 2 * (4 * e + overlaps)
+        nodes = sum(network.width[1:])
         self.first_inputs = n * network.width[0] * (COORDINATE + base)
-        self.evaluation = tables + n * (sum(forward) + 1)
-        self.loss_and_gradient = self.evaluation + n * (backward + LOSS) + adjoint
+        self.evaluation = tables + n * (sum(forward) + outputs)
+        self.loss_and_gradient = self.evaluation + n * (backward + LOSS * outputs) + adjoint
         self.linearization = self.evaluation + n * rows
-        self.product = 2 * n * row + 2 * coefs
-        self.normal_matrix = n * row * (row + 1) + 4 * coefs * (coefs + edges) + network.n_parameters**2
-        self.dual_gram = 3 * n * windows + round(n * (n + 1) / 2 * (4 * edges + overlaps))
+        self.product = 2 * n * int(in_row.sum()) + 2 * coefs
+        self.normal_matrix = n * int(in_row @ (in_row + 1)) + 4 * coefs * (coefs + edges) + network.n_parameters**2
+        self.dual_gram = 3 * n * nonzeros + round(dual)
         self.layer_inputs = tables + n * sum(forward[:-1])
         self.deviations = tables + n * (sum(forward) + MOMENTS * (edges + nodes))
 
@@ -94,14 +103,14 @@ def _share(grid: np.ndarray, d: int) -> np.ndarray:
     return np.maximum(grid - d, 0) / grid**2
 
 
-def cholesky(m: int) -> int:
-    """Of a matrix of m rows."""
-    return m**3 // 3 + m**2 // 2
+def cholesky(q: int) -> int:
+    """Of a matrix of q rows."""
+    return q**3 // 3 + q**2 // 2
 
 
-def solve(m: int) -> int:
-    """With a Cholesky factor of m rows."""
-    return 2 * m**2
+def solve(q: int) -> int:
+    """With a Cholesky factor of q rows."""
+    return 2 * q**2
 
 
 def knot_insertion(before: SplineNetwork, after: SplineNetwork) -> int:

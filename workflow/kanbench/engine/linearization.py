@@ -13,7 +13,7 @@ Matrix = Any
 
 
 class Linearization(Protocol):
-    """With n samples and P parameters.
+    """With n residuals, one for each output on each sample (see `Engine`), and P parameters.
 
     Attributes:
         residuals (vector of shape (n,)): r(θ).
@@ -39,7 +39,7 @@ class Linearization(Protocol):
         """
 
     def column_squares(self) -> Vector:
-        """diag(JᵀJ), shape (P,), for more parameters than samples; where there are fewer, JᵀJ has it."""
+        """diag(JᵀJ), shape (P,), for more parameters than residuals; where there are fewer, JᵀJ has it."""
 
     def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
         """The function that solves (M + shift I) x = b, for M symmetric; None where that is not definite.

@@ -13,14 +13,15 @@ from kanbench.problems import Array
 class Engine(Protocol):
     """Loss, gradient, residuals and Jacobian of a network on its training sample.
 
-    With n samples and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and in the
-    network's precision; the residuals r(θ) = f(x; θ) - y have shape (n,), and the loss is their mean square |r|²/n.
+    With n samples, m outputs and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and
+    in the network's precision; the residuals r(θ) = f(x; θ) - y are a vector of shape (n m,), sample after sample (that
+    of output j on sample s is number s m + j), and the loss is their mean square |r|²/(n m).
 
     An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
     with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
 
     Attributes:
-        y (array of shape (n,)): The targets less the network's output bias.
+        y (array of shape (n m,)): The targets less the network's output bias, in the order of the residuals.
     """
 
     network: SplineNetwork
@@ -30,13 +31,13 @@ class Engine(Protocol):
         """The loss and its gradient, shape (P,)."""
 
     def residuals(self, theta: Array) -> Array:
-        """r(θ), shape (n,)."""
+        """r(θ), shape (n m,)."""
 
     def linearize(self, theta: Array) -> Linearization:
         """The residuals around θ, r(θ) + J δ."""
 
     def predict(self, theta: Array, x: Array) -> Array:
-        """The network's output, bias included, shape (m, 1), for inputs of shape (m, d)."""
+        """The network's outputs, bias included, shape (rows, m), for inputs of shape (rows, d)."""
 
     def activations(self, theta: Array) -> Activations:
         """What the nodes and edges of the network carry on the training sample."""

@@ -25,7 +25,7 @@ class ReferenceEngine:
         self.dtype = getattr(torch, str(network.dtype))
         self.model = to_pykan(network).to(self.device)
         self.x, self.targets = self._tensor(x), self._tensor(y)
-        self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
+        self.y = (np.asarray(y, network.dtype) - network.output_bias).reshape(-1)
         named = dict(self.model.named_parameters())
         names = [{part: f"act_fun.{number}.{part}" for part in PARTS} for number in range(len(network.layers))]
         self.trained = TrainedParameters(network, [{part: named[n] for part, n in of.items()} for of in names])
@@ -39,7 +39,7 @@ class ReferenceEngine:
 
     def _residuals(self, theta: Tensor) -> Tensor:
         self.trained.set(theta)
-        return (predict(self.model, self.x) - self.targets).squeeze(1)
+        return (predict(self.model, self.x) - self.targets).flatten()
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self.trained.set(self._tensor(theta))
@@ -50,13 +50,18 @@ class ReferenceEngine:
         at = self._tensor(theta)
         residuals = self._residuals(at)
 
+        jacobian = torch.stack([self._rows(j) for j in range(self.targets.shape[1])], dim=1)
+        return DenseLinearization(at, residuals, self._residuals, jacobian.flatten(end_dim=1))
+
+    def _rows(self, j: int) -> Tensor:
+        """The derivatives of output j on every sample by θ, shape (n, P)."""
+
         def output(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-            return functional_call(self.model, parameters, (sample[None],)).squeeze()
+            return functional_call(self.model, parameters, (sample[None],))[0, j]
 
         parameters = dict(zip(self.names, (tensor.detach() for tensor in self.trained.tensors), strict=True))
         rows = vmap(grad(output), in_dims=(None, 0), chunk_size=JACOBIAN_CHUNK)(parameters, self.x)
-        jacobian = self.trained.flatten((rows[name] for name in self.names), start_dim=1)
-        return DenseLinearization(at, residuals, self._residuals, jacobian)
+        return self.trained.flatten((rows[name] for name in self.names), start_dim=1)
 
     def activations(self, theta: Array) -> Activations:
         return Activations.of(self.network.with_parameters(theta), self.samples)

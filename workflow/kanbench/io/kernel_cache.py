@@ -33,6 +33,7 @@ from kanbench.io.locks import locked
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
+    "engine/numba_engine/activations.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",
     "engine/numba_engine/rows.py",

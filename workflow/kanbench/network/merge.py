@@ -1,7 +1,7 @@
 """Several networks as one wider network whose output is their weighted sum.
 
 Every hidden node of an expert becomes a node of the merged network, with the knots and coefficients that it has; the
-inputs are shared, and so is the output, whose edges carry the expert's weight. Nothing connects one expert with
+inputs are shared, and so are the outputs, whose edges carry the expert's weight. Nothing connects one expert with
 another, unless such edges are asked for; they begin at zero. Three things need care:
 
 - An *input's* row of knots serves several experts. Their splines are carried over to the union of the knots by
@@ -35,7 +35,7 @@ SAME = 8  # units of rounding, relative to the row's length: knots that are near
 
 Node = tuple[str | int, ...]
 Nodes = list[Node]
-OUTPUT: Node = ("output",)
+OUTPUT = "output"  # of the names of the last nodes
 
 
 class Edge(NamedTuple):
@@ -58,7 +58,7 @@ def merge(
     """The network whose output is Σ weight × network on the domain.
 
     Args:
-        networks (sequence of SplineNetwork): With hidden nodes, of the same inputs, one output, the same precision and
+        networks (sequence of SplineNetwork): With hidden nodes, of the same inputs and outputs, the same precision and
             base function. Widths, depths, orders, grids and masks may differ.
         domain (sequence of (low, high)): One per input; outside it, shallower networks do not get their inputs exactly.
         cross_edges (str): `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
@@ -68,11 +68,13 @@ def merge(
             that order. Base functions that are fixed for an input of one are for all.
 
     Raises:
-        InputError: A network has no hidden nodes.
+        InputError: A network has no hidden nodes, or other outputs than the rest.
     """
     depth = max(len(network.layers) for network in networks)
     if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
         raise InputError("merge", "a model without hidden nodes", "at least one hidden layer")
+    if len(outputs := sorted({network.width[-1] for network in networks})) > 1:
+        raise InputError("merge", f"models of {outputs[0]} and {outputs[-1]} outputs", "models of the same outputs")
     k, first = max(network.order for network in networks), networks[0]
     fixed = [any(network.layers[0].fixed_base[i] for network in networks) for i in range(len(domain))]
     layers: list[Edges] = [{} for _ in range(depth)]
@@ -82,7 +84,7 @@ def merge(
     _add_identity_edges(layers, n_inputs=len(domain))
     # The nodes of every level: all inputs first, later those that edges leave.
     hidden = [list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:]]
-    levels: list[Nodes] = [[("input", i) for i in range(len(domain))], *hidden, [OUTPUT]]
+    levels: list[Nodes] = [[("input", i) for i in range(len(domain))], *hidden, _outputs(first)]
     merged = [
         dataclasses.replace(
             _layer(edges, sources, targets, k, domain, cross_edges == "zero", first.dtype),
@@ -101,14 +103,18 @@ def _edges(network: SplineNetwork, weight: float, name: int) -> list[Edges]:
         for level, layer in enumerate(network.layers)
     ]
     layers: list[Edges] = [{} for _ in network.layers]
-    levels = itertools.pairwise([*nodes, [OUTPUT]])
+    levels = itertools.pairwise([*nodes, _outputs(network)])
     for edges, layer, (sources, targets) in zip(layers, network.layers, levels, strict=True):
-        scale = weight if targets == [OUTPUT] else 1.0
+        scale = weight if targets[0][0] == OUTPUT else 1.0
         scale_base, scale_sp, mask = (part.tolist() for part in (layer.scale_base, layer.scale_sp, layer.mask))
         for i, j in np.argwhere(layer.live).tolist():
             row = layer.knots[i], layer.coef[i][j], layer.order
             edges[sources[i], targets[j]] = Edge(row, scale * scale_base[i][j], scale * scale_sp[i][j], mask[i][j])
     return layers
+
+
+def _outputs(network: SplineNetwork) -> Nodes:
+    return [(OUTPUT, j) for j in range(network.width[-1])]
 
 
 def _add_identity_edges(layers: list[Edges], n_inputs: int) -> None:

@@ -235,8 +235,12 @@ class SplineNetwork:
             layers.append(dataclasses.replace(layer, knots=knots, coef=coef))
         return dataclasses.replace(self, layers=tuple(layers))
 
-    def scaled(self, scale: float, offset: float) -> SplineNetwork:
-        """The network whose output is scale · f + offset; the scales of the last layer and the bias change."""
+    def scaled(self, scale: float, offset: float | Array) -> SplineNetwork:
+        """The network whose output is scale · f + offset; the scales of the last layer and the bias change.
+
+        Args:
+            offset (float or array of shape (outputs,))
+        """
         *others, last = self.layers
         scales = {name: (getattr(last, name) * scale).astype(self.dtype) for name in ("scale_base", "scale_sp")}
         bias = (self.output_bias.astype(float) * scale + offset).astype(self.dtype)

@@ -15,7 +15,7 @@ from kanbench.problems.torch_random import TorchGenerator, sobol
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs of shape (n, d) and targets of shape (n, 1) of the samples, and the domain of every input."""
+    """Inputs of shape (n, d) and targets of shape (n, outputs) of the samples, and the domain of every input."""
 
     train_input: Array
     train_label: Array

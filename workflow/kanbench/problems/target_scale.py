@@ -70,27 +70,33 @@ def scale_of(target: Array) -> TargetScale:
 
 @dataclass(frozen=True)
 class TargetUnits:
-    """The units in which a training works: z = (y - offset) / scale, for targets y.
+    """The units in which a training works: z = (y - offset) / scale, for targets y of shape (n, outputs).
+
+    One scale for all outputs, so that the mean square of all errors is that in the targets' units over scale².
 
     Attributes:
-        offset, scale (float): `scale` is not 0, and may be negative.
+        offset (float, or array of shape (outputs,) for several): Of every output its own.
+        scale (float): Not 0, and may be negative.
     """
 
-    offset: float = 0.0
+    offset: float | Array = 0.0
     scale: float = 1.0
 
     @classmethod
     def standardizing(cls, target: Array) -> TargetUnits:
         """Units in which the targets of a sample have mean 0 and deviation 1, and the largest of them is positive.
 
+        Every output has mean 0; 1 is the deviation of all together, so that the outputs keep their sizes relative to
+        each other, as the loss that counts their errors alike has it.
+
         So c f + d is the same target as f for any c that is not 0, also a negative one, and any d. What differs from
         its mean by rounding errors only keeps its scale.
         """
         target = target.astype(float)
-        offset = float(target.mean())
+        offset = target.mean(axis=0) if target.ndim > 1 and target.shape[1] > 1 else float(target.mean())
         deviation = target - offset
         scale = float(np.sqrt(np.square(deviation).mean()))
-        if not scale > 8 * np.finfo(float).eps * abs(offset):
+        if not scale > 8 * np.finfo(float).eps * np.abs(offset).max():
             return cls(offset)
         return cls(offset, float(np.copysign(scale, deviation.flat[np.abs(deviation).argmax()])))
 

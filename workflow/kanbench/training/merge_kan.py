@@ -53,13 +53,14 @@ def train_merged(
     selected = select_experts(experts, settings.merge.n_selected)
     units = target_units(settings, data)
     networks = [in_training_units(load(position), units) for position in selected]
-    label = units.of(data.valid_label)[:, 0]
+    label = units.of(data.valid_label)
 
     def weights_of(group: Sequence[SplineNetwork]) -> list[float]:
         return ensemble_weights(group, data.valid_input, label, settings.merge.weights)
 
     weights = weights_of(networks)
-    ensemble = units.scale * (_outputs(networks, data.dense_input) @ weights) + units.offset
+    ensemble = (_outputs(networks, data.dense_input) @ weights).reshape(data.dense_label.shape)
+    ensemble = units.scale * ensemble + units.offset
 
     grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
     first_grid = msgspec.structs.replace(settings, grids=grids)  # all that is trained of what is merged in stages
@@ -81,7 +82,7 @@ def train_merged(
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
             for position, weight in zip(selected, weights, strict=True)
         ],
-        "ensemble_dense_mse": float(np.square(ensemble - data.dense_label[:, 0]).mean()),
+        "ensemble_dense_mse": float(np.square(ensemble - data.dense_label).mean()),
         "initial_dense_mse": training.untrained.row["dense_mse"],
         "initial_num_params": training.untrained.row["num_params"],
         "via": via,
@@ -99,8 +100,8 @@ def _trainer(
 
 
 def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
-    """Of every network, shape (n, networks)."""
-    return np.hstack([evaluate(network, x) for network in networks])
+    """Of every network, shape (n · outputs, networks)."""
+    return np.stack([evaluate(network, x).ravel() for network in networks], axis=1)
 
 
 def ensemble_weights(networks: Sequence[SplineNetwork], x: Array, label: Array, how: str) -> list[float]:
@@ -109,11 +110,11 @@ def ensemble_weights(networks: Sequence[SplineNetwork], x: Array, label: Array, 
     The least squares are those of smallest norm, for experts that are almost the same.
 
     Args:
-        x, label (arrays of shapes (n, d) and (n,)): The validation sample.
+        x, label (arrays of shapes (n, d) and (n, outputs)): The validation sample.
     """
     if how == "mean":
         return [1 / len(networks)] * len(networks)
-    return np.linalg.lstsq(_outputs(networks, x), label.astype(float), rcond=None)[0].tolist()
+    return np.linalg.lstsq(_outputs(networks, x), label.astype(float).ravel(), rcond=None)[0].tolist()
 
 
 def train_control(

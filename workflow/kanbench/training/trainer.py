@@ -62,7 +62,8 @@ class Trainer:
         threads (int): For many samples; results do not depend on it.
 
     Raises:
-        InputError: The device is not there, or the engine does not run on it.
+        InputError: The device is not there, or the engine does not run on it; or the network has other outputs than the
+            labels.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Trainer:
         """Of the first stage, in the units of the training."""
         self.policy, settings = self._make_policy(), self.settings
         if network is not None:
+            if network.width[-1] != (outputs := self.label.shape[1]):
+                raise InputError("network", f"{network.width[-1]} outputs", f"{outputs}, those of the labels")
             self._take(in_training_units(network, self.units))
             return self._refined(self.sizes[0])
         if not isinstance(settings, TrainingSettings):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from kanbench.engine.numba_engine import inputs, kernels
+from kanbench.engine.numba_engine.activations import fill_activations
 from kanbench.engine.numba_engine.layout import all_parameters, lay_out
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
@@ -44,7 +45,7 @@ class CompiledEngine:
         cache.once(f"{network.dtype}_{window}", lambda: _compile(str(network.dtype), window))
         self.network, self.threads, self.chunk = network, threads, CHUNK
         self.dtype, self.n_trained, self.zero = network.dtype, network.n_parameters, network.dtype.type(0)
-        self.y = np.array(y[:, 0] - network.output_bias, self.dtype)
+        self.y = np.array(y - network.output_bias, self.dtype).reshape(-1)
         self.parameters, positions = all_parameters(network)
         layout, (e, b, a) = lay_out(network, positions, window)
         samples = np.array(x, self.dtype, order="C")
@@ -70,7 +71,7 @@ class CompiledEngine:
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self._place(theta)
         gradient = np.empty(self.n_trained, self.dtype)
-        if len(self.y) <= self.chunk:
+        if len(self.work.x) <= self.chunk:
             return kernels.loss_and_gradient(self.parameters, self.work, gradient), gradient
         return self._sum_of_chunks(gradient) / len(self.y), gradient
 
@@ -100,17 +101,17 @@ class CompiledEngine:
         return Activations(self.work.x.astype(float), layer_inputs, deviations)
 
     def _activations(self, theta: Array, moments: Array) -> list[Array]:
-        """The values of the nodes of every layer, and of the output without its bias; see `kernels.activations`."""
+        """The values of the nodes of every layer, and of the output without its bias; see `fill_activations`."""
         self._place(theta)
         work, widths = self.work, self.network.width
         values = np.empty((len(work.x), sum(widths[1:])))
         nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
-        kernels.activations(work, nan_if_nonfinite, values, moments)
+        fill_activations(work, nan_if_nonfinite, values, moments)
         return [work.x.astype(float), *np.split(values, np.cumsum(widths[1:-1]), axis=1)]
 
     def _edge_deviations(self, moments: Array) -> list[Array]:
         """By layer, shape (inputs, outputs); 0 where there is no edge."""
-        n = len(self.y)
+        n = len(self.work.x)
         edges: list[Array] = []
         with np.errstate(invalid="ignore"):  # of one sample there is none
             deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
@@ -123,12 +124,12 @@ class CompiledEngine:
     def predict(self, theta: Array, x: Array) -> Array:
         work = self.work._replace(x=np.array(x, self.dtype, order="C"), first=inputs.new_inputs(0, 0, self.zero))
         self._place(theta)
-        return self._values(work)[:, None] + self.network.output_bias
+        return self._values(work).reshape(-1, len(self.network.output_bias)) + self.network.output_bias
 
     def _values(self, work: Workspace) -> Array:
-        """f(x; θ) without the output's bias, shape (n,), for the θ that was placed last."""
+        """f(x; θ) without the bias, shape (n · outputs,), for the θ that was placed last."""
         nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
-        values = np.empty(len(work.x), self.dtype)
+        values = np.empty(len(work.x) * len(self.network.output_bias), self.dtype)
 
         def fill(start: int, stop: int, work: Workspace) -> None:
             kernels.evaluate(kernels.VALUES, start, stop, work, nan_if_nonfinite, values)

@@ -258,30 +258,46 @@ def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace)
 
 
 @compiled
+def copy_outputs(start: int, m: int, work: Workspace, values: Floats) -> None:
+    """Copy the outputs of samples start to start + m, which `forward` left, to `values`, a sample after another."""
+    output = work.layout.layers[len(work.layout.layers) - 1]
+    first, stride, n_outputs = output.at, output.stride, output.width
+    if stride == n_outputs:
+        outputs = work.buffers.values[first : first + m * stride]
+        values[start * n_outputs : (start + m) * n_outputs] = outputs
+        return
+    for j in range(n_outputs):
+        for sample in range(m):
+            value = work.buffers.values[np.uintp(first + j + sample * stride)]
+            values[np.uintp((start + sample) * n_outputs + j)] = value
+
+
+@compiled
 def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite: float, values: Floats) -> float:
     """Evaluate the network at samples start to stop: f(x).
 
     Args:
         task (VALUES or GRADIENT): GRADIENT adds the derivatives of the mean of (f - y)² to `work.derivatives`.
-        values (array of shape (n,)): Filled for VALUES.
+        values (array of shape (n · outputs,)): Filled for VALUES.
 
     Returns:
         float: For GRADIENT, the sum of (f - y)².
     """
     net, buffers, y, loss, n = work.layout, work.buffers, work.y, 0.0, len(work.x)
     n_layers = len(net.layers) - 1
-    output = net.layers[n_layers].at
+    first, step, n_outputs = net.layers[n_layers].at, net.layers[n_layers].stride, net.layers[n_layers].width
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
         forward(block_start, m, work, nan_if_nonfinite)
         if task == VALUES:
-            for sample in range(m):
-                values[block_start + sample] = buffers.values[output + sample]
+            copy_outputs(block_start, m, work, values)
             continue
-        for sample in range(m):
-            residual = buffers.values[output + sample] - y[block_start + sample]
-            loss += np.float64(residual) ** 2
-            buffers.delta[output + sample] = 2 * residual / n
+        for j in range(n_outputs):
+            for sample in range(m):
+                place = np.uintp(first + j + sample * step)
+                residual = buffers.values[place] - y[np.uintp((block_start + sample) * n_outputs + j)]
+                loss += np.float64(residual) ** 2
+                buffers.delta[place] = 2 * residual / len(y)
         for number in range(n_layers - 1, -1, -1):
             layer, following = net.layers[number], net.layers[number + 1]
             delta, stride = buffers.delta[following.at :], following.stride
@@ -296,55 +312,12 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
 
 
 @compiled
-def activations(work: Workspace, nan_if_nonfinite: float, values: Floats, moments: Floats) -> None:
-    """Fill the values of nodes on all samples, and add up what the edges carry.
-
-    Args:
-        values (array of shape (n, nodes behind the first layer's)): Layer by layer, the output's last.
-        moments (array of shape (2, edges), zeros): Filled with Σ d and Σ d², d an edge's value less that on the first
-            sample. With no columns, nothing of the edges is computed.
-    """
-    net, buffers, n, n_layers = work.layout, work.buffers, len(work.x), len(work.layout.layers) - 1
-    first_value = np.zeros(moments.shape[1])
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        forward(start, m, work, nan_if_nonfinite)
-        column = 0
-        for number in range(1, n_layers + 1):
-            layer = net.layers[number]
-            for sample in range(m):
-                for i in range(layer.width):
-                    values[start + sample, column + i] = buffers.values[layer.at + sample * layer.stride + i]
-            column += layer.width
-        for index in range(moments.shape[1]):
-            edge = net.edges[index]
-            node, order = net.nodes[edge.node], len(net.w) - 1
-            kept = edge.node < net.layers[0].width and len(work.first.span) > LANES
-            inputs, at = (work.first, edge.node * n + start) if kept else (buffers.inputs, edge.node * BLOCK)
-            b, total_d, total_d2 = np.float64(work.tables.b[node.first_base + edge.lane]), 0.0, 0.0
-            for sample in range(m):
-                item = np.uintp(at + sample)
-                u, row = np.float64(inputs.u[item]), node.first_row + inputs.span[item] * node.row + edge.lane
-                value = np.float64(work.tables.a[np.uintp(row + order * node.lanes)])
-                for q in range(order - 1, -1, -1):
-                    value = value * u + work.tables.a[np.uintp(row + q * node.lanes)]
-                value += b * inputs.base[item]
-                if start + sample == 0:
-                    first_value[index] = value
-                d = value - first_value[index]
-                total_d += d
-                total_d2 += d * d
-            moments[0, index] += total_d
-            moments[1, index] += total_d2
-
-
-@compiled
 def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> float:
     """Fill the gradient; return the loss. For samples that are one chunk."""
     nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0
-    loss = evaluate(GRADIENT, 0, len(work.y), work, nan_if_nonfinite, work.y)
+    loss = evaluate(GRADIENT, 0, len(work.x), work, nan_if_nonfinite, work.y)
     tabulate_splines_vjp(work.layout, work.derivatives)
     chain_rule(parameters, work.layout, work.derivatives, gradient)
     return loss / len(work.y)

@@ -1,7 +1,8 @@
 """The rows of the Jacobian, compiled by numba: only what is not zero of them, and never all of them at once.
 
-The output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ is mostly zeros,
-and what is not stands in runs. Moreover, the derivatives by an edge's coefficients and by its scale_sp,
+An output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ, that of one
+output on one sample, is mostly zeros, and what is not stands in runs. Moreover, the derivatives by an edge's
+coefficients and by its scale_sp,
 
     δ_j · mask · scale_sp · B_(w+r)(x_i)   and   δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i),
 
@@ -10,8 +11,11 @@ run of the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one 
 δ_j · mask · base(x_i). Here θ is laid out with other gaps than e and b are: first all coefficients, then all
 scale_base, then all scale_sp; `Places` says where.
 
-From rows, part by part, come the products R u and Rᵀ v and the matrix RᵀR, and, from the rows of all samples, JJᵀ: two
-samples share a coefficient only where their windows overlap.
+The rows of a sample, one for each output of the network, follow one another. They differ in δ; of the last layer, edges
+that lead to another output are zeros in their runs.
+
+From rows, part by part, come the products R u and Rᵀ v and the matrix RᵀR, and, from all rows, JJᵀ: two rows share a
+coefficient only where their windows overlap.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kanbench.engine.numba_engine.kernels import backward, forward
+from kanbench.engine.numba_engine.kernels import backward, copy_outputs, forward
 from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
 from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Integers, Layout, Workspace
 from kanbench.io.kernel_cache import compiled
@@ -50,40 +54,55 @@ def fill_rows(
     rows: Floats,
     windows: Integers,
 ) -> None:
-    """Fill the rows of R of m samples from `start` on, the windows of their nodes, and their f(x) in `values`.
+    """Fill the rows of R of some samples from `start` on, the windows of their nodes, and their f(x) in `values`.
 
     Args:
-        values (array of shape (n,))
-        rows (array of shape (m, length of a row))
-        windows (array of shape (m, nodes + 1), zeros): -1 where no basis function is. The last one is of the run of all
-            scale_base, which is always there.
+        values (array of shape (n · outputs,))
+        rows (array of shape (samples · outputs, length of a row))
+        windows (array of shape (samples · outputs, nodes + 1), zeros): -1 where no basis function is. The last one is
+            of the run of all scale_base, which is always there.
     """
     net, buffers, first, n_layers = work.layout, work.buffers, work.first, len(work.layout.layers) - 1
-    output = net.layers[n_layers].at
-    for before in range(0, len(rows), BLOCK):
-        m, block_start = min(BLOCK, len(rows) - before), start + before
-        of_block, windows_of_block = rows[before : before + m], windows[before : before + m]
+    output = net.layers[n_layers]
+    n_outputs, n_samples = output.width, len(rows) // output.width
+    for before in range(0, n_samples, BLOCK):
+        m, block_start = min(BLOCK, n_samples - before), start + before
+        of_block = rows[before * n_outputs : (before + m) * n_outputs]
+        windows_of_block = windows[before * n_outputs : (before + m) * n_outputs]
         forward(block_start, m, work, nan_if_nonfinite)
-        values[block_start : block_start + m] = buffers.values[output : output + m]
-        buffers.delta[output : output + m] = 1
+        copy_outputs(block_start, m, work, values)
         of_block[:] = 0
-        for number in range(n_layers - 1, -1, -1):
-            layer, following = net.layers[number], net.layers[number + 1]
-            delta, stride = buffers.delta[following.at :], following.stride
-            kept = number == 0 and len(first.span) > LANES
-            inputs = first if kept else buffers.inputs
-            for index in range(layer.first_node, layer.first_node + layer.width):
-                at = index * len(work.x) + block_start if kept else index * BLOCK
-                fill_runs(index, stride, inputs, at, delta, places, of_block, windows_of_block)
-            if number > 0:
-                backward(layer, m, stride, delta, work)
+        for j in range(n_outputs):
+            delta_of_outputs, stride = buffers.delta[output.at : output.at + m * output.stride], output.stride
+            delta_of_outputs[:] = 0
+            for sample in range(m):
+                delta_of_outputs[np.uintp(sample * stride + j)] = 1
+            for number in range(n_layers - 1, -1, -1):
+                layer, following = net.layers[number], net.layers[number + 1]
+                delta, stride = buffers.delta[following.at :], following.stride
+                kept = number == 0 and len(first.span) > LANES
+                inputs = first if kept else buffers.inputs
+                for index in range(layer.first_node, layer.first_node + layer.width):
+                    at = index * len(work.x) + block_start if kept else index * BLOCK
+                    fill_runs(index, stride, inputs, at, delta, places, of_block, windows_of_block, j, n_outputs)
+                if number > 0:
+                    backward(layer, m, stride, delta, work)
 
 
 @compiled
 def fill_runs(
-    index: int, stride: int, inputs: Inputs, at: int, delta: Floats, places: Places, rows: Floats, windows: Integers
+    index: int,
+    stride: int,
+    inputs: Inputs,
+    at: int,
+    delta: Floats,
+    places: Places,
+    rows: Floats,
+    windows: Integers,
+    first_row: int,
+    step: int,
 ) -> None:
-    """Fill what a node contributes to some rows, and its windows.
+    """Fill what a node contributes to some rows, every `step`-th from `first_row` on, and its windows there.
 
     What is stored reaches beyond the targets, with zeros; later numbers of the row overwrite them, or they are in gaps.
     """
@@ -92,10 +111,11 @@ def fill_runs(
     lanes, first_target, first_base, n_targets = node.lanes, node.first_target, node.first_base, places.n_targets[index]
     span_before, run = node.first_span - 1, places.run[index]
     base_run, flat = places.run[n_nodes] + places.scale[index], rows.reshape(-1)
-    for sample in range(len(rows) if lanes else 0):
-        item, target, row = np.uintp(at + sample), sample * stride + first_target, sample * row_length
+    for sample in range(len(rows) // step if lanes else 0):
+        number = first_row + sample * step
+        item, target, row = np.uintp(at + sample), sample * stride + first_target, number * row_length
         span, u, base = inputs.span[item], np.float64(inputs.u[item]), np.float64(inputs.base[item])
-        windows[sample, index] = np.int64(net.window[np.uintp(span_before + span)]) if span else -1
+        windows[np.uintp(number), index] = np.int64(net.window[np.uintp(span_before + span)]) if span else -1
         if lanes == 1:
             weight = np.float64(delta[np.uintp(target)]) * places.masks[first_base]
             flat[np.uintp(row + base_run)] = weight * base
@@ -225,11 +245,11 @@ def pick(laid_out: Floats, factor: Floats, place: Integers, matrix: Floats) -> N
 
 @compiled
 def add_overlaps(number: int, places: Places, rows: Floats, windows: Integers, order: Integers, matrix: Floats) -> None:
-    """Add products of a node's runs in rows of J, of every pair of samples once: to matrix[s, t] or matrix[t, s].
+    """Add products of a node's runs in rows of J, of every pair of rows once: to matrix[s, t] or matrix[t, s].
 
     Args:
-        order (array of shape (n,)): The samples, sorted by the window of the node.
-        matrix (array of shape (n, n))
+        order (array of shape (rows,)): The rows' numbers, sorted by the window of the node.
+        matrix (array of shape (rows, rows))
     """
     net = places.layout
     w, n_targets, n = len(net.w), places.n_targets[number], len(order)

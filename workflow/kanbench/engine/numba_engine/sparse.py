@@ -32,12 +32,12 @@ class SparseLinearization:
     Args:
         theta, parameters (arrays): θ, and all parameters, θ among them.
         work (Workspace): With tables that nothing else writes to.
-        values (callable): f(x; θ), shape (n,), from a workspace.
-        residuals (callable): r(θ), shape (n,), from θ.
+        values (callable): f(x; θ), shape (n · outputs,), from a workspace.
+        residuals (callable): r(θ), shape (n · outputs,), from θ.
 
     Attributes:
         kept ((rows, windows) or None): The rows of R, where they are kept rather than computed for every product.
-        whole (array of shape (n, columns of R) or None): R, where its rows are not used.
+        whole (array of shape (n · outputs, columns of R) or None): R, where its rows are not used.
         coef, factor (arrays): What L is made of, laid out: every coefficient, and the scale_sp of its edge.
     """
 
@@ -51,21 +51,30 @@ class SparseLinearization:
         residuals: Callable[[Array], Array],
         threads: int,
     ) -> None:
-        n, self.work, self.places, self.evaluate, self.threads = len(work.x), work, places, residuals, threads
-        self.shape = n, len(theta)
+        self.work, self.places, self.evaluate, self.threads = work, places, residuals, threads
+        self.n_outputs = int(work.layout.layers["width"][-1])
+        self.shape = n_rows, _ = len(work.y), len(theta)
         self.theta = np.array(theta, work.x.dtype)
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
         laid_out = self._lay_out(parameters)
         self.coef, self.factor = laid_out[: self.n_coef], np.ones(len(laid_out))
         self.factor[: self.n_coef] = laid_out[self.size + places.scale_of]
-        self.values = np.empty(n, work.x.dtype)  # f(x; θ), filled along with rows
+        self.values = np.empty(n_rows, work.x.dtype)  # f(x; θ), filled along with rows
         self.nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
-        keep = n * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n
-        self.kept = self._fill(0, n) if keep else None
+        keep = n_rows * places.run[-1] * 8 <= KEPT_ROWS or self.shape[1] > n_rows
+        self.kept = self._fill(0, len(work.x)) if keep else None
         self.residuals = ((self.values if keep else values(work)) - work.y).astype(float)
         # All of R, where it is little more than its rows, so that BLAS does better with it.
-        self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * places.run[-1] else None
+        self.whole = self.fill_whole() if keep and self.size < DENSE_BELOW * self._numbers_in_row() else None
+
+    def _numbers_in_row(self) -> float:
+        """Without those of edges to other outputs, which are zero: their share of what the last layer has in a row."""
+        if self.n_outputs == 1:
+            return self.places.run[-1]
+        layer = self.work.layout.layers[-2]
+        of_last = self.places.n_targets[layer["first_node"] :].sum() * (len(self.work.layout.w) + 1)
+        return self.places.run[-1] - of_last * (1 - 1 / self.n_outputs)
 
     def residuals_at(self, offset: Array) -> Array:
         return self.evaluate(self.moved(offset)).astype(float)
@@ -131,7 +140,7 @@ class SparseLinearization:
         return laid_out
 
     def fill_whole(self) -> Array:
-        """R as a dense matrix, shape (n, coefficients and scale_base)."""
+        """R as a dense matrix, shape (n · outputs, coefficients and scale_base)."""
         whole = np.zeros((self.shape[0], self.size))
         for start, rows, windows in self._parts():
             kernels.fill_whole_rows(rows, windows, self.places, whole[start : start + len(rows)])
@@ -162,7 +171,7 @@ class SparseLinearization:
 
         The columns are multiplied by `scale`, where that is given.
         """
-        _, rows, windows = next(self._parts())  # of all samples, which are fewer than the parameters
+        _, rows, windows = next(self._parts())  # all of them, which are fewer than the parameters
         places, base_run = self.places, self.places.run[-2]
         trained = self._lay_out(np.ones(self.shape[1]) if scale is None else scale)
         coef = self.coef * trained[self.size + places.scale_of]
@@ -193,18 +202,21 @@ class SparseLinearization:
         return columns
 
     def _fill(self, start: int, stop: int) -> tuple[Array, Windows]:
-        rows = np.empty((stop - start, self.places.run[-1]))
-        windows = np.zeros((stop - start, len(self.work.layout.nodes) + 1), np.int64)
+        """The rows of samples start to stop, and their windows."""
+        n_rows = (stop - start) * self.n_outputs
+        rows = np.empty((n_rows, self.places.run[-1]))
+        windows = np.zeros((n_rows, len(self.work.layout.nodes) + 1), np.int64)
         kernels.fill_rows(start, self.work, self.nan_if_nonfinite, self.places, self.values, rows, windows)
         return rows, windows
 
     def _parts(self) -> Iterator[tuple[int, Array, Windows]]:
-        """Rows and windows of all samples, in parts, and where the parts begin."""
+        """Rows and windows of all samples, in parts, and the number of the first row of each."""
         if self.kept is not None:
             yield 0, *self.kept
             return
-        for start in range(0, self.shape[0], ROWS_AT_ONCE):
-            yield start, *self._fill(start, min(start + ROWS_AT_ONCE, self.shape[0]))
+        n, at_once = len(self.work.x), max(1, ROWS_AT_ONCE // self.n_outputs)
+        for start in range(0, n, at_once):
+            yield start * self.n_outputs, *self._fill(start, min(start + at_once, n))
 
 
 def find_places(network: Layout, n_parameters: int) -> Places:

@@ -102,7 +102,7 @@ class Workspace(NamedTuple):
 
     layout: Layout
     x: Floats  # (n, d): the inputs
-    y: Floats  # (n,): the targets; not read for values alone
+    y: Floats  # (n · outputs,): the targets, a sample after another; not read for values alone
     first: Inputs  # of the first layer, for all samples, or empty: then they are computed
     tables: Tables  # the parameters
     derivatives: Tables  # float64: sums over samples; see `kernels.add_derivatives`

@@ -41,8 +41,9 @@ class TorchEngine:
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
         self.network, self.device, self.samples = network, torch.device(device), x
         self.dtype = getattr(torch, str(network.dtype))
-        self.y = np.asarray(y, network.dtype)[:, 0] - network.output_bias
-        self.targets = self._tensor(self.y)
+        targets = np.asarray(y, network.dtype) - network.output_bias
+        self.y, self.targets = targets.reshape(-1), self._tensor(targets)
+        self.units = torch.eye(targets.shape[1], dtype=self.dtype, device=self.device)  # δ of each output
         self.grids = [Grid(layer, BASE_FUNCTIONS[network.base], self.device) for layer in network.layers]
         self.parameters = [self._padded(layer) for layer in network.layers]
         self.trained = TrainedParameters(network, self.parameters)
@@ -61,7 +62,7 @@ class TorchEngine:
         for layer, grid in zip(self.network.layers, self.grids, strict=True):
             features, choices = layer.inputs * (grid.order + 2), layer.inputs * grid.n_spans
             plain += features * (2 * layer.outputs + 3) + (choices if self.targets.is_cuda else 0)
-            jacobian += 2 * layer.inputs * layer.outputs * (grid.n_coef + 2)
+            jacobian += 2 * layer.inputs * layer.outputs * (grid.n_coef + 2) * self.targets.shape[1]
         size = CHUNK[self.device.type]
         self.chunk, self.jacobian_chunk = max(1, size // plain), max(1, size // jacobian)
         most = RECORDED if self.targets.is_cuda else 0
@@ -95,7 +96,7 @@ class TorchEngine:
     def _evaluate(
         self, function: Callable[[Tensor], tuple[Tensor, ...]], theta: Tensor, most_recorded: int
     ) -> tuple[Tensor, ...]:
-        if len(self.y) > most_recorded:
+        if len(self.targets) > most_recorded:
             return function(theta)
         if (name := function.__name__) not in self.recorded:
             self.recorded[name] = Recorded(function, theta)
@@ -103,15 +104,15 @@ class TorchEngine:
 
     def _residuals(self, theta: Tensor) -> tuple[Tensor]:
         layers = self._place(theta)
-        outputs = [Pass(layers, self.first.of(samples)).outputs for samples in _split(len(self.y), self.chunk)]
-        return (torch.cat(outputs) - self.targets,)
+        outputs = [Pass(layers, self.first.of(samples)).outputs for samples in _split(len(self.targets), self.chunk)]
+        return ((torch.cat(outputs) - self.targets).flatten(),)
 
     def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor]:
         """The sum of squares, not their mean, and the gradient of their mean, in float64."""
         layers = self._place(theta)
         loss: Any = 0.0
         sums: list[Any] = [0.0] * len(layers)  # tensors, over chunks in float64
-        for samples in _split(len(self.y), self.chunk):
+        for samples in _split(len(self.targets), self.chunk):
             forward = Pass(layers, self.first.of(samples))
             residuals = forward.outputs - self.targets[samples]
             loss += residuals.double().square().sum()
@@ -122,31 +123,39 @@ class TorchEngine:
 
     def linearize(self, theta: Array) -> StreamedLinearization:
         theta = self._tensor(theta)
-        n, n_parameters = len(self.y), len(theta)
-        if n <= n_parameters or n * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.device.type]:
+        n_rows, n_parameters = len(self.y), len(theta)
+        if n_rows <= n_parameters or n_rows * n_parameters * torch.float64.itemsize <= KEPT_JACOBIAN[self.device.type]:
             function = self._residuals_and_jacobian
             residuals, jacobian = self._evaluate(function, theta, self.most_recorded_with_jacobian)
             return DenseLinearization(theta, residuals, self._residuals_at, jacobian)
         residuals, layers = self._residuals_at(theta), [layer.kept() for layer in self._place(theta)]
         return StreamedLinearization(
-            theta, residuals, self._residuals_at, lambda: ((samples, rows) for samples, _, rows in self._rows(layers))
+            theta, residuals, self._residuals_at, lambda: ((places, rows) for places, _, rows in self._rows(layers))
         )
 
     def _residuals_and_jacobian(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         outputs, jacobian = [], theta.new_empty(len(self.y), len(theta))
-        for samples, part_of_outputs, rows in self._rows(self._place(theta)):
+        for places, part_of_outputs, rows in self._rows(self._place(theta)):
             outputs.append(part_of_outputs)
-            jacobian[samples] = rows
-        return torch.cat(outputs) - self.targets, jacobian
+            jacobian[places] = rows
+        return (torch.cat(outputs) - self.targets).flatten(), jacobian
 
     def _rows(self, layers: list[Layer]) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Samples, their outputs, and their rows of the Jacobian."""
-        for samples in _split(len(self.y), self.jacobian_chunk):
+        """For a chunk of samples, where their rows of the Jacobian are, their outputs, and these rows."""
+        n, n_outputs = self.targets.shape
+        for samples in _split(n, self.jacobian_chunk):
             forward = Pass(layers, self.first.of(samples))
-            parts: list[dict[str, Tensor]] = [{} for _ in layers]
-            for number, features, delta in forward.backward(torch.ones_like(forward.outputs)):
-                parts[number] = layers[number].jacobian(features, delta)
-            yield samples, forward.outputs, self._in_order(parts, start_dim=1)
+            rows = [self._rows_of(forward, layers, j) for j in range(n_outputs)]
+            # One output has nothing to be put between its rows, and need not be copied.
+            of_all = rows[0] if n_outputs == 1 else torch.stack(rows, 1).flatten(end_dim=1)
+            yield slice(samples.start * n_outputs, samples.stop * n_outputs), forward.outputs, of_all
+
+    def _rows_of(self, forward: Pass, layers: list[Layer], j: int) -> Tensor:
+        """The derivatives of output j by θ, shape (n, P)."""
+        parts: list[dict[str, Tensor]] = [{} for _ in layers]
+        for number, features, delta in forward.backward(self.units[j].expand_as(forward.outputs)):
+            parts[number] = layers[number].jacobian(features, delta)
+        return self._in_order(parts, start_dim=1)
 
     def activations(self, theta: Array) -> Activations:
         return Activations.of(self.network.with_parameters(theta), self.samples)
@@ -154,11 +163,11 @@ class TorchEngine:
     def predict(self, theta: Array, x: Array) -> Array:
         layers, x = self._place(self._tensor(theta)), self._tensor(x)
         first = (self.grids[0].features(x[samples])[0] for samples in _split(len(x), self.chunk))
-        return to_numpy(torch.cat([Pass(layers, part).outputs for part in first]))[:, None] + self.network.output_bias
+        return to_numpy(torch.cat([Pass(layers, part).outputs for part in first])) + self.network.output_bias
 
 
 class Pass:
-    """A chunk of samples on its way through the layers to `outputs`, shape (n,)."""
+    """A chunk of samples on its way through the layers to `outputs`, shape (n, outputs)."""
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
         self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # with the features' slopes, but of the first layer
@@ -168,14 +177,13 @@ class Pass:
             weights = layer.fetch(features)
             self.steps.append((layer, features, slope, weights))
             values = layer.outputs(features, weights)
-        self.outputs = values[:, 0]
+        self.outputs = values
 
     def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:
         """From the last layer to the first: its number, features, and δ at its outputs, shape (n, out).
 
-        `delta` is δ at the network's output, shape (n,).
+        `delta` is δ at the network's outputs, shape (n, outputs).
         """
-        delta = delta[:, None]
         for number in range(len(self.steps) - 1, -1, -1):
             layer, features, slope, weights = self.steps[number]
             yield number, features, delta

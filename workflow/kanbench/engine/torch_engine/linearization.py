@@ -16,13 +16,13 @@ Rows = Iterable[tuple[slice, Tensor]]
 
 
 class StreamedLinearization:
-    """See `Linearization`: every product computes the Jacobian anew, a part of the samples at a time.
+    """See `Linearization`: every product computes the Jacobian anew, a part of its rows at a time.
 
     Args:
         theta (Tensor of shape (P,)): In the network's precision.
-        residuals (Tensor of shape (n,)): At θ.
+        residuals (Tensor of shape (rows,)): At θ.
         evaluate (callable): Computes the residuals for any θ.
-        parts (callable): Gives successive samples, and their rows of J.
+        parts (callable): Gives successive rows of J, and where in the residuals theirs are.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class StreamedLinearization:
         return torch.cat([rows.double() @ step for _, rows in self.parts()])
 
     def vjp(self, weights: Tensor) -> Tensor:
-        return reduce(add, (rows.double().T @ weights[samples] for samples, rows in self.parts()))
+        return reduce(add, (rows.double().T @ weights[places] for places, rows in self.parts()))
 
     def normal_matrix(self) -> Tensor:
         return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
 
     def dual_gram(self, scale: Tensor | None = None) -> Tensor:
-        """For more parameters than samples: with all of J at once."""
+        """For more parameters than residuals: with all of J at once."""
         jacobian = torch.cat([rows.double() for _, rows in self.parts()])
         return product_with_own_transpose(jacobian if scale is None else jacobian * scale)
 
@@ -69,7 +69,7 @@ class StreamedLinearization:
 
 
 class DenseLinearization(StreamedLinearization):
-    """See `Linearization`: with the whole Jacobian in memory, `whole`, shape (n, P)."""
+    """See `Linearization`: with the whole Jacobian in memory, `whole`, shape (rows, P)."""
 
     def __init__(
         self, theta: Tensor, residuals: Tensor, evaluate: Callable[[Tensor], Tensor], jacobian: Tensor

@@ -4,7 +4,7 @@ With residuals r and Jacobian J at θ, a step δ minimises the damped linear mod
 
     |r + J δ|² + λ |δ|²      ⇔      (JᵀJ + λI) δ = -Jᵀr      ⇔      δ = -Jᵀ (JJᵀ + λI)⁻¹ r.
 
-The first system has as many unknowns as there are parameters, the second as there are samples; the smaller one is
+The first system has as many unknowns as there are parameters, the second as there are residuals; the smaller one is
 solved, by Cholesky in float64 (a spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular, and
 λ > 0 is what makes the system definite). In place of λ |δ|² there can be λ δᵀ diag(JᵀJ) δ: see `scaling`.
 

@@ -1,0 +1,53 @@
+"""What the nodes and edges of a network carry on a sample, compiled by numba: for attribution and refinement."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kanbench.engine.numba_engine.kernels import forward
+from kanbench.engine.numba_engine.simd import LANES
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Workspace
+from kanbench.io.kernel_cache import compiled
+
+
+@compiled
+def fill_activations(work: Workspace, nan_if_nonfinite: float, values: Floats, moments: Floats) -> None:
+    """Fill the values of nodes on all samples, and add up what the edges carry.
+
+    Args:
+        values (array of shape (n, nodes behind the first layer's)): Layer by layer, the output's last.
+        moments (array of shape (2, edges), zeros): Filled with Σ d and Σ d², d an edge's value less that on the first
+            sample. With no columns, nothing of the edges is computed.
+    """
+    net, buffers, n, n_layers = work.layout, work.buffers, len(work.x), len(work.layout.layers) - 1
+    first_value = np.zeros(moments.shape[1])
+    for start in range(0, n, BLOCK):
+        m = min(BLOCK, n - start)
+        forward(start, m, work, nan_if_nonfinite)
+        column = 0
+        for number in range(1, n_layers + 1):
+            layer = net.layers[number]
+            for sample in range(m):
+                for i in range(layer.width):
+                    values[start + sample, column + i] = buffers.values[layer.at + sample * layer.stride + i]
+            column += layer.width
+        for index in range(moments.shape[1]):
+            edge = net.edges[index]
+            node, order = net.nodes[edge.node], len(net.w) - 1
+            kept = edge.node < net.layers[0].width and len(work.first.span) > LANES
+            inputs, at = (work.first, edge.node * n + start) if kept else (buffers.inputs, edge.node * BLOCK)
+            b, total_d, total_d2 = np.float64(work.tables.b[node.first_base + edge.lane]), 0.0, 0.0
+            for sample in range(m):
+                item = np.uintp(at + sample)
+                u, row = np.float64(inputs.u[item]), node.first_row + inputs.span[item] * node.row + edge.lane
+                value = np.float64(work.tables.a[np.uintp(row + order * node.lanes)])
+                for q in range(order - 1, -1, -1):
+                    value = value * u + work.tables.a[np.uintp(row + q * node.lanes)]
+                value += b * inputs.base[item]
+                if start + sample == 0:
+                    first_value[index] = value
+                d = value - first_value[index]
+                total_d += d
+                total_d2 += d * d
+            moments[0, index] += total_d
+            moments[1, index] += total_d2
