@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import BSpline
+from scipy.interpolate import BSpline, make_interp_spline
 
 from kanbench.io.kernel_cache import cache
 from kanbench.network.evaluation import Activations, activations, evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import from_pykan, global_random_state_kept, to_pykan
-from kanbench.network.refinement import KnotInsertion, PykanRefit, make_policy, refine_row
+from kanbench.network.refinement import KnotInsertion, PykanRefit, make_policy, refine_row, refit_row
 
 X = np.random.default_rng(0).uniform(-1, 1, (200, 2))
 
@@ -193,3 +193,26 @@ def test_pykans_refinement_and_updates_are_its_own(tmp_path, monkeypatch):
     # least squares in float32
     np.testing.assert_allclose(evaluate(ours, x), evaluate(theirs, x), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(ours.layers[1].knots, theirs.layers[1].knots, rtol=1e-3, atol=1e-4)
+
+
+def test_a_refitted_row_is_uniform_and_near_the_splines_of_before():
+    """Cubics are splines on any grid; other splines are met to what the new grid resolves."""
+    t, samples = np.arange(-6.0, 7.0), np.sort(np.random.default_rng(2).uniform(-2.5, 2, 400))
+    x = np.linspace(-3, 3, 9)  # on the domain, as many as there are coefficients
+    cubic, other = make_interp_spline(x, x**3 - 2, t=t, k=3).c, np.random.default_rng(3).normal(size=9)
+    knots, coef = refit_row(t, np.stack([cubic, other]), 3, 40, samples)
+    assert len(knots) == 47 and coef.shape == (2, 43)
+    np.testing.assert_allclose(np.diff(knots), (samples[-1] - samples[0]) / 40, rtol=1e-12)
+    assert (knots[3], knots[-4]) == pytest.approx((samples[0], samples[-1]), rel=1e-12)
+    at = np.linspace(samples[0], samples[-1], 300)
+    new, old = BSpline(knots, coef.T, 3)(at), BSpline(t, other, 3)(at)
+    np.testing.assert_allclose(new[:, 0], at**3 - 2, rtol=1e-11, atol=1e-11)
+    assert 1e-6 < np.abs(new[:, 1] - old).max() < 5e-3
+
+
+def test_refitting_refines_what_has_no_range():
+    network = initialize([2, 2, 1], 4)
+    x = np.column_stack([np.full(50, 0.3), np.linspace(-1, 1, 50)])
+    refitted = make_policy("refit").refine(network, 9, Activations.of(network, x))
+    assert refitted.intervals == [[9, 9], [9, 9]]
+    np.testing.assert_allclose(evaluate(refitted, x), evaluate(network, x), atol=1e-3)

@@ -52,7 +52,7 @@ WRONG = {  # what is changed, and the key, what is found and how the allowed val
         "'compiled'",
         "auto, torch, reference",
     ),
-    "an unknown policy": ({"grids": {"policy": "keep"}}, "grids.policy", "'keep'", "preserve, pykan"),
+    "an unknown policy": ({"grids": {"policy": "keep"}}, "grids.policy", "'keep'", "preserve, refit, pykan"),
     "grids that shrink": ({"grids": {"sizes": [5, 3]}}, "grids.sizes", "[5, 3]", "increasing"),
     "a width for other inputs": ({"model": {"width": [3, 5, 1]}}, "model.width", "[3, 5, 1]", "a first"),
     "a width for other outputs": (

@@ -57,6 +57,10 @@ class KnotInsertionGrids(Part, frozen=True, tag_field="policy", tag="preserve"):
     sizes: tuple[int, ...]
 
 
+class RefittedGrids(Part, frozen=True, tag_field="policy", tag="refit"):
+    sizes: tuple[int, ...]
+
+
 class PykanGrids(Part, frozen=True, tag_field="policy", tag="pykan"):
     sizes: tuple[int, ...]
     update_every: int
@@ -125,7 +129,7 @@ class Settings(Part, frozen=True, kw_only=True):
     data: Data
     targets: Literal["raw", "standardized"]
     optimizer: AdamSettings | LBFGSSettings | LMSettings
-    grids: KnotInsertionGrids | PykanGrids | UpdatedGrids | AttributionGrids
+    grids: KnotInsertionGrids | RefittedGrids | PykanGrids | UpdatedGrids | AttributionGrids
     threshold: ThresholdRule
     stop: tuple[StagnationRule | WorseningStagesRule, ...]
     evaluate_every: int
