@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.storage.attrs import is_converted
+from kanbench.storage.attrs import is_converted, provenance_of
 from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_original, loss_measure
 from kanbench.storage.derive import Frames, is_pruned, training_keys
 
@@ -45,10 +46,29 @@ def comparable(replicates: Replicates) -> Comparable:
         InputError: A training has several rows of one epoch, or a dataset several in a summary, which differ.
     """
     every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
-    compared = {seed: _best_of(frames) for seed, frames in every.items()}
+    compared = {seed: _sharing_provenance(_best_of(frames)) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
     of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
     return Comparable(compared, tuple(_notes(stored, first, of_original)), not of_original)
+
+
+class _Shared(dict[str, Any]):
+    """A mapping that is never copied: pandas copies all attrs, however deep, with every column that it takes."""
+
+    def __deepcopy__(self, memo: object) -> _Shared:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def _sharing_provenance(frames: Frames) -> Frames:
+    """The frames with a provenance that costs nothing to work with, however many problems it describes."""
+    shared = {name: frame.copy(deep=False) for name, frame in frames.items()}
+    for frame in shared.values():
+        if provenance := provenance_of(frame):
+            frame.attrs = {**frame.attrs, "provenance": _Shared(provenance)}
+    return shared
 
 
 def comparable_frames(frames: Frames) -> Frames:

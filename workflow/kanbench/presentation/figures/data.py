@@ -76,11 +76,13 @@ def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) 
     return every.groupby(index).agg(x=("x", "median"), y=("y", geometric_mean), low=("y", "min"), high=("y", "max"))
 
 
-def threshold_epoch(stored: StoredRun, model_type: str, dataset_idx: int) -> int | None:
-    """The epoch of the interpolation threshold; of several seeds the (lower) median."""
-    rows = [stored.thresholds(model_type, frame) for frame in stored.histories(model_type)]
-    epochs = pd.Series([part.loc[dataset_idx, "epoch"] for part in rows if dataset_idx in part.index])
-    return None if epochs.empty else int(epochs.quantile(0.5, interpolation="lower"))
+def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
+    """The epoch of the interpolation threshold by dataset, where there is one; of several seeds the (lower) median."""
+    rows = [stored.thresholds(model_type, frame)["epoch"] for frame in stored.histories(model_type)]
+    if not rows:
+        return {}
+    epochs = pd.concat(rows).groupby(level=0).quantile(0.5, interpolation="lower")
+    return epochs.dropna().astype(int).to_dict()
 
 
 def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:

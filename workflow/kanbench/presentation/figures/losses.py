@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures import style
-from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epoch
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epochs
 from kanbench.storage.stored_run import StoredRun
 
 AXES = {
@@ -38,6 +38,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     for model_type in stored.model_types:
         if not any(model_type in curves for curves in every.values()):
             note(f"no line of {model_type}: its frame does not have {x}")
+    thresholds = {model_type: threshold_epochs(stored, model_type) for model_type in stored.model_types}
     styles, n = style.looks(stored.model_types), len(stored.datasets)
     figure = style.new_figure(0.55 + 1.5 * n, style.WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
@@ -49,7 +50,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
         for axes, curves in zip(row, by_kind.values(), strict=True):
             style.panel_grid(axes, "y" if x == "epoch" else "both")
             for model_type, values in curves.items():
-                draw_curve(axes, values, styles[model_type], threshold_epoch(stored, model_type, i))
+                draw_curve(axes, values, styles[model_type], thresholds[model_type].get(i))
                 if x != "epoch":
                     mark_stage_ends(axes, values, styles[model_type], stages(stored, model_type, i))
             if x == "epoch":
@@ -71,13 +72,14 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
         raise FigureUnavailableError("no frame grid_history")
     x = "epoch" if any("epoch" in history for history in stored.histories(model_type)) else "grid_size"
     figure, panels = style.dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
+    thresholds = threshold_epochs(stored, model_type)
     for i, axes in panels.items():
         given = {loss: curve(stored, model_type, i, x, loss) for loss in style.LOSSES}
         curves = {loss: values for loss, values in given.items() if values is not None}
         style.panel_grid(axes, "y")
         style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
         for loss, values in curves.items():
-            draw_curve(axes, values, style.LOSSES[loss], threshold_epoch(stored, model_type, i))
+            draw_curve(axes, values, style.LOSSES[loss], thresholds.get(i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
         axes.set(xlabel=AXES[x], ylabel="mean squared error")
     if x == "grid_size":
