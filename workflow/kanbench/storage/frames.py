@@ -16,7 +16,7 @@ from kanbench.io.readers import MAX_FILE, check_depth, parser_errors, read_bytes
 from kanbench.io.untrusted.pickle_machine import refusals
 from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of_pickle
 from kanbench.plan.sections import section_of
-from kanbench.storage.problems import KEY, stated_problems
+from kanbench.storage.problems import with_problems
 from kanbench.storage.schema import DERIVED, HISTORY, dtypes
 from kanbench.storage.training_record import TrainingRecord
 from kanbench.storage.values import builtin, same, same_data
@@ -40,7 +40,7 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
     frame.attrs.update({key: getattr(first, key) for key in ("section", "timestamp", "epochs", "device", "model_type")})
     frame.attrs.update(lbfgs_threshold_time=None, baseline_threshold_time=None)
     frame.attrs[section.threshold_time] = fmean(record.checkpoints["at_threshold"]["time"] for record in reference)
-    frame.attrs["provenance"] = {**first.provenance, KEY: stated_problems(trainings)}
+    frame.attrs["provenance"] = with_problems(first.provenance, trainings)
     return frame
 
 

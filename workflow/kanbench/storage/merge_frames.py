@@ -10,7 +10,7 @@ import pandas as pd
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
 from kanbench.storage.frames import check_same, histories, portable
-from kanbench.storage.problems import KEY, stated_problems
+from kanbench.storage.problems import with_problems
 from kanbench.storage.schema import dtypes
 from kanbench.storage.training_record import TrainingRecord
 from kanbench.training.selection import select_experts
@@ -55,7 +55,7 @@ def build_merge_frame(
     frame.attrs.update({key: getattr(record, key) for key in ("section", "timestamp", "device")})
     frame.attrs["model_type"] = section_of(record.section).model_type_of(name)
     frame.attrs["n_seeds"] = len({expert["seed"] for expert in group})
-    provenance = {**record.provenance, KEY: stated_problems(experts if name == "experts" else merged)}
+    provenance = with_problems(record.provenance, experts if name == "experts" else merged)
     frame.attrs.update(n_experts=len(group), n_selected=n_selected, provenance=provenance)
     return frame
 

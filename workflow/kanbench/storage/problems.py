@@ -32,14 +32,14 @@ class StatedProblem(msgspec.Struct, frozen=True):
     target: TargetScale
 
 
-def stated_problems(records: Iterable[TrainingRecord]) -> dict[str, dict[str, Any]]:
-    """What the records of trainings say of their problems, for the provenance of a frame."""
+def with_problems(provenance: dict[str, Any], records: Iterable[TrainingRecord]) -> dict[str, Any]:
+    """Provenance with what the records of trainings say of their problems, if they say anything."""
     stated = {}
     for record in sorted(records, key=lambda record: record.dataset_idx):
         if record.target is not None:
             source = record.settings.get("source", {})
             stated[record.dataset_name] = {"inputs": record.inputs, "source": source, "target": record.target}
-    return stated
+    return {**provenance, KEY: stated} if stated else provenance
 
 
 def stated_in(name: str, frames: Iterable[pd.DataFrame]) -> StatedProblem | None:
@@ -77,5 +77,5 @@ def problem_of_run(name: str, frames: Iterable[pd.DataFrame]) -> Problem:
     if (stated := stated_in(name, frames)) is not None:
         return find_problem(name, stated.source)
     if name not in PROBLEMS:
-        raise InputError(name, problem="the target is not known: it is none of kanbench.problems")
+        raise InputError("", problem=f"the target of {name} is not known: it is none of kanbench.problems")
     return PROBLEMS[name]
