@@ -279,10 +279,10 @@ def _samples(config: Config, **more: int) -> dict[str, Any]:
 def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) -> dict[str, Any]:
     if dataset_idx >= len(config["datasets"]):
         raise InputError("dataset", dataset_idx, f"0 to {len(config['datasets']) - 1}")
-    problem = problems_of(config)[config["datasets"][dataset_idx]]
+    name = config["datasets"][dataset_idx]
     return {
-        "problem": problem.name,
-        "source": as_dict(problem.source),
+        "problem": name,
+        "source": as_dict(problems_of(config)[name].source),
         "seed": config["seeds"][0] if seed is None else seed,
         **{key: config[key] for key in ("device", "dtype", "engine", "threshold")},
         "data": _samples(config),

@@ -78,10 +78,11 @@ def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) 
 
 def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
     """The epoch of the interpolation threshold by dataset, where there is one; of several seeds the (lower) median."""
-    rows = [stored.thresholds(model_type, frame)["epoch"] for frame in stored.histories(model_type)]
-    if not rows:
+    rows = [stored.thresholds(model_type, frame) for frame in stored.histories(model_type)]
+    told = [part["epoch"] for part in rows if "epoch" in part]
+    if not told:
         return {}
-    epochs = pd.concat(rows).groupby(level=0).quantile(0.5, interpolation="lower")
+    epochs = pd.concat(told).groupby(level=0).quantile(0.5, interpolation="lower")
     return epochs.dropna().astype(int).to_dict()
 
 
