@@ -129,9 +129,7 @@ def write_back(model: KAN, network: SplineNetwork, inputs: NDArray[np.floating])
     _put(model.node_bias[-1], network.output_bias)
     grids = [layer.num for layer in model.act_fun]
     model.grid = grids if isinstance(model.grid, list) else max(grids)
-    if any(
-        count != layer.num for layer, counts in zip(model.act_fun, network.intervals, strict=True) for count in counts
-    ):
+    if _are_padded(model, network.intervals):
         model.intervals = network.intervals
     else:
         vars(model).pop("intervals", None)
@@ -218,6 +216,11 @@ def _intervals(model: KAN) -> list[list[int]]:
     return getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
 
 
+def _are_padded(model: KAN, intervals: list[list[int]]) -> bool:
+    """Whether any node has fewer intervals than its layer's rows hold."""
+    return any(set(counts) != {layer.num} for layer, counts in zip(model.act_fun, intervals, strict=True))
+
+
 def _fixed_base(model: KAN) -> list[list[bool]]:
     """Whether the base functions of every node are not trained, by layer."""
     return getattr(model, FIXED_BASE, None) or [[False] * layer.in_dim for layer in model.act_fun]
@@ -266,7 +269,7 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
         model.to(device)
     rows, fixed = _intervals(model), _fixed_base(model)
     more: dict[str, Any] = {}
-    if any(count != layer.num for layer, counts in zip(model.act_fun, rows, strict=True) for count in counts):
+    if _are_padded(model, rows):
         more[INTERVALS] = rows
     if any(map(any, fixed)):
         more[FIXED_BASE] = fixed

@@ -19,7 +19,7 @@ from kanbench.network.evaluation import Activations
 from kanbench.network.grid_update import update_grids
 from kanbench.network.knot_insertion import SMALLEST_INTERVAL, halve_intervals
 from kanbench.network.spline_network import SplineNetwork
-from kanbench.network.splines import basis_matrix
+from kanbench.network.splines import evaluate_splines
 from kanbench.problems import Array
 
 POINTS_OF_REFIT = 8  # for every coefficient
@@ -243,7 +243,7 @@ def refit_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Ar
         return refine_row(t, c, k, max(grid, len(t) - 1 - 2 * k), samples)
     knots = low + step * np.arange(-k, grid + k + 1)
     at = np.linspace(knots[k], knots[-k - 1], POINTS_OF_REFIT * (grid + k))
-    values = basis_matrix(at, np.asarray(t, float), k) @ np.asarray(c, float).T
+    values = evaluate_splines(at, np.asarray(t, float), k, np.asarray(c, float))
     return knots, make_lsq_spline(at, values, knots, k).c.T
 
 

@@ -22,7 +22,7 @@ from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.files import problems_in
 from kanbench.problems.registry import NAME, is_width
 from kanbench.problems.source import Columns
-from kanbench.problems.tables import PARTS, table_problem
+from kanbench.problems.tables import PARTS, TableProblem, table_problem
 
 if TYPE_CHECKING:
     import jsonschema
@@ -159,12 +159,13 @@ def _check_problems(config: Config) -> None:
             raise InputError(
                 _key("model.width"), width, f"a first number of {dim}, the inputs of {name}, and 1 at last"
             )
-    for table in _tables(config):
-        if (name := _table_name(table)) not in config["datasets"]:
+    for name, problem in problems.items():
+        if not isinstance(problem, TableProblem):
+            continue
+        if name not in config["datasets"]:
             raise InputError(_key("datasets"), config["datasets"], f"{name} among them, the name of the table")
-        rows = table_problem(name, table["path"], _columns(config, table)).parts(0)
-        if "section2_3" in config["sections"] and not len(rows["valid"]):
-            raise InputError(table["path"], "no rows for valid", "some, which Section 2.3 selects experts by")
+        if "section2_3" in config["sections"] and not len(problem.parts(0)["valid"]):
+            raise InputError(problem.file, "no rows for valid", "some, which Section 2.3 selects experts by")
 
 
 def problems_of(config: Config) -> dict[str, Problem]:

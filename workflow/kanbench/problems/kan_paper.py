@@ -14,15 +14,10 @@ from kanbench.problems.registry import Array, problem
 LINE, SQUARE = [(-1, 1)], [(-1, 1)] * 2
 
 
+@problem(SQUARE, width=(2, 5, 1), name="kan_paper_exp_sin_5")  # another width
 @problem(SQUARE, width=(2, 1, 1))
 def kan_paper_exp_sin(x: Array, y: Array) -> Array:
     """exp(sin πx + y²)"""
-    return np.exp(np.sin(pi * x) + y**2)
-
-
-@problem(SQUARE, width=(2, 5, 1))
-def kan_paper_exp_sin_5(x: Array, y: Array) -> Array:
-    """exp(sin πx + y²), for networks with five hidden nodes"""
     return np.exp(np.sin(pi * x) + y**2)
 
 

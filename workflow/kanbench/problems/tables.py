@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def table_problem(name: str, path: str | Path, columns: Columns) -> TableProblem
 
 @functools.lru_cache(maxsize=16)
 def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProblem:
-    frame = _read(path)
+    frame = _read(path, content)
     used = [*columns.inputs, columns.target, *filter(None, [columns.split])]
     if len(set(used)) < len(used):
         raise InputError(path, f"the columns {', '.join(used)}", "each once")
@@ -98,13 +99,13 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
     return made
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, content: bytes) -> pd.DataFrame:
     import pandas as pd  # takes half a second, and only tables need it
 
     if path.suffix not in FORMATS:
         raise InputError(path, f"the ending {path.suffix!r}", ", ".join(FORMATS))
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return (pd.read_csv if path.suffix == ".csv" else pd.read_parquet)(io.BytesIO(content))
     except Exception as error:  # parsers raise nearly anything
         raise InputError(path, problem=f"cannot be read ({one_line(error)[:200]})") from error
 
