@@ -130,11 +130,12 @@ def _against_rows(stored: StoredRun, problem: TableProblem, found: list[Fit]) ->
     styles, wanted = style.looks(stored.model_types), problem.outputs[:, 0]
     figure = style.new_figure(4.2, style.WIDE if len(found) > 1 else 4.5)
     panels = figure.subplots(2, len(found), sharex=True, sharey="row", squeeze=False)
-    errors = [np.abs(fit.values(problem.inputs) - wanted) for fit in found]
-    for fit, error, (upper, lower) in zip(found, errors, panels.T, strict=True):
+    values = [fit.values(problem.inputs) for fit in found]
+    errors = [np.abs(value - wanted) for value in values]
+    for fit, value, error, (upper, lower) in zip(found, values, errors, panels.T, strict=True):
         look = styles[fit.model_type]
         upper.axline((wanted[0], wanted[0]), slope=1, color=style.LIGHT, linewidth=4)
-        upper.scatter(wanted, fit.values(problem.inputs), s=MARKER, color=look.color, linewidths=0, zorder=3)
+        upper.scatter(wanted, value, s=MARKER, color=look.color, linewidths=0, zorder=3)
         lower.scatter(wanted, error, s=MARKER, color=look.color, linewidths=0, zorder=3)
         upper.set_title(f"{look.label}\n{fit.moment}")
         lower.set_xlabel(problem.columns.target)

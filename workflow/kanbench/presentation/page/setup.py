@@ -26,8 +26,8 @@ def setup(stored: StoredRun) -> dict[str, str]:
     attrs, provenance = {str(key): value for key, value in frame.attrs.items()}, provenance_of(frame)
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
     by_dim: dict[int | None, list[str]] = {}
-    for name in stored.datasets.values():
-        by_dim.setdefault(stored.inputs[name], []).append(name)
+    for name, dim in stored.inputs.items():
+        by_dim.setdefault(dim, []).append(name)
     problems = [join_names(same) + (f" ({dim} inputs)" if dim else "") for dim, same in by_dim.items()]
     return {
         "Problems": "; ".join(problems),
