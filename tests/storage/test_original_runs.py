@@ -238,7 +238,9 @@ def test_a_run_of_the_present_format_is_compared_as_it_is(tmp_path):
     assert set(stored.loss_measures.values()) == {"mse"}
     assert stored.comparable.replicates.keys() == stored.replicates.keys()
     made = next(iter(stored.comparable.replicates.values()))
-    assert all(made[name] is frame for name, frame in stored.frames.items())
+    for name, frame in stored.frames.items():
+        pd.testing.assert_frame_equal(made[name], frame, check_exact=True)
+        assert made[name].attrs == frame.attrs
     assert not stored.comparable.notes
 
 
