@@ -14,9 +14,9 @@ from kanbench.network.initialization import initialize
 from kanbench.network.pykan import global_random_state_kept, to_pykan
 from kanbench.problems import PROBLEMS as TARGETS
 from kanbench.problems import Problem
-from kanbench.training.optimizers import make_optimizer
+from kanbench.training.optimizers import line_search, make_optimizer
 from kanbench.training.optimizers.levenberg_marquardt import DampedModel, Damping
-from kanbench.training.optimizers.line_search import Line, strong_wolfe
+from kanbench.training.optimizers.line_search import MAX_TRIALS, Line, point_at, strong_wolfe
 from kanbench.training.optimizers.scaling import SMALLEST, MarquardtScaled
 from support.models_at_random import as_array
 
@@ -91,6 +91,9 @@ class Function:
     def loss_and_gradient(self, theta):
         gradient, loss = torch.func.grad_and_value(lambda t: self._residuals(t).square().mean())(torch.tensor(theta))
         return loss.item(), gradient.numpy()
+
+    def run(self, loop, *arguments):
+        return loop.py_func(self, *arguments)[1]
 
     def linearize(self, theta):
         tensor = torch.tensor(theta)
@@ -499,7 +502,8 @@ def test_a_line_search_comes_back_from_where_there_are_no_numbers(hostile):
             return (loss, gradient) if theta < 1.5 else (hostile, gradient * hostile)
 
     line = Line(Parabola(lambda t: t - 1), np.zeros(1), np.ones(1))
-    found = strong_wolfe(line, line.at(0.0), 10.0)
+    found, trials = strong_wolfe(line, point_at(line, 0.0), 10.0)
+    assert trials <= MAX_TRIALS + 1
     assert found.t == pytest.approx(1, abs=0.3)
     assert found.value < 0.1
 
@@ -508,8 +512,77 @@ def test_a_line_search_comes_back_from_where_squares_overflow():
     """(t - 1)², with slopes of which no square is a number."""
     line = Line(Function(lambda t: t - 1), np.zeros(1), np.ones(1))
     with np.errstate(all="ignore"):
-        found = strong_wolfe(line, line.at(0.0), 1e180)
+        found, _ = strong_wolfe(line, point_at(line, 0.0), 1e180)
     assert found.value <= 1
+
+
+LOOPS = {
+    "vectors": ([2, 5, 1], 3, np.float64, {}),
+    "one edge a node": ([2, 1, 1], 20, np.float64, {}),
+    "two outputs": ([2, 3, 2], 5, np.float32, {}),
+    "few pairs": ([2, 5, 1], 3, np.float64, {"history_size": 2}),
+    "long trials": ([2, 5, 1], 3, np.float64, {"lr": 1e3}),
+    "trials that overflow": ([2, 5, 1], 3, np.float64, {"lr": 1e200}),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_compiled_loop_takes_the_steps_of_pythons(name, monkeypatch):
+    """To the bit, and with the same counts; a method that resumes goes on likewise."""
+    width, grid, dtype, over = LOOPS[name]
+    random, zooms, losses = np.random.default_rng(0), [], []
+    x = random.random((60, 2)).astype(dtype)
+    y, network = x[:, [0]] * x[:, [1]] * np.arange(1, 1 + width[-1]), initialize(width, grid, dtype=dtype)
+    compiled, pythons = (make_engine("compiled", network, x, y) for _ in range(2))
+    inner, zoom = pythons.engine, line_search._zoom
+    evaluate = inner.loss_and_gradient
+    monkeypatch.setattr(inner, "run", lambda loop, *arguments: loop.py_func(inner, *arguments))
+    monkeypatch.setattr(inner, "loss_and_gradient", lambda theta: losses.append(evaluate(theta)) or losses[-1])
+    monkeypatch.setattr(line_search, "_zoom", lambda *arguments: zooms.append(arguments[-1]) or zoom(*arguments))
+    methods = [make_optimizer("lbfgs", **{**SETTINGS["lbfgs"], **over}) for _ in range(2)]
+    theta = network.parameters()
+    with np.errstate(all="ignore"):
+        for _ in range(4):
+            theta, expected = (m.step(e, theta) for m, e in zip(methods, (compiled, pythons), strict=True))
+            assert np.array_equal(theta, expected)
+            assert (compiled.n_evals, compiled.flops) == (pythons.n_evals, pythons.flops)
+            state = methods[0].state()
+            methods[0] = make_optimizer("lbfgs", **{**SETTINGS["lbfgs"], **over})
+            methods[0].resume(state)
+    assert len(losses) == pythons.n_evals
+    assert zooms
+    overflow = name == "trials that overflow"  # from there a bracket is not narrowed to where there is a minimum
+    assert all(np.isfinite(loss) for loss, _ in losses) != overflow
+    assert np.array_equal(theta, network.parameters()) if overflow else evaluate(theta)[0] < 0.5 * losses[0][0]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_lbfgs_stays_where_the_gradient_is_no_number(wrong):
+    network = initialize([2, 5, 1], 3)
+    engine, theta = product_engine("compiled", 100, network), network.parameters()
+    theta[3] = wrong
+    method = make_optimizer("lbfgs", **SETTINGS["lbfgs"])
+    assert np.array_equal(method.step(engine, theta), theta, equal_nan=True)
+    assert engine.n_evals == 1
+    assert method.state() == {"last": None, "memory": None}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_adams_update_rounds_as_numpy_does(dtype):
+    random = np.random.default_rng(0)
+    gradients = (random.normal(size=(5, 203)) * 10.0 ** random.integers(-9, 9, (5, 203))).astype(dtype)
+    engine = Function(None)
+    engine.loss_and_gradient = lambda theta: (0.0, gradients[method.steps])
+    method, lr = make_optimizer("adam", **SETTINGS["adam"]), SETTINGS["adam"]["lr"]
+    theta = expected = random.normal(size=203).astype(dtype)
+    mean = square = np.zeros(203, dtype)
+    for steps, gradient in enumerate(gradients, 1):
+        theta = method.step(engine, theta)
+        mean = mean + (1 - 0.9) * (gradient - mean)
+        square = 0.999 * square + (1 - 0.999) * gradient * gradient
+        scale = np.sqrt(square) / (1 - 0.999**steps) ** 0.5 + 1e-8
+        expected = expected - lr / (1 - 0.9**steps) * mean / scale
+        assert theta.dtype == dtype and np.array_equal(theta, expected)
 
 
 def test_lm_leaves_residuals_that_are_rounding_errors():

@@ -85,11 +85,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 def _compile(_: argparse.Namespace) -> None:
     from kanbench.engine import DTYPES
-    from kanbench.engine.numba_engine import engine
-    from kanbench.training.optimizers import lbfgs
+    from kanbench.training.optimizers import compile_for
 
     start = time.perf_counter()
     for dtype in DTYPES:
-        engine.compile_for(dtype)
-        lbfgs.compile_for(dtype)
+        compile_for(dtype)
     log.info("kernels are compiled (%.0f s)", time.perf_counter() - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kanbench.engine import flops
 from kanbench.engine.linearization import Linearization, Matrix, Vector
@@ -27,13 +28,19 @@ class CountingEngine:
         self.cost = flops.Flops(engine.network, len(engine.y) // engine.network.width[-1])
         self.n_evals, self.flops = 0, self.cost.first_inputs
 
-    def count_evaluation(self, operations: int) -> None:
-        self.n_evals += 1
-        self.flops += operations
+    def count_evaluation(self, operations: int, times: int = 1) -> None:
+        self.n_evals += times
+        self.flops += times * operations
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self.count_evaluation(self.cost.loss_and_gradient)
         return self.engine.loss_and_gradient(theta)
+
+    def run(self, loop: Any, *arguments: Any) -> Any:
+        """The result of `loop`."""
+        times, result = self.engine.run(loop, *arguments)
+        self.count_evaluation(self.cost.loss_and_gradient, times)
+        return result
 
     def residuals(self, theta: Array) -> Array:
         self.count_evaluation(self.cost.evaluation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from kanbench.engine.linearization import Linearization
 from kanbench.network.evaluation import Activations
@@ -29,6 +29,14 @@ class Engine(Protocol):
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         """The loss and its gradient, shape (P,)."""
+
+    def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
+        """loop(engine, *arguments), where of the engine only `loss_and_gradient` is there.
+
+        Args:
+            loop: A `compiled` function, which is run as such if the engine is compiled. It returns how often it
+                evaluated, and its result.
+        """
 
     def residuals(self, theta: Array) -> Array:
         """r(θ), shape (n m,)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,6 +35,9 @@ class ReferenceEngine:
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.tensor(array, dtype=self.dtype, device=self.device)
+
+    def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
+        return loop.py_func(self, *arguments)
 
     def residuals(self, theta: Array) -> Array:
         return to_numpy(self._residuals(self._tensor(theta)))

@@ -5,9 +5,9 @@ decides whether to compile again, not at those of the functions it calls; and of
 compiles. Here the code is kept in a folder of the user's, whose name is a digest of all the kernels' sources, and one
 process compiles while the others wait.
 
-Modules of kernels decorate functions with `compiled`. Before the first use of an engine's kernels,
-``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them. Importing a module of kernels
-creates no folder: it is made when the first kernel is about to be used.
+Modules of kernels decorate functions with `compiled` or `compiled_unfused`. Before the first use of an engine's
+kernels, ``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them. Importing a module of
+kernels creates no folder: it is made when the first kernel is about to be used.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import llvmlite.binding
 import numba
 from platformdirs import user_cache_path
 
+from kanbench.io.extensions import extension
 from kanbench.io.locks import locked
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,12 +37,17 @@ SOURCES = (
     "engine/numba_engine/activations.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",
+    "engine/numba_engine/objective.py",
     "engine/numba_engine/rows.py",
     "engine/numba_engine/simd.py",
+    "engine/numba_engine/spans.py",
     "engine/numba_engine/structures.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",
     "network/splines.py",
+    "training/optimizers/adam_update.py",
+    "training/optimizers/lbfgs.py",
+    "training/optimizers/line_search.py",
     "training/optimizers/two_loops.py",
 )
 
@@ -69,7 +75,14 @@ class KernelCache:
 
         Divisions by zero are not errors, and not looked for; products are added without being rounded before.
         """
-        kernel = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
+        return self._compiled(function, {"contract"})
+
+    def compiled_unfused(self, function: Callable[..., Any]) -> Any:
+        """As `compiled`, but products are rounded before they are added, as numpy and Python do it."""
+        return self._compiled(function, False)
+
+    def _compiled(self, function: Callable[..., Any], fastmath: set[str] | Literal[False]) -> Any:
+        kernel = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
         self.kernels.append(kernel)
         if self.is_open:
             self._keep([kernel])
@@ -78,6 +91,9 @@ class KernelCache:
     def open(self) -> None:
         """Load kernels from the folder, and keep in it what is compiled from now on."""
         if not self.is_open:
+            extension(
+                "cython_blas", "scipy.linalg.cython_blas"
+            )  # numba imports it before its first kernel, used or not
             self.is_open = True
             self._keep(self.kernels)
 
@@ -164,4 +180,4 @@ def _throwaway_copy(folder: Path) -> Path:
 
 
 cache = KernelCache(PACKAGE / source for source in SOURCES)
-compiled = cache.compiled
+compiled, compiled_unfused = cache.compiled, cache.compiled_unfused

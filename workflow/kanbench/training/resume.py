@@ -6,6 +6,7 @@ that it refers to. A file that is damaged, or of another training, is not used: 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -51,7 +52,7 @@ class Stateful:
     """A Resumable whose attributes are its state."""
 
     def state(self) -> State:
-        return dict(vars(self))
+        return copy.deepcopy(vars(self))
 
     def resume(self, state: State) -> None:
         for name, value in state.items():

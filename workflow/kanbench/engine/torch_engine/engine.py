@@ -81,6 +81,9 @@ class TorchEngine:
         """Derivatives by the layers' parameters, by name, as `TrainedParameters.flatten` returns them."""
         return self.trained.flatten((layers[number][name] for number, name in self.trained.names), start_dim)
 
+    def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
+        return loop.py_func(self, *arguments)
+
     def residuals(self, theta: Array) -> Array:
         return to_numpy(self._residuals_at(self._tensor(theta)))
 

@@ -26,3 +26,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "lbfgs": LBFGS, "lm": Le
 def make_optimizer(name: str, **settings: Any) -> Optimizer:
     """The optimizer called `name`, before its first step."""
     return OPTIMIZERS[name](**settings)
+
+
+def compile_for(dtype: str) -> None:
+    """Compile all that trainings in a precision use of kernels, unless that has been done on this machine."""
+    from kanbench.engine.numba_engine import engine
+
+    for small in map(CountingEngine, engine.compile_for(dtype)):
+        for optimizer in (Adam(lr=0.1), LBFGS(lr=1.0, max_iter=1, max_eval=1, history_size=1)):
+            optimizer.step(small, small.network.parameters())

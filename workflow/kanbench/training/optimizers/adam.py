@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 
 from kanbench.engine import CountingEngine, flops
+from kanbench.io.kernel_cache import cache
 from kanbench.problems import Array
+from kanbench.training.optimizers.adam_update import BETA1, BETA2, update
 from kanbench.training.resume import Stateful
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # the paper's, and torch's defaults
 
 
 class Adam(Stateful):
@@ -25,15 +27,23 @@ class Adam(Stateful):
 
     def restart(self) -> None:
         self.steps = 0
-        self.mean: Array | float = 0.0
-        self.square: Array | float = 0.0
+        self.mean = self.square = np.empty(0)  # until the first step
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
         """One evaluation of the gradient, one update."""
         _, gradient = engine.loss_and_gradient(theta)
         engine.flops += flops.ADAM * len(theta)
+        compile_for(theta.dtype)
+        if not self.steps:
+            self.mean, self.square = np.zeros((2, *theta.shape), theta.dtype)
         self.steps += 1
-        self.mean = self.mean + (1 - BETA1) * (gradient - self.mean)
-        self.square = BETA2 * self.square + (1 - BETA2) * gradient * gradient
-        scale = np.sqrt(self.square) / math.sqrt(1 - BETA2**self.steps) + EPSILON
-        return theta + -self.lr / (1 - BETA1**self.steps) * self.mean / scale
+        length, correction = self.lr / (1 - BETA1**self.steps), math.sqrt(1 - BETA2**self.steps)
+        theta = theta.copy()
+        update(theta, gradient, self.mean, self.square, length, correction)
+        return theta
+
+
+@functools.cache
+def compile_for(dtype: np.dtype[Any]) -> None:
+    """Compile the update for a precision, unless that has been done on this machine."""
+    cache.once(f"adam_{dtype}", lambda: update(*np.zeros((4, 1), dtype), 1.0, 1.0))

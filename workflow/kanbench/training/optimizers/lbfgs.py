@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kanbench.engine import CountingEngine, flops
-from kanbench.io.kernel_cache import cache
+from kanbench.io.kernel_cache import cache, compiled_unfused
 from kanbench.problems import Array
 from kanbench.training.optimizers.line_search import Line, Point, strong_wolfe
-from kanbench.training.optimizers.two_loops import remember_and_apply
+from kanbench.training.optimizers.two_loops import dot, remember_and_apply
 
 TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
+
+
+class Memory(NamedTuple):
+    """The last iteration, and the last m pairs Δθ, Δgradient, in the place of the inverse Hessian."""
+
+    begun: bool  # whether there was an iteration
+    change: Array  # Δθ of it, shape (P,)
+    gradient: Array  # before it
+    s: Array  # see `remember_and_apply`, here and below
+    y: Array
+    rho: Array
+    alpha: Array
+    scale: float
+    newest: int
+    n_pairs: int
+
+
+def empty_memory(size: int, like: Array) -> Memory:
+    (change, gradient), (s, y), (rho, alpha) = (
+        np.zeros((2, *shape), like.dtype) for shape in (like.shape, (size, *like.shape), (size,))
+    )
+    return Memory(False, change, gradient, s, y, rho, alpha, 1.0, -1, 0)
+
+
+class Work(NamedTuple):
+    """What was done in one step, to be counted."""
+
+    iterations: int
+    pairs: int  # that were remembered, in all iterations together
+    trials: int  # of line searches
+
+
+@compiled_unfused
+def iterate(
+    engine: Any, theta: Array, memory: Memory, lr: float, max_iter: int, max_eval: int
+) -> tuple[int, tuple[Array, Memory, Work]]:
+    """Up to `max_iter` iterations from θ; see `LBFGS` for the arguments, and `Engine.run`."""
+    loss, gradient = engine.loss_and_gradient(theta)
+    iterations, pairs, trials = 0, 0, 0
+    begun, change, before, s, y, rho, alpha, scale, newest, n_pairs = memory
+    while iterations < max_iter:
+        direction = gradient.copy()
+        scale, newest, n_pairs = remember_and_apply(
+            direction, change, gradient - before, s, y, rho, alpha, scale, newest, n_pairs
+        )
+        iterations, pairs = iterations + 1, pairs + n_pairs
+        slope = dot(gradient, direction)
+        if not slope < -TOLERANCE:
+            break
+        t = lr if begun else min(1.0, 1 / dot(gradient, np.sign(gradient))) * lr
+        start = Point(0.0, loss, slope, gradient)
+        found, tried = strong_wolfe(Line(engine, theta, direction), start, t)
+        begun, change, before = True, theta.dtype.type(found.t) * direction, gradient
+        theta, trials = theta + change, trials + tried
+        progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
+        if 1 + trials >= max_eval or progress < TOLERANCE:
+            break
+    memory = Memory(begun, change, before, s, y, rho, alpha, scale, newest, n_pairs)
+    return 1 + trials, (theta, memory, Work(iterations, pairs, trials))
 
 
 class LBFGS:
@@ -25,86 +85,50 @@ class LBFGS:
     """
 
     def __init__(self, lr: float, max_iter: int, max_eval: int, history_size: int) -> None:
-        self.lr, self.max_iter, self.max_eval, self.history_size = lr, max_iter, max_eval, history_size
+        self.lr, self.max_iter, self.max_eval, self.history_size = float(lr), max_iter, max_eval, history_size
         self.restart()
 
     def restart(self) -> None:
         self.memory: Memory | None = None
-        self.last: tuple[Array, Array] | None = None  # of the last iteration, Δθ and the gradient before it
 
     def state(self) -> dict[str, Any]:
-        return {"last": self.last, "memory": self.memory and self.memory.state()}
+        """The last iteration, and the pairs by value; None for what there is not."""
+        if (memory := self.memory) is None or not memory.begun:
+            return {"last": None, "memory": None}
+        pairs = [array[: memory.n_pairs].copy() for array in (memory.s, memory.y, memory.rho)]
+        ring = [memory.scale, memory.newest, memory.n_pairs]
+        return {"last": [memory.change, memory.gradient], "memory": {"pairs": pairs, "ring": ring}}
 
     def resume(self, state: dict[str, Any]) -> None:
         self.restart()
         if state["last"] is not None:
-            self.last = change, _ = tuple(state["last"])
-            if state["memory"] is not None:
-                self.memory = Memory(self.history_size, change)
-                self.memory.resume(state["memory"])
+            change, gradient = state["last"]
+            scale, newest, n_pairs = state["memory"]["ring"]
+            memory = empty_memory(self.history_size, change)
+            for array, values in zip((memory.s, memory.y, memory.rho), state["memory"]["pairs"], strict=True):
+                array[: len(values)] = values
+            self.memory = Memory(True, change, gradient, *memory[3:7], scale, newest, n_pairs)
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
         """Up to `max_iter` iterations."""
-        before = engine.n_evals
-        loss, gradient = engine.loss_and_gradient(theta)
-        for _ in range(self.max_iter):
-            direction = self._direction(gradient)
-            pairs = self.memory.count if self.memory else 0
-            engine.flops += (flops.LBFGS_PAIR * pairs + flops.LBFGS_ITERATION) * len(theta)
-            slope = float(gradient @ direction)
-            if not slope < -TOLERANCE:
-                break
-            t = self.lr if self.memory else min(1.0, 1 / float(np.abs(gradient).sum())) * self.lr
-            found = strong_wolfe(Line(engine, theta, direction), Point(0.0, loss, slope, gradient), t)
-            change = direction * found.t
-            self.last = change, gradient
-            theta = theta + change
-            progress, loss, gradient = abs(found.value - loss), found.value, found.gradient
-            if engine.n_evals - before >= self.max_eval or progress < TOLERANCE:
-                break
+        compile_for(theta.dtype)
+        memory = self.memory or empty_memory(self.history_size, theta)
+        settings = self.lr, self.max_iter, self.max_eval
+        theta, self.memory, work = engine.run(iterate, theta.copy(), memory, *settings)
+        per_parameter = flops.LBFGS_PAIR * work.pairs + flops.LBFGS_ITERATION * work.iterations
+        engine.flops += (per_parameter + flops.LINE_SEARCH * work.trials) * len(theta)
         return theta
 
-    def _direction(self, gradient: Array) -> Array:
-        """Where the next line search goes."""
-        if self.last is None:
-            return -gradient
-        change, previous = self.last
-        if self.memory is None:
-            self.memory = Memory(self.history_size, gradient)
-        return self.memory.direction(gradient, change, gradient - previous)
 
+@functools.cache
+def compile_for(dtype: np.dtype[Any]) -> None:
+    """Compile what the loop calls if it is Python's, for a precision, unless that has been done on this machine."""
 
-class Memory:
-    """The last `size` pairs Δθ, Δgradient, in the place of the inverse Hessian."""
+    def compile() -> None:
+        zeros = np.zeros(1, dtype)
+        remember_and_apply(
+            zeros.copy(), zeros, zeros, *np.zeros((2, 1, 1), dtype), *np.zeros((2, 1), dtype), 1.0, -1, 0
+        )
+        dot(zeros, zeros)
 
-    def __init__(self, size: int, like: Array) -> None:
-        compile_for(like.dtype)
-        pairs = np.zeros((2, size, len(like)), like.dtype)
-        self.arrays = *pairs, *np.zeros((2, size), like.dtype)
-        self.ring = 1.0, -1, 0  # scale, newest, count
-
-    @property
-    def count(self) -> int:
-        """Of remembered pairs."""
-        return self.ring[2]
-
-    def state(self) -> dict[str, Any]:
-        """The pairs by value, and what else there is to remember."""
-        return {"pairs": [array[: self.count].copy() for array in self.arrays[:3]], "ring": list(self.ring)}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        self.ring = tuple(state["ring"])
-        for array, values in zip(self.arrays, state["pairs"], strict=False):
-            array[: len(values)] = values
-
-    def direction(self, gradient: Array, change: Array, difference: Array) -> Array:
-        """Remember a pair; return -H gradient."""
-        result = gradient.copy()
-        self.ring = remember_and_apply(result, change, difference, *self.arrays, *self.ring)
-        return result
-
-
-def compile_for(dtype: np.dtype | str) -> None:
-    """Compile the recursion for a precision, unless that has been done on this machine."""
-    zeros = np.zeros(1, dtype)
-    cache.once(f"lbfgs_{dtype}", lambda: Memory(1, zeros).direction(zeros, zeros, zeros))
+    cache.once(f"lbfgs_{dtype}", compile)

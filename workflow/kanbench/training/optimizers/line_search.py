@@ -2,17 +2,21 @@
 
 The same decisions as in torch's L-BFGS (itself after Schmidt's minFunc), but that a value which is not a number counts
 as too high.
+
+Its functions are Python's for an engine that is not compiled, and are compiled into the loop of one that is; both take
+the same steps.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core.extending import register_jitable
 
-from kanbench.engine import CountingEngine, flops
 from kanbench.problems import Array
+from kanbench.training.optimizers.two_loops import dot
 
 ARMIJO = 1e-4
 CURVATURE = 0.9
@@ -20,8 +24,16 @@ MAX_TRIALS = 25
 SMALLEST_BRACKET = 1e-9  # of the largest change of a parameter
 
 
+class Line(NamedTuple):
+    """θ + t d, and an engine, or what stands for it in compiled code."""
+
+    engine: Any
+    theta: Array
+    direction: Array
+
+
 class Point(NamedTuple):
-    """On the line θ + t d: t, the loss there, its derivative by t, and the gradient."""
+    """On a line: t, the loss there, its derivative by t, and the gradient."""
 
     t: float
     value: float
@@ -29,47 +41,49 @@ class Point(NamedTuple):
     gradient: Array
 
 
-class Line:
-    """The loss along θ + t d."""
-
-    def __init__(self, engine: CountingEngine, theta: Array, direction: Array) -> None:
-        self.engine, self.theta, self.direction = engine, theta, direction
-
-    def at(self, t: float) -> Point:
-        self.engine.flops += flops.LINE_SEARCH * len(self.theta)
-        loss, gradient = self.engine.loss_and_gradient(self.theta + t * self.direction)
-        return Point(t, loss, float(gradient @ self.direction), gradient)
+@register_jitable
+def point_at(line: Line, t: float) -> Point:
+    step = line.theta.dtype.type(t) * line.direction  # in the precision of θ, compiled or not
+    loss, gradient = line.engine.loss_and_gradient(line.theta + step)
+    return Point(t, loss, dot(gradient, line.direction), gradient)
 
 
-def strong_wolfe(line: Line, start: Point, t: float) -> Point:
+@register_jitable
+def strong_wolfe(line: Line, start: Point, t: float) -> tuple[Point, int]:
     """Find a point on a line that meets the conditions, or the lowest that was found.
 
     Args:
         start (Point): Where t = 0; its slope is negative.
         t (float): The first trial.
+
+    Returns:
+        point, trials
     """
-    before, point = start, line.at(t)
+    before, point = start, point_at(line, t)
     for trial in range(MAX_TRIALS):
         if _too_high(point, start) or (trial > 1 and point.value >= before.value):
-            return _zoom(line, start, before, point, trial)
+            return _zoom(line, start, before, point, trial + 1)
         if abs(point.slope) <= -CURVATURE * start.slope:
-            return point
+            return point, trial + 1
         if point.slope >= 0:
-            return _zoom(line, start, before, point, trial)
-        bounds = point.t + 0.01 * (point.t - before.t), 10 * point.t
-        before, point = point, line.at(_minimum_of_cubic(before, point, *bounds))
-    return min(start, point, key=lambda end: end.value)
+            return _zoom(line, start, before, point, trial + 1)
+        lowest, highest = point.t + 0.01 * (point.t - before.t), 10 * point.t
+        before, point = point, point_at(line, _minimum_of_cubic(before, point, lowest, highest))
+    return point if point.value < start.value else start, MAX_TRIALS + 1
 
 
-def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> Point:
-    """Narrow a bracket until a point in it meets the conditions."""
-    low, high = (left, right) if left.value <= right.value or math.isnan(right.value) else (right, left)
-    near_the_end, reach = False, float(np.abs(line.direction).max())
-    for _ in range(trials, MAX_TRIALS):
+@register_jitable
+def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> tuple[Point, int]:
+    """Narrow a bracket, found by so many trials, until a point in it meets the conditions."""
+    low, high = right, left
+    if left.value <= right.value or math.isnan(right.value):
+        low, high = left, right
+    near_the_end, reach = False, np.abs(line.direction).max()
+    while trials <= MAX_TRIALS:
         first, last = min(low.t, high.t), max(low.t, high.t)
         if (last - first) * reach < SMALLEST_BRACKET:
             break
-        t = _minimum_of_cubic(left, right, first, last)
+        t = _minimum_of_cubic(low, high, first, last)
         margin = 0.1 * (last - first)
         if min(last - t, t - first) >= margin:
             near_the_end = False
@@ -77,33 +91,37 @@ def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> P
             t, near_the_end = last - margin if last - t < t - first else first + margin, False
         else:
             near_the_end = True
-        point = line.at(t)
+        point, trials = point_at(line, t), trials + 1
         if _too_high(point, start) or point.value >= low.value:
             high = point
             if high.value < low.value:
                 low, high = high, low
         elif abs(point.slope) <= -CURVATURE * start.slope:
-            return point
+            return point, trials
         else:
             low, high = point, low if point.slope * (high.t - low.t) >= 0 else high
-        left, right = low, high
-    return low
+    return low, trials
 
 
+@register_jitable
 def _too_high(point: Point, start: Point) -> bool:
     return not point.value <= start.value + ARMIJO * point.t * start.slope
 
 
+@register_jitable
 def _minimum_of_cubic(left: Point, right: Point, low: float, high: float) -> float:
     """The minimum of the cubic through two points with their slopes, from low to high; the middle if it has none."""
     if left.t > right.t:
         left, right = right, left
+    middle = (low + high) / 2
+    if left.t == right.t:
+        return middle
     d1 = left.slope + right.slope - 3 * (left.value - right.value) / (left.t - right.t)
     square = d1 * d1 - left.slope * right.slope  # d1**2 raises an error where this is inf
     if not square >= 0:
-        return (low + high) / 2
+        return middle
     d2 = math.sqrt(square)
     divisor = right.slope - left.slope + 2 * d2
     if divisor == 0:
-        return (low + high) / 2
+        return middle
     return min(max(right.t - (right.t - left.t) * (right.slope + d2 - d1) / divisor, low), high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kanbench.engine.numba_engine.simd import LANES, load, total, wide
+from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
 from kanbench.io.kernel_cache import compiled
 from kanbench.problems import Array
 
@@ -25,6 +25,16 @@ def dot(a: Array, b: Array) -> float:
     for i in range(whole, n):
         result += np.float64(a[i]) * np.float64(b[i])
     return result
+
+
+@compiled
+def add_multiple(q: Array, factor: float, v: Array) -> None:
+    """q += factor · v, in place."""
+    whole = len(q) - len(q) % LANES
+    for i in range(0, whole, LANES):
+        store(load(q, i) + load(v, i) * factor, q, i)
+    for i in range(whole, len(q)):
+        q[i] += q.dtype.type(factor) * v[i]
 
 
 @compiled
@@ -61,9 +71,9 @@ def remember_and_apply(
     for age in range(count):
         i = (newest - age) % len(s)
         alpha[i] = rho[i] * dot(s[i], q)
-        q -= alpha[i] * y[i]
+        add_multiple(q, -alpha[i], y[i])
     q *= -scale
     for age in range(count - 1, -1, -1):
         i = (newest - age) % len(s)
-        q -= (alpha[i] + rho[i] * dot(y[i], q)) * s[i]
+        add_multiple(q, -alpha[i] - rho[i] * dot(y[i], q), s[i])
     return scale, newest, count
