@@ -167,6 +167,28 @@ def test_settings_are_those_of_the_training():
         assert json.loads(line)["problem"] == of.config["datasets"][1]
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        (Run("section2_1", STAMP, 3).checkpoint_files("lbfgs", 1)[0], "L-BFGS on poisson_2d_sin"),
+        (f"results/trainings/section2_1_{STAMP}_e3_adam_0_s7.json", "Adam on poisson_2d_poly (further seeds)"),
+        (f"results/sec2_results/section2_2_{STAMP}_e3_adaptive_regular.pkl", "adaptive + regular"),
+        (f"results/seeds/section2_2_{STAMP}_e3_s2_baseline.parquet", "baseline (further seeds)"),
+        (
+            f"results/trainings/section2_3_{STAMP}_expert_1_d1_k2_s1004_state",
+            "an expert on poisson_2d_sin (1 hidden layer, order 2, seed 1004)",
+        ),
+        (f"results/trainings/section2_3_{STAMP}_merge_kan_1_s2.json", "the merged model on poisson_2d_sin (seed 2)"),
+        (f"results/trainings/section2_3_{STAMP}_control_0.json", "the control on poisson_2d_poly"),
+        (f"results/seeds/section2_3_{STAMP}_s2_grid_history.parquet", "grid_history (seed 2)"),
+        (Run("section2_3", STAMP).checkpoint_metadata(), "Section 2.3"),
+        (f"results/figures/section2_1_wide_{STAMP}_e3/comparison.png", "Section 2.1"),
+    ],
+)
+def test_a_job_is_named_in_words_by_what_it_makes(path, title):
+    assert pipeline().title(path) == title
+
+
 # --- targets ---
 
 FOUR = {

@@ -5,7 +5,7 @@ import pytest
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from support.pipelines import SMOKE, STAMP, contents, planned, snakemake
+from support.pipelines import PROFILE, SMOKE, STAMP, contents, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -151,5 +151,4 @@ def test_cluster_profiles_pass_a_dry_run(tmp_path, profile):
 
 
 def test_the_default_profile_passes_a_dry_run(tmp_path):
-    profile = ROOT / "workflow" / "profiles" / "default"
-    assert plan(tmp_path, "--workflow-profile", profile, smoke=True)["train_section2_1"] == 6
+    assert plan(tmp_path, "--workflow-profile", PROFILE, smoke=True)["train_section2_1"] == 6

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_the_files_are_the_contracts(smoke):
     for made in (finished, *others(finished)):
         assert made.name in page
     assert "Missing:" not in page
+
+
+def test_progress_is_told_in_words(smoke_run):
+    """In few lines without control characters; Snakemake's own are in its log."""
+    folder, told = smoke_run
+    lines = told.splitlines()
+    assert "\x1b" not in told
+    assert "45 jobs to do" in lines
+    assert re.fullmatch(r"\d+:\d\d  45 of 45 jobs are done", lines[-1])
+    done = [line.partition("  done: ")[2] for line in lines]
+    assert {"train_expert, 8 jobs", "Drawing the figures of Section 2.1", "Writing the summary page"} <= set(done)
+    assert len(lines) < 60
+    log = min((folder / ".snakemake" / "log").iterdir()).read_text()  # later ones are of other tests
+    assert "Training L-BFGS on poisson_2d_sin" in log
+    for word in ("Finished jobid: 3", "45 of 45 steps (100%) done"):
+        assert word in log
+        assert word not in told
 
 
 def test_the_report_is_built_without_a_network(smoke):

@@ -49,6 +49,15 @@ def merge_frame_options(wildcards, input):
     return [word for part, files in input.items() for word in (f"--{part}", *files)]
 
 
+def title(wildcards, output):
+    """What a job is about, in words.
+
+    Because it is made of the outputs, Snakemake does not compare it with that of the last time: another word trains
+    nothing again.
+    """
+    return pipeline.title(output[0])
+
+
 def reported(described):
     """Output files with what Snakemake's report says of each."""
     return [report(path, **description) for path, description in described.items()]

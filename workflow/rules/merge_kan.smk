@@ -28,9 +28,9 @@ rule train_expert:
     params:
         name=EXPERT,
         settings=pipeline.expert_settings,
+        title=title,
     message:
-        "Training an expert on dataset {wildcards.dataset_idx}: "
-        "{wildcards.depth} hidden layers, order {wildcards.k}, seed {wildcards.seed}"
+        "Training {params.title}"
     shell:
         "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
@@ -54,8 +54,9 @@ rule merge_experts:
     params:
         name=MERGED,
         settings=pipeline.merge_settings,
+        title=title,
     message:
-        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model: {params.name}"
+        "Merging experts, and training {params.title}"
     shell:
         "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
@@ -89,8 +90,9 @@ rule train_control:
     params:
         name=CONTROLLED,
         settings=pipeline.control_settings,
+        title=title,
     message:
-        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}: {params.name}"
+        "Training {params.title}, a model of the merged one's size, from scratch"
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
         "--settings {params.settings:q} --threads {threads} > {log} 2>&1"

@@ -14,13 +14,14 @@ from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts, problem_files, problems_of
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
-from kanbench.plan.sections import CONTROL, SECTIONS
+from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 from kanbench.plan.settings import canonical_json
 from kanbench.plan.tables import PUBLISHED, tables_of
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
 
+NOUNS = {**sections.LABELS, EXPERT: "an expert", "merge_kan": "the merged model", CONTROL: "the control"}
 CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
 
 
@@ -210,6 +211,20 @@ class Pipeline:
 
     def control_settings(self, wildcards: Wildcards) -> str:
         return canonical_json(settings.control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+
+    def title(self, path: str) -> str:
+        """What the job that makes a file is about, in words: `L-BFGS on poisson_2d_sin`."""
+        name = naming.parse(path)
+        made = name.frame or name.model_type
+        subject = NOUNS.get(made, made) if made else f"Section {sections.number_of(name.run.section)}"
+        dataset = "" if name.dataset_idx is None else f" on {self.config['datasets'][name.dataset_idx]}"
+        detail = ""
+        if name.expert:
+            depth, k, seed = name.expert
+            detail = f" ({depth} hidden layer{'s' * (depth > 1)}, order {k}, seed {seed})"
+        elif name.run.seed is not None:  # in Sections 2.1 and 2.2, one job trains with them all
+            detail = " (further seeds)" if name.run.kind.has_epochs else f" (seed {name.run.seed})"
+        return f"{subject}{dataset}{detail}"
 
     @property
     def target_rules(self) -> tuple[str, ...]:
