@@ -32,6 +32,11 @@ def start():
     """Check what only the executing machine can tell, and keep the timestamp for later invocations."""
     if workflow.local_exec:
         checked(check_device, config["device"])
+    # To start no more than so many jobs a second (100, unless something else was asked for), Snakemake 9 looks through
+    # all jobs that are ready once a second for every job that has begun, and waits for a second when all are done.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
     if pipeline.is_pinned(TARGETS):
         checked(write_pin, pipeline.timestamp)
 
