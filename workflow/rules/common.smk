@@ -83,7 +83,5 @@ wildcard_constraints:
     epochs=naming.EPOCHS,
     model_type="|".join(MODEL_TYPES),
     frame="|".join(SECTIONS["section2_3"].frames),
-    depth=naming.NUMBER,
-    k=naming.NUMBER,
     seed=naming.NUMBER,
     dataset_idx="|".join(map(str, pipeline.datasets)),

@@ -29,7 +29,7 @@ NAMED = 4  # jobs that are named of those that run
 # Seconds of a job by the first word of its rule's name (default configuration, a core of an AMD EPYC). They weigh the
 # rules that no job has ended of.
 USUAL = {"train": 1.5, "merge": 6.0, "figures": 10.0, "report": 7.0, "tables": 1.0, "frame": 0.4, "metadata": 0.4}
-USUAL_OF_RULE = {"train_control": 13.0, "train_control_seeds": 13.0, "all": 0.1}
+USUAL_OF_RULE = {"train_expert": 5.0, "train_control": 13.0, "train_control_seeds": 13.0, "all": 0.1}
 # What is said in other words, or to nobody: events, and the beginnings of messages without one.
 EVENTS = {"workflow_started", "resources_info", "run_info", "job_info", "job_started", "job_finished", "progress"}
 PHRASES = (

@@ -21,7 +21,7 @@ from kanbench.plan.tables import PUBLISHED, tables_of
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
 
-NOUNS = {**sections.LABELS, EXPERT: "an expert", "merge_kan": "the merged model", CONTROL: "the control"}
+NOUNS = {**sections.LABELS, EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
 CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
 
 
@@ -170,6 +170,15 @@ class Pipeline:
         run, trained = self._merging(wildcards), experts(self.config, _seed(wildcards))
         return [run.record(run.expert(dataset_idx, *numbers)) for numbers in trained]
 
+    @property
+    def expert_kinds(self) -> list[tuple[int, int]]:
+        """Hidden layers and order of the experts of every seed."""
+        return list(dict.fromkeys((depth, k) for depth, k, _ in experts(self.config)))
+
+    def experts_of_seed(self, run: Run) -> list[str]:
+        """The names of the experts that one job trains, with wildcards for dataset and seed."""
+        return [run.expert("{dataset_idx}", depth, k, "{seed}") for depth, k in self.expert_kinds]
+
     def merge_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The records and checkpoints of the experts of a merged model."""
         records = self._expert_records(wildcards, wildcards["dataset_idx"])
@@ -202,9 +211,11 @@ class Pipeline:
         section = sections.section_with(model_type)
         return canonical_json(settings.training_settings(self.config, section, model_type, dataset_idx))
 
-    def expert_settings(self, wildcards: Wildcards) -> str:
-        numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
-        return canonical_json(settings.expert_settings(self.config, *numbers))
+    def expert_settings(self, wildcards: Wildcards) -> list[str]:
+        """Those of `experts_of_seed`."""
+        dataset_idx, seed = int(wildcards["dataset_idx"]), int(wildcards["seed"])
+        made = (settings.expert_settings(self.config, dataset_idx, *kind, seed) for kind in self.expert_kinds)
+        return [canonical_json(each) for each in made]
 
     def merge_settings(self, wildcards: Wildcards) -> str:
         return canonical_json(settings.merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
@@ -220,8 +231,7 @@ class Pipeline:
         dataset = "" if name.dataset_idx is None else f" on {self.config['datasets'][name.dataset_idx]}"
         detail = ""
         if name.expert:
-            depth, k, seed = name.expert
-            detail = f" ({depth} hidden layer{'s' * (depth > 1)}, order {k}, seed {seed})"
+            detail = f" (seed {name.expert[-1]})"
         elif name.run.seed is not None:  # in Sections 2.1 and 2.2, one job trains with them all
             detail = " (further seeds)" if name.run.kind.has_epochs else f" (seed {name.run.seed})"
         return f"{subject}{dataset}{detail}"
