@@ -8,7 +8,7 @@ from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
-from support.pipelines import snakemake
+from support.pipelines import PROFILE, snakemake
 from support.results import STAMP, TINY, command, train_and_compare, train_and_merge
 from support.trainings import trainer_of
 
@@ -36,12 +36,17 @@ def make_trainer(config):
 
 
 @pytest.fixture(scope="session")
-def smoke_folder(tmp_path_factory):
-    """The folder of a finished run of the smoke configuration on this machine; leave it as it is."""
+def smoke_run(tmp_path_factory):
+    """The folder of a finished run of the smoke configuration on this machine, to leave as it is; and what it said."""
     folder = tmp_path_factory.mktemp("smoke")
-    result = snakemake(folder)
+    result = snakemake(folder, "--workflow-profile", PROFILE)
     assert result.returncode == 0, result.stderr
-    return folder
+    return folder, result.stderr
+
+
+@pytest.fixture(scope="session")
+def smoke_folder(smoke_run):
+    return smoke_run[0]
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,16 @@ from kanbench.presentation.templates import FOLDER
 from support.results import STAMP, TINY
 
 TESTS = Path(__file__).parent
+PLUGIN = "snakemake_logger_plugin_kanbench"
 # Which modules say where files outside the package are: what a new one reads has to be in the wheel, and below.
 OWNERS = {"plan/config.py": {DEFAULT_CONFIG, SCHEMA}, "presentation/templates.py": {*FOLDER.iterdir()}}
 
 
 def test_what_the_package_reads_is_in_the_wheel_and_nothing_else():
-    code = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    packages = PACKAGE, PACKAGE.parent / PLUGIN
+    code = {path for package in packages for path in package.rglob("*") if path.is_file()}
     read = set().union(*OWNERS.values())
-    expected = {f"kanbench/{path.relative_to(PACKAGE).as_posix()}": path for path in code}
+    expected = {path.relative_to(PACKAGE.parent).as_posix(): path for path in code if "__pycache__" not in path.parts}
     expected |= {f"kanbench/data/{path.relative_to(ROOT).as_posix()}": path for path in read}
     assert len(read) > 15
     included = WheelBuilder(str(ROOT)).recurse_included_files()

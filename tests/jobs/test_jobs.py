@@ -62,8 +62,7 @@ def four_kinds(tmp_path_factory):
         for module in ("training.trainer", "problems.target_scale"):
             patched.setattr(f"kanbench.{module}.make_dataset", counted)
         command("train", run.training("adam", 1), *given)
-        for name in expert_names:
-            command("train", name, *given)
+        command("train", *expert_names, *given)
         command("merge", merged, "--experts", *records, *given)
         command("control", control, "--merged", merging.record(merged), "--experts", *records, *given)
     assert [job.name.training for job, _ in made] == [run.training("adam", 1), *expert_names, merged, control]
@@ -181,13 +180,19 @@ def test_a_commit_that_is_interrupted_is_completed_by_running_again(
     )
 
 
-def test_settings_in_json_are_those_of_the_configuration(tmp_path):
-    """As the rules give them."""
+def test_settings_in_json_are_those_of_the_configuration(tmp_path, capsys):
+    """As the rules give them; of several trainings each has its own."""
     config = write_config(tmp_path)
     results = [tmp_path / folder for folder in ("config", "settings")]
-    title = Run("section2_1", STAMP, 2).training("adam", 0)
-    settings = canonical_json(training_settings(load_config(config), "section2_1", "adam", 0))
-    command("train", title, "--config", config, "--results-dir", results[0])
-    command("train", title, "--settings", settings, "--results-dir", results[1])
-    records = [json.loads((folder / "trainings" / f"{title}.json").read_text()) for folder in results]
-    assert without_times(records[0]) == without_times(records[1])
+    titles = [Run("section2_1", STAMP, 2).training("adam", i) for i in (0, 1)]
+    settings = [canonical_json(training_settings(load_config(config), "section2_1", "adam", i)) for i in (0, 1)]
+    for title in titles:
+        command("train", title, "--config", config, "--results-dir", results[0])
+    command("train", *titles, "--settings", *settings, "--results-dir", results[1])
+    for title in titles:
+        records = [json.loads((folder / "trainings" / f"{title}.json").read_text()) for folder in results]
+        assert without_times(records[0]) == without_times(records[1])
+    assert main(["train", *titles, "--settings", settings[0]]) == 1
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "kanbench: --settings: found 1; allowed: 2, for every name its own"
+    )

@@ -1,5 +1,6 @@
 """What the rules make of what, without Snakemake: timestamp, targets, inputs and settings."""
 
+import cProfile
 import json
 
 import pytest
@@ -130,6 +131,10 @@ def test_a_merged_model_has_the_experts_of_its_seed():
     assert first["experts"] == [run.record(run.expert(1, depth, k, 1)) for depth in (1, 2) for k in (2, 3)]
     assert second["experts"] == [run.record(run.expert(1, depth, k, 1001)) for depth in (1, 2) for k in (2, 3)]
     assert len(first["checkpoints"]) == 3 * len(first["experts"])
+    together = [
+        name.format(timestamp=STAMP, dataset_idx=1, seed=1) for name in of.experts_of_seed(of.pattern("section2_3"))
+    ]
+    assert [run.record(name) for name in together] == first["experts"]  # with one seed, one job
     assert f"{run.expert_checkpoint(run.expert(1, 2, 3, 1))}_state" in first["checkpoints"]
     control = of.control_inputs({**wildcards, "seed": "2"})
     assert control == {"merged": [run.record(run.replicate(2).training("merge_kan", 1))], "experts": second["experts"]}
@@ -157,7 +162,7 @@ def test_settings_are_those_of_the_training():
             of.training_settings({**first, "model_type": "baseline"}),
             training_settings(of.config, "section2_2", "baseline", 1),
         ),
-        (of.expert_settings({**second, "depth": "3", "k": "2"}), expert_settings(of.config, 1, 3, 2, 2)),
+        (of.expert_settings({**second})[1], expert_settings(of.config, 1, 1, 3, 2)),
         (of.merge_settings(first), merge_settings(of.config, 1)),
         (of.merge_settings(second), merge_settings(of.config, 1, 2)),
         (of.control_settings(second), control_settings(of.config, 1, 2)),
@@ -165,6 +170,48 @@ def test_settings_are_those_of_the_training():
         assert line == canonical_json(settings)
         assert "\n" not in line
         assert json.loads(line)["problem"] == of.config["datasets"][1]
+
+
+def test_planning_many_seeds_is_little_work_for_every_job():
+    """In calls of functions, which are as many on every machine: 330 a job where this was written."""
+    of = Pipeline(load_config(ROOT / "config" / "seeds.yaml"), STAMP)
+    at = [{"timestamp": STAMP, "dataset_idx": str(i)} for i in of.datasets]
+    merging = [{**where, "seed": str(seed)} for where in at for seed in of.config["seeds"][1:5]]
+    trained = [{**where, "seed": str(1000 * p + own)} for where in at for p in range(5) for own in (1, 2, 3, 4, 5)]
+    with cProfile.Profile() as profile:
+        for wildcards in trained:
+            of.problem_file(wildcards)
+            of.expert_settings(wildcards)
+        for wildcards in [*at, *merging]:
+            of.problem_file(wildcards)
+            of.merge_inputs(wildcards)
+            of.merge_settings(wildcards)
+    jobs = len(trained) + len(at) + len(merging)
+    calls = sum(entry.callcount for entry in profile.getstats())
+    assert jobs == 120
+    assert calls / jobs < 700
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        (Run("section2_1", STAMP, 3).checkpoint_files("lbfgs", 1)[0], "L-BFGS on poisson_2d_sin"),
+        (f"results/trainings/section2_1_{STAMP}_e3_adam_0_s7.json", "Adam on poisson_2d_poly (further seeds)"),
+        (f"results/sec2_results/section2_2_{STAMP}_e3_adaptive_regular.pkl", "adaptive + regular"),
+        (f"results/seeds/section2_2_{STAMP}_e3_s2_baseline.parquet", "baseline (further seeds)"),
+        (
+            f"results/trainings/section2_3_{STAMP}_expert_1_d1_k2_s1004_state",
+            "experts on poisson_2d_sin (seed 1004)",
+        ),
+        (f"results/trainings/section2_3_{STAMP}_merge_kan_1_s2.json", "the merged model on poisson_2d_sin (seed 2)"),
+        (f"results/trainings/section2_3_{STAMP}_control_0.json", "the control on poisson_2d_poly"),
+        (f"results/seeds/section2_3_{STAMP}_s2_grid_history.parquet", "grid_history (seed 2)"),
+        (Run("section2_3", STAMP).checkpoint_metadata(), "Section 2.3"),
+        (f"results/figures/section2_1_wide_{STAMP}_e3/comparison.png", "Section 2.1"),
+    ],
+)
+def test_a_job_is_named_in_words_by_what_it_makes(path, title):
+    assert pipeline().title(path) == title
 
 
 # --- targets ---

@@ -99,11 +99,10 @@ class Pipeline:
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in done + logs}
 
     def log(self, training):
-        """Of the job that a training was part of: those of sections 2.1 and 2.2 with other seeds share one."""
-        own, shared = (
-            self.folder / "results" / "logs" / f"{job}.log" for job in (training, re.sub(r"_s\d+$", "_seeds", training))
-        )
-        return own if own.exists() else shared
+        """Of the job that a training was part of: experts share one, and in sections 2.1 and 2.2 the other seeds."""
+        jobs = training, re.sub(r"_d\d+_k\d+_s", "_s", training), re.sub(r"_s\d+$", "_seeds", training)
+        logs = [self.folder / "results" / "logs" / f"{job}.log" for job in jobs]
+        return next((log for log in logs if log.exists()), logs[-1])
 
     def resumed(self):
         """How many trainings went on where they had been interrupted."""

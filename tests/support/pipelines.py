@@ -9,6 +9,7 @@ from kanbench.plan.config import ROOT
 
 BIN = Path(sys.executable).parent
 SMOKE = ROOT / "config" / "smoke.yaml"
+PROFILE = ROOT / "workflow" / "profiles" / "default"
 STAMP = "20260101_000000"
 
 

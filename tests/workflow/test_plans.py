@@ -5,7 +5,7 @@ import pytest
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from support.pipelines import SMOKE, STAMP, contents, planned, snakemake
+from support.pipelines import PROFILE, SMOKE, STAMP, contents, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -13,7 +13,7 @@ TWO = ["--configfile", SMOKE, "--config", "seeds=[1,2]"]
 DEEP = ["--configfile", ROOT / "config" / "highd_4d_deep.yaml", "--config", "seeds=[1,2]"]
 FIRST, DENSITY, MERGING = Run("section2_1", STAMP, 7), Run("section2_2", STAMP, 7), Run("section2_3", STAMP)
 VARIANT = Run("section2_1_highd_4d_deep", STAMP, 3)
-TRAINED = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 8, "merge_experts": 2, "train_control": 2}
+TRAINED = {"train_section2_1": 6, "train_section2_2": 6, "train_expert": 2, "merge_experts": 2, "train_control": 2}
 FRAMES = {"frame_section2_1": 3, "frame_section2_2": 3, "frame_section2_3": 4}
 ONCE = {f"{rule}_{section}": 1 for section in SECTIONS for rule in ("metadata", "tables", "figures")}
 
@@ -46,7 +46,7 @@ def test_everything_is_planned_for_every_seed(tmp_path):
     """In sections 2.1 and 2.2 by the same jobs, however many there are; two of three in section 2.3."""
     seeds = {f"{rule}_seeds": n for rule, n in {**TRAINED, **FRAMES}.items() if rule != "train_expert"}
     jobs = plan(tmp_path, "--config", "seeds=[1,2,3]", "merge_kan={seeds: 2}", smoke=True)
-    assert jobs == {"all": 1, **TRAINED, "train_expert": 2 * 8, **FRAMES, **ONCE, "report_page": 1, **seeds}
+    assert jobs == {"all": 1, **TRAINED, "train_expert": 2 * 2, **FRAMES, **ONCE, "report_page": 1, **seeds}
 
 
 @pytest.mark.parametrize(("configured", "merging"), [("config", 1), ("seeds", 5)])
@@ -55,7 +55,7 @@ def test_the_seeds_of_the_configurations(tmp_path, configured, merging):
     jobs = plan(tmp_path, "--configfile", ROOT / "config" / f"{configured}.yaml")
     expected = seeds_jobs("section2_1") | seeds_jobs("section2_2")
     assert {rule: jobs[rule] for rule in expected} == expected
-    assert jobs["train_expert"] == 80 * merging
+    assert jobs["train_expert"] == 20 * merging
     assert jobs.get("merge_experts_seeds", 0) == 4 * (merging - 1)
 
 
@@ -87,11 +87,11 @@ def test_a_variant_is_planned(tmp_path, variant):
             | seeds_jobs("section2_1"),
         ),
         (DENSITY.frame("adaptive_only"), {"train_section2_2": 8, "frame_section2_2": 1}),
-        (f"{MERGING.checkpoint('merge_kan', 2, 'final')}_state", {"train_expert": 20, "merge_experts": 1}),
-        (MERGING.frame("experts"), {"train_expert": 80, "frame_section2_3": 1}),
+        (f"{MERGING.checkpoint('merge_kan', 2, 'final')}_state", {"train_expert": 5, "merge_experts": 1}),
+        (MERGING.frame("experts"), {"train_expert": 20, "frame_section2_3": 1}),
         (
             MERGING.frame("summary", "parquet"),
-            {"train_expert": 80, "merge_experts": 4, "train_control": 4, "frame_section2_3": 1},
+            {"train_expert": 20, "merge_experts": 4, "train_control": 4, "frame_section2_3": 1},
         ),
         (MERGING.record(MERGING.expert(3, 2, 3, 5)), {"train_expert": 1}),
     ],
@@ -107,10 +107,10 @@ def test_a_target_plans_only_what_it_needs(tmp_path, target, jobs):
         (FIRST.replicate(2).frame("lbfgs"), {"train_section2_1_seeds": 2, "frame_section2_1_seeds": 1}),
         (FIRST.record(FIRST.replicate(2).training("lm", 1)), {"train_section2_1_seeds": 1}),
         (FIRST.frame("lbfgs"), {"train_section2_1": 2, "frame_section2_1": 1}),
-        (MERGING.replicate(2).frame("experts"), {"train_expert": 8, "frame_section2_3_seeds": 1}),
+        (MERGING.replicate(2).frame("experts"), {"train_expert": 2, "frame_section2_3_seeds": 1}),
         (
             MERGING.record(MERGING.replicate(2).training("control", 1)),
-            {"train_expert": 4, "merge_experts_seeds": 1, "train_control_seeds": 1},
+            {"train_expert": 1, "merge_experts_seeds": 1, "train_control_seeds": 1},
         ),
         (MERGING.record(MERGING.expert(0, 1, 2, 1001)), {"train_expert": 1}),
         (
@@ -151,5 +151,4 @@ def test_cluster_profiles_pass_a_dry_run(tmp_path, profile):
 
 
 def test_the_default_profile_passes_a_dry_run(tmp_path):
-    profile = ROOT / "workflow" / "profiles" / "default"
-    assert plan(tmp_path, "--workflow-profile", profile, smoke=True)["train_section2_1"] == 6
+    assert plan(tmp_path, "--workflow-profile", PROFILE, smoke=True)["train_section2_1"] == 6

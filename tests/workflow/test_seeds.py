@@ -35,7 +35,7 @@ def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
     logs = [path for path in (root / "logs").iterdir() if not shows_all_seeds(path.relative_to(root))]
     made = sorted(path.name for path in logs if path not in written)
     replicate = MERGING.replicate(2)
-    trainings = [MERGING.expert(0, 1, 3, 1001), *(replicate.training(which, 0) for which in ("merge_kan", "control"))]
+    trainings = [MERGING.experts_job(0, 1001), *(replicate.training(which, 0) for which in ("merge_kan", "control"))]
     frames = [f"{replicate.name}_{frame}" for frame in ("summary", "experts", "selected_experts", "grid_history")]
     assert made == sorted(f"{name}.log" for name in (*trainings, *frames))
     assert "no faults" in grown.run("python", "-m", "kanbench", "verify")

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -47,8 +48,9 @@ def test_the_files_are_the_contracts(smoke):
         trainings += [made.training(m, i) for m in SECTIONS[made.section].model_types for i in (0, 1)]
     experts = [made.expert(i, *expert) for expert in EXPERTS for i in (0, 1)]
     trainings += experts + [made.training("control", i) for i in (0, 1)]
-    for kind, suffix in [("trainings", "json"), ("logs", "log"), ("benchmarks", "tsv")]:
-        assert {f"results/{kind}/{training}.{suffix}" for training in trainings} <= set(found)
+    jobs = {*trainings} - {*experts} | {others(finished)[1].experts_job(i, 1) for i in (0, 1)}
+    for kind, suffix, made in [("trainings", "json", trainings), ("logs", "log", jobs), ("benchmarks", "tsv", jobs)]:
+        assert {f"results/{kind}/{name}.{suffix}" for name in made} <= set(found)
     handed_over = {f"results/trainings/{training}.json" for training in trainings}
     handed_over |= {f"results/trainings/{expert}_{file}" for expert in experts for file in CHECKPOINT_FILES}
     assert {path for path in found if path.startswith("results/trainings/")} == handed_over
@@ -69,6 +71,23 @@ def test_the_files_are_the_contracts(smoke):
     for made in (finished, *others(finished)):
         assert made.name in page
     assert "Missing:" not in page
+
+
+def test_progress_is_told_in_words(smoke_run):
+    """In few lines without control characters; Snakemake's own are in its log."""
+    folder, told = smoke_run
+    lines = told.splitlines()
+    assert "\x1b" not in told
+    assert "39 jobs to do" in lines
+    assert re.fullmatch(r"\d+:\d\d  39 of 39 jobs are done", lines[-1])
+    done = [line.partition("  done: ")[2] for line in lines]
+    assert {"train_expert, 2 jobs", "Drawing the figures of Section 2.1", "Writing the summary page"} <= set(done)
+    assert len(lines) < 60
+    log = min((folder / ".snakemake" / "log").iterdir()).read_text()  # later ones are of other tests
+    assert "Training L-BFGS on poisson_2d_sin" in log
+    for word in ("Finished jobid: 3", "39 of 39 steps (100%) done"):
+        assert word in log
+        assert word not in told
 
 
 def test_the_report_is_built_without_a_network(smoke):
@@ -226,8 +245,11 @@ def test_merged_models_are_read_without_kanbench(smoke):
 def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
     folder, finished = smoke
     given = [f"timestamp={finished.timestamp}", "datasets=[poisson_2d_poly]"]
-    result = snakemake(tmp_path, "--config", *given, cores=1)
+    result = snakemake(tmp_path, "--config", *given, "--verbose", cores=1)
     assert result.returncode == 0, result.stderr
+    jobs = len(re.findall("Finished jobid", result.stderr))
+    assert jobs > 20
+    assert result.stderr.count("Ready jobs: ") < 2 * jobs  # it does not look for jobs to start again and again
     assert not (tmp_path / "results" / "timestamp").exists()  # it was given, not chosen
     for made in (finished, *others(finished)):
         for name in SECTIONS[made.section].frames:
@@ -296,8 +318,8 @@ def test_a_new_run_is_asked_for(smoke):
 
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path):
     """Killed when some experts have finished; `support/kills.py` does more of it."""
-    small = ["datasets=[poisson_2d_poly]", "experts={depths: [1]}", "merge_kan={n_selected: 2}"]
-    given = 2, small, "section2_3"
+    experts = "experts={depths: [1], orders: [3], seeds: [1, 2]}"
+    given = 2, ["datasets=[poisson_2d_poly]", experts, "merge_kan={n_selected: 2}"], "section2_3"
     undisturbed, killed = (Pipeline(tmp_path / name, *given) for name in ("undisturbed", "killed"))
     undisturbed.complete()
     some_finished = lambda: "Finished jobid" in (killed.folder / "killed.txt").read_text()  # noqa: E731

@@ -32,6 +32,11 @@ def start():
     """Check what only the executing machine can tell, and keep the timestamp for later invocations."""
     if workflow.local_exec:
         checked(check_device, config["device"])
+    # To start no more than so many jobs a second (100, unless something else was asked for), Snakemake 9 looks through
+    # all jobs that are ready once a second for every job that has begun, and waits for a second when all are done.
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
     if pipeline.is_pinned(TARGETS):
         checked(write_pin, pipeline.timestamp)
 
@@ -47,6 +52,15 @@ def problem_file(wildcards):
 def merge_frame_options(wildcards, input):
     """The inputs of a frame of section 2.3 as options of the command."""
     return [word for part, files in input.items() for word in (f"--{part}", *files)]
+
+
+def title(wildcards, output):
+    """What a job is about, in words.
+
+    Because it is made of the outputs, Snakemake does not compare it with that of the last time: another word trains
+    nothing again.
+    """
+    return pipeline.title(output[0])
 
 
 def reported(described):
@@ -69,7 +83,5 @@ wildcard_constraints:
     epochs=naming.EPOCHS,
     model_type="|".join(MODEL_TYPES),
     frame="|".join(SECTIONS["section2_3"].frames),
-    depth=naming.NUMBER,
-    k=naming.NUMBER,
     seed=naming.NUMBER,
     dataset_idx="|".join(map(str, pipeline.datasets)),

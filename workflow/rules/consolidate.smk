@@ -16,8 +16,10 @@ rule frame_section2_1:
         "../../envs/kanbench.yaml"
     resources:
         **needs("consolidation"),
+    params:
+        title=title,
     message:
-        "Consolidating the trainings of {wildcards.model_type}"
+        "Making the frame of {params.title}"
     shell:
         "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
 
@@ -66,8 +68,9 @@ rule frame_section2_3:
     params:
         n_selected=config["merge_kan"]["n_selected"],
         trainings=merge_frame_options,
+        title=title,
     message:
-        "Consolidating the trainings of experts and merged models: {wildcards.frame}"
+        "Making the frame of {params.title}"
     shell:
         "python -m kanbench merge-frame {output} --n-selected {params.n_selected} {params.trainings} > {log} 2>&1"
 
@@ -90,8 +93,10 @@ rule metadata_section2_1:
         "../../envs/kanbench.yaml"
     resources:
         **needs("consolidation"),
+    params:
+        title=title,
     message:
-        "Consolidating the metadata of all checkpoints"
+        "Collecting the metadata of all checkpoints of {params.title}"
     shell:
         "python -m kanbench metadata {output} --trainings {input} > {log} 2>&1"
 

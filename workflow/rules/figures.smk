@@ -15,8 +15,9 @@ rule figures_section2_1:
         **needs("consolidation"),
     params:
         run=f"{OPTIMIZERS.section} --timestamp {{timestamp}} --epochs {{epochs}}",
+        title=title,
     message:
-        "Drawing the figures of a run"
+        "Drawing the figures of {params.title}"
     shell:
         "python -m kanbench figures {params.run} --placeholders > {log} 2>&1"
 

@@ -1,9 +1,11 @@
-"""Section 2.3: one job per expert; selection, merging and training of the merged model; its control.
+"""Section 2.3: experts; selection, merging and training of the merged model; its control.
 
-With another seed than the first there are other experts, and no checkpoints of the merged model.
+One job trains the experts of one seed on a dataset, one after another: each takes little longer than a job's start. With
+another seed than the first there are other experts, and no checkpoints of the merged model.
 """
 
-EXPERT = MERGING.expert("{dataset_idx}", "{depth}", "{k}", "{seed}")
+EXPERTS = pipeline.experts_of_seed(MERGING)
+EXPERTS_JOB = MERGING.experts_job("{dataset_idx}", "{seed}")
 MERGED = MERGING.training("merge_kan", "{dataset_idx}")
 MERGED_SEEDS = MERGING_SEEDS.training("merge_kan", "{dataset_idx}")
 CONTROLLED = MERGING.training(CONTROL, "{dataset_idx}")
@@ -14,25 +16,27 @@ rule train_expert:
     input:
         source=problem_file,
     output:
-        checkpoint=[f"{MERGING.expert_checkpoint(EXPERT)}_{file}" for file in naming.CHECKPOINT_FILES],
-        record=MERGING.record(EXPERT),
+        checkpoints=[
+            f"{MERGING.expert_checkpoint(name)}_{file}" for name in EXPERTS for file in naming.CHECKPOINT_FILES
+        ],
+        records=[MERGING.record(name) for name in EXPERTS],
     log:
-        MERGING.log(EXPERT),
+        MERGING.log(EXPERTS_JOB),
     benchmark:
-        MERGING.benchmark(EXPERT)
+        MERGING.benchmark(EXPERTS_JOB)
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
     resources:
-        **needs("training"),
+        **needs("training", len(EXPERTS)),
     params:
-        name=EXPERT,
+        names=EXPERTS,
         settings=pipeline.expert_settings,
+        title=title,
     message:
-        "Training an expert on dataset {wildcards.dataset_idx}: "
-        "{wildcards.depth} hidden layers, order {wildcards.k}, seed {wildcards.seed}"
+        "Training {params.title}"
     shell:
-        "python -m kanbench train {params.name} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
+        "python -m kanbench train {params.names} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
 
 rule merge_experts:
@@ -54,8 +58,9 @@ rule merge_experts:
     params:
         name=MERGED,
         settings=pipeline.merge_settings,
+        title=title,
     message:
-        "Merging experts on dataset {wildcards.dataset_idx}, and training the merged model: {params.name}"
+        "Merging experts, and training {params.title}"
     shell:
         "python -m kanbench merge {params.name} --experts {input.experts} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 
@@ -89,8 +94,9 @@ rule train_control:
     params:
         name=CONTROLLED,
         settings=pipeline.control_settings,
+        title=title,
     message:
-        "Training a model of the merged one's size from scratch on dataset {wildcards.dataset_idx}: {params.name}"
+        "Training {params.title}, a model of the merged one's size, from scratch"
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
         "--settings {params.settings:q} --threads {threads} > {log} 2>&1"

@@ -16,8 +16,9 @@ rule tables_section2_1:
     params:
         section=OPTIMIZERS.section,
         epochs="--epochs {epochs}",
+        title=title,
     message:
-        "Writing tables"
+        "Writing the tables of {params.title}"
     shell:
         "python -m kanbench tables {params.section} --timestamp {wildcards.timestamp} {params.epochs} > {log} 2>&1"
 

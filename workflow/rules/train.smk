@@ -29,8 +29,9 @@ rule train_section2_1:
         name=OPTIMIZER,
         seeds="",
         settings=pipeline.training_settings,
+        title=title,
     message:
-        "Training {wildcards.model_type} on dataset {wildcards.dataset_idx}: {params.name} {params.seeds}"
+        "Training {params.title}"
     shell:
         "python -m kanbench train {params.name} {params.seeds} --settings {params.settings:q} --threads {threads} > {log} 2>&1"
 

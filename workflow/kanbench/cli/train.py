@@ -22,10 +22,13 @@ TRAINED = (*SECTIONS["section2_1"].model_types, *SECTIONS["section2_2"].model_ty
 
 
 def add_commands(commands: Commands[Any]) -> None:
-    train = _add(commands, "train", _train, "one model on one dataset: checkpoints and a history")
+    train = _add(commands, "train", _train, "one model on one dataset: checkpoints and a history", settings="+")
     train.add_argument(
-        "name",
-        help="for example section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
+        "names",
+        nargs="+",
+        metavar="name",
+        help="one training after another in one process; for example "
+        "section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
         "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1; "
         "with _sSEED at the end of the first, with another seed than the first, and without checkpoints",
     )
@@ -46,11 +49,14 @@ def add_commands(commands: Commands[Any]) -> None:
         parser.add_argument("--experts", nargs="+", required=True, **JSON)
 
 
-def _add(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse.ArgumentParser:
+def _add(
+    commands: Commands[Any], name: str, run: Run, summary: str, settings: str | None = None
+) -> argparse.ArgumentParser:
     parser = command(commands, name, run, summary)
-    settings = parser.add_mutually_exclusive_group()
-    add_config(settings)
-    settings.add_argument("--settings", help="the training's settings as JSON, instead of --config")
+    group = parser.add_mutually_exclusive_group()
+    add_config(group)
+    text = "the settings of the training (of each) as JSON, instead of --config"
+    group.add_argument("--settings", nargs=settings, metavar="JSON", help=text)
     parser.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
     add_results_dir(parser)
     return parser
@@ -59,9 +65,15 @@ def _add(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse
 def _train(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import expert_job, training_job
 
-    name, source = _parse(arguments, *TRAINED, EXPERT)
-    names = _with_seeds(name, arguments.seeds)
-    _run([training_job(n, source) if n.expert is None else expert_job(n, n.expert, source) for n in names], arguments)
+    given = arguments.settings or [None] * len(arguments.names)
+    if len(given) != len(arguments.names):
+        raise InputError("--settings", len(given), f"{len(arguments.names)}, for every name its own")
+    jobs: list[Job] = []
+    for title, settings in zip(arguments.names, given, strict=True):
+        name, source = _parse(title, settings, arguments, *TRAINED, EXPERT)
+        for each in _with_seeds(name, arguments.seeds):
+            jobs.append(training_job(each, source) if each.expert is None else expert_job(each, each.expert, source))
+    _run(jobs, arguments)
 
 
 def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.FileName]:
@@ -80,13 +92,15 @@ def _seed(text: str) -> int:
 def _merge(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import merge_job
 
-    _run([merge_job(*_parse(arguments, "merge_kan"), arguments.experts)], arguments)
+    parsed = _parse(arguments.name, arguments.settings, arguments, "merge_kan")
+    _run([merge_job(*parsed, arguments.experts)], arguments)
 
 
 def _control(arguments: argparse.Namespace) -> None:
     from kanbench.jobs.training import control_job
 
-    _run([control_job(*_parse(arguments, CONTROL), arguments.merged, arguments.experts)], arguments)
+    parsed = _parse(arguments.name, arguments.settings, arguments, CONTROL)
+    _run([control_job(*parsed, arguments.merged, arguments.experts)], arguments)
 
 
 def _run(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
@@ -97,17 +111,19 @@ def _run(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
     run_jobs(jobs, arguments.threads)
 
 
-def _parse(arguments: argparse.Namespace, *model_types: str) -> tuple[naming.FileName, Source]:
+def _parse(
+    title: str, settings: str | None, arguments: argparse.Namespace, *model_types: str
+) -> tuple[naming.FileName, Source]:
     """The training that was asked for, and where its settings come from."""
     from kanbench.jobs.training import Source
 
-    name = naming.parse(arguments.name)
+    name = naming.parse(title)
     run = dataclasses.replace(name.run, results=arguments.results_dir)
-    if name.dataset_idx is None or Path(arguments.name).suffix or name.model_type not in model_types:
+    if name.dataset_idx is None or Path(title).suffix or name.model_type not in model_types:
         allowed = (
             "SECTION_TIMESTAMP_eEPOCHS_MODELTYPE_DATASET (section2_3 without epochs; _sSEED at the end for another "
             f"seed), with MODELTYPE one of {', '.join(model_types)}"
         )
-        raise InputError(arguments.name, allowed=allowed, problem="not a training for this command")
+        raise InputError(title, allowed=allowed, problem="not a training for this command")
     check_writable(Path(run.record(name.training)).parent)  # rather than find out after hours
-    return dataclasses.replace(name, run=run), Source(arguments.settings, arguments.config)
+    return dataclasses.replace(name, run=run), Source(settings, arguments.config)

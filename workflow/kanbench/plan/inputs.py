@@ -14,13 +14,14 @@ from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts, problem_files, problems_of
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
-from kanbench.plan.sections import CONTROL, SECTIONS
+from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 from kanbench.plan.settings import canonical_json
 from kanbench.plan.tables import PUBLISHED, tables_of
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
 
+NOUNS = {**sections.LABELS, EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
 CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
 
 
@@ -169,6 +170,15 @@ class Pipeline:
         run, trained = self._merging(wildcards), experts(self.config, _seed(wildcards))
         return [run.record(run.expert(dataset_idx, *numbers)) for numbers in trained]
 
+    @property
+    def expert_kinds(self) -> list[tuple[int, int]]:
+        """Hidden layers and order of the experts of every seed."""
+        return list(dict.fromkeys((depth, k) for depth, k, _ in experts(self.config)))
+
+    def experts_of_seed(self, run: Run) -> list[str]:
+        """The names of the experts that one job trains, with wildcards for dataset and seed."""
+        return [run.expert("{dataset_idx}", depth, k, "{seed}") for depth, k in self.expert_kinds]
+
     def merge_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The records and checkpoints of the experts of a merged model."""
         records = self._expert_records(wildcards, wildcards["dataset_idx"])
@@ -201,15 +211,30 @@ class Pipeline:
         section = sections.section_with(model_type)
         return canonical_json(settings.training_settings(self.config, section, model_type, dataset_idx))
 
-    def expert_settings(self, wildcards: Wildcards) -> str:
-        numbers = (int(wildcards[name]) for name in ("dataset_idx", "depth", "k", "seed"))
-        return canonical_json(settings.expert_settings(self.config, *numbers))
+    def expert_settings(self, wildcards: Wildcards) -> list[str]:
+        """Those of `experts_of_seed`."""
+        dataset_idx, seed = int(wildcards["dataset_idx"]), int(wildcards["seed"])
+        made = (settings.expert_settings(self.config, dataset_idx, *kind, seed) for kind in self.expert_kinds)
+        return [canonical_json(each) for each in made]
 
     def merge_settings(self, wildcards: Wildcards) -> str:
         return canonical_json(settings.merge_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     def control_settings(self, wildcards: Wildcards) -> str:
         return canonical_json(settings.control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
+
+    def title(self, path: str) -> str:
+        """What the job that makes a file is about, in words: `L-BFGS on poisson_2d_sin`."""
+        name = naming.parse(path)
+        made = name.frame or name.model_type
+        subject = NOUNS.get(made, made) if made else f"Section {sections.number_of(name.run.section)}"
+        dataset = "" if name.dataset_idx is None else f" on {self.config['datasets'][name.dataset_idx]}"
+        detail = ""
+        if name.expert:
+            detail = f" (seed {name.expert[-1]})"
+        elif name.run.seed is not None:  # in Sections 2.1 and 2.2, one job trains with them all
+            detail = " (further seeds)" if name.run.kind.has_epochs else f" (seed {name.run.seed})"
+        return f"{subject}{dataset}{detail}"
 
     @property
     def target_rules(self) -> tuple[str, ...]:

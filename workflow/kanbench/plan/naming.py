@@ -129,6 +129,10 @@ class Run:
         """The name of the training of one expert of section 2.3; `seed` is the expert's own."""
         return f"{self._stem}_{EXPERT}_{dataset_idx}_d{depth}_k{k}_s{seed}"
 
+    def experts_job(self, dataset_idx: int | str, seed: int | str) -> str:
+        """The name of the job that trains the experts of one seed on a dataset."""
+        return f"{self._stem}_{EXPERT}_{dataset_idx}_s{seed}"
+
     def record(self, training: str) -> str:
         """What the training of this name hands to the consolidation."""
         return f"{self.results}/trainings/{training}.json"

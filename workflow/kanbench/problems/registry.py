@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Problem:
         """For errors."""
         return f"problem {self.name}" if self.file is None else f"{self.file}: problem {self.name}"
 
-    @property
+    @cached_property
     def source(self) -> Source:
         """What tells that the problem has changed."""
         if self.digest is not None:

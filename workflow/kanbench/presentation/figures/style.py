@@ -23,6 +23,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
+from kanbench.plan.sections import LABELS
 from kanbench.presentation.templates import FOLDER
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
@@ -53,17 +54,17 @@ Looks = Mapping[str, Look]
 _DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
 # A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
 LOOKS = {
-    "adam": Look(ORANGE, "o", _DASHED, "Adam"),
-    "lbfgs": Look(BLUE, "s", "-", "L-BFGS"),
-    "lm": Look(BLACK, "^", _DASHDOT, "LM"),
-    "adaptive_only": Look(ORANGE, "o", _DASHED, "adaptive only"),
-    "adaptive_regular": Look(BLACK, "^", _DASHDOT, "adaptive + regular"),
-    "baseline": Look(BLUE, "s", "-", "baseline"),
-    "merge_kan": Look(BLACK, "^", "-", "merged"),
-    "mlp": Look(SKY, "o", _DASHED, "MLP"),
-    "siren": Look(BLACK, "^", _DASHDOT, "SIREN"),
-    "kan": Look(BLUE, "s", "-", "KAN"),
-    "kan_pruning": Look(ORANGE, "D", _DOTTED, "KAN, pruned"),
+    "adam": Look(ORANGE, "o", _DASHED, LABELS["adam"]),
+    "lbfgs": Look(BLUE, "s", "-", LABELS["lbfgs"]),
+    "lm": Look(BLACK, "^", _DASHDOT, LABELS["lm"]),
+    "adaptive_only": Look(ORANGE, "o", _DASHED, LABELS["adaptive_only"]),
+    "adaptive_regular": Look(BLACK, "^", _DASHDOT, LABELS["adaptive_regular"]),
+    "baseline": Look(BLUE, "s", "-", LABELS["baseline"]),
+    "merge_kan": Look(BLACK, "^", "-", LABELS["merge_kan"]),
+    "mlp": Look(SKY, "o", _DASHED, LABELS["mlp"]),
+    "siren": Look(BLACK, "^", _DASHDOT, LABELS["siren"]),
+    "kan": Look(BLUE, "s", "-", LABELS["kan"]),
+    "kan_pruning": Look(ORANGE, "D", _DOTTED, LABELS["kan_pruning"]),
 }
 _OTHERS = [(VERMILLION, "D", _DOTTED), (GREEN, "v", _DASHED), (PURPLE, "P", _DASHDOT), (SKY, "X", "-")]
 # The kinds of loss, the columns of frames; drawn so where a panel has one model type.
