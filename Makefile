@@ -9,8 +9,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Child processes (Snakemake's jobs) find the environment's programs too.
-ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
+# Child processes (Snakemake's jobs) find the environment's programs too, and take no file of this folder for a module.
+ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONSAFEPATH=1 &&
 # A process for every core; each takes the next file, in the order given: the longest ones first.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

@@ -24,4 +24,6 @@ def run() -> int:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working folder: its kan/ or random.py is what nothing here means to import
     sys.exit(run())
