@@ -52,7 +52,7 @@ def save_run(
             under the key `model` is written as a checkpoint of pykan's, everything else goes into the metadata file.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
-        timestamp (str, optional): YYYYMMDD_HHMMSS; now, if it is not given.
+        timestamp (str, optional): YYYYMMDD_HHMMSS; now, in UTC, if it is not given.
         overwrite (bool): Whether a run that is there already may be replaced, as a whole.
         **metadata: What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is
             refused with a warning. What is not given here is taken from the attrs of every frame, as `load_run`
