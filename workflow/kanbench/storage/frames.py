@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -61,6 +62,19 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
+def _pickled(frame: pd.DataFrame) -> bytes:
+    """A pickle that old versions read too: of protocol 4, in which arrays are without functions that only numpy 2 has.
+
+    numpy 2 calls the module of the one that makes arrays by a name that numpy has had since 1.26; the older name is
+    known to all. It stands in a pickle once, before any data, in the first of the parts of protocol 4, whose length
+    follows three bytes.
+    """
+    content = pickle.dumps(portable(frame), protocol=4)
+    renamed = content.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray", 1)
+    length = int.from_bytes(content[3:11], "little") - len(content) + len(renamed)
+    return renamed[:3] + length.to_bytes(8, "little") + renamed[11:]
+
+
 def check_same(where: str, values: Iterable[Any]) -> None:
     """Check that trainings whose rows are put together have one value in common."""
     if len(different := set(map(str, values))) > 1:
@@ -92,7 +106,10 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     kind = "parquet" if str(path).endswith(".parquet") else "pickle"
     with atomic_write(path) as partial:
         try:
-            (frame.to_parquet if kind == "parquet" else portable(frame).to_pickle)(partial)
+            if kind == "parquet":
+                frame.to_parquet(partial)
+            else:
+                partial.write_bytes(_pickled(frame))
         except (OSError, MemoryError):  # the disk's, and the machine's
             raise
         except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
