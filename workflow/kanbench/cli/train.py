@@ -51,7 +51,7 @@ def _add(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse
     settings = parser.add_mutually_exclusive_group()
     add_config(settings)
     settings.add_argument("--settings", help="the training's settings as JSON, instead of --config")
-    parser.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
+    parser.add_argument("--threads", type=_count, default=1, help="of the compiled engine, for many samples (1)")
     add_results_dir(parser)
     return parser
 
@@ -74,6 +74,12 @@ def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.File
 def _seed(text: str) -> int:
     if not re.fullmatch(naming.NUMBER, text) or int(text) > naming.MAX_SEED:
         raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 0 to {naming.MAX_SEED}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on")
     return int(text)
 
 
