@@ -19,7 +19,7 @@ from kanbench.plan.settings import TrainingSettings, training_settings
 from kanbench.training.trainer import Trainer, make_data
 
 # What the sweep sets itself, and what no model is better or worse by.
-FIXED = (
+FIXED: tuple[str, ...] = (
     "data.dense_num",
     "data.seed",
     "datasets",
