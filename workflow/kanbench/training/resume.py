@@ -7,7 +7,6 @@ that it refers to. A file that is damaged, or of another training, is not used: 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -150,13 +149,3 @@ def _unpacked(path: Path, content: bytes, kind: type[T]) -> tuple[dict[str, str]
         return key, msgspec.convert(found["state"], kind, dec_hook=lambda _, value: value)
     except Exception as error:  # a file from elsewhere can hold anything, and these readers raise it
         raise InputError(path, problem=f"refused ({one_line(error)[:100]})") from None
-
-
-@functools.cache
-def code_digest() -> str:
-    """A digest of the package's source files."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
-        digest.update(bytes(source.relative_to(package)) + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
