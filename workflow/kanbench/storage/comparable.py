@@ -136,14 +136,14 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
         roots = ~is_pruned(new)
         new = new.assign(**{loss: new[loss].mask(roots, new[loss] ** 2) for loss in LOSSES if loss in new})
     if "dataset_idx" in new:
-        new = _without_doubles(new)
+        new = without_doubles(new)
         new = _with_time(_from_one(new)) if "epoch" in new else new
     if new is not frame:
         new.attrs = {**frame.attrs, "provenance": {**(frame.attrs.get("provenance") or {}), "losses": "mse"}}
     return new
 
 
-def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
+def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without rows that are there twice; of one epoch of a training there may be one, of a summary too."""
     keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
     of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
