@@ -9,8 +9,10 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Child processes (Snakemake's jobs) find the environment's programs too.
-ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
+# Programs in an environment name the folder that it was made in: where that was moved, it is made again.
+MOVED := $(if $(wildcard $(STAMP)),$(shell grep -qsF ' $(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg || echo moved))
+# Child processes (Snakemake's jobs) find the environment's programs too, and take no file of this folder for a module.
+ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONSAFEPATH=1 &&
 # A process for every core; each takes the next file, in the order given: the longest ones first.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -39,9 +41,13 @@ format: install
 
 install: $(STAMP)
 
+ifdef MOVED
+.PHONY: $(STAMP)
+endif
 $(STAMP): pyproject.toml envs/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kanbench: found Python %d.%d; allowed: 3.11 or newer (make PYTHON=...)" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(if $(MOVED),@echo "kanbench: $(CURDIR): moved since it was installed: installing again")
+	$(PYTHON) -m venv $(if $(MOVED),--clear) $(VENV)
 	$(BIN)/pip install --quiet --constraint envs/constraints.txt --editable '.[test]'
 	touch $(STAMP)
 

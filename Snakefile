@@ -7,10 +7,14 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The package is found without being installed, here and in every job.
+# The package is found without being installed, here and in every job; a kan/ or random.py beside the results or this
+# file, whose folder Snakemake searches, is taken for no module.
 PACKAGE = os.path.join(workflow.basedir, "workflow")
-sys.path.insert(0, PACKAGE)
-os.environ |= {"PYTHONPATH": os.pathsep.join([PACKAGE, *filter(None, [os.getenv("PYTHONPATH")])])}
+if os.pathsep in PACKAGE:
+    sys.exit(f"kanbench: {workflow.basedir}: found {os.pathsep!r} in the path; allowed: any other letters")
+SEARCHED = [PACKAGE, *filter(None, os.getenv("PYTHONPATH", "").split(os.pathsep))]
+sys.path[:] = [PACKAGE, *(folder for folder in sys.path if folder != str(workflow.basedir))]
+os.environ |= {"PYTHONPATH": os.pathsep.join(SEARCHED), "PYTHONSAFEPATH": "1"}
 
 
 configfile: os.path.join(workflow.basedir, "config", "config.yaml")

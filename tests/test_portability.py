@@ -121,3 +121,19 @@ def test_text_has_one_encoding_whatever_the_locale_is(tiny_results, tmp_path):
     escaped = summary.encode("ascii", "backslashreplace").decode()
     assert escaped != summary
     assert run(tmp_path, "-m", "kanbench", "summary", *where, **ASCII) == escaped
+
+
+def test_line_ends_are_those_of_unix_where_git_would_write_those_of_windows(tmp_path):
+    """Or scripts do not run, and what is read has another digest."""
+    scripts = [*(ROOT / "workflow" / "profiles" / "pbs").glob("*.sh")]
+    data = [path for path in (ROOT / "tests" / "support" / "data").rglob("*") if path.is_file()]
+    files = [ROOT / "Snakefile", *scripts, *data]
+    for path in [ROOT / ".gitattributes", *files]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    windows = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "-c", "core.safecrlf=false"]
+    for words in (["init", "-q"], ["add", "-A"]):
+        subprocess.run([*windows, *words], cwd=tmp_path, check=True)
+    for path in files:
+        (tmp_path / path.name).unlink()
+    subprocess.run([*windows, "checkout", "--", "."], cwd=tmp_path, check=True)
+    assert {path.name: (tmp_path / path.name).read_bytes() for path in files} == {p.name: p.read_bytes() for p in files}

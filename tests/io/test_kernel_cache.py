@@ -142,7 +142,7 @@ def test_without_a_folder_every_process_compiles_and_says_so(toy, tmp_path):
         value, misses, _, folder, log = toy.use(NUMBA_CACHE_DIR=str(tmp_path / "file"))
         assert (value, misses) == (4, 1)
         assert len(log.splitlines()) == 1
-        assert "cannot be written (Not a directory)" in log
+        assert "cannot be written (Not a directory); every job" in log
         assert folder.parent == toy.temporary
         assert not folder.exists()
 
@@ -162,6 +162,56 @@ tempfile.TemporaryFile = none_there
     assert (value, misses) == (4, 0)
     assert "cannot be written (Permission denied)" in log
     assert copy != folder
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def holed(path):
+    """Zeros in the middle, and a pickle that reads like a whole one: LLVM would end the process."""
+    content = path.read_bytes()
+    assert b"ELF" in content
+    begin = content.index(b"ELF")
+    path.write_bytes(content[:begin] + bytes(3) + content[begin + 3 :])
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [
+        ("nbi", emptied),
+        ("nbc", cut),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("nbi", cut), ("nbc", emptied), ("nbc", holed))),
+    ],
+)
+def test_what_is_damaged_is_compiled_anew(toy, ending, damage):
+    folder = toy.use()[3]
+    files = sorted(folder.rglob(f"*.{ending}"))
+    assert len(files) == 2
+    for file in files:
+        damage(file)
+    value, misses, _, _, log = toy.use()
+    assert (value, misses) == (4, 1)
+    [line] = log.splitlines()
+    assert any(line.startswith(f"{file}: damaged (") for file in files)
+    assert line.endswith("; what is damaged is compiled anew")
+    assert toy.use()[:2] == (4, 0)
+
+
+def test_a_full_disk_costs_the_compiled_code_only(toy):
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"  # bytes of any file
+    for _ in range(2):
+        value, misses, _, folder, log = toy.use(before=full)
+        assert (value, misses) == (4, 1)
+        [line] = log.splitlines()
+        assert line.startswith(str(folder))
+        assert "cannot be written (File too large); every job compiles what it lacks" in line
+    assert toy.use()[:2] == (4, 1)
+    assert toy.use()[:2] == (4, 0)
 
 
 def test_importing_kernels_makes_no_folder(toy, tmp_path):
@@ -254,7 +304,7 @@ def test_numbas_internals_are_where_the_kernels_look_for_them():
     ]
     assert not missing, f"numba {numba.__version__} has none of {missing}, which simd.py uses"
     assert hasattr(numba.config, "CACHE_DIR")
-    assert hasattr(numba.njit(lambda x: x), "enable_caching")
+    assert hasattr(numba.njit(lambda x: x), "_cache")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 from packaging.requirements import Requirement
+from snakemake.cli import parse_config
 
 from kanbench.errors import InputError
 from kanbench.plan.config import ROOT, check, experts, load_config, merge
@@ -33,7 +34,8 @@ WRONG = {  # what is changed, and the key, what is found and how the allowed val
     "a float that is whole": ({"epochs": 10.0}, "epochs", "10.0", "an integer, at least 1"),
     "a truth value": ({"epochs": True}, "epochs", "True", "an integer, at least 1"),
     "nothing": ({"epochs": None}, "epochs", "None", "an integer, at least 1"),
-    "zero": ({"data": {"train_num": 0}}, "data.train_num", "0", "an integer, at least 1"),
+    "zero": ({"data": {"test_num": 0}}, "data.test_num", "0", "an integer, at least 1"),
+    "a single sample": ({"data": {"train_num": 1}}, "data.train_num", "1", "an integer, at least 2"),
     "a negative rate": ({"optimizers": {"adam": {"lr": -0.1}}}, "optimizers.adam.lr", "-0.1", "a finite number above"),
     "an unknown problem": ({"datasets": ["poisson"]}, "datasets", "'poisson'", "poisson_"),
     "a problem twice": (
@@ -351,3 +353,11 @@ def test_the_conda_environment_has_the_versions_of_the_constraints():
     assert len(declared) > 10
     assert declared.keys() == pins(conda).keys()
     assert all(version in declared[name].specifier for name, version in pins(conda).items())
+
+
+@pytest.mark.parametrize("null", ["variant=null", "variant=NULL", "table=null"])
+def test_null_on_the_command_line_is_none(null):
+    """Snakemake takes it for text."""
+    given = parse_config([null])
+    assert all(isinstance(value, str) for value in given.values())
+    assert check(merge(load_config(), given)) == load_config()

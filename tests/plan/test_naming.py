@@ -1,5 +1,8 @@
 """File names: written and read back, and refused when they are wrong."""
 
+import time
+from datetime import UTC, datetime
+
 import pytest
 
 from kanbench.errors import InputError
@@ -144,6 +147,23 @@ def test_the_training_of_a_name():
     for name in (RUN.frame("adam"), RUN.checkpoint_metadata()):
         with pytest.raises(InputError, match="no training"):
             parse(name).training  # noqa: B018
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="no time zones to choose from")
+def test_new_timestamps_do_not_depend_on_the_time_zone(monkeypatch):
+    try:
+        for zone in ("Asia/Tokyo", "XYZ-9", "UTC", "ABC+11"):  # hours west of Greenwich
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            before, made, after = (
+                f"{datetime.now(UTC):%Y%m%d_%H%M%S}",
+                new_timestamp(),
+                f"{datetime.now(UTC):%Y%m%d_%H%M%S}",
+            )
+            assert before <= made <= after
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_timestamps():

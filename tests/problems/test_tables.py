@@ -56,6 +56,13 @@ def test_a_column_says_what_rows_are_for(table, tmp_path):
     assert not len(table_problem("m", saved(without, tmp_path), Columns(("a", "b"), "y", "part")).parts(0)["valid"])
 
 
+def test_one_row_to_train_with_is_refused(table, tmp_path):
+    """Nothing deviates there, and so no score of a node is known."""
+    few = table.assign(part=["train"] + ["test"] * 40 + ["dense"] * 9)
+    with pytest.raises(InputError, match=r"measured\.csv: found one row for train; allowed: at least two"):
+        table_problem("measured", saved(few, tmp_path), Columns(("a", "b"), "y", split="part"))
+
+
 def test_a_target_is_known_at_the_rows_only(table, tmp_path):
     problem = table_problem("measured", saved(table, tmp_path), COLUMNS)
     with pytest.raises(InputError, match="its target is known at the table's rows only"):

@@ -7,7 +7,7 @@ import pytest
 
 from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.samples import make_dataset
-from kanbench.problems.target_scale import target_scale
+from kanbench.problems.target_scale import TargetScale, scale_of, target_scale
 
 
 # The variance of d π² ∏ sin πxᵢ is (d π²)² / 2^d. The mean of its fourth power is (3/2)^d times the square of that, so
@@ -67,3 +67,15 @@ def test_a_hundred_dimensions():
     assert 0 < scale.variance < 1e-4 * (100 * pi**2) ** 2 / 2**100
     assert scale.typical < 1e-15
     assert scale.in_words().startswith(f"from its mean the target is typically {scale.typical:.2g} away, at most ")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-9, 1e12, -3e-30])
+@pytest.mark.parametrize(("dtype", "rounding"), [("float64", 2e-16), ("float32", 6e-8)])
+def test_constant_is_what_differs_by_rounding_relative_to_its_size(factor, dtype, rounding):
+    x = np.random.default_rng(0).uniform(-1, 1, 1000)
+    assert scale_of((factor * (1 + rounding * x)).astype(dtype)).is_constant
+    assert not scale_of((factor * (1 + 1e3 * rounding * x)).astype(dtype)).is_constant
+    assert not scale_of((factor * x).astype(dtype)).is_constant
+    exact = scale_of(np.full(10, factor, dtype))
+    assert exact == TargetScale(0.0, 0.0, 0.0, exact.mean)
+    assert exact.mean == pytest.approx(factor, rel=10 * rounding, abs=0)

@@ -98,6 +98,47 @@ def test_frames_and_attrs_survive_every_format(tmp_path, suffix):
     assert read.attrs == plain.attrs == frame.attrs
 
 
+KNOWN = {  # what pandas 1.5 and numpy 1.24 have under these names, and anything newer too
+    ("builtins", "slice"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("pandas", "DataFrame"),
+    ("pandas", "Index"),
+    ("pandas", "RangeIndex"),
+    ("pandas._libs.internals", "_unpickle_block"),
+    ("pandas.core.indexes.base", "_new_Index"),
+    ("pandas.core.internals.managers", "BlockManager"),
+}
+
+
+class Named(pickle.Unpickler):
+    """Notes the names in a pickle."""
+
+    def find_class(self, module, name):
+        self.names.add((module, name))
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("rows", [0, 8, 80_000], ids=["no rows", "a few", "more than a part of a pickle"])
+def test_a_pickled_frame_is_read_by_older_pandas_and_numpy(tmp_path, rows):
+    """Written with pandas 3 and numpy 2, read by hand with pandas 1.5, 2.0 and 2.2, with numpy 1.24 and 1.26."""
+    path, few = tmp_path / "frame.pkl", frame_of("adam")
+    frame = few.iloc[np.arange(rows) % len(few)].reset_index(drop=True)
+    frame["text"] = f"numpy._core.multiarray {rows}"  # of dtype str
+    frame.attrs = few.attrs
+    write_frame(frame, path)
+    assert path.read_bytes()[:2] == b"\x80\x04"  # the protocol
+    with path.open("rb") as file:
+        reader = Named(file)
+        reader.names = set()
+        read = reader.load()
+    assert reader.names <= KNOWN
+    for there in (read, read_frame(path)):
+        pd.testing.assert_frame_equal(there, frame.astype({"text": object}), check_column_type=False)
+        assert there.attrs == frame.attrs
+
+
 def test_metadata_is_builtin_types_only_and_small(tmp_path):
     path = tmp_path / "metadata.pkl"
     write_metadata(build_metadata(TRAININGS["lm"] + TRAININGS["adam"]), path)

@@ -67,8 +67,8 @@ def targets_notes(measures: Measures) -> list[str]:
             for i, scale in measures.scales.items()
             if scale is not None and scale.is_degenerate and not scale.is_constant
         ],
-        "Not in averages: {}. The target is constant but for rounding (its variance is below 1e-12), so that there is "
-        "no relative error.": [name for name, variance in variances.items() if variance == 0],
+        "Not in averages: {}. The target is constant but for rounding, relative to its own size, so that there is no "
+        "relative error.": [name for name, variance in variances.items() if variance == 0],
         "The target of {} is not among the problems of this version: its variance is not known, and errors relative to "
         "it are left out. Ratios of errors need no variance.": [n for n, v in variances.items() if v is None],
     }

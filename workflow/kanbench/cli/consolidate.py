@@ -12,6 +12,7 @@ import yaml
 
 from kanbench.cli.options import JSON, Commands, add_config, command
 from kanbench.cli.train import TRAINED
+from kanbench.io.atomic import check_writable
 from kanbench.plan.config import load_config
 
 PARTS = ("experts", "merged", "controls")  # what the frames of section 2.3 are made from
@@ -74,13 +75,23 @@ def _metadata(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
+    import pandas as pd
+
     from kanbench.jobs.sweep import as_text, sweep, write_rows
 
-    config, key = load_config(arguments.config), arguments.key
-    rows = sweep(config, arguments.model_type, key, arguments.values, arguments.seeds)
+    config, key, rows = load_config(arguments.config), arguments.key, pd.DataFrame()
     if arguments.output:
-        write_rows(rows, arguments.output)
-    print(as_text(rows, arguments.model_type, key, arguments.seeds))
+        check_writable(arguments.output.parent)
+    try:
+        for row in sweep(config, arguments.model_type, key, arguments.values, arguments.seeds):
+            rows = pd.DataFrame([*rows.to_dict("records"), row])
+            if arguments.output:
+                write_rows(rows, arguments.output)
+            which = f"{key} {row[key]}, seed {row['seed']}, {row['dataset']}"
+            log.info("%s: relative test loss %.3g", which, row["relative_test_loss"])
+    finally:  # what was trained is told, whatever ended it
+        if len(rows):
+            print(as_text(rows, arguments.model_type, key))
 
 
 def _compile(_: argparse.Namespace) -> None:

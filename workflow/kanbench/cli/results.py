@@ -80,7 +80,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
             findings = verify(stored, config, report)
         faults += len(findings.faults)
-        for line in [*findings.faults, *(f"not checked: {note}" for note in findings.notes)]:
+        for line in [*findings.faults, *findings.remarks, *(f"not checked: {note}" for note in findings.notes)]:
             print(line)
         print(f"{stored.name}: {_faults(len(findings.faults))}")
     if faults:

@@ -57,7 +57,7 @@ def _add(
     add_config(group)
     text = "the settings of the training (of each) as JSON, instead of --config"
     group.add_argument("--settings", nargs=settings, metavar="JSON", help=text)
-    parser.add_argument("--threads", type=int, default=1, help="of the compiled engine, for many samples (default: 1)")
+    parser.add_argument("--threads", type=_count, default=1, help="of the compiled engine, for many samples (1)")
     add_results_dir(parser)
     return parser
 
@@ -86,6 +86,12 @@ def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.File
 def _seed(text: str) -> int:
     if not re.fullmatch(naming.NUMBER, text) or int(text) > naming.MAX_SEED:
         raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 0 to {naming.MAX_SEED}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on")
     return int(text)
 
 

@@ -18,17 +18,21 @@ import functools
 import hashlib
 import logging
 import os
+import pickle
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import llvmlite.binding
 import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from platformdirs import user_cache_path
 
+from kanbench.errors import one_line
 from kanbench.io.extensions import extension
 from kanbench.io.locks import locked
 
@@ -51,6 +55,13 @@ SOURCES = (
     "training/optimizers/two_loops.py",
 )
 
+CHECKSUM = 4  # bytes
+DAMAGED, UNWRITTEN = "damaged", "cannot be written"
+CONSEQUENCES = {
+    DAMAGED: "what is damaged is compiled anew",
+    UNWRITTEN: "every job compiles what it lacks; NUMBA_CACHE_DIR is where to keep kernels",
+}
+
 log = logging.getLogger("kanbench")
 
 
@@ -58,7 +69,8 @@ class KernelCache:
     """The folder that the compiled code of some modules is kept in.
 
     It is a subfolder of `NUMBA_CACHE_DIR`, if that is set, or else of the user's cache folder. If it cannot be
-    written to, what it holds is used all the same, but what is compiled is lost at the end of the process.
+    written to, what it holds is used all the same, but what is compiled is lost at the end of the process; so it is
+    where the disk is full. What is damaged there is compiled anew. A line in the log says so.
 
     Args:
         sources (iterable of Path): The modules: all that their functions call, and that is compiled with them.
@@ -69,6 +81,7 @@ class KernelCache:
         self.kernels: list[Any] = []
         self.is_open = self.is_locked = False
         self.begun: set[str] = set()
+        self.trouble: set[str] = set()
 
     def compiled(self, function: Callable[..., Any]) -> Any:
         """numba's `njit`, with code that is kept in the folder from `open` on.
@@ -102,9 +115,16 @@ class KernelCache:
         numba.config.CACHE_DIR = str(self.folder)
         try:
             for kernel in kernels:
-                kernel.enable_caching()
+                kernel._cache = _Files(kernel.py_func, self._notice)  # as `enable_caching` does with numba's own
         finally:
             numba.config.CACHE_DIR = before
+
+    def _notice(self, trouble: str, reason: BaseException, file: str) -> None:
+        """Say what is wrong with a file, and what follows; of all such files once."""
+        if trouble not in self.trouble:
+            self.trouble.add(trouble)
+            why = getattr(reason, "strerror", None) or f"{type(reason).__name__}: {one_line(reason)[:100]}"
+            log.warning("%s: %s (%s); %s", file, trouble, why, CONSEQUENCES[trouble])
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -115,8 +135,7 @@ class KernelCache:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            consequence = "every job compiles what it lacks; NUMBA_CACHE_DIR is where to keep kernels"
-            log.warning("%s: cannot be written (%s): %s", folder, error.strerror, consequence)
+            self._notice(UNWRITTEN, error, str(folder))
             return _throwaway_copy(folder)
         return folder
 
@@ -149,7 +168,8 @@ class KernelCache:
             if not done.exists():
                 log.info("compiling kernels for %s into %s", what, self.folder)
                 compile()
-                done.touch()
+                if UNWRITTEN not in self.trouble:
+                    done.touch()
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -158,13 +178,73 @@ class KernelCache:
             yield
             return
         lock = self.folder / "lock"
-        lock.touch()
+        with contextlib.suppress(OSError):
+            lock.touch()
         with locked(lock):  # some network file systems have no locks: then every job compiles
             self.is_locked = True
             try:
                 yield
             finally:
                 self.is_locked = False
+
+
+class _Files(FunctionCache):
+    """A kernel's files in the folder, of which none can stop a training.
+
+    Args:
+        notice (callable): What to say, the error and the file.
+    """
+
+    def __init__(self, function: Callable[..., Any], notice: Callable[[str, BaseException, str], None]) -> None:
+        super().__init__(function)
+        path = self._cache_path
+        self._cache_file = _CheckedFile(path, self._impl.filename_base, self._impl.locator.get_source_stamp())
+        self._notice = notice
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code for argument types; None, and no trace of it, where it is damaged."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling raises nearly anything
+            self._notice(DAMAGED, error, self._cache_file.last)
+            with self._without_failing():
+                self._cache_file.flush()
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with self._without_failing():
+            super().save_overload(sig, data)
+
+    @contextlib.contextmanager
+    def _without_failing(self) -> Iterator[None]:
+        """Where the disk is full, or the folder is gone, the process does without it."""
+        try:
+            yield
+        except OSError as error:
+            self._notice(UNWRITTEN, error, self._cache_path)
+            self.disable()
+
+
+class _CheckedFile(IndexDataCacheFile):
+    """numba's files of a function, with a checksum before each code: LLVM ends the process where that is damaged."""
+
+    last = ""  # the path that was read last
+
+    def _load_index(self) -> Any:
+        self.last = self._index_path
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        self.last = self._data_path(name)
+        content = Path(self.last).read_bytes()
+        if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM) != content[:CHECKSUM]:
+            raise ValueError("another checksum than it should have")
+        return pickle.loads(content[CHECKSUM:])
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(zlib.crc32(content).to_bytes(CHECKSUM) + content)
 
 
 def _throwaway_copy(folder: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,22 @@ from kanbench.errors import InputError
 from kanbench.io.atomic import atomic_write
 from kanbench.plan.config import Config, check, merge
 from kanbench.plan.sections import section_with
-from kanbench.plan.settings import training_settings
+from kanbench.plan.settings import TrainingSettings, training_settings
 from kanbench.training.trainer import Trainer, make_data
+
+# What the sweep sets itself, and what no model is better or worse by.
+FIXED: tuple[str, ...] = (
+    "data.dense_num",
+    "data.seed",
+    "datasets",
+    "device",
+    "engine",
+    "merge_kan.seeds",
+    "problems",
+    "sections",
+    "seeds",
+)
+FIXED += ("table", "threads", "timestamp", "timing", "variant")
 
 
 def with_value(config: Config, key: str, value: Any) -> Config:
@@ -28,46 +44,70 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     return check(merge(config, value))
 
 
-def sweep(config: Config, model_type: str, key: str, values: Sequence[Any], seeds: Sequence[int]) -> pd.DataFrame:
-    """Train `model_type` on every dataset with every value and seed.
+def sweep(
+    config: Config, model_type: str, key: str, values: Sequence[Any], seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Train `model_type` on every dataset with every value and seed; all of them are checked before the first training.
 
     A seed determines the initial model and the samples. Choose seeds other than the configured ones, so that the
     setting is not tuned on what is reported with it.
 
-    Returns:
-        DataFrame: One row per training: the value (under its key), `seed`, `dataset`, test loss relative to the
-            variance of the test targets, parameters and time, at the interpolation threshold and at the end.
+    Yields:
+        dict: Of every training, as soon as it has ended: the value (under its key), `seed`, `dataset`, test loss
+            relative to the variance of the test targets, parameters and time, at the threshold and at the end.
+
+    Raises:
+        InputError: The key, a value or a seed is wrong; or a value changes nothing, so that nothing can be compared.
     """
-    if key in ("seeds", "data.seed", "data.dense_num", "merge_kan.seeds", "timing.repeats"):
-        raise InputError("sweep", key, "a key that the sweep does not set itself")
+    if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
+        raise InputError("sweep", key, f"a key by which models differ: none of {', '.join(FIXED)}")
+    if len(set(seeds)) < len(seeds):
+        raise InputError("sweep: --seeds", list(seeds), "each once")
+    changed = [(in_words(value), with_value(config, key, value)) for value in values]
+    _check_different(key, [(value, (of["epochs"], _settings(of, model_type))) for value, of in changed])
     # The dense MSE is not looked at, and takes longer than training with Adam; nor are times compared closely.
     once = {"merge_kan": {"seeds": 1}, "timing": {"repeats": 1}}
     changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}, **once} for seed in seeds}
-    changed = [(value, with_value(config, key, value)) for value in values]
     configs = [(value, seed, check(merge(of, over))) for value, of in changed for seed, over in changes.items()]
-    rows = []
     for value, seed, of in configs:
-        for dataset_idx, dataset in enumerate(of["datasets"]):
-            settings = training_settings(of, section_with(model_type), model_type, dataset_idx)
+        for dataset, settings in zip(of["datasets"], _settings(of, model_type), strict=True):
             data = make_data(settings)
             training = Trainer(settings, data).train(of["epochs"])
             variance = float(data.test_label.var(ddof=1))
             at_threshold, final = training.at_threshold.row, training.final.row
-            rows.append(
-                {
-                    "model_type": model_type,
-                    key: value,
-                    "seed": seed,
-                    "dataset": dataset,
-                    "relative_test_loss": at_threshold["test_loss"] / variance,
-                    "relative_final_test_loss": final["test_loss"] / variance,
-                    "threshold_num_params": at_threshold["num_params"],
-                    "final_num_params": final["num_params"],
-                    "threshold_time": at_threshold["time"],
-                    "final_time": final["time"],
-                }
+            yield {
+                "model_type": model_type,
+                key: value,
+                "seed": seed,
+                "dataset": dataset,
+                "relative_test_loss": at_threshold["test_loss"] / variance,
+                "relative_final_test_loss": final["test_loss"] / variance,
+                "threshold_num_params": at_threshold["num_params"],
+                "final_num_params": final["num_params"],
+                "threshold_time": at_threshold["time"],
+                "final_time": final["time"],
+            }
+
+
+def in_words(value: Any) -> Any:
+    """A value as tables show it: lists and mappings as text."""
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def _settings(config: Config, model_type: str) -> list[TrainingSettings]:
+    """Of the trainings on all datasets."""
+    datasets = range(len(config["datasets"]))
+    return [training_settings(config, section_with(model_type), model_type, dataset_idx) for dataset_idx in datasets]
+
+
+def _check_different(key: str, trained: Sequence[tuple[Any, object]]) -> None:
+    """Two values with which all trainings are the same are a mistake: of the key, or of a value."""
+    for (value, of_one), (other, of_other) in itertools.combinations(trained, 2):
+        if of_one == of_other:
+            found = (
+                f"{value} twice" if value == other else f"{value} and {other}, with which the trainings are the same"
             )
-    return pd.DataFrame(rows)
+            raise InputError(f"sweep: {key}", found, "values of a key that these trainings depend on")
 
 
 def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -76,16 +116,17 @@ def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     Two columns sum up the datasets: their mean, the share of the variance that stays unexplained, which an unsolved
     problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
     """
-    logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
+    with np.errstate(divide="ignore"):  # a loss may be 0
+        logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
     losses = logs.apply(np.exp)
     return losses.assign(mean=losses.mean(axis="columns"), geometric_mean=np.exp(logs.mean(axis="columns")))
 
 
-def as_text(rows: pd.DataFrame, model_type: str, key: str, seeds: Sequence[int]) -> str:
+def as_text(rows: pd.DataFrame, model_type: str, key: str) -> str:
     """The table, and above it what its numbers are."""
     return (
         f"{model_type}: test loss at the threshold / variance of the target,\n"
-        f"geometric mean over the seeds {seeds}, by {key}\n"
+        f"geometric mean over the seeds {rows['seed'].unique().tolist()}, by {key}\n"
         f"{table(rows, key).to_string(float_format='{:.3g}'.format)}"
     )
 

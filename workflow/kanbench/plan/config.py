@@ -38,6 +38,7 @@ Config = dict[str, Any]
 
 TIMESTAMP_DIGITS = 14
 BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
+NULLS = ("null", "Null", "NULL", "~")  # as YAML has it
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -63,7 +64,7 @@ def check(config: Config) -> Config:
     Raises:
         InputError: Names the first wrong key, what was found and what is allowed.
     """
-    config = _normal_numbers(config)
+    config = _normal_values(config)
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
     if isinstance(config.get("timestamp"), int) and len(digits) == TIMESTAMP_DIGITS:
         config["timestamp"] = f"{digits[:8]}_{digits[8:]}"
@@ -72,16 +73,18 @@ def check(config: Config) -> Config:
     return config
 
 
-def _normal_numbers(value: Any) -> Any:
-    """Turn text that is a number into one.
+def _normal_values(value: Any) -> Any:
+    """Turn text that is a number into one, and text that is null into None.
 
     YAML 1.1 takes 1e-3 for text unless it has a point, and Snakemake every number of a mapping that is given with
-    `--config`, as in `--config 'grids={sizes: [3, 5]}'`.
+    `--config`, as in `--config 'grids={sizes: [3, 5]}'`, and the null of `--config variant=null`.
     """
+    if value in NULLS:
+        return None
     if isinstance(value, dict):
-        return {key: _normal_numbers(item) for key, item in value.items()}
+        return {key: _normal_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_normal_numbers(item) for item in value]
+        return [_normal_values(item) for item in value]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         return int(value) if value.lstrip("+-").isdigit() else float(value)
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from kanbench.errors import InputError
 
@@ -142,7 +142,8 @@ def section_with(model_type: str) -> str:
 
 
 def new_timestamp() -> str:
-    return datetime.now().strftime(TIMESTAMP_FORMAT)
+    """Now, in UTC: the order of timestamps is that of runs in any time zone, and no hour comes twice in autumn."""
+    return datetime.now(UTC).strftime(TIMESTAMP_FORMAT)
 
 
 def is_timestamp(text: str) -> bool:

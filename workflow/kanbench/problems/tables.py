@@ -93,7 +93,10 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
         columns=columns,
         digest=digest_of(content),
     )
-    for each, rows in made.parts(0).items():
+    parts = made.parts(0)
+    if len(parts["train"]) == 1:
+        raise InputError(path, "one row for train", "at least two, or no deviation is known")
+    for each, rows in parts.items():
         if not len(rows) and not (columns.split and each == "valid"):  # section 2.3 needs it, and says so
             raise InputError(path, f"{len(inputs)} rows, none of them for {each}", "at least one for every part")
     return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from kanbench.problems.samples import make_dataset
 # line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the square, 0.18 and 0.09 for the products of
 # sines in 3 and 4 dimensions, and 0.003 in 10, where a hundredth of the points have half of the variance.
 DEGENERATE = 0.01
-CONSTANT = 1e-12  # of the mean square, or of 1: a variance of which no relative error says anything
+ROUNDING = 8  # units in the last place of a mean: what is no farther from it is so by rounding
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class TargetScale:
 
     @property
     def is_constant(self) -> bool:
-        """Whether nothing of the target but rounding can be seen on the sample, as of sines in 100 dimensions."""
-        return self.variance <= CONSTANT * max(1.0, self.mean**2)
+        """Whether nothing of the target but rounding can be seen on the sample, relative to its own size."""
+        return _is_rounding(self.variance**0.5, self.mean)
 
     @property
     def is_degenerate(self) -> bool:
@@ -59,13 +60,20 @@ class TargetScale:
         )
 
 
+def _is_rounding(deviation: float, mean: float, dtype: Any = float) -> bool:
+    """Whether numbers of this type differ from their mean by rounding errors only."""
+    return not deviation > ROUNDING * float(np.finfo(dtype).eps) * abs(mean)
+
+
 def scale_of(target: Array) -> TargetScale:
-    """The scale of the targets of a sample, an array of any shape."""
-    target = target.astype(float)
-    mean = target.mean()
+    """The scale of the targets of a sample, an array of any shape; of what is constant in its precision, none."""
+    dtype, target = target.dtype, target.astype(float)
+    mean = float(target.mean())
     deviation = np.sort(np.abs(target - mean), axis=None)
-    median = deviation[(len(deviation) - 1) // 2]
-    return TargetScale(*map(float, (np.square(deviation).mean(), median, deviation[-1], mean)))
+    variance = float(np.square(deviation).mean())
+    if _is_rounding(variance**0.5, mean, dtype):
+        return TargetScale(0.0, 0.0, 0.0, mean)
+    return TargetScale(variance, float(deviation[(len(deviation) - 1) // 2]), float(deviation[-1]), mean)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class TargetUnits:
         offset = target.mean(axis=0) if target.ndim > 1 and target.shape[1] > 1 else float(target.mean())
         deviation = target - offset
         scale = float(np.sqrt(np.square(deviation).mean()))
-        if not scale > 8 * np.finfo(float).eps * np.abs(offset).max():
+        if _is_rounding(scale, np.abs(offset).max()):
             return cls(offset)
         return cls(offset, float(np.copysign(scale, deviation.flat[np.abs(deviation).argmax()])))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,11 @@ from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
 
 Attrs = dict[Any, Any]  # those of a frame may have keys of any kind
+MADE_BY = {  # keys of provenance that tell trainings apart, and are no settings
+    "code": "by several versions of kanbench's code",
+    "processor": "on several kinds of processors, on which neither times nor last digits are the same",
+}
+NOT_RECORDED = "not recorded"  # as in earlier versions
 OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
 
 
@@ -60,6 +66,25 @@ def provenance_of(frame: pd.DataFrame) -> dict[str, Any]:
 def is_converted(frame: pd.DataFrame) -> bool:
     """Whether a frame was converted from another format: something that the present one has may not be known."""
     return "converted_from" in provenance_of(frame)
+
+
+def mixed(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """A sentence for each of `MADE_BY` of which there are several: the frames, by name, and what they say of it."""
+    sentences = []
+    for key, how in MADE_BY.items():
+        found: dict[str, list[str]] = {}
+        for name, frame in frames.items():
+            stated = provenance_of(frame).get(key, NOT_RECORDED)
+            for value in stated if isinstance(stated, list) else [stated]:
+                found.setdefault(str(value), []).append(name)
+        if len(found) > 1:
+            sentences.append(f"Trained {how}: {in_words(found)}.")
+    return sentences
+
+
+def in_words(groups: Mapping[Any, list[str]]) -> str:
+    """Which frames say what."""
+    return "; ".join(f"{', '.join(names)}: {value}" for value, names in groups.items())
 
 
 def agreed(dicts: list[Attrs]) -> Attrs:

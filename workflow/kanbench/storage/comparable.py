@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError
-from kanbench.storage.attrs import is_converted, provenance_of
+from kanbench.storage.attrs import in_words, is_converted, mixed, provenance_of
 from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_original, loss_measure
 from kanbench.storage.derive import Frames, is_pruned, training_keys
 
@@ -43,13 +43,48 @@ def comparable(replicates: Replicates) -> Comparable:
     """Make frames, as `StoredRun.replicates` has them, comparable.
 
     Raises:
-        InputError: A training has several rows of one epoch, or a dataset several in a summary, which differ.
+        InputError: A training has several rows of one epoch, or a dataset several in a summary, which differ; or frames
+            are of other settings or problems than others, by the digests in their provenance.
     """
+    _check_alike(replicates)
     every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
     compared = {seed: _sharing_provenance(_best_of(frames)) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
     of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
-    return Comparable(compared, tuple(_notes(stored, first, of_original)), not of_original)
+    notes = [*_notes(stored, first, of_original), *mixed(_by_name(replicates))]
+    return Comparable(compared, tuple(notes), not of_original)
+
+
+def _by_name(replicates: Replicates) -> Frames:
+    """The frames of all seeds, by names that tell the seeds apart; those with rows."""
+    first = next(iter(replicates))
+    return {
+        name if seed == first else f"{name} with seed {seed}": frame
+        for seed, frames in replicates.items()
+        for name, frame in frames.items()
+        if len(frame)
+    }
+
+
+def _check_alike(replicates: Replicates) -> None:
+    """Check that all frames have the common settings and the problems of the others; what is not recorded passes."""
+    digests: dict[str, dict[Any, list[str]]] = {}
+    for name, frame in _by_name(replicates).items():
+        provenance = provenance_of(frame)
+        problems = provenance.get("problems")
+        sources = (
+            {p: of.get("source") for p, of in problems.items() if isinstance(of, dict)}
+            if isinstance(problems, dict)
+            else {}
+        )
+        stated = {"settings": provenance.get("common_digest")}
+        stated |= {f"problem {p}": source.get("digest") for p, source in sources.items() if isinstance(source, dict)}
+        for what, digest in stated.items():
+            if isinstance(digest, str):
+                digests.setdefault(what, {}).setdefault(digest, []).append(name)
+    for what, groups in digests.items():
+        if len(groups) > 1:
+            raise InputError(what, f"several, by their digests ({in_words(groups)})", "one: train again what is older")
 
 
 class _Shared(dict[str, Any]):
@@ -101,14 +136,14 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
         roots = ~is_pruned(new)
         new = new.assign(**{loss: new[loss].mask(roots, new[loss] ** 2) for loss in LOSSES if loss in new})
     if "dataset_idx" in new:
-        new = _without_doubles(new)
+        new = without_doubles(new)
         new = _with_time(_from_one(new)) if "epoch" in new else new
     if new is not frame:
         new.attrs = {**frame.attrs, "provenance": {**(frame.attrs.get("provenance") or {}), "losses": "mse"}}
     return new
 
 
-def _without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
+def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without rows that are there twice; of one epoch of a training there may be one, of a summary too."""
     keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
     of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +19,7 @@ from kanbench.io.untrusted.pickled_frames import MAX_COLUMNS, MAX_ROWS, frame_of
 from kanbench.plan.sections import section_of
 from kanbench.storage.problems import with_problems
 from kanbench.storage.schema import DERIVED, HISTORY, dtypes
-from kanbench.storage.training_record import TrainingRecord
+from kanbench.storage.training_record import TrainingRecord, common_settings, made_alike, of_several
 from kanbench.storage.values import builtin, same, same_data
 
 KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without values is either
@@ -40,7 +41,7 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
     frame.attrs.update({key: getattr(first, key) for key in ("section", "timestamp", "epochs", "device", "model_type")})
     frame.attrs.update(lbfgs_threshold_time=None, baseline_threshold_time=None)
     frame.attrs[section.threshold_time] = fmean(record.checkpoints["at_threshold"]["time"] for record in reference)
-    frame.attrs["provenance"] = with_problems(first.provenance, trainings)
+    frame.attrs["provenance"] = with_problems(of_several(trainings), trainings)
     return frame
 
 
@@ -61,6 +62,19 @@ def portable(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
+def _pickled(frame: pd.DataFrame) -> bytes:
+    """A pickle that old versions read too: of protocol 4, in which arrays are without functions that only numpy 2 has.
+
+    numpy 2 calls the module of the one that makes arrays by a name that numpy has had since 1.26; the older name is
+    known to all. It stands in a pickle once, before any data, in the first of the parts of protocol 4, whose length
+    follows three bytes.
+    """
+    content = pickle.dumps(portable(frame), protocol=4)
+    renamed = content.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray", 1)
+    length = int.from_bytes(content[3:11], "little") - len(content) + len(renamed)
+    return renamed[:3] + length.to_bytes(8, "little") + renamed[11:]
+
+
 def check_same(where: str, values: Iterable[Any]) -> None:
     """Check that trainings whose rows are put together have one value in common."""
     if len(different := set(map(str, values))) > 1:
@@ -70,13 +84,31 @@ def check_same(where: str, values: Iterable[Any]) -> None:
 def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> None:
     """Check that a model type's trainings have one provenance, and the reference's are of the same run and seed."""
     name, wanted = trainings[0].model_type, section_of(trainings[0].section).reference
-    for key in ("model_type", "provenance"):
-        check_same(f"{key} of {name}", [getattr(record, key) for record in trainings])
+    check_same(f"model_type of {name}", [record.model_type for record in trainings])
+    check_same(f"provenance of {name}", [made_alike(record.provenance) for record in trainings])
     check_same("model_type of the reference", [wanted, *(record.model_type for record in reference)])
     both = f"{name} and {wanted}, the reference"
     for key in ("section", "timestamp", "epochs", "device"):
         check_same(f"{key} of {both}", [getattr(record, key) for record in (*trainings, *reference)])
     check_same(f"seed of {both}", [record.provenance.get("seed") for record in (*trainings, *reference)])
+    check_settings([*trainings, *reference])
+
+
+def check_settings(records: Iterable[TrainingRecord]) -> None:
+    """Check that trainings on the same dataset have the same problem, and the settings that all have in common.
+
+    Raises:
+        InputError: Names the first that differs, and which training has what.
+    """
+    groups: dict[int, tuple[str, dict[str, Any]]] = {}
+    for record in records:
+        problem = {key: record.settings.get(key) for key in ("problem", "source")}
+        settings = problem | common_settings(record.settings)
+        first, its = groups.setdefault(record.dataset_idx, (record.model_type, settings))
+        for key in sorted(its.keys() | settings.keys()):
+            if its.get(key) != settings.get(key):
+                found = f"{first} with {its.get(key)}, {record.model_type} with {settings.get(key)}"
+                raise InputError(f"{key} of {record.dataset_name}", found, "the same for all trainings")
 
 
 def stage_times(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +124,10 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
     kind = "parquet" if str(path).endswith(".parquet") else "pickle"
     with atomic_write(path) as partial:
         try:
-            (frame.to_parquet if kind == "parquet" else portable(frame).to_pickle)(partial)
+            if kind == "parquet":
+                frame.to_parquet(partial)
+            else:
+                partial.write_bytes(_pickled(frame))
         except (OSError, MemoryError):  # the disk's, and the machine's
             raise
         except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised

@@ -9,10 +9,10 @@ import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.plan.sections import section_of
-from kanbench.storage.frames import check_same, histories, portable
+from kanbench.storage.frames import check_same, check_settings, histories, portable
 from kanbench.storage.problems import with_problems
 from kanbench.storage.schema import dtypes
-from kanbench.storage.training_record import TrainingRecord
+from kanbench.storage.training_record import TrainingRecord, made_alike, of_several
 from kanbench.training.selection import select_experts
 
 Records = Sequence[TrainingRecord]
@@ -50,12 +50,13 @@ def build_merge_frame(
             rows = _selected(groups, merged) if name == "selected_experts" else _summary(groups, merged, controls)
         types = dtypes(experts[0].section, name)
         frame = portable(pd.DataFrame(rows, columns=list(types)).astype(types))
-    record = (experts if name == "experts" else merged)[0]
+    of_frame = experts if name == "experts" else merged
+    record = of_frame[0]
     group = next(iter(groups.values()))
     frame.attrs.update({key: getattr(record, key) for key in ("section", "timestamp", "device")})
     frame.attrs["model_type"] = section_of(record.section).model_type_of(name)
     frame.attrs["n_seeds"] = len({expert["seed"] for expert in group})
-    provenance = with_problems(record.provenance, experts if name == "experts" else merged)
+    provenance = with_problems(of_several(of_frame), of_frame)
     frame.attrs.update(n_experts=len(group), n_selected=n_selected, provenance=provenance)
     return frame
 
@@ -138,12 +139,13 @@ def _check_kinds(kinds: dict[str, Records]) -> None:
     present = {kind: records for kind, records in kinds.items() if records}
     for kind, records in present.items():
         check_same(f"model_type of {kind}", [kind, *(record.model_type for record in records)])
-        check_same(f"provenance of {kind}", [record.provenance for record in records])
+        check_same(f"provenance of {kind}", [made_alike(record.provenance) for record in records])
     for key in ("section", "timestamp", "device"):
         every = [getattr(record, key) for records in present.values() for record in records]
         check_same(f"{key} of {', '.join(present)}", every)
     of_models = [*kinds["merge_kan"], *kinds["control"]]
     check_same("seed of merge_kan, control", [record.provenance.get("seed") for record in of_models])
+    check_settings(record for records in present.values() for record in records)
     datasets = {kind: sorted({record.dataset_idx for record in records}) for kind, records in present.items()}
     if len(set(map(tuple, datasets.values()))) > 1:
         raise InputError(f"datasets of {', '.join(present)}", datasets, "the same for all kinds")

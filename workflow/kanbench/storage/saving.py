@@ -21,13 +21,15 @@ from kanbench.plan.naming import CHECKPOINTS, RESULTS, Run
 from kanbench.plan.sections import SECTIONS, is_timestamp, is_variant, new_timestamp, without_variant
 from kanbench.storage.attrs import OF_FRAMES, Attrs, agreed, essential
 from kanbench.storage.checkpoints import write_checkpoint
+from kanbench.storage.comparable import without_doubles
 from kanbench.storage.derive import DERIVABLE
-from kanbench.storage.frames import write_and_compare
+from kanbench.storage.frames import with_columns, write_and_compare
 from kanbench.storage.metadata import Metadata, read_metadata, write_metadata
 from kanbench.storage.stored_names import MAX_DATASETS
 from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
 
+FEW = 8  # rows to name
 PLAIN_TYPES = (NoneType, bool, int, float, str)
 
 
@@ -52,7 +54,7 @@ def save_run(
             under the key `model` is written as a checkpoint of pykan's, everything else goes into the metadata file.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
-        timestamp (str, optional): YYYYMMDD_HHMMSS; now, if it is not given.
+        timestamp (str, optional): YYYYMMDD_HHMMSS; now, in UTC, if it is not given.
         overwrite (bool): Whether a run that is there already may be replaced, as a whole.
         **metadata: What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is
             refused with a warning. What is not given here is taken from the attrs of every frame, as `load_run`
@@ -62,8 +64,12 @@ def save_run(
     Returns:
         str: The timestamp.
 
+    Warns:
+        UserWarning: Attrs are not of the format, or rows are there twice: which are left out.
+
     Raises:
-        InputError: Something cannot be saved, or not so that `load_run` reads it. What was there before is still there.
+        InputError: Rows of one epoch differ; or something cannot be saved, or not so that `load_run` reads it. What was
+            there before is still there.
     """
     known = without_variant(section) if isinstance(section, str) else None
     is_section = known in SECTIONS and (section == known or is_variant(section.removeprefix(f"{known}_")))
@@ -79,6 +85,7 @@ def save_run(
         warn("models= is deprecated; use checkpoints=", DeprecationWarning)
     _check_names(section, "frame", results)
     attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
+    results = {name: _without_doubles(name, frame) for name, frame in results.items()}
     results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as pandas does, and whoever looks for the run
     run = Run(section, timestamp, _epochs(section, attrs), results_dir)
     checkpoint_metadata, weights = _separated(section, {} if checkpoints is None else checkpoints)
@@ -176,12 +183,40 @@ def _given(section: str, metadata: Attrs) -> Attrs:
 def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
     """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
     _require(isinstance(frame, pd.DataFrame), f"results.{name}", frame, "a DataFrame")
+    known = (*essential(section), *OF_FRAMES, "section", "timestamp", "epochs")
+    if others := [str(key) for key in frame.attrs if key not in known]:
+        warn(f"results.{name}.attrs: not stored: {', '.join(others)}; stored are {', '.join(essential(section))}")
     attrs: Attrs = {}
     for key in essential(section):
         own, wanted = frame.attrs.get(key), given.get(key)
         part = isinstance(own, dict) and isinstance(wanted, dict) and same(agreed([wanted, own]), wanted)
         attrs[key] = _checked(key, own, f"results.{name}.attrs.{key}") if key not in given or part else wanted
     return attrs
+
+
+def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without rows that are there twice.
+
+    Warns:
+        UserWarning: Which these are.
+
+    Raises:
+        InputError: Rows of the same epoch differ.
+    """
+    rows = with_columns(frame).reset_index(drop=True)
+    if "dataset_idx" not in rows:
+        return frame
+    try:
+        kept = without_doubles(rows).index
+    except InputError as error:
+        raise error.at(f"save_run: results.{name}") from error
+    if len(kept) == len(rows):
+        return frame
+    double = rows.index.difference(kept)
+    more = ", …" if len(double) > FEW else ""
+    named = ", ".join(map(str, double[:FEW]))
+    warn(f"results.{name}: {len(double)} rows are there twice, and are stored once: rows {named}{more} (from 0)")
+    return frame.iloc[kept]
 
 
 def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:

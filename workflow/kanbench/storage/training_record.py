@@ -16,10 +16,12 @@ import msgspec
 import kanbench
 from kanbench.errors import InputError
 from kanbench.io.atomic import write_text
+from kanbench.io.made_by import code_digest, processor
 from kanbench.plan.naming import CHECKPOINTS, FileName
 from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.plan.settings import digest
 from kanbench.problems.target_scale import scale_of
+from kanbench.storage.attrs import MADE_BY, NOT_RECORDED
 from kanbench.storage.schema import DERIVED, HISTORY, Column, columns
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 VARYING = ("problem", "source", "model.width")  # a width goes with the number of inputs
 VARYING_EXPERTS = ("problem", "source", "model", "seed")
+OF_ALL = ("data", "device", "dtype", "engine", "targets", "threshold")  # settings of all trainings of section 2.3
 
 TYPES: dict[str, Any] = {"int64": int, "float64": (int, float, NoneType)}  # None is a number that is not finite
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
@@ -104,8 +107,38 @@ def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Seque
         "torch": version("torch"),
         "pykan": version("pykan"),
         "kanbench": kanbench.__version__,
+        "code": code_digest(),
+        "processor": processor(),
         "config_digest": settings_digest(settings, varying),
+        "common_digest": digest(common_settings(settings)),
     }
+
+
+def common_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that all trainings of a section have in common, by names such as `data.seed`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
+    if "epochs" in settings:  # of section 2.3, where experts, merged models and controls are trained each in their way
+        return {name: value for name, value in flat.items() if name.partition(".")[0] in OF_ALL}
+    compared = "grids.approach" if flat.get("grids.policy") == "importance" else "optimizer"
+    varying = (*VARYING, "seed", compared)
+    return {name: v for name, v in flat.items() if name not in varying and name.partition(".")[0] not in varying}
+
+
+def made_alike(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same for trainings of one frame: not what only tells them apart, and is not in older ones."""
+    return {key: value for key, value in provenance.items() if key not in (*MADE_BY, "common_digest")}
+
+
+def of_several(records: Sequence[TrainingRecord]) -> dict[str, Any]:
+    """The provenance of a frame of these trainings: what they were made by is a list where that differs."""
+    found = dict(records[0].provenance)
+    for key in MADE_BY:
+        values = sorted({record.provenance.get(key, NOT_RECORDED) for record in records})
+        if values != [NOT_RECORDED]:
+            found[key] = values[0] if len(values) == 1 else values
+    return found
 
 
 def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> str:

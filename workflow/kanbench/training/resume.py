@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -151,13 +150,3 @@ def _unpacked(path: Path, content: bytes, kind: type[T]) -> tuple[dict[str, str]
         return key, msgspec.convert(found["state"], kind, dec_hook=lambda _, value: value)
     except Exception as error:  # a file from elsewhere can hold anything, and these readers raise it
         raise InputError(path, problem=f"refused ({one_line(error)[:100]})") from None
-
-
-@functools.cache
-def code_digest() -> str:
-    """A digest of the package's source files."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
-        digest.update(bytes(source.relative_to(package)) + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]

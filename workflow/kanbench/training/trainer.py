@@ -18,6 +18,7 @@ import numpy as np
 from kanbench.engine import CountingEngine, make_engine
 from kanbench.engine.flops import knot_insertion
 from kanbench.errors import InputError
+from kanbench.io.made_by import code_digest
 from kanbench.network.initialization import initialize
 from kanbench.network.refinement import KnotInsertion, make_policy
 from kanbench.network.spline_network import SplineNetwork
@@ -30,7 +31,7 @@ from kanbench.problems.target_scale import TargetUnits
 from kanbench.training.early_stopping import make_stop_rule
 from kanbench.training.history import Checkpoint, Report, Row, Stopwatch, Training
 from kanbench.training.optimizers import Optimizer, make_optimizer
-from kanbench.training.resume import Resumable, ResumeState, code_digest
+from kanbench.training.resume import Resumable, ResumeState
 from kanbench.training.threshold import Threshold
 
 log = logging.getLogger("kanbench")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from kanbench.storage.attrs import essential, is_converted, provenance_of
+from kanbench.storage.attrs import essential, is_converted, mixed, provenance_of
 from kanbench.storage.derive import DERIVABLE
 from kanbench.storage.frames import stage_times
 from kanbench.storage.schema import HISTORY, SUMMARY, Column, columns
@@ -134,6 +134,7 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
 
 def check_frames_of_run(checked: CheckedRun, known: dict[int, str] | None = None) -> None:
     """Check that the frames of a run agree about attrs, and with each other and `known` about names of datasets."""
+    checked.report.remarks += [f"{checked.run.name}: {sentence}" for sentence in mixed(checked.frames)]
     names, first = checked.dataset_names | (known or {}), next(iter(checked.frames), "")
     for name, frame in checked.frames.items():
         path = checked.run.frame(name)

@@ -20,6 +20,7 @@ class VerificationReport:
 
     faults: list[str] = field(default_factory=list)  # what is wrong: a line each, which begins with the file
     notes: list[str] = field(default_factory=list)  # what could not be checked, and why
+    remarks: list[str] = field(default_factory=list)  # what is no fault, but has to be known
 
     def fault(self, where: object, problem: object = "", found: object = "", allowed: object = "") -> None:
         """Add a fault, worded as `InputError` does, once."""

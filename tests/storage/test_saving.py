@@ -1,0 +1,52 @@
+"""What `save_run` leaves out or refuses of frames that users have worked with, and says so."""
+
+import warnings
+
+import pandas as pd
+import pytest
+
+from kanbench import load_run, save_run
+from kanbench.errors import InputError
+from support.records import frame_of
+
+
+def save(frame, folder):
+    save_run({"adam": frame}, "section2_1", results_dir=folder)
+    return load_run("section2_1", results_dir=folder)[0]["adam"]
+
+
+@pytest.fixture
+def frame():
+    return frame_of("adam")
+
+
+def test_attrs_of_ones_own_are_named(frame, tmp_path):
+    own = frame.copy()
+    own.attrs |= {"my_note": "x", 3: "y"}
+    with pytest.warns(UserWarning, match=r"^results\.adam\.attrs: not stored: my_note, 3; stored are epochs, device"):
+        there = save(own, tmp_path)
+    assert there.attrs == frame.attrs | {"timestamp": there.attrs["timestamp"]}
+
+
+@pytest.mark.parametrize("index", [None, ["dataset_idx", "epoch"]])
+def test_rows_that_are_there_twice_are_named_and_stored_once(frame, tmp_path, index):
+    double = pd.concat([frame, frame.iloc[2:4]])
+    double = double if index is None else double.set_index(index)
+    double.attrs = frame.attrs
+    with pytest.warns(UserWarning, match=r"^results\.adam: 2 rows are there twice, .* rows 8, 9 \(from 0\)"):
+        there = save(double, tmp_path)
+    pd.testing.assert_frame_equal(there[list(frame)], frame, check_like=True, check_index_type=False)
+
+
+def test_rows_of_one_epoch_that_differ_are_refused(frame, tmp_path):
+    double = pd.concat([frame, frame.iloc[2:3].assign(test_loss=99.0)])
+    double.attrs = frame.attrs
+    with pytest.raises(InputError, match=r"^save_run: results\.adam: found several rows of .*epoch 3; allowed: one"):
+        save(double, tmp_path)
+    assert not list(tmp_path.rglob("*.pkl"))
+
+
+def test_what_load_run_returned_is_saved_without_a_word(frame, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(save(frame, tmp_path / "a"), tmp_path / "b")
