@@ -15,10 +15,11 @@ rule figures_section2_1:
         **needs("consolidation"),
     params:
         run=f"{OPTIMIZERS.section} --timestamp {{timestamp}} --epochs {{epochs}}",
+        problems=OWN_PROBLEMS,
     message:
         "Drawing the figures of a run"
     shell:
-        "python -m kanbench figures {params.run} --placeholders > {log} 2>&1"
+        "python -m kanbench figures {params.run} {params.problems:q} --placeholders > {log} 2>&1"
 
 
 use rule figures_section2_1 as figures_section2_2 with:

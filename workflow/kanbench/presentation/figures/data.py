@@ -29,9 +29,9 @@ class FigureUnavailableError(Exception):
 
 
 def problem_of(stored: StoredRun, dataset: str) -> Problem:
-    """The problem of a dataset; FigureUnavailableError if it is not known any more."""
+    """The problem of a dataset; FigureUnavailableError if it is not known, or its file is not to be run."""
     try:
-        return problem_of_run(dataset, stored.compared.values())
+        return problem_of_run(dataset, stored.compared.values(), stored.problems, stored.trusted)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
 
