@@ -65,9 +65,10 @@ def test_own_functions_and_a_table_through_the_whole_workflow(folder):
     assert all(re.fullmatch(r"[0-9a-f]{16}", problem["source"]["digest"]) for problem in stated.values())
     density = pd.read_csv(folder / "measurements.csv")["density"]
     assert stated["measurements"]["target"]["mean"] == pytest.approx(density.mean(), rel=0.3)
-    checked = run(["python", "-m", "kanbench", "verify"], folder)
+    checked = verified(folder)
     assert checked.returncode == 0, checked.stdout
-    assert checked.stdout.count(": no faults") == 2
+    assert checked.stdout.count(": no faults") == 2 and "not run" not in checked.stdout
+    assert "mine.py: not run for the target of decay" in run(["python", "-m", "kanbench", "verify"], folder).stdout
     figures = {path.stem for path in (results / "figures").glob("section2_1*/*.png")}
     assert {"surface_decay", "surface_measurements", "slices_bumps", "slices_measurements"} <= figures
     assert "left out" not in (results / "logs" / "section2_1_20260101_000000_e2_figures.log").read_text()
@@ -81,7 +82,7 @@ def test_own_functions_and_a_table_through_the_whole_workflow(folder):
     trained = planned(workflow(folder, "--dry-run"))
     assert trained["train_section2_1"] == trained["merge_experts"] == trained["train_control"] == 1
     assert trained["train_expert"] == 1
-    checked = run(["python", "-m", "kanbench", "verify"], folder)
+    checked = verified(folder)
     assert "problem decay: has changed since" in checked.stdout
     assert "bumps: has changed" not in checked.stdout
     assert workflow(folder).returncode == 0
@@ -89,6 +90,10 @@ def test_own_functions_and_a_table_through_the_whole_workflow(folder):
     measured = pd.read_csv(folder / "measurements.csv")
     measured.assign(density=2 * measured["density"]).to_csv(folder / "measurements.csv", index=False)
     assert planned(workflow(folder, "--dry-run"))["train_expert"] == 1
+
+
+def verified(folder):
+    return run(["python", "-m", "kanbench", "verify", "--config", "mine.yaml"], folder)
 
 
 def again(folder):

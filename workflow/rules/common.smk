@@ -73,6 +73,9 @@ pipeline = Pipeline(config, checked(current_timestamp, config["timestamp"], work
 TARGETS = requested_targets()
 checked(pipeline.check_targets, TARGETS)
 
+# A run names the files of its problems, but those who draw it run the user's own only, by the configuration.
+OWN_PROBLEMS = ["--problems", *config["problems"]] if config["problems"] else []
+
 # Any run of a section, and any of Section 2.3's replicates with another seed: paths with wildcards.
 OPTIMIZERS, DENSITY, MERGING = (pipeline.pattern(section) for section in SECTIONS)
 MERGING_SEEDS = MERGING.replicate("{seed}")

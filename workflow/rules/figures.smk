@@ -16,10 +16,11 @@ rule figures_section2_1:
     params:
         run=f"{OPTIMIZERS.section} --timestamp {{timestamp}} --epochs {{epochs}}",
         title=title,
+        problems=OWN_PROBLEMS,
     message:
         "Drawing the figures of {params.title}"
     shell:
-        "python -m kanbench figures {params.run} --placeholders > {log} 2>&1"
+        "python -m kanbench figures {params.run} {params.problems:q} --placeholders > {log} 2>&1"
 
 
 use rule figures_section2_1 as figures_section2_2 with:

@@ -16,7 +16,8 @@ rule report_page:
         sections=[pipeline.run(section).section for section in config["sections"]],
         timestamp=pipeline.timestamp,
         epochs=config["epochs"],
+        problems=OWN_PROBLEMS,
     message:
         "Writing the summary page"
     shell:
-        "python -m kanbench report {params.sections} --timestamp {params.timestamp} --epochs {params.epochs} --output {output} > {log} 2>&1"
+        "python -m kanbench report {params.sections} --timestamp {params.timestamp} --epochs {params.epochs} {params.problems:q} --output {output} > {log} 2>&1"

@@ -35,6 +35,14 @@ def add_trusted(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
 
 
+def add_problems(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which Python files may be run for the targets of runs, which runs only name."""
+    text = "Python files with the problems of your own that the run is of"
+    parser.add_argument("--problems", type=Path, nargs="+", default=[], metavar="FILE", help=text)
+    text = "run the Python files that the run itself names, and read any pickle; either may be anybody's code"
+    parser.add_argument("--trusted", action="store_true", help=text)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which run of a section is meant."""
     parser.add_argument("--timestamp", help="default: the latest run")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kanbench.cli.options import Commands, add_run, command
+from kanbench.cli.options import Commands, add_problems, add_run, command
 from kanbench.errors import InputError
 from kanbench.plan import naming
 from kanbench.plan.sections import SECTIONS
@@ -34,18 +34,20 @@ def add_commands(commands: Commands[Any]) -> None:
     report.add_argument("--output", type=Path, metavar="HTML", help=f"default: RESULTS_DIR/{naming.PAGE}")
     for parser in (figures, tables, summary, report):
         add_run(parser)
+    for parser in (figures, report):
+        add_problems(parser)
 
 
-def _open(section: str, arguments: argparse.Namespace) -> StoredRun:
+def _open(arguments: argparse.Namespace, **more: Any) -> StoredRun:
     from kanbench.storage.runs import open_run
 
-    return open_run(section, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    return open_run(arguments.section, arguments.timestamp, arguments.epochs, arguments.results_dir, **more)
 
 
 def _figures(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.figures.make import make_figures
 
-    stored = _open(arguments.section, arguments)
+    stored = _open(arguments, trusted=arguments.trusted, problems=arguments.problems)
     folder = arguments.output or stored.run.figure_folder
     drawn = make_figures(stored, folder, arguments.only, arguments.placeholders)
     print(f"{stored.name}: {len(drawn)} figures in {folder}")
@@ -54,7 +56,7 @@ def _figures(arguments: argparse.Namespace) -> None:
 def _tables(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.tables.findings import findings_of
 
-    stored = _open(arguments.section, arguments)
+    stored = _open(arguments)
     folder = arguments.output or Path(stored.run.table_folder)
     for table in findings_of(stored).tables:
         table.write(folder)
@@ -86,8 +88,11 @@ def _report(arguments: argparse.Namespace) -> None:
     from kanbench.io.atomic import write_text
     from kanbench.presentation.page.page import page
 
-    sections = arguments.sections or tuple(SECTIONS)
-    text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir)
+    sections, own = (
+        arguments.sections or tuple(SECTIONS),
+        {"trusted": arguments.trusted, "problems": arguments.problems},
+    )
+    text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir, **own)
     output = arguments.output or Path(arguments.results_dir) / naming.PAGE
     write_text(output, text)
     print(f"{output}: {len(text.encode()) / 1e6:.1f} MB")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kanbench.cli.options import Commands, add_config, add_results_dir, add_run, add_trusted, command
+from kanbench.cli.options import Commands, add_config, add_problems, add_results_dir, add_run, add_trusted, command
 from kanbench.errors import InputError, one_line
 from kanbench.plan.config import load_config
 from kanbench.plan.sections import SECTIONS, section_of, without_variant
@@ -25,7 +25,8 @@ def add_commands(commands: Commands[Any]) -> None:
     verify = command(commands, "verify", _verify, "check that all files of a run are there and agree")
     verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
     add_run(verify)
-    add_config(verify, "what it was made with, where results/trainings is gone")
+    add_config(verify, "what it was made with: its problems, and where results/trainings is gone, its samples")
+    add_problems(verify)
 
     migrate = command(commands, "migrate", _migrate, "write runs of earlier formats in the present one, beside them")
     migrate.add_argument("section", nargs="?", help="default: all runs")
@@ -64,12 +65,13 @@ def _verify(arguments: argparse.Namespace) -> None:
     from kanbench.storage.stored_run import stored_runs
     from kanbench.storage.verification import verify
 
-    runs = stored_runs(arguments.results_dir)
+    config, faults = load_config(arguments.config), 0
+    own = [*config["problems"], *arguments.problems]
+    runs = stored_runs(arguments.results_dir, trusted=arguments.trusted, problems=own)
     there = dict.fromkeys(stored.run.section for stored in runs)
     sections = [arguments.section] if arguments.section else [s for s in there if without_variant(s) in SECTIONS]
     if not sections:
         raise InputError(arguments.results_dir, problem=f"no run of {', '.join(SECTIONS)}")
-    config, faults = load_config(arguments.config), 0
     for section in sections:
         stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, arguments.results_dir, False)
         with tqdm(desc=stored.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:

@@ -8,9 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kanbench.plan.config import ROOT
+from kanbench.presentation import FOLDER
 
-FOLDER = ROOT / "workflow" / "report"
 DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "halt_level": 2}
 LOADER = FileSystemLoader(FOLDER, encoding="utf-8")
 PAGES = Environment(autoescape=True, loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)

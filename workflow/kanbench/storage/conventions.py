@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS
 from kanbench.problems.samples import Dataset, make_dataset
@@ -84,6 +83,8 @@ def recomputed_measure(network: SplineNetwork, dataset: str, test_loss: float) -
 
 def original_loss(network: SplineNetwork, dataset: str, loss: str) -> float:
     """The mean squared error of a model on the original scripts' samples: its `train_loss` or its `test_loss`."""
+    from kanbench.network.evaluation import evaluate  # imports numba, which most readers of runs do not need
+
     data = original_samples(dataset)
     pairs = {"train_loss": (data.train_input, data.train_label), "test_loss": (data.test_input, data.test_label)}
     x, y = pairs[loss]

@@ -8,6 +8,7 @@ problem of this name of the package is meant.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,13 +16,14 @@ import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.problems import PROBLEMS, Problem
-from kanbench.problems.files import find_problem
+from kanbench.problems.files import find_problem, problems_in
 from kanbench.problems.source import Source
 from kanbench.problems.target_scale import TargetScale, target_scale
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.training_record import TrainingRecord
 
 KEY = "problems"
+ALLOWED = "with this file in --problems, or with --trusted"
 
 
 class StatedProblem(msgspec.Struct, frozen=True):
@@ -68,14 +70,28 @@ def inputs_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> int | None:
     return PROBLEMS[name].dim if name in PROBLEMS else None
 
 
-def problem_of_run(name: str, frames: Iterable[pd.DataFrame]) -> Problem:
+def problem_of_run(
+    name: str, frames: Iterable[pd.DataFrame], files: Iterable[str | Path] = (), trusted: bool = False
+) -> Problem:
     """The problem that frames were made with.
 
+    A function of a user is looked for in `files` only: a run may name any file, and a Python file that is read is run.
+
+    Args:
+        files (iterable of path): Python files that the user names.
+        trusted (bool): Whether to run the file that the run names, where none of `files` has the function.
+
     Raises:
-        InputError: Its file is gone, or it has changed since; or nothing is known of it.
+        InputError: Its file is gone or is not to be run, or it has changed since; or nothing is known of it.
     """
-    if (stated := stated_in(name, frames)) is not None:
-        return find_problem(name, stated.source)
-    if name not in PROBLEMS:
-        raise InputError("", problem=f"the target of {name} is not known: it is none of kanbench.problems")
-    return PROBLEMS[name]
+    if (stated := stated_in(name, frames)) is None:
+        if name not in PROBLEMS:
+            raise InputError("", problem=f"the target of {name} is not known: it is none of kanbench.problems")
+        return PROBLEMS[name]
+    source = stated.source
+    if source.path is None or source.columns is not None:
+        return find_problem(name, source)
+    given = next((str(path) for path in files if name in problems_in(path)), None)
+    if given is None and not trusted:
+        raise InputError(source.path, problem=f"not run for the target of {name}", allowed=ALLOWED)
+    return find_problem(name, msgspec.structs.replace(source, path=given or source.path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ def open_run(
     results_dir: str | Path = RESULTS,
     *,
     trusted: bool = False,
+    problems: Sequence[str | Path] = (),
 ) -> StoredRun:
     """Open the latest run of a section that has frames, or the one with this timestamp or this many epochs.
 
     Args:
         epochs (int or {'most', 'fewest'}, optional): Epochs per grid. The latest run of those with so many.
-        trusted (bool): See `StoredRun`.
+        trusted, problems: See `StoredRun`.
 
     Returns:
         StoredRun: Of several with the latest timestamp, the one that was written last. One whose names are of the
@@ -62,7 +63,8 @@ def open_run(
     Warns:
         UserWarning: A later run, which has no frames, as one that was interrupted, is passed over.
     """
-    return choose_run(stored_runs(results_dir, trusted=trusted), section, timestamp, epochs, results_dir)
+    runs = stored_runs(results_dir, trusted=trusted, problems=problems)
+    return choose_run(runs, section, timestamp, epochs, results_dir)
 
 
 def choose_run(

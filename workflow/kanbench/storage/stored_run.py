@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,12 +51,14 @@ class StoredRun:
         files (tuple of StoredFile): Those that belong to the run, of whatever format; none of other seeds.
         trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
         replicate_files (dict): The frames with other seeds, by `run.replicate(seed)`; those that are there.
+        problems (sequence of path): The user's Python files with targets, which may be run; see `problem_of_run`.
     """
 
     run: Run
     files: tuple[StoredFile, ...]
     trusted: bool = False
     replicate_files: dict[Run, list[StoredFile]] = field(default_factory=dict)
+    problems: Sequence[str | Path] = ()
     _networks: dict[Path, SplineNetwork] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -314,7 +316,9 @@ def _seed(frames: Frames) -> int | None:
     return next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None)
 
 
-def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> list[StoredRun]:
+def stored_runs(
+    results_dir: str | Path = RESULTS, *, trusted: bool = False, problems: Sequence[str | Path] = ()
+) -> list[StoredRun]:
     """All runs in a folder that have at least one file, by section, time and epochs.
 
     A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
@@ -341,6 +345,6 @@ def stored_runs(results_dir: str | Path = RESULTS, *, trusted: bool = False) -> 
                 runs[owner] += files
     seeds = sorted((run for run in by_run if run.seed is not None), key=lambda run: int(run.seed or 0))
     return [
-        StoredRun(run, tuple(runs[run]), trusted, {r: by_run[r] for r in seeds if r == run.replicate(r.seed)})
+        StoredRun(run, tuple(runs[run]), trusted, {r: by_run[r] for r in seeds if r == run.replicate(r.seed)}, problems)
         for run in sorted(runs, key=lambda run: (run.section, run.timestamp, run.epochs or 0, run.folder))
     ]

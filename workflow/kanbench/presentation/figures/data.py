@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.errors import InputError
-from kanbench.network.evaluation import evaluate
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import Problem
 from kanbench.problems.samples import make_dataset
@@ -29,9 +28,9 @@ class FigureUnavailableError(Exception):
 
 
 def problem_of(stored: StoredRun, dataset: str) -> Problem:
-    """The problem of a dataset; FigureUnavailableError if it is not known any more."""
+    """The problem of a dataset; FigureUnavailableError if it is not known, or its file is not to be run."""
     try:
-        return problem_of_run(dataset, stored.compared.values())
+        return problem_of_run(dataset, stored.compared.values(), stored.problems, stored.trusted)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
 
@@ -58,22 +57,41 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
         raise FigureUnavailableError(str(error)) from error
 
 
-def curve(stored: StoredRun, model_type: str, dataset_idx: int, x: str, y: str) -> pd.DataFrame | None:
-    """A loss of one training, by epoch: its geometric mean over the seeds, the least and the most, and the median of x.
+def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) -> dict[tuple[int, str], pd.DataFrame]:
+    """The losses of a model type by epoch: the geometric mean over the seeds, the least and the most.
 
     Returns:
-        DataFrame or None: Indexed by `epoch`, or by `x` where that is grids, with `x`, `y`, `low` and `high`. None
-            where no frame has the columns and rows.
+        dict: `{(dataset_idx, loss): frame}`, the frames indexed by `epoch`, or by `x` where that is grids, with `x`
+            (the median), `y`, `low` and `high`. What no frame has the columns and rows of is left out.
     """
-    parts, index = [], x if x == "grid_size" else "epoch"
-    for frame in stored.histories(model_type):
-        if {index, x, y} <= set(frame):
-            rows = frame[frame["dataset_idx"] == dataset_idx]
-            parts.append(pd.DataFrame({index: rows[index], "x": rows[x], "y": rows[y]}))
-    every = pd.concat(parts) if parts else pd.DataFrame()
-    if every.empty or every["y"].isna().all():
-        return None
-    return every.groupby(index).agg(x=("x", "median"), y=("y", geometric_mean), low=("y", "min"), high=("y", "max"))
+    found: dict[tuple[int, str], pd.DataFrame] = {}
+    index = x if x == "grid_size" else "epoch"
+    keys = ["dataset_idx", index]
+    histories = [frame for frame in stored.histories(model_type) if {*keys, x} <= set(frame)]
+    for loss in losses:
+        parts = [
+            pd.DataFrame({**{key: frame[key] for key in keys}, "x": frame[x], "y": frame[loss]})
+            for frame in histories
+            if loss in frame
+        ]
+        if parts:
+            by_dataset = means(pd.concat(parts), keys, x=("x", "median")).groupby(level="dataset_idx")
+            for i, rows in by_dataset:
+                if rows["y"].notna().any():
+                    found[cast(int, i), loss] = rows.droplevel("dataset_idx")
+    return found
+
+
+def means(values: pd.DataFrame, keys: list[str], **more: tuple[str, str]) -> pd.DataFrame:
+    """Of a column `y`, by these keys, the geometric mean, the least and the most, and more aggregates.
+
+    As `geometric_mean` does it, for all groups at once.
+    """
+    with np.errstate(divide="ignore"):
+        every = values.assign(log=np.log(values["y"]))
+    table = every.groupby(keys).agg(**more, y=("log", "mean"), low=("y", "min"), high=("y", "max"), n=("y", "count"))
+    # A single one stays as it is, to the bit.
+    return table.assign(y=table["low"].where(table["n"] < 2, np.exp(table["y"]))).drop(columns="n")
 
 
 def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
@@ -116,6 +134,8 @@ class Fit:
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """Its outputs in float64, shape (n,), for inputs of shape (n, d)."""
+        from kanbench.network.evaluation import evaluate  # imports numba, which figures of frames do not need
+
         return evaluate(self.network, x)[:, 0]
 
 

@@ -39,10 +39,13 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     lines = [(places[a], places[b]) for a, b in graph.edges]
     of_edges = [colours[graph.group(a, b)] for a, b in graph.edges]
     axes.add_collection(LineCollection(lines, colors=of_edges, linewidths=0.35, alpha=0.8, zorder=1))
-    for node, (x, y) in places.items():
+    alike: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for node, place in places.items():
         group = graph.groups.get(node)
         marker = "D" if group == SHARED else "s" if node[0] in (0, len(graph.width) - 1) else "o"
-        axes.plot(x, y, marker=marker, markersize=3.5, color=colours[group], zorder=2)
+        alike.setdefault((marker, colours[group]), []).append(place)
+    for (marker, colour), nodes in alike.items():
+        axes.plot(*zip(*nodes, strict=True), marker=marker, markersize=3.5, color=colour, linestyle="none", zorder=2)
     in_last = sorted((node for node in graph.groups if node[0] == len(graph.width) - 2), reverse=True)
     first_of = {graph.groups[node]: places[node] for node in in_last}  # every group's, in the last hidden layer
     for group, (x, y) in sorted(first_of.items()):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.presentation.figures import style
-from kanbench.presentation.figures.data import FigureUnavailableError, Note, curve, stages, threshold_epochs
+from kanbench.presentation.figures.data import FigureUnavailableError, Note, curves, stages, threshold_epochs
 from kanbench.storage.stored_run import StoredRun
 
 AXES = {
@@ -25,8 +25,9 @@ STAGE = Line2D([], [], color=style.GREY, linewidth=0.5, linestyle=":", label="ne
 
 def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
+    by_type = {m: curves(stored, m, x, style.LOSSES) for m in stored.model_types}
     every = {
-        (i, loss): {m: values for m in stored.model_types if (values := curve(stored, m, i, x, loss)) is not None}
+        (i, loss): {m: found[i, loss] for m, found in by_type.items() if (i, loss) in found}
         for i in stored.datasets
         for loss in style.LOSSES
     }
@@ -36,25 +37,26 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
     for loss in style.LOSSES.keys() - set(kinds):
         note(f"no column '{style.LOSSES[loss].label}': no frame has {loss}")
     for model_type in stored.model_types:
-        if not any(model_type in curves for curves in every.values()):
+        if not by_type[model_type]:
             note(f"no line of {model_type}: its frame does not have {x}")
     thresholds = {model_type: threshold_epochs(stored, model_type) for model_type in stored.model_types}
     styles, n = style.looks(stored.model_types), len(stored.datasets)
     figure = style.new_figure(0.55 + 1.5 * n, style.WIDE if len(kinds) > 1 else 4.5)
     panels = figure.subplots(n, len(kinds), sharex=True, squeeze=False)
     if x != "epoch":
-        style.log_scale(panels[0, 0].xaxis, [values["x"] for curves in every.values() for values in curves.values()])
+        style.log_scale(panels[0, 0].xaxis, [values["x"] for found in by_type.values() for values in found.values()])
     for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
         by_kind = {loss: every[i, loss] for loss in kinds}
+        ends = {model_type: stages(stored, model_type, i) for model_type in stored.model_types}
         _scale_losses(dict(zip(kinds, row, strict=True)), by_kind)
-        for axes, curves in zip(row, by_kind.values(), strict=True):
+        for axes, shown in zip(row, by_kind.values(), strict=True):
             style.panel_grid(axes, "y" if x == "epoch" else "both")
-            for model_type, values in curves.items():
+            for model_type, values in shown.items():
                 draw_curve(axes, values, styles[model_type], thresholds[model_type].get(i))
                 if x != "epoch":
-                    mark_stage_ends(axes, values, styles[model_type], stages(stored, model_type, i))
+                    mark_stage_ends(axes, values, styles[model_type], ends[model_type])
             if x == "epoch":
-                mark_stages(axes, stages(stored, stored.model_types[0], i), numbers=axes in panels[0])
+                mark_stages(axes, ends[stored.model_types[0]], numbers=axes in panels[0])
         row[0].set_ylabel(f"{dataset}\nmean squared error")
     for axes, loss in zip(panels[0], kinds, strict=True):
         axes.set_title(style.LOSSES[loss].label, pad=12 if x == "epoch" else None)
@@ -72,13 +74,12 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
         raise FigureUnavailableError("no frame grid_history")
     x = "epoch" if any("epoch" in history for history in stored.histories(model_type)) else "grid_size"
     figure, panels = style.dataset_panels(stored.datasets, 2, (3.5, 1.9), extra=0.5, pad=12)
-    thresholds = threshold_epochs(stored, model_type)
+    thresholds, every = threshold_epochs(stored, model_type), curves(stored, model_type, x, style.LOSSES)
     for i, axes in panels.items():
-        given = {loss: curve(stored, model_type, i, x, loss) for loss in style.LOSSES}
-        curves = {loss: values for loss, values in given.items() if values is not None}
+        shown = {loss: every[i, loss] for loss in style.LOSSES if (i, loss) in every}
         style.panel_grid(axes, "y")
-        style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in curves.values()])
-        for loss, values in curves.items():
+        style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in shown.values()])
+        for loss, values in shown.items():
             draw_curve(axes, values, style.LOSSES[loss], thresholds.get(i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
         axes.set(xlabel=AXES[x], ylabel="mean squared error")

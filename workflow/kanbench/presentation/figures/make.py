@@ -14,7 +14,8 @@ from matplotlib.figure import Figure as Canvas
 from kanbench.errors import InputError
 from kanbench.plan.figures import KINDS, Figure, figures_of
 from kanbench.presentation.figures.data import FigureUnavailableError, Note
-from kanbench.presentation.figures.style import GREY, new_figure, save, style
+from kanbench.presentation.figures.files import save
+from kanbench.presentation.figures.style import GREY, new_figure, style
 from kanbench.storage.stored_run import StoredRun
 
 log = logging.getLogger("kanbench")

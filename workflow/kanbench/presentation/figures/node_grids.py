@@ -93,9 +93,11 @@ def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
     for side in axes.spines.values():
         side.set_color(LIGHT)
     if nodes <= 12:
+        dark = np.asarray(colours(values)) > 0.62
         for (row, column), value in np.ndenumerate(values):
-            dark = colours(value) > 0.62
-            axes.text(column, row, str(value), ha="center", va="center", color="white" if dark else "black")
+            axes.text(
+                column, row, str(value), ha="center", va="center", color="white" if dark[row, column] else "black"
+            )
 
 
 def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:

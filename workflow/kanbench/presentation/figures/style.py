@@ -1,9 +1,9 @@
-"""The one style of all figures: sizes, colours, line styles, and files that are the same whenever they are written."""
+"""The one style of all figures: sizes, colours, line styles and scales."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -14,17 +14,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from kanbench.analysis.uncertainty import geometric_mean
-from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
 from kanbench.plan.sections import LABELS
-from kanbench.presentation.templates import FOLDER
+from kanbench.presentation import FOLDER
+from kanbench.presentation.figures.layout import GridLayout
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
 
@@ -84,16 +83,21 @@ def looks(model_types: Sequence[str]) -> dict[str, Look]:
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draw and save in the project's style, whatever the user has configured."""
+    _add_font()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.style.use(FOLDER / "figures.mplstyle")
         yield
 
 
+@functools.cache
+def _add_font() -> None:
+    fontManager.addfont(FOLDER / "figures.ttf")
+
+
 def new_figure(height: float, width: float = WIDE, wspace: float = 0.03) -> Figure:
     """An empty figure of this size in inches, whose layout keeps labels from each other."""
-    engine = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=wspace, hspace=0.03)
-    figure = Figure(figsize=(width, height), layout=engine)
+    figure = Figure(figsize=(width, height), layout=GridLayout(wspace))
     FigureCanvasAgg(figure)
     return figure
 
@@ -147,24 +151,6 @@ def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, 
         y = np.arange(len(spread)) + offset
         axes.hlines(y, spread["min"], spread["max"], color=look.color, linewidth=1.0)
         axes.plot(spread["geometric_mean"], y, **look.points(label=name))
-
-
-def save(figure: Figure, folder: str, name: str) -> None:
-    """Write a figure in all formats; the same figure gives the same bytes."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
-    arrange(figure)
-    # What `savefig` calls; it would draw every figure once more, for a layout that is there already.
-    with atomic_write(f"{folder}/{name}.png") as partial:
-        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
-    with atomic_write(f"{folder}/{name}.pdf") as partial:
-        FigureCanvasPdf(figure).print_pdf(partial, metadata=dict.fromkeys(("CreationDate", "Producer", "Creator")))
-
-
-def arrange(figure: Figure) -> None:
-    """Find the layout, once for all formats."""
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-        figure.set_layout_engine("none")
 
 
 def log_scale(axis: Any, values: Iterable[Any], most_ticks: int = 6) -> bool:
@@ -222,7 +208,7 @@ def panel_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int = 6, where: str = "upper") -> None:
     """A legend above all panels, or below (`lower`)."""
-    figure.legend(handles=list(handles), loc=f"outside {where} center", ncols=min(columns, len(handles)))
+    figure.legend(handles=list(handles), loc=f"{where} center", ncols=min(columns, len(handles)))
 
 
 def handle(look: Look, **more: Any) -> Line2D:

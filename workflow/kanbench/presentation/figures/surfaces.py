@@ -18,6 +18,7 @@ from kanbench.storage.stored_run import StoredRun
 MOST_AXES = 3  # of slices
 MARKER = 6  # of the rows of a table, in square points
 COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
+BAR = 0.06  # the width of a colour bar, of a panel's
 DECADES = 8  # of errors, at most, below the largest
 
 
@@ -38,7 +39,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
 
     n, styles = len(found), style.looks(stored.model_types)
     figure = style.new_figure(0.6 + 2 * 6.2 / (n + 1.5), style.WIDE if n > 1 else 5.0)
-    cells = figure.add_gridspec(2, n + 1)
+    cells = figure.add_gridspec(2, n + 2, width_ratios=[*[1] * (n + 1), BAR])
 
     def show(cell: SubplotSpec, value: np.ndarray, norm: Normalize) -> Axes:
         axes = figure.add_subplot(cell)
@@ -48,6 +49,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
             image, (x, y) = value.reshape(GRID_POINTS, GRID_POINTS), problem.domain
             axes.imshow(image, norm=norm, cmap=COLOURS, extent=(*x, *y), origin="lower", aspect="auto")
         axes.set_box_aspect(1)
+        axes.locator_params(nbins=4 if value is wanted else 2)
         axes.tick_params(labelleft=False)
         return axes
 
@@ -63,9 +65,8 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         rows[0].append(upper)
         rows[1].append(lower)
     for row, label, extend in zip(rows, ("value", "absolute error"), ("both", "min"), strict=True):
-        bar = figure.colorbar(
-            (row[-1].images or row[-1].collections)[0], ax=row, label=label, extend=extend, aspect=18, pad=0.01
-        )
+        cax = figure.add_subplot(cells[rows.index(row), -1], box_aspect=18, anchor="W")
+        bar = figure.colorbar((row[-1].images or row[-1].collections)[0], cax=cax, label=label, extend=extend)
         bar.outline.set_linewidth(0.4)
         if row is rows[1]:
             bar.ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(round(np.log10(value))))

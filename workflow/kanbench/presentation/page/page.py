@@ -26,6 +26,9 @@ def page(
     timestamp: str | None = None,
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
+    *,
+    trusted: bool = False,
+    problems: Sequence[str | Path] = (),
 ) -> str:
     """The summary page of the runs of some sections, as HTML; a section that has no run is said to be missing.
 
@@ -33,12 +36,13 @@ def page(
 
     Args:
         timestamp, epochs, results_dir: As for `kanbench.load_run`; `epochs` are for sections whose names have some.
+        trusted, problems: As for `StoredRun`; where a figure that is not there yet needs them.
 
     Raises:
         InputError: None of the sections has a run, or a section's name is none.
     """
     wanted = {section: epochs if section_of(section).has_epochs else None for section in sections}
-    runs, parts = stored_runs(results_dir), []
+    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), []
     missing: dict[str, InputError] = {}
     for section, its_epochs in wanted.items():
         try:

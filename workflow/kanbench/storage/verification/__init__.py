@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kanbench.errors import InputError
@@ -14,6 +15,7 @@ from kanbench.storage.conventions import is_original
 from kanbench.storage.derive import Frames
 from kanbench.storage.frames import read_frame
 from kanbench.storage.metadata import Metadata
+from kanbench.storage.problems import problem_of_run
 from kanbench.storage.stored_names import MAX_DATASETS, model_types_there, parse_stored
 from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.verification.frames import check_frame, check_frames_of_run
@@ -68,8 +70,9 @@ def verify(
     check_records(checked)
     check_replicates(stored, checked)
     checkpoints = [] if metadata is None else check_metadata(checked, metadata, model_types)
+    known = partial(problem_of_run, frames=sound.values(), files=stored.problems, trusted=stored.trusted)
     for done, checkpoint in enumerate(checkpoints, start=1):
-        check_checkpoint(checked, checkpoint, config)
+        check_checkpoint(checked, checkpoint, config, known)
         report(done, len(checkpoints))
     return found
 

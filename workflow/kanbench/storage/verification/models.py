@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from kanbench.errors import InputError
 from kanbench.network.pykan import PREDICTION_CHUNK, count_parameters, load_checkpoint, predict
 from kanbench.plan.config import Config
 from kanbench.plan.settings import as_dict, merge_settings, training_settings
+from kanbench.problems import Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.conventions import original_samples
 from kanbench.storage.derive import threshold_rows
-from kanbench.storage.problems import problem_of_run
 from kanbench.storage.training_record import read_record, settings_digest
 from kanbench.storage.verification.metadata import RecordedCheckpoint
 from kanbench.storage.verification.report import CheckedRun, VerificationReport
@@ -33,8 +34,14 @@ ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-6}
 RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
-def check_checkpoint(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None) -> None:
-    """Read a checkpoint, if its files are there, and compare it with its row of the metadata."""
+def check_checkpoint(
+    checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None, known: Callable[[str], Problem]
+) -> None:
+    """Read a checkpoint, if its files are there, and compare it with its row of the metadata.
+
+    Args:
+        known (callable): `problem_of_run` for this run.
+    """
     base = checked.run.checkpoint(checkpoint.model_type, checkpoint.dataset_idx, checkpoint.name)
     if not Path(f"{base}_state").exists():
         return
@@ -44,7 +51,7 @@ def check_checkpoint(checked: CheckedRun, checkpoint: RecordedCheckpoint, config
             _check_threshold(checked, checkpoint, settings)
         model = load_checkpoint(base)
         _check_model(base, model, checkpoint.row, checked.report)
-        _check_losses(base, model, checked, checkpoint, settings)
+        _check_losses(base, model, checked, checkpoint, settings, known)
 
 
 def _check_threshold(checked: CheckedRun, checkpoint: RecordedCheckpoint, settings: dict[str, Any]) -> None:
@@ -67,12 +74,17 @@ def _check_model(base: str, model: KAN, row: dict[str, Any], report: Verificatio
 
 
 def _check_losses(
-    base: str, model: KAN, checked: CheckedRun, checkpoint: RecordedCheckpoint, settings: dict[str, Any] | None
+    base: str,
+    model: KAN,
+    checked: CheckedRun,
+    checkpoint: RecordedCheckpoint,
+    settings: dict[str, Any] | None,
+    known: Callable[[str], Problem],
 ) -> None:
     """Compute the losses anew, with pykan, and compare; without settings, only that on the stored training inputs."""
     report, name = checked.report, checked.dataset_names.get(checkpoint.dataset_idx, "")
     try:
-        problem = problem_of_run(name, checked.frames.values())
+        problem = known(name)
     except InputError as error:
         report.note(f"{base}: no loss was computed: {error}")
         return
