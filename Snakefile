@@ -8,12 +8,12 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 # The package is found without being installed, here and in every job.
-PACKAGE = os.path.join(workflow.basedir, "workflow")
+PACKAGE = os.path.join(str(workflow.current_basedir), "workflow")
 sys.path.insert(0, PACKAGE)
 os.environ |= {"PYTHONPATH": os.pathsep.join([PACKAGE, *filter(None, [os.getenv("PYTHONPATH")])])}
 
 
-configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+configfile: os.path.join(str(workflow.current_basedir), "config", "config.yaml")
 
 
 include: "workflow/rules/common.smk"
