@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib.style
@@ -23,61 +21,25 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.atomic import atomic_write
 from kanbench.io.numbers import power_of_ten, printed
+from kanbench.presentation.looks import (  # noqa: F401 - figures find all of them here
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    LOOKS,
+    LOSSES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Look,
+    Looks,
+    looks,
+)
 from kanbench.presentation.templates import FOLDER
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
-
-# Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one model type is drawn, in every figure: as a line or as points, whose keywords the methods give."""
-
-    color: str
-    marker: str
-    linestyle: Any
-    label: str
-
-    def line(self, **more: Any) -> dict[str, Any]:
-        return {"color": self.color, "linestyle": self.linestyle, **more}
-
-    def points(self, **more: Any) -> dict[str, Any]:
-        return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
-
-
-Looks = Mapping[str, Look]
-_DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
-# A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
-LOOKS = {
-    "adam": Look(ORANGE, "o", _DASHED, "Adam"),
-    "lbfgs": Look(BLUE, "s", "-", "L-BFGS"),
-    "lm": Look(BLACK, "^", _DASHDOT, "LM"),
-    "adaptive_only": Look(ORANGE, "o", _DASHED, "adaptive only"),
-    "adaptive_regular": Look(BLACK, "^", _DASHDOT, "adaptive + regular"),
-    "baseline": Look(BLUE, "s", "-", "baseline"),
-    "merge_kan": Look(BLACK, "^", "-", "merged"),
-    "mlp": Look(SKY, "o", _DASHED, "MLP"),
-    "siren": Look(BLACK, "^", _DASHDOT, "SIREN"),
-    "kan": Look(BLUE, "s", "-", "KAN"),
-    "kan_pruning": Look(ORANGE, "D", _DOTTED, "KAN, pruned"),
-}
-_OTHERS = [(VERMILLION, "D", _DOTTED), (GREEN, "v", _DASHED), (PURPLE, "P", _DASHDOT), (SKY, "X", "-")]
-# The kinds of loss, the columns of frames; drawn so where a panel has one model type.
-LOSSES = {
-    "train_loss": Look(ORANGE, "o", _DASHED, "training loss"),
-    "test_loss": Look(BLUE, "s", "-", "test loss"),
-    "dense_mse": Look(BLACK, "^", _DASHDOT, "dense MSE"),
-}
-
-
-def looks(model_types: Sequence[str]) -> dict[str, Look]:
-    """How these model types are drawn; those that are not known get what is left."""
-    others = cycle(_OTHERS)
-    return {name: LOOKS[name] if name in LOOKS else Look(*next(others), name) for name in model_types}
 
 
 @contextlib.contextmanager
