@@ -31,13 +31,13 @@ fast: install
 lint: install
 	$(ACTIVATE) ruff format --check . && ruff check .
 	$(ACTIVATE) mypy
-	$(ACTIVATE) snakefmt --check Snakefile workflow/rules
+	$(ACTIVATE) snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(ACTIVATE) snakemake --lint
 	$(if $(shell command -v shellcheck),shellcheck .ci/run tests/support/slurm.sh workflow/profiles/pbs/*.sh)
 
 format: install
 	$(ACTIVATE) ruff format . && ruff check --fix .
-	$(ACTIVATE) snakefmt Snakefile workflow/rules
+	$(ACTIVATE) snakefmt Snakefile workflow/Snakefile workflow/rules
 
 install: $(STAMP)
 

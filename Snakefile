@@ -9,15 +9,16 @@ min_version("9.0")
 
 # The package is found without being installed, here and in every job; a kan/ or random.py beside the results or this
 # file, whose folder Snakemake searches, is taken for no module.
-PACKAGE = os.path.join(workflow.basedir, "workflow")
+HERE = str(workflow.current_basedir)  # workflow.basedir is that of the Snakefile that was asked for
+PACKAGE = os.path.join(HERE, "workflow")
 if os.pathsep in PACKAGE:
-    sys.exit(f"kanbench: {workflow.basedir}: found {os.pathsep!r} in the path; allowed: any other letters")
+    sys.exit(f"kanbench: {HERE}: found {os.pathsep!r} in the path; allowed: any other letters")
 SEARCHED = [PACKAGE, *filter(None, os.getenv("PYTHONPATH", "").split(os.pathsep))]
-sys.path[:] = [PACKAGE, *(folder for folder in sys.path if folder != str(workflow.basedir))]
+sys.path[:] = [PACKAGE, *(folder for folder in sys.path if folder not in (HERE, str(workflow.basedir)))]
 os.environ |= {"PYTHONPATH": os.pathsep.join(SEARCHED), "PYTHONSAFEPATH": "1"}
 
 
-configfile: os.path.join(workflow.basedir, "config", "config.yaml")
+configfile: os.path.join(HERE, "config", "config.yaml")
 
 
 include: "workflow/rules/common.smk"

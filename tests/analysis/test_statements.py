@@ -1,7 +1,6 @@
 """What is said of planted data: winners, how large a difference is and how sure, and what is missing."""
 
 import math
-import re
 import statistics
 
 import numpy as np
@@ -19,16 +18,23 @@ from support.planted import POLY, SIN, SPEC, merged, run
 CLEAR = {"adam": {SIN: 1.0, POLY: 0.1}, "lbfgs": {SIN: 0.2, POLY: 0.02}, "lm": {SIN: 0.01, POLY: 0.001}}
 
 
-def said(replicates, comparison="threshold", dataset=None, metadata=None, **numbers):
-    """The statement about this."""
+def said(replicates, comparison="threshold", dataset=None, metadata=None, one=None, other=None):
+    """The statement about this: the ranking or, if one of the two is named, their comparison."""
     replicates = replicates if 1 in replicates else {1: replicates}
     found = [
         statement
         for statement in findings(replicates, metadata).statements
         if (statement.comparison, statement.dataset) == (comparison, dataset)
-        and all(statement.numbers.get(key) == value for key, value in numbers.items())
+        and one in (None, *statement.one)
+        and other in (None, statement.other)
+        and ((one, other) == (None, None) or not statement.is_ranking)
     ]
     return found[0]
+
+
+def about(statement):
+    """What it compares; statements of one seed have intervals of nan, and equal none."""
+    return statement.comparison, statement.dataset, statement.one, statement.other, statement.is_ranking
 
 
 def counted(frames, flops, seconds=None):
@@ -61,18 +67,17 @@ def notes(replicates, metadata=None):
 
 def test_the_winner_and_by_how_much():
     statement = said(run(CLEAR))
-    assert statement.answer == "lm has a 20 times lower error than lbfgs"
-    assert statement.text == f"At the threshold, {statement.answer} (one seed); over 2 of 2 problems, won: lm 2."
-    assert statement.numbers["factor"] == pytest.approx(20, rel=1e-12)
-    assert statement.numbers["decided"] is None
-    assert statement.numbers["low"] is None
+    assert (statement.one, statement.other, statement.best) == (("lm",), "lbfgs", ("lm",))
+    assert (statement.datasets, statement.better, statement.wins) == ((SIN, POLY), 2, {"lm": 2})
+    assert statement.numbers == {"factor": pytest.approx(20, rel=1e-12), "low": None, "high": None, "seeds": 1}
+    assert (statement.decided, statement.doubt) == (None, "one seed")
 
 
 def test_a_planted_change_changes_the_conclusion():
     for winner in CLEAR:
         changed = {**CLEAR, winner: {SIN: 1e-9, POLY: 1e-9}}
-        assert said(run(changed)).text.startswith(f"At the threshold, {winner} has a ")
-        assert said(run(changed), dataset=SIN).text.startswith(f"At the threshold, on {SIN}, {winner} has a ")
+        assert said(run(changed)).best == said(run(changed), dataset=SIN).best == (winner,)
+        assert said(run(changed)).factor.value > 1e5
 
 
 def test_moments_may_have_different_winners():
@@ -83,42 +88,38 @@ def test_moments_may_have_different_winners():
     }
     errors["adam"][SIN] += [0.04] * 3  # after the reference time
     frames = run(errors, seconds={"lm": 1.6})
-    assert said(frames, "iso_time").numbers["best"] == ("adam",)
-    assert said(frames, "threshold").numbers["best"] == ("adam",)
-    assert said(frames, "final").numbers["best"] == ("lm",)
-    assert said(frames, "iso_time").numbers["factor"] == pytest.approx(4)  # lbfgs 0.4: lm has had one epoch
+    assert said(frames, "iso_time").best == ("adam",)
+    assert said(frames, "threshold").best == ("adam",)
+    assert said(frames, "final").best == ("lm",)
+    assert said(frames, "iso_time").factor.value == pytest.approx(4)  # lbfgs 0.4: lm has had one epoch
 
 
 def test_the_best_on_average_is_not_the_one_that_wins_most():
     errors = {"adam": {SIN: 1.0, POLY: 1.0, SPEC: 1e-6}, "lbfgs": {SIN: 0.9, POLY: 0.9, SPEC: 1.0}}
-    text = said(run(errors)).text
-    assert "adam has a 93 times lower error than lbfgs" in text
-    assert "over 3 of 3 problems, won: lbfgs 2, adam 1" in text
+    statement = said(run(errors))
+    assert (statement.best, statement.other, statement.better) == (("adam",), "lbfgs", 1)
+    assert statement.factor.value == pytest.approx((0.9**2 * 1e6) ** (1 / 3), rel=1e-12)
+    assert statement.wins == {"lbfgs": 2, "adam": 1}
 
 
 def test_averages_do_not_depend_on_the_scale_of_a_problem():
     errors = {"adam": {SIN: 1.0, POLY: 3.0}, "lbfgs": {SIN: 2.0, POLY: 1.0}}
     small = {m: {SIN: e[SIN] * 1e-9, POLY: e[POLY] * 1e6} for m, e in errors.items()}
-    assert said(run(small)).numbers["factor"] == pytest.approx(said(run(errors)).numbers["factor"], rel=1e-12)
+    assert said(run(small)).factor.value == pytest.approx(said(run(errors)).factor.value, rel=1e-12)
 
 
 def test_ties_are_said():
     tied = {**CLEAR, "adam": CLEAR["lm"]}
     statement = said(run(tied))
-    assert statement.answer == "adam and lm have the same error, lower than lbfgs"
-    assert "won: adam = lm 2" in statement.text
-    everything = dict.fromkeys(CLEAR, CLEAR["lm"])
-    assert "adam, lbfgs and lm have the same error" in said(run(everything)).text
-
-
-def test_nearly_a_tie_is_not_called_a_factor_of_one():
-    text = said(run({"adam": {SIN: 1.0}, "lbfgs": {SIN: 1.003}})).text
-    assert "adam has an error within 0.5 % of that of lbfgs" in text
+    assert (statement.best, statement.other) == (("adam", "lm"), "lbfgs")
+    assert statement.wins == {"adam = lm": 2}
+    everything = said(run(dict.fromkeys(CLEAR, CLEAR["lm"])))
+    assert (everything.best, everything.other, everything.factor) == (("adam", "lbfgs", "lm"), None, None)
 
 
 def test_errors_of_zero_are_compared():
     exact = {"adam": {SIN: 0.0}, "lbfgs": {SIN: 1.0}, "lm": {SIN: 0.0}}
-    assert "adam and lm have the same error" in said(run(exact)).text
+    assert said(run(exact)).best == ("adam", "lm")
 
 
 # --- what is missing ---
@@ -127,9 +128,9 @@ def test_errors_of_zero_are_compared():
 def test_missing_model_types_are_said():
     frames = run({name: CLEAR[name] for name in ("lbfgs", "lm")})
     assert "Missing in this run: adam." in notes(frames)
-    assert said(frames).numbers["best"] == ("lm",)
+    assert said(frames).best == ("lm",)
     alone = run({"lbfgs": CLEAR["lbfgs"]})
-    assert "nothing can be compared: only lbfgs has an error" in said(alone).text
+    assert (said(alone).best, said(alone).obstacle) == ((), "only L-BFGS has an error")
     assert "Missing in this run: adam and lm." in notes(alone)
 
 
@@ -138,26 +139,25 @@ def test_without_the_reference_nothing_is_compared_at_equal_compute():
     assert not [s for s in findings({1: frames}).statements if s.comparison in ("iso_flops", "iso_time")]
     assert findings({1: frames}).answer.comparison == "threshold"
     assert "Nothing is compared at equal compute (section2_1: no lbfgs, the reference" in notes(frames)
-    assert said(frames, "threshold").numbers["best"] == ("lm",)
+    assert said(frames, "threshold").best == ("lm",)
 
 
 def test_a_dataset_that_one_lacks_is_not_averaged():
     lacking = {**CLEAR, "lm": {SIN: 1e-9}}
     statement = said(run(lacking))
-    assert "over 1 of 2 problems" in statement.text
-    assert statement.numbers["datasets"] == (SIN,)
+    assert (statement.datasets, statement.better) == ((SIN,), 1)
     assert f"lm on {POLY}: no epochs; the training failed at once, or there was none." in notes(run(lacking))
-    assert said(run(lacking), dataset=POLY).numbers["best"] == ("lbfgs",)
+    assert said(run(lacking), dataset=POLY).best == ("lbfgs",)
 
 
 def test_a_training_that_failed_at_once_is_not_an_untrained_winner():
     untrained = {"epoch": 0, "time": 0.0, "test_loss": 1e-30, "dense_mse": 1e-30}
     failed = {**CLEAR, "adam": {}}
     metadata = {"adam": {i: {"at_threshold": untrained, "final": untrained} for i in (0, 1)}}
-    assert said(run(failed), metadata=metadata).numbers["best"] == ("lm",)
+    assert said(run(failed), metadata=metadata).best == ("lm",)
     assert f"adam on {SIN}: no epochs" in notes(run(failed), metadata)
     nothing = run({model_type: {} for model_type in CLEAR})
-    assert "no problem on which any has an error" in said(nothing, metadata=metadata).text
+    assert said(nothing, metadata=metadata).obstacle == "no problem on which any has an error"
 
 
 def test_a_training_that_ended_early_is_said():
@@ -167,7 +167,7 @@ def test_a_training_that_ended_early_is_said():
 
 def test_an_error_that_is_not_finite_does_not_count():
     lost = {**CLEAR, "lm": {SIN: [0.1, 0.1, np.inf], POLY: [0.1, 0.1, np.nan]}}
-    assert said(run(lost), "final").numbers["best"] == ("lbfgs",)
+    assert said(run(lost), "final").best == ("lbfgs",)
     assert f"lm on {SIN}: its last dense MSE is not finite." in notes(run(lost))
 
 
@@ -177,9 +177,9 @@ def test_no_epoch_within_the_reference_time_is_said():
     seeds = {1: frames, 2: run(CLEAR), 3: frames}
     late = f"threshold on {SIN} (seed 1 and 3) and {POLY} (seed 1 and 3): these seeds are not compared there."
     assert late in notes(seeds)
-    assert said(seeds, "iso_time").numbers["seeds"] == 1
-    assert said(frames, "iso_time").numbers["best"] == ("lbfgs",)
-    assert said(frames, "final").numbers["best"] == ("lm",)
+    assert said(seeds, "iso_time").factor.seeds == 1
+    assert said(frames, "iso_time").best == ("lbfgs",)
+    assert said(frames, "final").best == ("lm",)
 
 
 def test_columns_that_old_runs_lack():
@@ -191,7 +191,7 @@ def test_columns_that_old_runs_lack():
         moments = {s.comparison for s in findings({1: frames}).statements}
         assert ("iso_time" in moments) == (column == "dense_mse")  # without test losses there is no threshold
         best = () if column == "dense_mse" else ("lm",)
-        assert said(frames, "final").numbers["best"] == best
+        assert said(frames, "final").best == best
     with pytest.raises(InputError, match="epoch") as error:
         findings({1: {m: f.drop(columns="epoch") for m, f in run(CLEAR).items()}})
     assert error.value.where == "adam"
@@ -207,8 +207,8 @@ def test_columns_that_old_runs_lack():
 def test_a_constant_target_is_not_averaged(monkeypatch, target):
     monkeypatch.setitem(PROBLEMS, "flat", Problem("flat", target, ((-1, 1), (-1, 1))))
     frames = run({"adam": {"flat": 1e-30, SIN: 1.0}, "lbfgs": {"flat": 1.0, SIN: 0.5}})
-    assert said(frames).numbers["best"] == ("lbfgs",)
-    assert said(frames).numbers["datasets"] == (SIN,)
+    assert said(frames).best == ("lbfgs",)
+    assert said(frames).datasets == (SIN,)
     assert "Not in averages: flat. The target is constant but for rounding" in notes(frames)
 
 
@@ -225,7 +225,7 @@ def test_a_small_target_is_averaged(monkeypatch, size):
 
 def test_a_problem_that_is_not_known_is_compared_all_the_same():
     frames = run({"adam": {"mine": 1.0, SIN: 1.0}, "lbfgs": {"mine": 0.25, SIN: 1.0}})
-    assert said(frames).numbers["factor"] == pytest.approx(2)
+    assert said(frames).factor.value == pytest.approx(2)
     assert "The target of mine is not among the problems of this version" in notes(frames)
 
 
@@ -243,10 +243,11 @@ def seeds_of(ratios):
 def test_several_seeds_that_agree_decide():
     statement = said(seeds_of([2, 3, 4, 5, 6]))
     # 720^(1/5) = 3.728; the logarithms have a standard deviation of 0.4332 and 2.776 is Student's quantile for 4
-    assert "3.7 times lower error than lbfgs (95 % interval 2.2 to 6.4, 5 seeds)" in statement.text
-    assert statement.numbers["decided"] is True
-    assert statement.numbers["seeds"] == 5
-    assert statement.numbers["factor"] == pytest.approx(720**0.2, rel=1e-12)
+    assert statement.factor.certainty.replace("\u00a0", " ") == "95 % interval 2.2 to 6.4, 5 seeds"
+    assert statement.doubt == ""
+    assert statement.decided is True
+    assert statement.factor.seeds == 5
+    assert statement.factor.value == pytest.approx(720**0.2, rel=1e-12)
     spread = 2.7764451052 * statistics.stdev(map(math.log, [2, 3, 4, 5, 6])) / math.sqrt(5)
     assert statement.numbers["low"] == pytest.approx(720**0.2 / math.exp(spread), rel=1e-9)
     assert statement.numbers["high"] == pytest.approx(720**0.2 * math.exp(spread), rel=1e-9)
@@ -254,15 +255,16 @@ def test_several_seeds_that_agree_decide():
 
 def test_several_seeds_that_disagree_do_not():
     statement = said(seeds_of([2, 0.5, 4, 0.3, 6]))
-    assert re.search(r"\(95 % interval 0\.\d+ to \S+, 5 seeds: not decided\)", statement.text)
-    assert statement.numbers["decided"] is False
-    assert statement.numbers["factor"] == pytest.approx(7.2**0.2)
+    assert statement.factor.low < 1 < statement.factor.high
+    assert statement.doubt == "the interval includes 1"
+    assert statement.decided is False
+    assert statement.factor.value == pytest.approx(7.2**0.2)
 
 
 def test_few_seeds_decide_nothing():
     statement = said(seeds_of([2, 3, 4]))
-    assert "3 seeds: too few to decide)" in statement.text
-    assert statement.numbers["decided"] is None
+    assert statement.doubt == "too few seeds"
+    assert statement.decided is None
     assert "A difference may be decided from 5 seeds on." in notes(seeds_of([2, 3, 4]))
     assert "from 5 seeds on" not in notes(seeds_of([2] * 5))
 
@@ -277,11 +279,11 @@ def test_seeds_are_paired():
 def test_a_seed_that_lacks_a_model_type_is_left_out_of_its_comparison():
     runs = seeds_of([2, 3, 4, 5, 6, 7])
     del runs[6]["lbfgs"]
-    assert said(runs).numbers["seeds"] == 5
+    assert said(runs).factor.seeds == 5
     assert f"lbfgs on {SIN}, seed 6: no epochs" in notes(runs)
     runs = seeds_of([2, 3, 4])
     runs[2]["lbfgs"] = runs[2]["lbfgs"].query("dataset_idx == 0")
-    assert said(runs).numbers["datasets"] == (SIN,)
+    assert said(runs).datasets == (SIN,)
 
 
 def test_a_circle_of_winners_is_a_tie():
@@ -291,7 +293,7 @@ def test_a_circle_of_winners_is_a_tie():
         seed: run({m: {SIN: float(e)} for m, e in zip(("adam", "lbfgs", "lm"), errors, strict=True)})
         for seed, errors in enumerate(circle, start=1)
     }
-    assert "adam, lbfgs and lm have the same error" in said(runs).text
+    assert said(runs).best == ("adam", "lbfgs", "lm")
 
 
 # --- equal compute, by flops and by time ---
@@ -304,14 +306,12 @@ def test_equal_compute_by_flops_and_by_time():
     """An epoch of Adam has half of the flops and takes half of the time, one of LM as many flops and twice the time."""
     frames = counted(run(FALLING), {"adam": 50}, {"adam": 0.5, "lm": 2.0})
     by_flops, by_time = said(frames, "iso_flops"), said(frames, "iso_time")
-    assert by_flops.answer == "lm has a 2.5 times lower error than adam"  # 0.02 and 0.05
-    assert by_time.answer == "adam has a 6.0 times lower error than lbfgs"  # 0.05 and 0.3; lm has 0.8
-    assert "(one seed: not decided, because by time the best is adam); over 1 of 1 problem, won: not decided 1." in (
-        by_flops.text
-    )
-    assert "(one seed: not decided, because by flops the best is lm)" in by_time.text
+    assert (by_flops.best, by_flops.other, by_flops.factor.value) == (("lm",), "adam", pytest.approx(2.5))  # 0.02, 0.05
+    assert (by_time.best, by_time.other, by_time.factor.value) == (("adam",), "lbfgs", pytest.approx(6))  # lm has 0.8
+    assert (by_flops.doubt, by_time.doubt) == ("by time the best is Adam", "by flops the best is LM")
     assert (by_flops.decided, by_time.decided) == (False, False)
-    assert findings({1: frames}).answer.text == by_flops.text
+    assert by_flops.wins == {"not decided": 1}
+    assert about(findings({1: frames}).answer) == about(by_flops)
     # seconds per flop: adam 0.5/50, lm 2/100, lbfgs 1/100
     assert (
         "At equal compute flops and time give different answers, which are not decided: over all problems lm by flops, "
@@ -320,7 +320,7 @@ def test_equal_compute_by_flops_and_by_time():
     ) in notes(frames)
     agreed = counted(run(FALLING), {"adam": 50}, {"adam": 0.5, "lm": 1.0})
     assert (said(agreed, "iso_flops").decided, said(agreed, "iso_time").decided) == (None, None)
-    assert "won: lm 1" in said(agreed, "iso_time").text
+    assert said(agreed, "iso_time").wins == {"lm": 1}
     assert "different answers" not in notes(agreed)
 
 
@@ -338,23 +338,21 @@ LARGER, SMALLER, UNSURE = [2, 3, 4, 5, 6], [0.5, 0.4, 0.3, 0.2, 0.1], [2, 0.5, 4
 
 def test_a_winner_is_decided_if_flops_and_time_agree_and_both_are_sure():
     statement = said(both(LARGER, LARGER), "iso_flops")
-    assert "lbfgs has a 3.7 times lower error than adam (95 % interval 2.2 to 6.4, 5 seeds: decided, by time too)" in (
-        statement.text
-    )
-    assert statement.numbers["decided"] is True
-    assert "won: lbfgs 1" in statement.text
+    assert (statement.best, statement.other) == (("lbfgs",), "adam")
+    assert statement.factor.value == pytest.approx(720**0.2, rel=1e-12)
+    assert (statement.decided, statement.doubt, statement.wins) == (True, "", {"lbfgs": 1})
     cases = [
-        (LARGER, SMALLER, "not decided, because by time the best is adam"),
+        (LARGER, SMALLER, "by time the best is Adam"),
         (LARGER, UNSURE, "not decided by time"),
-        (UNSURE, LARGER, "not decided"),
+        (UNSURE, LARGER, "the interval includes 1"),
     ]
-    for by_flops, by_time, verdict in cases:
+    for by_flops, by_time, doubt in cases:
         statement = said(both(by_flops, by_time), "iso_flops")
-        assert statement.text.split(" seeds: ")[1].startswith(f"{verdict})")
-        assert statement.numbers["decided"] is said(both(by_flops, by_time), "iso_time").numbers["decided"] is False
-        assert "won: not decided 1" in statement.text
+        assert statement.doubt == doubt
+        assert statement.decided is said(both(by_flops, by_time), "iso_time").decided is False
+        assert statement.wins == {"not decided": 1}
     few = {seed: frames for seed, frames in both(LARGER, LARGER).items() if seed < 5}
-    assert said(few, "iso_flops").numbers["decided"] is None
+    assert said(few, "iso_flops").decided is None
 
 
 def test_what_is_known_by_one_measure_alone_is_not_decided():
@@ -362,14 +360,14 @@ def test_what_is_known_by_one_measure_alone_is_not_decided():
     for lacking, moment in (("flops", "iso_time"), ("time", "iso_flops")):
         frames = {seed: without(frames, lacking) for seed, frames in runs.items()}
         statement = said(frames, moment)
-        assert f"5 seeds: not decided, because not known by {lacking})" in statement.text
-        assert statement.numbers["decided"] is False
-        assert findings(frames).answer == statement
+        assert statement.doubt == f"not known by {lacking}"
+        assert statement.decided is False
+        assert about(findings(frames).answer) == about(statement)
         assert (
             f"Nothing is compared at equal compute by {lacking} (section2_1: lbfgs has no column '{lacking}'), so that "
             "no winner at equal compute is decided."
         ) in notes(frames)
-        assert said({1: frames[1]}, moment).numbers["decided"] is None  # one seed: that is what is said
+        assert said({1: frames[1]}, moment).decided is None  # one seed: that is what is said
     neither = {seed: without(frames, "flops", "time") for seed, frames in runs.items()}
     assert {s.comparison for s in findings(neither).statements} == {"threshold", "final"}
     assert "Nothing is compared at equal compute (section2_1: lbfgs has no column 'flops'; section2_1" in notes(neither)
@@ -379,10 +377,10 @@ def test_adaptive_density_may_be_better_by_flops_and_worse_by_time():
     errors = {"adaptive_only": {SIN: [2.0, 0.5, 0.5]}, "baseline": {SIN: [3.0, 1.0, 2.0]}}
     frames = counted(run(errors, "section2_2"), {}, {"adaptive_only": 2.0})
     answer = findings({1: frames}).answer
-    assert answer.text == (
-        "At equal compute by flops, adaptive_only has a 2.0 times lower error than baseline (one seed: not decided, "
-        "because by time the best is baseline); lower on 1 of 1 problem."
-    )
+    assert (answer.comparison, answer.one, answer.other) == ("iso_flops", ("adaptive_only",), "baseline")
+    assert answer.factor.value == pytest.approx(2)
+    assert (answer.better, answer.datasets, answer.decided) == (1, (SIN,), False)
+    assert answer.doubt == "by time the best is baseline"
     assert "between adaptive_only and baseline over all problems adaptive_only by flops, baseline by time" in notes(
         frames
     )
@@ -404,7 +402,7 @@ def test_the_winner_is_who_has_the_lower_error_in_the_table():
     for dataset in (SIN, None):
         statement = said(runs, dataset=dataset)
         assert statement.best == ("lbfgs",)
-        assert statement.numbers["factor"] == pytest.approx(means["lm"] / means["lbfgs"], rel=1e-12)
+        assert statement.factor.value == pytest.approx(means["lm"] / means["lbfgs"], rel=1e-12)
 
 
 @pytest.mark.parametrize("lost", [None, "adam"])
@@ -418,10 +416,11 @@ def test_no_statement_contradicts_the_table(lost):
     found = findings(runs)
     table = found.tables[0].frame.set_index(["dataset", "optimizer"])
     for statement in found.statements:
+        assert statement.is_ranking
         shown = table.loc[statement.dataset or "geometric mean", f"{statement.comparison}_relative_error"]
         assert shown.idxmin() == statement.best[0]
-        ratio = shown[statement.more["next"]] / shown[statement.best[0]]
-        assert statement.numbers["factor"] == pytest.approx(ratio, rel=1e-9)
+        ratio = shown[statement.other] / shown[statement.best[0]]
+        assert statement.factor.value == pytest.approx(ratio, rel=1e-9)
 
 
 LOGS = st.lists(st.floats(-30, 30), min_size=18, max_size=18)
@@ -464,12 +463,13 @@ def test_adaptive_density_is_compared_with_the_baseline():
     errors = {"adaptive_only": {SIN: 2.0, POLY: 1.0}, "adaptive_regular": {SIN: 0.5, POLY: 0.5}}
     frames = counted(run({**errors, "baseline": {SIN: 1.0, POLY: 1.0}}, "section2_2"), {})
     worse = said(frames, one="adaptive_only")
-    assert "lower on 0 of 2 problems, equal on 1" in worse.text
-    assert "adaptive_only has a 1.4 times higher error than baseline" in worse.text
-    assert said(frames, one="adaptive_regular").numbers["factor"] == pytest.approx(2)
-    assert findings({1: frames}).answer.text == said(frames, "iso_flops", one="adaptive_only").text
+    assert (worse.better, worse.equal, len(worse.datasets)) == (0, 1, 2)
+    assert worse.factor.value == pytest.approx(0.5**0.5)
+    assert said(frames, dataset=SIN, one="adaptive_only").factor.value == pytest.approx(0.5)
+    assert said(frames, one="adaptive_regular").factor.value == pytest.approx(2)
+    assert about(findings({1: frames}).answer) == about(said(frames, "iso_flops", one="adaptive_only"))
     frames["adaptive_only"] = run({"adaptive_only": {SIN: 0.1, POLY: 0.1}}, "section2_2")["adaptive_only"]
-    assert "10 times lower error than baseline" in said(frames, one="adaptive_only").text
+    assert said(frames, one="adaptive_only").factor.value == pytest.approx(10)
 
 
 GOOD = {"best_expert_dense_mse": 4.0, "ensemble_dense_mse": 2.0, "initial_dense_mse": 2.0}
@@ -478,17 +478,18 @@ GOOD |= {"merged_threshold_dense_mse": 1.0, "merged_dense_mse": 8.0, "control_th
 
 def test_merging_is_compared_with_experts_ensemble_and_control():
     frames = merged({SIN: GOOD, POLY: GOOD})
-    assert said(frames, other="best_expert").numbers["factor"] == pytest.approx(4)
-    assert "lower error than the best expert (one seed); lower on 2 of 2 problems" in findings({1: frames}).answer.text
-    assert "2.0 times higher error than the control" in said(frames, other="control_threshold").text
-    assert "the same error as the ensemble" in said(frames, "initial", other="ensemble").text
-    assert "2.0 times higher error than the best expert" in said(frames, "final", other="best_expert").text
-    assert "cannot be compared" in said(frames, other="chosen_expert").text
+    assert said(frames, other="best_expert").factor.value == pytest.approx(4)
+    answer = findings({1: frames}).answer
+    assert (answer.other, answer.better, len(answer.datasets)) == ("best_expert", 2, 2)
+    assert said(frames, other="control_threshold").factor.value == pytest.approx(0.5)
+    assert said(frames, "initial", other="ensemble").best == ("merged_initial", "ensemble")
+    assert said(frames, "final", other="best_expert").factor.value == pytest.approx(0.5)
+    assert said(frames, other="chosen_expert").obstacle == "no problem on which both have an error"
     missing = "Not recorded in this run: chosen_expert_dense_mse, control_dense_mse"
     assert missing in notes(frames)
     lost = merged({SIN: GOOD, POLY: {**GOOD, "merged_threshold_dense_mse": np.nan}})
     assert f"No finite error on {POLY}: merged_threshold." in notes(lost)
-    assert "1 of 1 problem." in said(lost, other="best_expert").text
+    assert said(lost, other="best_expert").datasets == (SIN,)
     with pytest.raises(InputError, match="summary"):
         findings({1: {"experts": frames["summary"]}})
 
@@ -499,8 +500,8 @@ def test_merging_with_several_seeds():
         for seed, ratio in enumerate([0.5, 2, 3, 4, 5], start=1)
     }
     statement = said(runs, other="best_expert")
-    assert statement.numbers["factor"] == pytest.approx(60**0.2)
-    assert re.search(r"2\.3 times lower error than the best expert \(.*, 5 seeds: not decided\)", statement.text)
+    assert statement.factor.value == pytest.approx(60**0.2)
+    assert (statement.factor.seeds, statement.decided) == (5, False)
     runs[7] = {"experts": runs[1]["summary"]}
     assert said(runs, other="best_expert").numbers == statement.numbers
     assert "Not finished, and left out: seed 7." in notes(runs)

@@ -1,5 +1,7 @@
 """The summary page: it says what tables say, holds all that it shows, and says what is missing."""
 
+import math
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,8 +14,10 @@ from kanbench.cli.main import main
 from kanbench.errors import InputError
 from kanbench.plan.figures import figures_of
 from kanbench.plan.sections import SECTIONS
+from kanbench.presentation.matrix import shown as shown_matrix
+from kanbench.presentation.page.dots import dots
 from kanbench.presentation.page.page import page
-from kanbench.presentation.tables.findings import findings_of
+from kanbench.presentation.tables.findings import findings, findings_of
 from kanbench.presentation.tables.table import Table
 from kanbench.presentation.templates import caption
 from kanbench.storage.runs import find_run, open_run
@@ -39,7 +43,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
-        if tag == "td":
+        if tag in ("td", "th"):
             self.cells.append("")
 
     def handle_endtag(self, tag):
@@ -48,7 +52,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if not {"script", "style"} & set(self.open):
             self.words.append(data)
-        if "td" in self.open:
+        if {"td", "th"} & set(self.open):
             self.cells[-1] += data
 
     def all(self, tag):
@@ -86,20 +90,60 @@ def test_it_says_what_the_tables_say(whole, results):
         stored = open_run(section, STAMP, results_dir=results)
         found = findings_of(stored)
         assert stored.name in shown.text
-        for text in (
-            found.question,
-            found.answer.text,
-            *found.other_answers,
-            *(s.answer for s in found.statements),
-            *found.notes,
-        ):
+        for text in (found.question, found.sentence, *found.notes):
             assert one_line(text) in shown.text
         for table in found.tables:
-            rows = _rows(table.markdown())
-            is_turned = len(rows[0]) > 2 * (len(rows) - 1)
-            rows = list(zip(*rows, strict=True)) if is_turned else rows
-            cells = [cell for row in rows[1:] for cell in row]
-            assert any(shown.cells[i : i + len(cells)] == cells for i in range(len(shown.cells)))
+            for rows in _tables(table.markdown()):
+                assert_in_order([cell for row in rows for cell in row], shown.cells)
+
+
+def assert_in_order(cells, every):
+    assert any(every[i : i + len(cells)] == cells for i in range(len(every)))
+
+
+def test_its_first_screen_is_what_the_terminal_says(whole, results, capsys):
+    """Questions, answers and errors come before anything else, in the same words and numbers."""
+    assert main(["summary", "--results-dir", str(results)]) == 0
+    printed = capsys.readouterr().out
+    first = Page(str(whole).split("<main>")[0] + "</body></html>")
+    for section in SECTIONS:
+        found = findings_of(open_run(section, STAMP, results_dir=results))
+        for text in (found.question, found.sentence):
+            assert one_line(text) in first.text
+            assert one_line(text) in one_line(printed)
+        for line in shown_matrix(found.matrix).lines:
+            cells = [line.label, *line.errors, line.factor + (f" ({line.interval})" if line.interval else "")]
+            assert_in_order(cells, first.cells)
+            for error, is_best in zip(line.errors, line.best, strict=True):
+                assert "*" * is_best + error in printed.split()
+    assert len(first.all("article")) == len([svg for svg in first.all("svg") if svg["class"] == "dots"]) == 3
+
+
+def test_the_points_of_the_first_figure_are_at_their_errors():
+    matrix = findings({1: run({"adam": {"poisson_2d_sin": 0.1}, "lbfgs": {"poisson_2d_sin": 1e-5}})}).matrix
+    drawn = dots(matrix, shown_matrix(matrix))
+    at = {text: x for x, text in drawn.ticks}
+    [low, high] = [x for x, _ in (drawn.ticks[0], drawn.ticks[-1])]
+    decade = (high - low) / (exponent(drawn.ticks[-1][1]) - exponent(drawn.ticks[0][1]))
+    assert len(at) == len(drawn.ticks) <= 7
+    for point, error in zip(drawn.dots, [*matrix.rows[0].errors, *matrix.rows[1].errors], strict=True):
+        wanted = low + decade * (math.log10(error) - exponent(drawn.ticks[0][1]))
+        assert point.x == pytest.approx(wanted, abs=0.11)  # coordinates have one decimal
+    assert {point.title.split(":")[0] for point in drawn.dots} == {
+        f"{who}, {where}" for who in ("Adam", "L-BFGS") for where in ("sin", "all")
+    }
+    nothing = findings({1: run({"adam": {"poisson_2d_sin": math.nan}, "lbfgs": {"poisson_2d_sin": math.nan}})}).matrix
+    assert dots(nothing, shown_matrix(nothing)) is None
+
+
+def exponent(text):
+    """-7 of 10⁻⁷"""
+    digits = text.removeprefix("10").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"))
+    return {"1": 0, "10": 1}.get(text) if text in ("1", "10") else int(digits)
+
+
+def test_what_it_says_of_the_set_up(whole):
+    shown = Page(whole)
     for text in ("KAN [2, 2, 1], splines of order 3", "grids of 3 and 5 intervals, 2 epochs on each", "pykan 0.2.8"):
         assert text in shown.text
     for text in ("poisson_2d_poly and poisson_2d_sin (2 inputs)", "4 on every problem: 1 or 2 hidden layers"):
@@ -108,10 +152,12 @@ def test_it_says_what_the_tables_say(whole, results):
         assert f"{what} not recorded" not in shown.text
 
 
-def _rows(markdown):
-    lines = [line for line in markdown.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [cells[0], *cells[2:]]
+def _tables(markdown):
+    """The tables of a text in Markdown: rows of cells, the heads first."""
+    lots = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
+    for lines in map(str.splitlines, lots):
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        yield [cells[0], *cells[2:]]
 
 
 def test_it_holds_all_that_it_shows(whole):
@@ -127,7 +173,8 @@ def test_it_holds_all_that_it_shows(whole):
     assert len({image["alt"] for image in images}) == len(images)
     assert all(image["alt"].strip() for image in images)
     targets = {attrs["id"] for _, attrs in shown.elements if "id" in attrs}
-    assert {attrs["href"][1:] for attrs in shown.all("a")} == targets == set(SECTIONS)
+    assert {attrs["href"][1:] for attrs in shown.all("a")} == targets
+    assert targets == {f"{section}{part}" for section in SECTIONS for part in ("", "-notes")}
 
 
 def test_figures_are_drawn_where_they_are_missing_or_out_of_date(results, tmp_path, monkeypatch):
@@ -177,9 +224,10 @@ def test_planted_data_decide_what_it_says_and_a_missing_section_is_said(tmp_path
         store(frames, tmp_path)
         assert main(["report", "--results-dir", str(tmp_path)]) == 0
         shown = Page((tmp_path / "report.html").read_text())
-        assert f"At the end, {winner} has a " in shown.text
-        assert f"Missing: {tmp_path}: no run section2_3_*" in shown.text
-        assert "2.3 Can experts be merged" in shown.text
+        label = {"adam": "Adam", "lm": "LM"}[winner]
+        assert f"{label}, as far as one seed tells: for the same compute, it has an error " in shown.text
+        assert f"No results of 2.3: {tmp_path}: no run section2_3_*" in shown.text
+        assert "Can experts be merged" in shown.text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -192,13 +240,8 @@ def test_answers_by_flops_and_by_time_that_differ(tmp_path):
     store(frames, tmp_path)
     html = page(["section2_2"], results_dir=tmp_path)
     text = Page(html).text
-    by_flops = (
-        "At equal compute by flops, adaptive_only has a 2.0 times lower error than baseline (one seed: not decided"
-    )
-    by_time = (
-        "At equal compute by time, adaptive_only has a 9.0 times higher error than baseline (one seed: not decided"
-    )
-    assert 0 < text.index(by_flops) < text.index(by_time)
+    assert "in floating-point operations adaptive only, in seconds baseline." in text
+    assert "by flops the best is adaptive only" in text and "by time the best is baseline" in text
     assert "A flop takes 10 times as long with adaptive_only as with baseline." in text
     assert html == page(["section2_2"], results_dir=tmp_path)
 
@@ -216,8 +259,8 @@ def test_a_name_cannot_be_a_tag(tmp_path):
     assert evil in shown.cells
     assert len(shown.all("script")) == 1
     table = Table("a", evil, pd.DataFrame({"dataset": [evil], "factor": [2.0]}), (evil,)).html()
-    assert Page(table).cells == [evil, "2.0"]
-    assert not Page(table).all("script")
+    assert Page(table).cells == ["problem", "factor", evil, "2.0"]
+    assert len(Page(table).all("script")) == 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS[:1] + VARIANTS[3:4], ids=lambda variant: variant.__name__)
@@ -239,7 +282,7 @@ def test_a_summary_alone(tmp_path):
         tmp_path / "sec3_results" / f"section2_3_{STAMP}_summary.pkl"
     )
     shown = Page(page(["section2_3"], results_dir=tmp_path))
-    assert "2 times lower" in shown.text.replace("2.0 times", "2 times")
+    assert "the merged model has an error 2.0 times lower than the best expert" in shown.text
 
 
 def test_no_run_at_all_is_one_line(tmp_path, capsys):

@@ -3,7 +3,9 @@
 import csv
 import math
 import re
+import shutil
 import statistics
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ from kanbench.problems.samples import make_dataset
 from kanbench.problems.target_scale import target_scale
 from kanbench.storage.runs import open_run
 from support.old_formats import STEM, VARIANTS, write
-from support.planted import POLY, SIN, SPEC, STAMP, merged, some_run, store
+from support.planted import POLY, SIN, SPEC, STAMP, merged, run, some_run, store
 
 # Of the uniform distribution on [-1, 1]²: worked out by hand.
 VARIANCES = {SIN: math.pi**4, POLY: 2 * (4 / 3 + 4 * (1 / 5 - 1 / 9)), "poisson_2d_highfreq": 256 * math.pi**4}
@@ -147,16 +149,60 @@ def test_geometric_means():
     assert math.isnan(geometric_mean([math.nan]))
 
 
-def test_the_summary_has_both_kinds_of_equal_compute(capsys, tmp_path):
-    frames = counted_run(0)
-    table = findings({1: frames}).tables[1].frame
-    order = ["at equal compute by flops", "at equal compute by time", "at the threshold", "at the end"]
+def test_the_statements_are_numbers_in_columns():
+    runs = {seed: counted_run(seed) for seed in range(1, 6)}
+    found = findings(runs)
+    table = found.tables[1].frame
+    order = ["equal flops", "equal time", "threshold", "end"]
     assert list(dict.fromkeys(table["comparison"])) == order
-    store(frames, tmp_path)
+    assert len(table) == len(found.statements) == 4 * 4
+    ends = {m: [frames[m].groupby("dataset_name")["dense_mse"].last() for frames in runs.values()] for m in runs[1]}
+    row = table.query(f"comparison == 'end' and dataset == '{SIN}'").iloc[0]
+    means = {m: statistics.geometric_mean(end[SIN] for end in by_seed) for m, by_seed in ends.items()}
+    first, against, *_ = sorted(means, key=means.get)
+    assert (row["first"], row["against"]) == (first, against)
+    logs = [math.log(b[SIN] / a[SIN]) for a, b in zip(ends[first], ends[against], strict=True)]
+    reach = 2.7764451052 * statistics.stdev(logs) / math.sqrt(5)  # Student's t for 4
+    assert math.log(row["factor"]) == pytest.approx(statistics.mean(logs), rel=1e-9)
+    assert math.log(row["factor_high"] / row["factor_low"]) == pytest.approx(2 * reach, rel=1e-9)
+    assert (row["seeds"], row["problems"]) == (5, 1)
+    assert row["decided"] == ("yes" if row["factor_low"] > 1 else "no")
+    assert set(table["dataset"]) == {"all", SIN, POLY, SPEC}
+    assert (table.query("dataset == 'all' and comparison in ('threshold', 'end')")["problems"] == 3).all()
+
+
+def test_the_terminal_shows_the_first_screen_of_the_page(capsys, tmp_path):
+    """For three sections in 25 lines; its numbers are those of the tables."""
+    store(counted_run(0), tmp_path)
+    store(some_run(0, "section2_2", SECTIONS["section2_2"].model_types), tmp_path)
+    columns = {"best_expert_dense_mse": 4.0, "merged_threshold_dense_mse": 1.0, "control_threshold_dense_mse": 2.0}
+    store(merged(dict.fromkeys((SIN, POLY, SPEC), columns)), tmp_path)
+    made = tmp_path / "sec3_results" / f"section2_3_{STAMP}_e3_summary.pkl"
+    made.rename(made.with_name(f"section2_3_{STAMP}_summary.pkl"))
     assert main(["summary", "--results-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 100
+    columns = [SIN, POLY, SPEC, "geometric mean"]
+    frame = findings({1: counted_run(0)}).tables[0].frame
+    errors = frame.pivot_table("iso_flops_relative_error", "optimizer", "dataset")[columns]
+    assert lines[3].split() == ["rel.", "error,", "equal", "flops", "sin", "poly", "spec", "all"]
+    for line, model_type in zip(lines[4:7], ("adam", "lbfgs", "lm"), strict=True):
+        _, *shown = line.split()
+        wanted = errors.loc[model_type]
+        assert [float(cell.strip("*").replace("–", "nan")) for cell in shown] == pytest.approx(
+            wanted.tolist(), rel=0.05, nan_ok=True
+        )
+        assert [cell.startswith("*") for cell in shown] == (wanted == errors.min()).tolist()
+
+
+def test_a_terminal_shows_as_many_problems_as_there_is_room_for(capsys, tmp_path):
+    names = [f"a_problem_with_a_long_name_{i}" for i in range(9)]
+    store(run({"adam": dict.fromkeys(names, 1.0), "lbfgs": dict.fromkeys(names, 2.0)}), tmp_path)
+    assert main(["summary", "section2_1", "--results-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert text.index("At equal compute by flops, ") < text.index("At equal compute by time, ")
     assert max(map(len, text.splitlines())) <= 100
+    assert "… and 7 more problems" in text and names[1] in text and f"{names[2]} " not in text
 
 
 def test_density_has_parameters_and_neurons():
@@ -220,18 +266,47 @@ def test_csv_has_full_precision():
 def test_markdown_has_a_cell_for_every_number():
     lines = ODD.markdown().splitlines()
     assert lines[0] == "**100 % of a_b & {c}**"
-    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:6]]
-    assert [cell.strip() for cell in cells[0]] == ["problem", "end: dense MSE", "seeds"]
+    assert lines[2] == "*end*"
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[4:8]]
+    assert [cell.strip() for cell in cells[0]] == ["problem", "dense MSE", "seeds"]
     assert [cell.strip() for cell in cells[2]] == [r"a_b\|c", "0.33", "1"]
     assert [cell.strip() for cell in cells[3]] == ["x^2 & 50% #1 ~\\{}$", "6.0e-23", "–"]
     assert lines[-1] == "one_note <"
+
+
+def test_a_table_is_shown_in_parts_by_moment_with_readable_names():
+    parts = findings({1: counted_run(0)}).tables[0].parts()
+    assert [part.group for part in parts] == ["threshold", "equal flops", "equal time", "end"]
+    for part in parts:
+        assert [head for head, _ in part.heads][:2] == ["problem", "optimizer"]
+        assert [[cell.text for cell in row[:2]] for row in part.rows[:4]] == [
+            *(["sin", name] for name in ("Adam", "L-BFGS", "LM")),
+            ["poly", "Adam"],
+        ]
+    frame = findings({1: counted_run(0)}).tables[0].frame
+    column = [head for head, _ in parts[3].heads].index("dense MSE")
+    shown = [row[column].value for row in parts[3].rows[:9]]
+    assert shown == frame["final_dense_mse"].tolist()[:9]
+
+
+def test_a_table_that_is_far_wider_than_high_is_turned():
+    columns = {"best_expert_dense_mse": 4.0, "merged_threshold_dense_mse": 0.5, "merged_dense_mse": 8.0}
+    [part] = findings({1: merged({SIN: columns})}).tables[0].parts()
+    assert part.is_turned
+    assert [head for head, _ in part.heads] == ["problem", "sin", "geometric mean, relative"]
+    by_name = {row[0].text: row[1] for row in part.rows}
+    assert by_name["merged, threshold"].value == 0.5
+    assert by_name["gain over best expert"].value == pytest.approx(8)
+
+
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
 def assert_is_latex(text):
     """What a compiler would stumble over: special characters, braces and environments that do not match, cells."""
     assert text.isascii()
     bare = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar)\{\}", "", text)
-    bare = re.sub(r"\\label\{[^}]*\}", "", bare)
+    bare = re.sub(r"\\label\{[^}]*\}|^%.*", "", bare, flags=re.MULTILINE).replace(FIT, "{")
     bare = re.sub(r"\$[^$&]*\$", "N", re.sub(r"\\[%#_{}$&]", "", bare))
     assert not re.search(r"[%#$~^_<>|]", bare)
     depth = 0
@@ -239,16 +314,21 @@ def assert_is_latex(text):
         depth += {"{": 1, "}": -1}.get(letter, 0)
         assert depth >= 0
     assert depth == 0
-    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"]
-    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"]
-    assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
-    body = re.search(r"\\toprule\n(.*)\\bottomrule", bare, re.DOTALL)[1].replace("\\midrule\n", "")
-    columns = re.search(r"\\begin\{tabular\}\{((?:[lr]|p\{[^}]*\})*)\}", text)[1]
-    count = len(re.findall(r"[lr]|p\{[^}]*\}", re.sub(r"p\{[^}]*\}", "l", columns)))
-    for line in body.splitlines():
-        assert line.endswith("\\\\")
-        spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
-        assert line.count("&") + 1 + sum(spans) - len(spans) == count
+    opened = re.findall(r"\\begin\{(\w+)\}", text)
+    assert set(opened[::2]) <= {"table", "sidewaystable"} and set(opened[1::2]) == {"tabular"}
+    closed = [name for pair in zip(opened[1::2], opened[::2], strict=True) for name in pair]
+    assert re.findall(r"\\end\{(\w+)\}", text) == closed
+    number = len(opened) // 2
+    assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [number] * 3
+    labels = re.findall(r"\\label\{([^}]*)\}", text)
+    assert len(set(labels)) == len(labels)
+    bodies = re.findall(r"\\toprule\n(.*?)\\bottomrule", bare, re.DOTALL)
+    columns = re.findall(r"\\begin\{tabular\}\{((?:[lr]|p\{[^}]*\})*)\}", text)
+    for body, spec in zip(bodies, columns, strict=True):
+        count = len(re.sub(r"p\{[^}]*\}", "l", spec))
+        for line in body.replace("\\midrule\n", "").splitlines():
+            assert line.endswith("\\\\")
+            assert line.count("&") + 1 == count
 
 
 def test_latex_is_well_formed():
@@ -257,10 +337,30 @@ def test_latex_is_well_formed():
     assert (
         r"x\textasciicircum{}2 \& 50\% \#1 \textasciitilde{}\textbackslash{}\{\}\$ & $6.0\times10^{-23}$ & --" in text
     )
-    assert r"\caption{100 \% of a\_b \& \{c\}}" in text
+    assert r"\caption{100 \% of a\_b \& \{c\}: end.}" in text
     assert latex_escape("a_b") == r"a\_b"
     for table in (*findings({1: some_run(1)}).tables, *findings({s: some_run(s) for s in (1, 2)}).tables):
         assert_is_latex(table.latex())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no TeX")
+def test_latex_fits_its_pages(tmp_path):
+    """Tables of one seed and of several, with long notes, of twenty problems, and of merging."""
+    many = [f"a_problem_{i}" for i in range(20)]
+    suite = run({m: {name: 1.0 + i for i, name in enumerate(many)} for m in ("adam", "lbfgs", "lm")})
+    columns = {"best_expert_dense_mse": 4.0, "merged_threshold_dense_mse": 0.5, "control_threshold_dense_mse": 0.25}
+    merging = {seed: merged(dict.fromkeys((SIN, POLY, SPEC), columns)) for seed in range(1, 6)}
+    made = [{1: some_run(1)}, {s: counted_run(s) for s in range(1, 6)}, {1: suite}, merging]
+    tables = [table.latex() for replicates in made for table in findings(replicates).tables]
+    packages = set(re.findall(r"usepackage\{(.*?)\}", "".join(tables)))
+    assert packages == {"booktabs,graphicx,rotating"}
+    head = rf"\documentclass{{article}}\usepackage{{{packages.pop()}}}\begin{{document}}"
+    (tmp_path / "all.tex").write_text("\n\\clearpage\n".join([head, *tables, r"\end{document}"]), encoding="ascii")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert not re.findall(r"Overfull \\[hv]box.*|.*[Ff]loat too large.*", done.stdout)
 
 
 # --- on the command line, for runs of every format ---
@@ -278,13 +378,14 @@ def test_a_planted_change_of_a_file_changes_what_is_printed(tmp_path, capsys):
         frames[winner]["dense_mse"] = 1e-12
         store(frames, tmp_path)
         text = printed()
-        assert re.search(rf"At the end,\s+{winner}\s+has\s+a\s+\S+\s+times\s+lower\s+error", text)
-        assert f"won: {winner} 3" in " ".join(text.split())
+        label = {"adam": "Adam", "lm": "LM"}[winner]
+        assert re.search(rf"  {label}, as far as one seed tells: for the same compute, it has an error \S+ times", text)
+        assert "the lowest on 3 of 3 problems" in " ".join(text.split())
         assert max(map(len, text.splitlines())) <= 100
     assert main(["tables", "section2_1", "--results-dir", str(tmp_path)]) == 0
     files = sorted(str(path) for path in tmp_path.rglob("tables/*/*"))
     assert files == sorted(made.table_files())
-    assert "lm has a " in (tmp_path / "tables" / made.name / "summary.md").read_text()
+    assert re.search(r"\| end +\| all +\| LM +\|", (tmp_path / "tables" / made.name / "summary.md").read_text())
 
 
 def test_the_summary_of_several_sections(tmp_path, capsys):
@@ -296,8 +397,8 @@ def test_the_summary_of_several_sections(tmp_path, capsys):
     (tmp_path / "sec3_results" / f"section2_3_{STAMP}_merge_kan_0_final_state").touch()
     assert main(["summary", "--results-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert f"section2_1_{STAMP}_e3: Which optimizer trains a KAN best" in text
-    assert f"section2_2_{STAMP}_e3: Does refining only the important neurons' grids beat" in text
+    assert "2.1 Which optimizer trains a KAN best" in text
+    assert "2.2 Does refining only the important neurons' grids beat" in text
     assert re.search(rf"section2_3: .*section2_3_{STAMP}: no frames; allowed: a run with at least one", text)
 
 
@@ -316,7 +417,8 @@ def test_tables_of_every_format(variant, tmp_path):
     text = (output / "optimizers.md").read_text()
     assert "Missing in this run: lm." in text
     assert "The time of adam, lbfgs follows from total_time" in text
-    assert "adam and lbfgs have the same error" in (output / "summary.md").read_text()
+    summary = read((output / "summary.csv").read_text())
+    assert {(row["first"], row["against"], row["factor"]) for row in summary} == {("adam = lbfgs", "", "")}
 
 
 def test_tables_of_other_sections(tmp_path):
@@ -326,10 +428,7 @@ def test_tables_of_other_sections(tmp_path):
     sections = {"section2_2_highd_3d_shallow": "density", "section1_1": "model_types", "section4_1": "model_types"}
     for section, name in sections.items():
         assert findings_of(open_run(section, results_dir=tmp_path)).tables[0].name == name
-    assert (
-        "mlp and kan have the same error"
-        in findings_of(open_run("section1_1", results_dir=tmp_path)).statements[-1].text
-    )
+    assert findings_of(open_run("section1_1", results_dir=tmp_path)).statements[-1].best == ("mlp", "kan")
     assert "section4_1: has no reference" in " ".join(findings_of(open_run("section4_1", results_dir=tmp_path)).notes)
 
 
@@ -338,8 +437,7 @@ def test_frames_without_rows(tmp_path):
     for path in tmp_path.glob("*.pkl"):
         pd.read_pickle(path).head(0).to_pickle(path)
     assert main(["tables", "section2_1", "--results-dir", str(tmp_path)]) == 0
-    text = next(tmp_path.rglob("summary.md")).read_text()
-    assert "nothing can be compared: no problem on which any has an error" in text
+    assert "no problem on which any has an error" in next(tmp_path.rglob("summary.md")).read_text()
 
 
 def test_a_summary_of_merging_without_errors_is_noted():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from kanbench.plan.config import ROOT
+from kanbench.plan.config import DEFAULT_CONFIG, ROOT
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from support.pipelines import PROFILE, SMOKE, STAMP, contents, planned, snakemake
+from support.pipelines import PROFILE, SMOKE, STAMP, contents, planned, run, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +40,23 @@ def test_everything_is_planned(tmp_path):
     everything = {**TRAINED, **FRAMES, **ONCE, "report_page": 1}
     assert plan(tmp_path, smoke=True) == {"all": 1, **everything}
     assert plan(tmp_path, "--", "results/report.html", smoke=True) == everything
+
+
+@pytest.mark.parametrize("as_module", [False, True], ids=["itself", "as a module"])
+def test_the_snakefile_where_catalogs_look_for_it(tmp_path, as_module):
+    """As snakedeploy uses it: its rules in a Snakefile of somebody's, who has a configuration."""
+    snakefile = ROOT / "workflow" / "Snakefile"
+    if as_module:
+        theirs = tmp_path / "Snakefile"
+        theirs.write_text(
+            f"configfile: {str(DEFAULT_CONFIG)!r}\n"
+            f"module kanbench:\n    snakefile: {str(snakefile)!r}\n    config: config\n"
+            "use rule * from kanbench\n"
+        )
+        snakefile = theirs
+    jobs = planned(run(["snakemake", "-s", snakefile, "--cores", 2, *TWO[:2], "--dry-run"], tmp_path))
+    everything = {**TRAINED, **FRAMES, **ONCE, "report_page": 1}
+    assert jobs == {"everything": 1, **everything}
 
 
 def test_everything_is_planned_for_every_seed(tmp_path):

@@ -28,14 +28,6 @@ COUNTS = {
     "control_num_params": "control_params",
     **{f"{who}_{what}": f"{who}_{what}" for who in ("experts", "merged", "control") for what in ("n_evals", "flops")},
 }
-WORDS = {
-    "best_expert": "the best expert",
-    "chosen_expert": "the expert with the best validation loss",
-    "ensemble": "the ensemble",
-    "control_threshold": "the control",
-    "control_final": "the control",
-    **dict.fromkeys(("merged_initial", "merged_threshold", "merged_final"), "the merged model"),
-}
 COMPARED_WITH = {  # by moment of the merged model
     "initial": ("best_expert", "chosen_expert", "ensemble"),
     "threshold": ("best_expert", "chosen_expert", "ensemble", "control_threshold"),
@@ -82,7 +74,7 @@ def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
 def merge_statements(measures: Measures) -> list[Statement]:
     """Whether the merged model beats the experts, their ensemble and the control, over all datasets and on each."""
     return [
-        compare_two(measures, moment, f"merged_{moment}", other, i, WORDS)
+        compare_two(measures, moment, f"merged_{moment}", other, i)
         for moment, others in COMPARED_WITH.items()
         for other in others
         for i in (None, *measures.datasets)

@@ -160,8 +160,9 @@ def differences(measures: Measures, said: Iterable[Statement]) -> list[str]:
     """Where the answers at equal compute by flops and by time differ, and why: what a flop takes."""
     found = []
     for one in said:
-        if one.comparison == "iso_flops" and one.differs and one.counterpart:
-            pair = f"between {one.more['one']} and {one.more['other']} " if "one" in one.more else ""
+        is_told = one.is_ranking or one.dataset is None  # on a problem, the ranking tells of all
+        if one.comparison == "iso_flops" and one.differs and one.counterpart and is_told:
+            pair = "" if one.is_ranking else f"between {one.one[0]} and {one.other} "
             where = f"on {one.dataset}" if one.dataset else f"{pair}over all problems"
             found.append(f"{where} {join_names(one.best)} by flops, {join_names(one.counterpart.best)} by time")
     if not found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -12,46 +12,44 @@ from kanbench.analysis.measures import Measures
 from kanbench.analysis.moments import EQUAL_COMPUTE
 from kanbench.analysis.ranking import EQUAL, Ranking, rank, versus
 from kanbench.analysis.uncertainty import Factor
-from kanbench.io.numbers import factor_text
+from kanbench.plan.labels import model_label
 from kanbench.plan.sections import SECTIONS, section_of
-
-WHEN = {
-    "iso_flops": "At equal compute by flops",
-    "iso_time": "At equal compute by time",
-    "threshold": "At the threshold",
-    "final": "At the end",
-    "initial": "Before its training",
-}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One comparison of errors.
+    """One comparison of errors: of two, or a ranking of all.
 
     Attributes:
-        comparison (str): A key of `WHEN`: when the errors were compared.
+        comparison (str): When the errors were compared: one of `MOMENTS`, or `initial`.
         dataset (str or None): None if it is about the geometric mean over all datasets that can be compared.
-        answer (str): Who has the lower error, and by what factor: `lm has a 2.3 times lower error than adam`.
-        detail (str): On how many problems.
-        factor (Factor or None): How many times larger the error of the second is; None where nothing can be compared.
-        more (dict): `best`; of a ranking also `next`, `wins` and `datasets`, of a comparison of two also `one`, `other`
-            and `better`.
+        one (tuple of str): Who is compared with `other`: of a ranking the best, several if they are equal; none if
+            nothing can be compared.
+        other (str or None): Of a ranking the best of the others, if there are any.
+        factor (Factor or None): How many times larger the error of `other` is; None where nothing can be compared.
+        best (tuple of str): Who has the lowest error; several if they are equal, none if nothing can be compared.
+        datasets (tuple of str): Those that were compared.
+        better, equal (int): On how many of them `one` has the lower error, or the same.
+        wins (dict): Of a ranking over all datasets, on how many each is best; `not decided` for the others.
+        is_ranking (bool)
+        obstacle (str): Why nothing can be compared.
         counterpart (Statement or None): At equal compute by flops, the same by time, and the other way round; None
             where that is not known.
     """
 
     comparison: str
     dataset: str | None
-    answer: str
-    detail: str = ""
-    factor: Factor | None = None
-    more: dict[str, Any] = field(default_factory=dict)
+    one: tuple[str, ...]
+    other: str | None
+    factor: Factor | None
+    best: tuple[str, ...]
+    datasets: tuple[str, ...]
+    better: int
+    equal: int = 0
+    wins: dict[str, int] | None = None
+    is_ranking: bool = False
+    obstacle: str = ""
     counterpart: Statement | None = None
-
-    @property
-    def best(self) -> tuple[str, ...]:
-        """Who has the lowest error; several if they are equal, none if nothing can be compared."""
-        return self.more["best"] if self.factor or len(self.more["best"]) > 1 else ()
 
     @property
     def differs(self) -> bool:
@@ -70,39 +68,30 @@ class Statement:
         return other is not None and other.decided is True
 
     @property
-    def verdict(self) -> str:
-        """What `decided` is, in words, and why; empty where that is plain from the number of seeds and the interval."""
-        other = next((by for moment, by in EQUAL_COMPUTE.items() if moment != self.comparison), "")
+    def doubt(self) -> str:
+        """Why it is not decided; empty where it is."""
+        by = next((by for moment, by in EQUAL_COMPUTE.items() if moment != self.comparison), "")
+        if self.obstacle:
+            return self.obstacle
         if self.differs and self.counterpart:
-            return f"not decided, because by {other} the best is {join_names(self.counterpart.best)}"
-        if self.factor is None or self.factor.seeds == 1:
+            return f"by {by} the best is {join_names(map(model_label, self.counterpart.best))}"
+        if self.factor is None or self.decided:
             return ""
         if self.decided is None:
-            return "too few to decide"
-        if self.comparison not in EQUAL_COMPUTE or not self.factor.decided:
-            return "" if self.decided else "not decided"
-        if self.decided:
-            return f"decided, by {other} too"
+            return "one seed" if self.factor.seeds == 1 else "too few seeds"
+        if not self.factor.decided:
+            return "the interval includes 1"
         known = self.counterpart is not None and self.counterpart.factor is not None
-        return f"not decided by {other}" if known else f"not decided, because not known by {other}"
-
-    @property
-    def text(self) -> str:
-        """A sentence to be read alone."""
-        where = f", on {self.dataset}" if self.dataset else ""
-        sure = ": ".join(filter(None, (_above_one(self.factor).certainty if self.factor else "", self.verdict)))
-        detail = f"; {self.detail}" if self.detail else ""
-        return f"{WHEN[self.comparison]}{where}, {self.answer}{f' ({sure})' if sure else ''}{detail}."
+        return f"not decided by {by}" if known else f"not known by {by}"
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """`factor`, `low`, `high` and `seeds`, which are None where they are not known, `decided`, and `more`."""
-        factor, decided = self.factor, self.decided
+        """`factor`, `low`, `high` and `seeds`, which are None where they are not known."""
+        factor = self.factor
         if factor is None:
-            return {**dict.fromkeys(("factor", "low", "high", "seeds")), "decided": decided, **self.more}
+            return dict.fromkeys(("factor", "low", "high", "seeds"))
         low, high = (None, None) if factor.seeds == 1 else (factor.low, factor.high)
-        known = {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds, "decided": decided}
-        return {**known, **self.more}
+        return {"factor": factor.value, "low": low, "high": high, "seeds": factor.seeds}
 
 
 def join_names(names: Iterable[object], last: str = "and") -> str:
@@ -111,28 +100,15 @@ def join_names(names: Iterable[object], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {final}" if first else final
 
 
-def factor_phrase(factor: Factor, other: str) -> str:
-    """'a 2.3 times lower error than adam'"""
-    size = factor_text(_above_one(factor).value)
-    if abs(factor.value - 1) < 1e-12:
-        return f"the same error as {other}"
-    if size == "1":
-        return f"an error within 0.5 % of that of {other}"
-    return f"a {size} times {'lower' if factor.value > 1 else 'higher'} error than {other}"
-
-
-def _above_one(factor: Factor) -> Factor:
-    return factor if factor.value >= 1 else factor.inverse()
-
-
 def statements(measures: Measures) -> list[Statement]:
     """Comparisons of the model types of a section at every moment.
 
-    The ranking over all datasets; for section 2.2 every approach against the baseline; the ranking on every dataset.
+    The ranking over all datasets and on each; for section 2.2 every approach against the baseline, likewise.
     """
     single = _paired({m: [_single(measures, m, i) for i in measures.datasets] for m in measures.logs})
-    over_all = _paired({m: _over_all(measures, m, single[m]) for m in measures.logs})
-    return [statement for moment in measures.logs for statement in (*over_all[moment], *single[moment])]
+    over_all = _paired({m: [_over_all(measures, m, single[m])] for m in measures.logs})
+    against = _paired({m: _against_reference(measures, m) for m in measures.logs})
+    return [s for moment in measures.logs for s in (*over_all[moment], *single[moment], *against[moment])]
 
 
 def _paired(found: dict[str, list[Statement]]) -> dict[str, list[Statement]]:
@@ -146,53 +122,65 @@ def _paired(found: dict[str, list[Statement]]) -> dict[str, list[Statement]]:
 
 
 def _single(measures: Measures, comparison: str, dataset_idx: int) -> Statement:
-    ranking = rank(measures.logs_on(comparison, [dataset_idx]))
-    more = {"best": ranking.best, "next": ranking.next}
-    return Statement(comparison, measures.datasets[dataset_idx], _answer(ranking), "", ranking.factor, more)
+    return _ranking(
+        comparison, measures.datasets[dataset_idx], rank(measures.logs_on(comparison, [dataset_idx])), measures
+    )
 
 
-def _over_all(measures: Measures, comparison: str, single: list[Statement]) -> list[Statement]:
-    """The ranking over all datasets, with who won on how many; for section 2.2 every approach against the baseline."""
+def _over_all(measures: Measures, comparison: str, single: list[Statement]) -> Statement:
+    """The ranking over all datasets, with who won on how many."""
     ranking = rank(measures.logs_on(comparison, measures.comparable))
+    made = _ranking(comparison, None, ranking, measures)
+    there = [statement for statement in single if statement.dataset in made.datasets]
+    wins = Counter("not decided" if one.decided is False else " = ".join(one.best) for one in there)
+    return replace(made, better=wins[" = ".join(made.one)], wins=dict(wins))
+
+
+def _ranking(comparison: str, dataset: str | None, ranking: Ranking, measures: Measures) -> Statement:
     datasets = tuple(measures.datasets[i] for i in ranking.datasets)
-    wins = Counter(_winner(statement) for statement in single if statement.dataset in datasets)
-    counts = ", ".join(f"{name} {count}" for name, count in wins.most_common())
-    detail = f"over {_problems(len(datasets), len(measures.datasets))}, won: {counts}" if counts else ""
-    more = {"best": ranking.best, "next": ranking.next, "wins": dict(wins), "datasets": datasets}
-    first = Statement(comparison, None, _answer(ranking), detail, ranking.factor, more)
+    is_compared = ranking.factor is not None or len(ranking.best) > 1
+    best = ranking.best if is_compared else ()
+    obstacle = "" if is_compared else _obstacle(ranking)
+    return Statement(
+        *(comparison, dataset, best, ranking.next, ranking.factor, best, datasets, len(datasets)),
+        is_ranking=True,
+        obstacle=obstacle,
+    )
+
+
+def _obstacle(ranking: Ranking) -> str:
+    if ranking.datasets:
+        return f"only {model_label(ranking.compared[0])} has an error"
+    who = f"all of {join_names(map(model_label, ranking.compared))} have" if ranking.compared else "any has"
+    return f"no problem on which {who} an error"
+
+
+def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
+    """For section 2.2, every approach against the baseline, over all datasets and on each."""
     section = section_of(measures.section)
     if section is not SECTIONS["section2_2"] or section.reference not in measures.model_types:
-        return [first]
+        return []
     others = [name for name in measures.model_types if name != section.reference]
-    return [first, *(compare_two(measures, comparison, name, str(section.reference)) for name in others)]
+    datasets = (None, *measures.datasets)
+    return [compare_two(measures, comparison, name, str(section.reference), i) for i in datasets for name in others]
 
 
-def compare_two(
-    measures: Measures,
-    comparison: str,
-    one: str,
-    other: str,
-    dataset_idx: int | None = None,
-    names: dict[str, str] | None = None,
-) -> Statement:
-    """How one column of `measures.logs` does against another, over all datasets or on one; `names` are for the text."""
+def compare_two(measures: Measures, comparison: str, one: str, other: str, dataset_idx: int | None = None) -> Statement:
+    """How one column of `measures.logs` does against another, over all datasets or on one."""
     datasets = measures.comparable if dataset_idx is None else [dataset_idx]
     result = versus(measures.logs_on(comparison, datasets), one, other)
-    first, second = (names or {}).get(one, one), (names or {}).get(other, other)
-    more = {"one": one, "other": other, "better": len(result.better), "best": _ahead(result.factor, one, other)}
-    dataset = None if dataset_idx is None else measures.datasets[dataset_idx]
-    if result.factor is None:
-        answer = f"{first} and {second} cannot be compared: no problem on which both have an error"
-        return Statement(comparison, dataset, answer, more=more)
-    equal = f", equal on {len(result.equal)}" if result.equal else ""
-    detail = "" if dataset else f"lower on {_problems(len(result.better), len(result.datasets))}{equal}"
-    answer = f"{first} has {factor_phrase(result.factor, second)}"
-    return Statement(comparison, dataset, answer, detail, result.factor, more)
-
-
-def _problems(number: int, of: int) -> str:
-    """3 of 4 problems"""
-    return f"{number} of {of} problem{'' if of == 1 else 's'}"
+    return Statement(
+        comparison,
+        None if dataset_idx is None else measures.datasets[dataset_idx],
+        (one,),
+        other,
+        result.factor,
+        _ahead(result.factor, one, other),
+        tuple(measures.datasets[i] for i in result.datasets),
+        len(result.better),
+        len(result.equal),
+        obstacle="" if result.factor else "no problem on which both have an error",
+    )
 
 
 def _ahead(factor: Factor | None, one: str, other: str) -> tuple[str, ...]:
@@ -200,19 +188,3 @@ def _ahead(factor: Factor | None, one: str, other: str) -> tuple[str, ...]:
     if factor is None:
         return ()
     return (one, other) if abs(log(factor.value)) <= EQUAL else (one,) if factor.value > 1 else (other,)
-
-
-def _winner(statement: Statement) -> str:
-    return "not decided" if statement.decided is False else " = ".join(statement.more["best"])
-
-
-def _answer(ranking: Ranking) -> str:
-    if not ranking.datasets:
-        who = f"all of {join_names(ranking.compared)} have" if ranking.compared else "any has"
-        return f"nothing can be compared: no problem on which {who} an error"
-    if len(ranking.compared) == 1:
-        return f"nothing can be compared: only {ranking.compared[0]} has an error"
-    if ranking.factor is None or ranking.next is None or len(ranking.best) > 1:
-        rest = f", lower than {ranking.next}" if ranking.next else ""
-        return f"{join_names(ranking.best)} have the same error{rest}"
-    return f"{ranking.best[0]} has {factor_phrase(ranking.factor, ranking.next)}"

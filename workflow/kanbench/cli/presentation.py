@@ -26,8 +26,8 @@ def add_commands(commands: Commands[Any]) -> None:
     tables.add_argument("section")
     tables.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/tables/RUN")
 
-    summary = command(commands, "summary", _summary, "print the results of a run, and what follows from them")
-    summary.add_argument("section", nargs="?", help="default: the latest run of every section")
+    summary = command(commands, "summary", _summary, "print the answer to a section's question, and its errors")
+    summary.add_argument("section", nargs="?", help="with its notes; default: the latest run of every section")
 
     report = command(commands, "report", _report, "write one page with questions, answers, figures and tables of runs")
     report.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: {', '.join(SECTIONS)}")
@@ -64,7 +64,8 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.tables.findings import findings_of, summary_text
+    from kanbench.presentation.summary import details, first_screen
+    from kanbench.presentation.tables.findings import findings_of
     from kanbench.storage.runs import choose_run
     from kanbench.storage.stored_run import stored_runs
 
@@ -73,15 +74,19 @@ def _summary(arguments: argparse.Namespace) -> None:
     sections = [arguments.section] if arguments.section else list(dict.fromkeys(stored.run.section for stored in runs))
     if not sections:
         print(f"{folder}: no runs")
-    for position, section in enumerate(sections):
-        print("\n" * (position > 0), end="")
+    for section in sections:
         try:
             stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, folder)
-            print(summary_text(stored.name, findings_of(stored)))
+            found = findings_of(stored)
+            print(first_screen(section, found))
+            if arguments.section:
+                print(f"Run {stored.name}", details(found), sep="\n")
         except InputError as error:  # a run of which only a part is there does not hide the others
             if arguments.section:
                 raise
             print(f"{section}: {error}")
+    if sections and not arguments.section:
+        print("* lowest, ? not decided; notes on the data: python -m kanbench summary SECTION")
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from kanbench.io.atomic import write_text
 from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts, problem_files, problems_of
 from kanbench.plan.figures import FORMATS, KINDS, figures_of
+from kanbench.plan.labels import model_label
 from kanbench.plan.naming import CHECKPOINT_FILES, Run
 from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 from kanbench.plan.settings import canonical_json
@@ -21,7 +22,7 @@ from kanbench.plan.tables import PUBLISHED, tables_of
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
 Report = dict[str, Any]
 
-NOUNS = {**sections.LABELS, EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
+NOUNS = {EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
 CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
 
 
@@ -227,7 +228,7 @@ class Pipeline:
         """What the job that makes a file is about, in words: `L-BFGS on poisson_2d_sin`."""
         name = naming.parse(path)
         made = name.frame or name.model_type
-        subject = NOUNS.get(made, made) if made else f"Section {sections.number_of(name.run.section)}"
+        subject = NOUNS.get(made, model_label(made)) if made else f"Section {sections.number_of(name.run.section)}"
         dataset = "" if name.dataset_idx is None else f" on {self.config['datasets'][name.dataset_idx]}"
         detail = ""
         if name.expert:

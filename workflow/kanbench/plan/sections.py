@@ -72,19 +72,6 @@ SECTIONS = {
         question="Can experts be merged into one wider KAN that beats each of them?",
     ),
 }
-LABELS = {  # of model types, for people
-    "adam": "Adam",
-    "lbfgs": "L-BFGS",
-    "lm": "LM",
-    "adaptive_only": "adaptive only",
-    "adaptive_regular": "adaptive + regular",
-    "baseline": "baseline",
-    "merge_kan": "merged",
-    "mlp": "MLP",
-    "siren": "SIREN",
-    "kan": "KAN",
-    "kan_pruning": "KAN, pruned",
-}
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
 FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
 SECTION = r"section\d+_\d+(?:_\w+?)?"  # of any experiment

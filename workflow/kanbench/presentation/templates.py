@@ -17,7 +17,9 @@ PAGES = Environment(autoescape=True, loader=LOADER, trim_blocks=True, lstrip_blo
 
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template; what is text in `values` is escaped, what is `Markup` is not."""
-    values["css"] = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
+    values["css"], values["script"] = (
+        Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
+    )
     return Markup(PAGES.get_template(template).render(values))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib.style
@@ -21,63 +19,26 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.numbers import power_of_ten, printed
-from kanbench.plan.sections import LABELS
 from kanbench.presentation import FOLDER
 from kanbench.presentation.figures.layout import GridLayout
+from kanbench.presentation.looks import (  # noqa: F401 - figures find all of them here
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    LOOKS,
+    LOSSES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Look,
+    Looks,
+    looks,
+)
 
 WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
-
-# Okabe & Ito, "Color Universal Design" (2008): told apart with any kind of colour blindness.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY, LIGHT = "#767676", "#D0D0D0"  # what is no data: references, stages, the truth
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one model type is drawn, in every figure: as a line or as points, whose keywords the methods give."""
-
-    color: str
-    marker: str
-    linestyle: Any
-    label: str
-
-    def line(self, **more: Any) -> dict[str, Any]:
-        return {"color": self.color, "linestyle": self.linestyle, **more}
-
-    def points(self, **more: Any) -> dict[str, Any]:
-        return {"color": self.color, "marker": self.marker, "linestyle": "none", **more}
-
-
-Looks = Mapping[str, Look]
-_DASHED, _DOTTED, _DASHDOT = (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2))
-# A section's references are blue squares with a full line. Of a section, all differ in lightness, marker and line.
-LOOKS = {
-    "adam": Look(ORANGE, "o", _DASHED, LABELS["adam"]),
-    "lbfgs": Look(BLUE, "s", "-", LABELS["lbfgs"]),
-    "lm": Look(BLACK, "^", _DASHDOT, LABELS["lm"]),
-    "adaptive_only": Look(ORANGE, "o", _DASHED, LABELS["adaptive_only"]),
-    "adaptive_regular": Look(BLACK, "^", _DASHDOT, LABELS["adaptive_regular"]),
-    "baseline": Look(BLUE, "s", "-", LABELS["baseline"]),
-    "merge_kan": Look(BLACK, "^", "-", LABELS["merge_kan"]),
-    "mlp": Look(SKY, "o", _DASHED, LABELS["mlp"]),
-    "siren": Look(BLACK, "^", _DASHDOT, LABELS["siren"]),
-    "kan": Look(BLUE, "s", "-", LABELS["kan"]),
-    "kan_pruning": Look(ORANGE, "D", _DOTTED, LABELS["kan_pruning"]),
-}
-_OTHERS = [(VERMILLION, "D", _DOTTED), (GREEN, "v", _DASHED), (PURPLE, "P", _DASHDOT), (SKY, "X", "-")]
-# The kinds of loss, the columns of frames; drawn so where a panel has one model type.
-LOSSES = {
-    "train_loss": Look(ORANGE, "o", _DASHED, "training loss"),
-    "test_loss": Look(BLUE, "s", "-", "test loss"),
-    "dense_mse": Look(BLACK, "^", _DASHDOT, "dense MSE"),
-}
-
-
-def looks(model_types: Sequence[str]) -> dict[str, Look]:
-    """How these model types are drawn; those that are not known get what is left."""
-    others = cycle(_OTHERS)
-    return {name: LOOKS[name] if name in LOOKS else Look(*next(others), name) for name in model_types}
 
 
 @contextlib.contextmanager

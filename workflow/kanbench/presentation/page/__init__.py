@@ -1,1 +1,1 @@
-"""One page for readers: of every section the question, the set-up, the answer, the evidence and what is to be known."""
+"""One page for readers: the questions with their answers first, then set-up, tables, figures and notes by section."""

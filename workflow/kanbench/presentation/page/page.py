@@ -11,6 +11,8 @@ from kanbench.errors import InputError
 from kanbench.plan.figures import KINDS
 from kanbench.plan.naming import RESULTS
 from kanbench.plan.sections import SECTIONS, number_of, section_of
+from kanbench.presentation.matrix import shown
+from kanbench.presentation.page.dots import dots
 from kanbench.presentation.page.images import pictures
 from kanbench.presentation.page.setup import setup
 from kanbench.presentation.tables.findings import findings_of
@@ -62,5 +64,7 @@ def _part(stored: StoredRun) -> dict[str, Any]:
     for kind in sorted(KINDS.values(), key=lambda kind: not kind.is_key):  # stable: the order of figures is kept
         if of_kind := [picture for picture in drawn if picture.figure.kind == kind.name]:
             groups.append((kind, caption(kind.name, found.seeds), of_kind))
+    matrix = shown(found.matrix)
     known = {"section": stored.run.section, "run": stored.name, "setup": setup(stored), "findings": found}
-    return {**known, "groups": groups, "left_out": left_out}
+    first_screen = {"matrix": matrix, "dots": dots(found.matrix, matrix)}
+    return {**known, **first_screen, "groups": groups, "left_out": left_out}

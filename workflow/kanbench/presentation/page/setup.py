@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kanbench.analysis.statements import join_names
+from kanbench.plan.labels import model_label
 from kanbench.plan.sections import TIMESTAMP_FORMAT
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
@@ -58,7 +59,7 @@ def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
     kans = [f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)]
     return {
-        "Compared": join_names(stored.model_types),
+        "Compared": join_names(map(model_label, stored.model_types)),
         "Model": join_names(kans or [NOT_RECORDED], "or"),
         "Training": f"grids of {_grids(stored.compared.values())} intervals, {epochs} epochs on each",
     }

@@ -11,7 +11,8 @@ from kanbench.analysis.measures import Measures
 from kanbench.analysis.moments import EQUAL_COMPUTE
 from kanbench.analysis.ranking import common
 from kanbench.analysis.uncertainty import Factor, geometric_mean
-from kanbench.plan.sections import SECTIONS, section_of
+from kanbench.plan.labels import model_label
+from kanbench.plan.sections import SECTIONS, number_of, section_of
 from kanbench.presentation.tables.table import Table
 
 COLUMNS = {  # `errors`: the dense MSE, its root, the relative L2 and the relative error
@@ -38,10 +39,12 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
     frame = frame.dropna(axis="columns", how="all")
     if len(measures.seeds) > 1:
         frame["seeds"] = len(measures.seeds)
-    iso = f"; equal compute: the last epoch within the flops, or the time, of the threshold of {section.reference}"
+    iso = ""
+    if section.reference:
+        iso = f"(the last epoch within the flops, or the time, of {model_label(section.reference)} to its threshold) "
     caption = (
-        f"{measures.section}: at the threshold, at equal compute and at the end{iso if section.reference else ''}; "
-        "relative error: dense MSE / variance of the target; relative L2: RMSE / root of the target's mean square."
+        f"Section {number_of(measures.section)}: at the threshold, at equal compute {iso}and at the end. Relative "
+        "error: dense MSE / variance of the target; relative L2: RMSE / root of the target's mean square."
     )
     return Table(section.table, caption, frame, tuple(notes))
 

@@ -8,6 +8,7 @@ import pandas as pd
 from kanbench.analysis.measures import Measures
 from kanbench.analysis.merging import COMPARED_WITH, COUNTS
 from kanbench.analysis.ranking import versus
+from kanbench.plan.sections import number_of
 from kanbench.presentation.tables.table import Table
 
 
@@ -29,9 +30,9 @@ def merge_table(measures: Measures, notes: list[str]) -> Table:
         averages = np.exp(measures.relative_logs(logs.dropna(axis="columns")).mean()).to_dict()
         rows.append({"dataset": "geometric mean, relative", **averages, **gains})
     caption = (
-        f"{measures.section}: dense MSE of the experts, their ensemble, the merged model, and the control, a dense "
-        "model as large as the merged one; gain: how many times larger an error is than that of the merged model at "
-        "its threshold."
+        f"Section {number_of(measures.section)}: dense MSE of the experts, their ensemble, the merged model, and the "
+        "control, a dense model as large as the merged one. Gain: an error divided by that of the merged model at its "
+        "threshold."
     )
     return Table("merge_kan", caption, pd.DataFrame(rows).dropna(axis="columns", how="all"), tuple(notes))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kanbench.analysis.published import Against
+from kanbench.plan.sections import number_of
 from kanbench.plan.tables import PUBLISHED
 from kanbench.presentation.tables.table import Table
 
@@ -26,8 +27,8 @@ def published_table(section: str, compared: Sequence[Against], sentences: Sequen
         for one in compared
     ]
     caption = (
-        f"{section}: published figures and ours, geometric means over the seeds: relative L2 of the dense sample at "
-        "the threshold; test RMSE at the end of the grid; train MSE at the end; factor: how many times larger the "
-        "published figure is than our best."
+        f"Section {number_of(section)}: published figures and ours, geometric means over the seeds: relative L2 of the "
+        "dense sample at the threshold; test RMSE at the end of the grid; train MSE at the end. Factor: the published "
+        "figure divided by our best."
     )
     return Table(PUBLISHED, caption, pd.DataFrame(rows), tuple(sentences))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
-from math import nan
+from math import ceil, nan
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,16 @@ from tabulate import tabulate
 
 from kanbench.io.atomic import atomic_folder
 from kanbench.io.numbers import factor_text, short
+from kanbench.plan.labels import model_label, problem_labels
 from kanbench.presentation.templates import render
 
-GROUPS = {"threshold": "threshold", "iso_flops": "equal flops", "iso_time": "equal time", "final": "end"}
+MOMENT_NAMES = {
+    "threshold": "threshold",
+    "iso_flops": "equal flops",
+    "iso_time": "equal time",
+    "final": "end",
+    "initial": "before training",
+}
 HEADERS = {  # after the group's name
     "dataset": "problem",
     "time": "seconds",
@@ -26,15 +32,63 @@ HEADERS = {  # after the group's name
     "num_params": "parameters",
     "total_neurons": "neurons",
     "set_up": "set-up",
+    "better_on": "lower on",
+    "merged_initial": "merged, before training",
+    "merged_threshold": "merged, threshold",
+    "merged_final": "merged, end",
+    "control_threshold": "control, threshold",
+    "control_final": "control, end",
 }
-COUNTS = ("epoch", "n_evals", "params", "neurons", "seeds", "problems", "experts")
+EQUAL_NAMES = " = "  # between the names of those that have the same error
+MODEL_COLUMNS = ("optimizer", "approach", "model_type", "first", "against")  # their cells are names of model types
+COUNTS = ("epoch", "n_evals", "params", "neurons", "seeds", "problems", "experts", "better_on", "equal_on")
 MISSING = "–"
 LONG = 60  # characters: longer texts are sentences
+WIDE = 110  # characters: wider tables would be too small upright
+PAGE = 30  # rows on a page of LaTeX, beside caption and notes
+GROUPS = ("threshold", "iso_flops", "iso_time", "final")  # prefixes of columns
 SPECIAL = str.maketrans(  # for LaTeX; pandas' own escape leaves <, > and | as they are
     {letter: rf"\{letter}" for letter in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 )
+
+
+def plain(name: str, value: float) -> str:
+    """A number for a reader: counts whole, the others with two digits."""
+    if name.endswith(COUNTS):
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return factor_text(value) if "factor" in name or "gain" in name else short(value)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown: `place` is `left`, `right`, or `words` for sentences; `value` is what a number is sorted by."""
+
+    text: str
+    place: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a table: `heads` are texts with their places."""
+
+    group: str
+    heads: list[tuple[str, str]]
+    rows: list[list[Cell]]
+    is_turned: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters of a row, about."""
+        lines = [[head for head, _ in self.heads], *([cell.text for cell in row] for row in self.rows)]
+        return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True))
+
+    def pages(self) -> list[list[list[Cell]]]:
+        """The rows, in as few equal lots as fit pages of LaTeX."""
+        size = ceil(len(self.rows) / max(ceil(len(self.rows) / PAGE), 1))
+        return [self.rows[start : start + size] for start in range(0, len(self.rows), max(size, 1))] or [[]]
 
 
 @dataclass(frozen=True)
@@ -58,66 +112,57 @@ class Table:
         return self.frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
 
     def markdown(self) -> str:
-        cells = self._cells(plain).map(lambda cell: cell.replace("|", r"\|"))
-        cells.columns = [": ".join(filter(None, header(name))) for name in cells.columns]
-        table = cells.to_markdown(index=False, disable_numparse=True, colalign=self._alignments())
-        return "\n".join([f"**{self.caption}**", "", table, *(line for note in self.notes for line in ("", note)), ""])
+        lines = [f"**{self.caption}**"]
+        for part in self.parts():
+            rows = [[cell.text.replace("|", r"\|") for cell in row] for row in part.rows]
+            align = ["right" if place == "right" else "left" for _, place in part.heads]
+            heads = [head.replace("|", r"\|") for head, _ in part.heads]
+            table = tabulate(rows, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
+            lines += ["", *([f"*{part.group}*", ""] if part.group else []), table]
+        return "\n".join([*lines, *(line for note in self.notes for line in ("", note)), ""])
 
     def latex(self) -> str:
-        """A `table` environment with the rules of the package booktabs."""
-        cells = self._cells(_mathematical, latex_escape).replace(MISSING, "--")
-        heads = [tuple(map(latex_escape, header(name))) for name in cells.columns]
-        has_groups = any(group for group, _ in heads)
-        cells.columns = pd.MultiIndex.from_tuples(heads) if has_groups else [head for _, head in heads]
-        widths = {"right": "r", "left": "l", "words": r"p{0.5\linewidth}"}
-        text = cells.style.hide(axis="index").to_latex(
-            hrules=True,
-            column_format="".join(widths[self._place(name)] for name in self._columns()),
-            caption=latex_escape(self.caption),
-            label=f"tab:{self.name}",
-            position_float="centering",
-            multicol_align="c",
-        )
-        notes = [rf"\par\smallskip\footnotesize {latex_escape(note)}" for note in self.notes]
-        return text.replace("\\end{table}", "\n".join([*notes, "\\end{table}"]))
+        """Environments for the packages booktabs, graphicx and rotating: each fits a page, and is no wider than it."""
+        floats = [
+            self._float(part, rows, "sidewaystable" if as_text.width > WIDE else "table", rows is not pages[0])
+            for part, as_text in zip(self.parts(_mathematical, latex_escape), self.parts(), strict=True)
+            for pages in [part.pages()]
+            for rows in pages
+        ]
+        notes = [rf"\par\smallskip\noindent\footnotesize {latex_escape(note)}" for note in self.notes]
+        head, end, rest = floats[-1].rpartition(r"\end{")
+        floats[-1] = head + "".join(f"{note}\n" for note in notes) + end + rest
+        return "\n".join([r"% \usepackage{booktabs,graphicx,rotating}", *floats])
+
+    def _float(self, part: Part, rows: list[list[Cell]], environment: str, is_continued: bool) -> str:
+        """Some rows of a part, with its caption."""
+        caption = ": ".join(filter(None, (latex_escape(self.caption).rstrip("."), part.group)))
+        label = "-".join(filter(None, (self.name, part.group.replace(" ", "-"))))
+        lines = [rf"\begin{{{environment}}}", r"\centering"]
+        lines.append(rf"\caption{{{caption}{' (continued)' if is_continued else ''}.}}")
+        lines += [] if is_continued else [rf"\label{{tab:{label}}}"]
+        lines += [_tabular(part, rows), rf"\end{{{environment}}}"]
+        return "\n".join(lines) + "\n"
 
     def html(self) -> str:
         """A page of its own, which needs no other file."""
         return render("table.html.jinja", shown=self)
 
-    def layout(self) -> dict[str, list[Any]]:
-        """The cells for templates: the `groups` of columns with their widths, `heads` and `rows`.
+    def parts(self, number: Callable[[str, float], str] = plain, escape: Callable[[str], str] = str) -> list[Part]:
+        """The table as it is shown: a part for every group of columns, with the columns that say what a row is.
 
-        Heads and cells are pairs of a text and its place: `left`, `right`, or `words` for sentences. A table that is
-        far wider than high is turned.
+        Without groups it is one part, which is turned if it is far wider than high.
         """
-        cells = self._cells(plain)
-        heads = [header(name) for name in cells.columns]
-        rows, places, groups = cells.to_numpy().tolist(), [self._place(name) for name in cells.columns], []
-        if len(heads) > 2 * len(rows):
-            names = [": ".join(filter(None, head)) for head in heads]
-            first, *rows = [[name, *line] for name, line in zip(names, zip(*rows, strict=True), strict=True)]
-            places = ["left", *["right"] * len(cells)]
-        else:
-            first = [head for _, head in heads]
-            if any(group for group, _ in heads):
-                groups = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in heads)]
-        placed = [list(zip(row, places, strict=True)) for row in (first, *rows)]
-        return {"groups": groups, "heads": placed[0], "rows": placed[1:]}
-
-    def terminal(self, columns: Sequence[str]) -> str:
-        """Some of the columns, without intervals, as text of a fixed width; repeated cells of the first are blank."""
-        part = Table(self.name, self.caption, self.frame[[name for name in columns if name in self.frame]])
-        cells = part._cells(plain)
-        if cells.empty:
-            return "no rows"
-        first = cells.iloc[:, 0]
-        cells.iloc[:, 0] = first.where(first != first.shift(), "")
-        heads = [" ".join(header(name)).split() for name in cells.columns]
-        height = max(map(len, heads))
-        heads = [[""] * (height - len(words)) + words for words in heads]  # one above the other, down to the cells
-        rows = [*zip(*heads, strict=True), *cells.to_numpy().tolist()]
-        return tabulate(rows, tablefmt="plain", colalign=part._alignments(), disable_numparse=True)
+        names, cells = self._columns(), self._cells(number, escape)
+        groups = list(dict.fromkeys(group for group, _ in map(header, names) if group))
+        if not groups and len(names) > 2 * len(cells):
+            return [_turned(names, cells, escape)]
+        made = []
+        for group in groups or [""]:
+            chosen = [position for position, name in enumerate(names) if header(name)[0] in ("", group)]
+            heads = [(escape(header(names[i])[1]), self._place(names[i])) for i in chosen]
+            made.append(Part(group, heads, [[row[i] for i in chosen] for row in cells]))
+        return made
 
     def write(self, folder: str | Path) -> None:
         """Write the four files into a folder, all or none."""
@@ -127,8 +172,8 @@ class Table:
                 (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
     def _columns(self) -> list[str]:
-        """Those that are shown: an interval is shown with its value."""
-        names = list(self.frame.columns)
+        """Those that are shown: an interval is shown with its value, and what is empty throughout is not."""
+        names = [name for name in self.frame.columns if self.frame.empty or not self.frame[name].eq("").all()]
         return [n for n in names if not (n.endswith(("_low", "_high")) and n.rsplit("_", 1)[0] in names)]
 
     def _place(self, name: str) -> str:
@@ -137,36 +182,61 @@ class Table:
             return "right"
         return "words" if self.frame[name].str.len().max() > LONG else "left"
 
-    def _alignments(self) -> list[str]:
-        return ["right" if self._place(name) == "right" else "left" for name in self._columns()]
+    def _cells(self, number: Callable[[str, float], str], escape: Callable[[str], str]) -> list[list[Cell]]:
+        """The cells of the columns that are shown, row by row."""
+        problems = problem_labels(self.frame["dataset"].dropna().unique()) if "dataset" in self.frame else {}
 
-    def _cells(self, number: Callable[[str, float], str], escape: Callable[[str], str] = str) -> pd.DataFrame:
-        """The cells as text."""
-
-        def cell(row: dict[Any, Any], name: str) -> str:
+        def cell(row: dict[Any, Any], name: str) -> Cell:
             value, low, high = (row.get(key, nan) for key in (name, f"{name}_low", f"{name}_high"))
-            if pd.isna(value):
-                return MISSING
-            if isinstance(value, str):
-                return escape(value)
-            return number(name, value) + ("" if pd.isna(low) else f" ({number(name, low)} to {number(name, high)})")
+            place = self._place(name)
+            if value is None or pd.isna(value):
+                return Cell(MISSING, place)
+            if not isinstance(value, str):
+                interval = "" if pd.isna(low) else f" ({number(name, low)} to {number(name, high)})"
+                return Cell(number(name, value) + interval, place, float(value))
+            if name == "dataset":
+                value = problems[value]
+            elif name in MODEL_COLUMNS:
+                value = EQUAL_NAMES.join(map(model_label, value.split(EQUAL_NAMES)))
+            return Cell(escape(value), place)
 
         rows = self.frame.astype(object).to_dict("records")
-        return pd.DataFrame([[cell(row, name) for name in self._columns()] for row in rows], columns=self._columns())
+        return [[cell(row, name) for name in self._columns()] for row in rows]
+
+
+def _turned(names: list[str], cells: list[list[Cell]], escape: Callable[[str], str]) -> Part:
+    """Rows as columns, and columns as rows: the first cells of the rows are the heads."""
+    heads = [escape(": ".join(filter(None, header(name)))) for name in names]
+    first, *rows = [[Cell(head, "left"), *column] for head, column in zip(heads, zip(*cells, strict=True), strict=True)]
+    return Part("", [(cell.text, "right" if i else "left") for i, cell in enumerate(first)], rows, is_turned=True)
+
+
+def _tabular(part: Part, rows: list[list[Cell]]) -> str:
+    """Rules of booktabs, and no wider than the text."""
+    widths = {"right": "r", "left": "l", "words": r"p{0.5\linewidth}"}
+    columns = "".join(widths[place] for _, place in part.heads)
+    lines = [" & ".join(head for head, _ in part.heads)]
+    lines += [" & ".join("--" if cell.text == MISSING else cell.text for cell in row) for row in rows]
+    head, *body = [rf"{line} \\" for line in lines]
+    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    table = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
+    return "\n".join([fit, *table])
 
 
 def header(name: str) -> tuple[str, str]:
     """The heads of a column: of its group, which may be empty, and its own."""
     group = next((group for group in GROUPS if name.startswith(f"{group}_")), "")
     rest = name.removeprefix(f"{group}_") if group else name
-    return GROUPS.get(group, ""), HEADERS.get(rest, rest.replace("n_evals", "evaluations").replace("_", " "))
-
-
-def plain(name: str, value: float) -> str:
-    """A number for a reader: counts whole, the others with two digits."""
-    if name.endswith(COUNTS):
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-    return factor_text(value) if "factor" in name or "gain" in name else short(value)
+    words = HEADERS.get(rest, model_label(rest).replace("n_evals", "evaluations").replace("_", " "))
+    return MOMENT_NAMES[group] if group else "", words
 
 
 def _mathematical(name: str, value: float) -> str:

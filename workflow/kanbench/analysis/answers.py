@@ -1,0 +1,179 @@
+"""The answer to a section's question, as a sentence and as a small matrix of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+
+from kanbench.analysis.measures import Measures
+from kanbench.analysis.ranking import EQUAL
+from kanbench.analysis.statements import Statement, join_names
+from kanbench.analysis.uncertainty import Factor
+from kanbench.io.numbers import factor_text
+from kanbench.plan.labels import model_label
+
+WHEN = {
+    "iso_flops": "for the same compute",
+    "iso_time": "for the same training time",
+    "threshold": "at the best test loss",
+    "final": "at the end of training",
+    "initial": "before its training",
+}
+BEST_EXPERT = "best_expert"  # what the question of section 2.3 compares the merged model with
+UNITS = {"iso_flops": "floating-point operations", "iso_time": "seconds"}
+_MERGED = "the merged model has", "the best expert"
+YES_OR_NO = {  # by the first of the two that answer a question: subject and verb, and with whom it is compared
+    "adaptive_only": ("refining only the important ones gives", "refining all"),
+    "merged_threshold": _MERGED,
+    "merged_final": _MERGED,
+}
+
+
+def answer_of(said: Sequence[Statement]) -> Statement:
+    """The statement that answers the question best, over all datasets.
+
+    At equal compute by flops, or by time where flops are not known; for section 2.3 at the threshold, or at the end
+    where that is not known.
+    """
+    answers = [s for s in said if not s.is_ranking and s.one[0] in YES_OR_NO and s.dataset is None]
+    return next((s for s in answers if s.factor), next(iter(answers), said[0]))
+
+
+def sentence(answer: Statement) -> str:
+    """The answer in words, to be read after the question: yes, no, or a name; by what factor, how sure, on how many."""
+    when = WHEN[answer.comparison]
+    if answer.obstacle:
+        return f"Nothing can be compared: {answer.obstacle}."
+    if answer.factor is None or answer.other is None:
+        return f"A tie: {when}, {_names(answer.one)} have the same error."
+    if answer.differs and answer.counterpart:
+        by = [f"in {UNITS[s.comparison]} {_names(s.best)}" for s in (answer, answer.counterpart)]
+        low = "lowest" if answer.is_ranking else "lower"
+        return f"Not decided: who has the {low} error {when} depends on how it is counted: {', '.join(by)}."
+    certainty = "" if answer.factor.seeds == 1 else f" ({_above_one(answer.factor).certainty})"
+    claim = f"{when}, {_claim(answer, answer.factor)}{certainty}"
+    if answer.decided is False:
+        return f"Not decided: {claim}, but {answer.doubt}."
+    verdict = _names(answer.one) if answer.is_ranking else "Yes" if answer.factor.value > 1 else "No"
+    if answer.decided is None:
+        seeds = answer.factor.seeds
+        verdict += f", as far as {'one seed tells' if seeds == 1 else f'{seeds} seeds tell'}"
+    return f"{verdict}: {claim}, and {_count(answer, answer.factor)}."
+
+
+def _names(names: Sequence[str]) -> str:
+    return join_names(map(model_label, names))
+
+
+def _above_one(factor: Factor) -> Factor:
+    return factor if factor.value >= 1 else factor.inverse()
+
+
+def _claim(answer: Statement, factor: Factor) -> str:
+    """LM has an error 2.3 times lower than L-BFGS, the next best"""
+    if answer.is_ranking:
+        who = _names(answer.one) if answer.decided is False else "it" if len(answer.one) == 1 else "they"
+        subject = f"{who} {'has' if len(answer.one) == 1 else 'have'}"
+        other = f"{model_label(str(answer.other))}, the next best"
+    else:
+        subject, other = YES_OR_NO[answer.one[0]]
+    size = factor_text(_above_one(factor).value)
+    if _is_one(factor):
+        return f"{subject} the same error as {other}"
+    if size == "1":
+        return f"{subject} an error within 0.5 % of that of {other}"
+    return f"{subject} an error {size} times {_low(factor)} than {other}"
+
+
+def _is_one(factor: Factor) -> bool:
+    return abs(log(factor.value)) <= EQUAL
+
+
+def _low(factor: Factor) -> str:
+    return "lower" if factor.value > 1 else "higher"
+
+
+def _count(answer: Statement, factor: Factor) -> str:
+    """the lowest on 3 of 4 problems"""
+    of, equal = len(answer.datasets), answer.equal
+    problems = f"of {of} problem{'' if of == 1 else 's'}"
+    if _is_one(factor):
+        return f"the same on {equal} {problems}"
+    number = answer.better if factor.value > 1 else of - answer.better - equal
+    word = "the lowest" if answer.is_ranking else f"a {_low(factor)} one"
+    return f"{word} on {number} {problems}{f', equal on {equal}' if equal else ''}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The errors on a problem, or of all.
+
+    Attributes:
+        dataset (str or None): None for the geometric mean over all that can be compared.
+        errors (tuple of float): In the order of the matrix; nan where there is none.
+        best (tuple of bool): Which are the lowest.
+        statement (Statement or None): The comparison that the factor is of; None where there is none.
+    """
+
+    dataset: str | None
+    errors: tuple[float, ...]
+    best: tuple[bool, ...]
+    statement: Statement | None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Errors by problem and by what is compared, at the moment that answers the question.
+
+    Attributes:
+        is_relative (bool): Whether they are divided by the variance of the target, which has to be known of all.
+        compared (tuple of str): Model types; for section 2.3 expert, merged model and control.
+        ratio (tuple of two str, or None): Whose error the factor divides by whose; None if that differs by problem:
+            the next best's by the best's.
+    """
+
+    comparison: str
+    is_relative: bool
+    compared: tuple[str, ...]
+    ratio: tuple[str, str] | None
+    rows: tuple[Row, ...]
+
+
+def matrix(measures: Measures, said: Sequence[Statement], answer: Statement) -> Matrix:
+    """The errors behind an answer; the last row is that of all problems."""
+    moment, compared = answer.comparison, measures.model_types
+    if answer.other == BEST_EXPERT:
+        compared = (BEST_EXPERT, *answer.one, f"control_{moment}")
+    compared = tuple(name for name in compared if measures.logs[moment][name].notna().any())
+    scales = measures.variances
+    is_relative = all(variance is not None for variance in scales.values())
+    like = [s for s in said if s.comparison == moment and s.is_ranking == answer.is_ranking]
+    if not answer.is_ranking:
+        like = [s for s in like if (s.one, s.other) == (answer.one, answer.other)]
+    by_dataset = {s.dataset: s for s in like}
+    rows = []
+    for i, name in measures.datasets.items():
+        logs = measures.logs_on(moment, [i])[list(compared)]
+        scale = np.log(scales[i] or 1.0) if is_relative else 0.0
+        rows.append(_row(name, np.exp(logs.mean() - scale).to_numpy(), by_dataset.get(name)))
+    rows.append(_row(None, _of_all(measures, answer, compared, is_relative), by_dataset.get(None)))
+    ratio = None if answer.is_ranking or answer.other is None else (answer.other, answer.one[0])
+    return Matrix(moment, is_relative, compared, ratio, tuple(rows))
+
+
+def _of_all(measures: Measures, answer: Statement, compared: Sequence[str], is_relative: bool) -> np.ndarray:
+    """Geometric means over the datasets that the answer is about."""
+    if not is_relative:
+        return np.full(len(compared), np.nan)
+    indices = [i for i, name in measures.datasets.items() if name in answer.datasets]
+    logs = measures.logs_on(answer.comparison, indices)[list(compared)]
+    return np.exp(measures.relative_logs(logs).mean(skipna=False)).to_numpy()
+
+
+def _row(dataset: str | None, errors: np.ndarray, statement: Statement | None) -> Row:
+    least = np.nanmin(errors) if np.isfinite(errors).any() else np.nan
+    best = errors <= least * (1 + EQUAL)
+    return Row(dataset, tuple(errors.tolist()), tuple(best.tolist()), statement)

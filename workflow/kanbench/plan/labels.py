@@ -1,0 +1,57 @@
+"""What model types and problems are called in text, tables, figures and on the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MODEL_TYPES = {
+    "adam": "Adam",
+    "lbfgs": "L-BFGS",
+    "lm": "LM",
+    "adaptive_only": "adaptive only",
+    "adaptive_regular": "adaptive + regular",
+    "merge_kan": "merged",
+    "mlp": "MLP",
+    "siren": "SIREN",
+    "kan": "KAN",
+    "kan_pruning": "KAN, pruned",
+    # what is compared in section 2.3
+    "best_expert": "best expert",
+    "chosen_expert": "chosen expert",
+    **dict.fromkeys(("merged_initial", "merged_threshold", "merged_final"), "merged"),
+    **dict.fromkeys(("control_threshold", "control_final"), "control"),
+}
+SUITES = {  # prefixes of problem names
+    "feynman": "Feynman",
+    "initialization": "",
+    "kan_paper": "KAN paper:",
+    "section1": "",
+}
+POISSON = re.compile(r"poisson_(\d+)d_(\w+)")
+
+
+def model_label(name: str) -> str:
+    """`L-BFGS` of lbfgs; what is not known as it is."""
+    return MODEL_TYPES.get(name, name)
+
+
+def problem_labels(names: Iterable[str]) -> dict[str, str]:
+    """`{name: label}`: `sin` of poisson_2d_sin, `sin, 10 inputs` of poisson_10d_sin.
+
+    Names of one's own stay as they are, and so do all that would share a label.
+    """
+    labels = {name: problem_label(name) for name in names}
+    shared = list(labels.values())
+    return {name: label if shared.count(label) == 1 else name for name, label in labels.items()}
+
+
+def problem_label(name: str) -> str:
+    """The label of a problem that is named alone."""
+    if poisson := POISSON.fullmatch(name):
+        inputs, kind = poisson.groups()
+        return kind if inputs == "2" else f"{kind}, {inputs} inputs"
+    suite = next((suite for suite in SUITES if name.startswith(f"{suite}_")), None)
+    if suite is None:
+        return name
+    return f"{SUITES[suite]} {name.removeprefix(f'{suite}_').replace('_', ' ')}".strip()

@@ -1,0 +1,81 @@
+"""The small matrix of an answer as text, for the page and the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isnan
+
+from kanbench.analysis.answers import Matrix, Row
+from kanbench.analysis.statements import Statement
+from kanbench.io.numbers import factor_text, short
+from kanbench.plan.labels import model_label, problem_labels
+from kanbench.presentation.tables.table import MISSING, MOMENT_NAMES
+
+ALL = "all"
+ERRORS = {
+    "iso_flops": "at equal flops",
+    "iso_time": "at equal time",
+    "threshold": "at the best test loss",
+    "final": "at the end",
+    "initial": "before training",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is shown of a problem: the errors, whether each is the lowest, and the factor with its interval."""
+
+    label: str
+    errors: tuple[str, ...]
+    best: tuple[bool, ...]
+    factor: str
+    interval: str  # empty for one seed
+
+
+@dataclass(frozen=True)
+class ShownMatrix:
+    """The text of a matrix.
+
+    Attributes:
+        measure, short_measure (str): What the errors are.
+        ratio (str): What the factor is.
+        has_doubts (bool): Whether a factor has the sign `?`: not decided, with enough seeds to tell.
+    """
+
+    measure: str
+    short_measure: str
+    compared: tuple[str, ...]
+    ratio: str
+    lines: tuple[Line, ...]
+    has_doubts: bool
+
+
+def shown(matrix: Matrix) -> ShownMatrix:
+    """A matrix as text."""
+    labels = problem_labels([row.dataset for row in matrix.rows if row.dataset])
+    ratio = "next best/best" if matrix.ratio is None else "/".join(map(model_label, matrix.ratio))
+    long, brief = ("relative error", "rel. error") if matrix.is_relative else ("dense MSE", "dense MSE")
+    lines = tuple(_line(row, labels[row.dataset] if row.dataset else ALL) for row in matrix.rows)
+    return ShownMatrix(
+        f"{long} {ERRORS[matrix.comparison]}",
+        f"{brief}, {MOMENT_NAMES[matrix.comparison]}",
+        tuple(map(model_label, matrix.compared)),
+        ratio,
+        lines,
+        any(line.factor.endswith("?") for line in lines),
+    )
+
+
+def _line(row: Row, label: str) -> Line:
+    errors = tuple(MISSING if isnan(error) else short(error) for error in row.errors)
+    return Line(label, errors, row.best, *_factor(row.statement))
+
+
+def _factor(statement: Statement | None) -> tuple[str, str]:
+    """2.3, or 2.3? where that is not decided, and its interval."""
+    if statement is None or statement.factor is None:
+        return MISSING, ""
+    factor, numbers = statement.factor, statement.numbers
+    sign = "?" if statement.decided is False else ""
+    interval = "" if numbers["low"] is None else f"{factor_text(factor.low)}–{factor_text(factor.high)}"
+    return f"{factor_text(factor.value)}{sign}", interval

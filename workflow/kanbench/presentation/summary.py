@@ -1,0 +1,53 @@
+"""What the terminal says of runs: the first screen of the page, as text."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tabulate import tabulate
+
+from kanbench.plan.sections import number_of
+from kanbench.presentation.matrix import ShownMatrix, shown
+from kanbench.presentation.tables.findings import Findings
+
+WIDTH = 100
+INDENT = "  "
+
+
+def first_screen(section: str, found: Findings) -> str:
+    """Question, answer and matrix of a run, at most 100 columns wide; for three model types 8 lines or 9."""
+    answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    return "\n".join([f"{number_of(section)} {found.question}", answer, *_matrix(shown(found.matrix))])
+
+
+def details(found: Findings) -> str:
+    """What follows from published figures, and the notes."""
+    texts = [*found.published, *(f"Note: {note}" for note in found.notes)]
+    return "\n".join(textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in texts)
+
+
+def _matrix(matrix: ShownMatrix) -> list[str]:
+    """A line for each of what is compared and one for the factors; a column per problem.
+
+    Where there is no room for all, intervals are left out first, then problems.
+    """
+    number = len(matrix.lines) - 1
+    for problems, has_intervals in ((number, True), *((n, False) for n in range(number, -1, -1))):
+        lines = _lines(matrix, problems, has_intervals)
+        if max(map(len, lines)) <= WIDTH:
+            break
+    hidden = number - problems
+    return lines + [f"{INDENT}… and {hidden} more problem{'' if hidden == 1 else 's'}"] * (hidden > 0)
+
+
+def _lines(matrix: ShownMatrix, problems: int, has_intervals: bool) -> list[str]:
+    *single, of_all = matrix.lines
+    columns = [*single, of_all] if problems == len(single) else [of_all, *single[:problems]]
+    rows = [[matrix.short_measure, *(line.label for line in columns)]]
+    for i, name in enumerate(matrix.compared):
+        rows.append([name, *("*" * line.best[i] + line.errors[i] for line in columns)])
+    shown = [line.factor + f" ({line.interval})" * (has_intervals and line.interval != "") for line in columns]
+    rows.append([matrix.ratio, *shown])
+    align = ["left", *["right"] * len(columns)]
+    text = tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True)
+    return [f"{INDENT}{line}".rstrip() for line in text.splitlines()]
