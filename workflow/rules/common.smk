@@ -35,7 +35,7 @@ def start():
     # To start no more than so many jobs a second (100, unless something else was asked for), Snakemake 9 looks through
     # all jobs that are ready once a second for every job that has begun, and waits for a second when all are done.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if (limit.max_jobs, limit.timespan) == (100, 1):
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
     if pipeline.is_pinned(TARGETS):
         checked(write_pin, pipeline.timestamp)

@@ -1,7 +1,8 @@
 """Section 2.3: experts; selection, merging and training of the merged model; its control.
 
 One job trains the experts of one seed on a dataset, one after another: each takes little longer than a job's start. With
-another seed than the first there are other experts, and no checkpoints of the merged model.
+another seed than the first there are other experts, and no checkpoints of the merged model. These jobs go first where
+several could start, because from the experts to the control it is a long way.
 """
 
 EXPERTS = pipeline.experts_of_seed(MERGING)
@@ -24,6 +25,7 @@ rule train_expert:
         MERGING.log(EXPERTS_JOB),
     benchmark:
         MERGING.benchmark(EXPERTS_JOB)
+    priority: 1
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
@@ -50,6 +52,7 @@ rule merge_experts:
         MERGING.log(MERGED),
     benchmark:
         MERGING.benchmark(MERGED)
+    priority: 1
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
@@ -86,6 +89,7 @@ rule train_control:
         MERGING.log(CONTROLLED),
     benchmark:
         MERGING.benchmark(CONTROLLED)
+    priority: 1
     conda:
         "../../envs/kanbench.yaml"
     threads: config["threads"]
