@@ -84,7 +84,7 @@ class Problem:
             with np.errstate(all="ignore"):
                 returned = self.target(*inputs.T) if self._is_by_input else self.target(inputs)
                 if np.ma.is_masked(returned):  # below a mask stands anything
-                    returned = returned.astype(float).filled(np.nan)
+                    returned = np.ma.filled(returned.astype(float), np.nan)
                 values = np.asarray(returned)
         except Exception as error:  # whatever somebody's function raises
             raise InputError(self.where, problem=f"{type(error).__name__}: {one_line(error)[:200]}") from error
