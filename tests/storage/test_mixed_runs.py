@@ -50,8 +50,11 @@ def frames_of(*records):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"over": OTHER}, r"settings: found several, by their digests \(lm: \w+; adam: \w+\)"),
-        ({"source": {"digest": "b"}}, r"problem poisson_2d_sin: found several, by their digests \(lm: a; adam: b\)"),
+        (
+            {"over": OTHER},
+            r"^section2_1_20260101_000000: found several of settings, by their digests \(lm: \w+; adam: \w+\)",
+        ),
+        ({"source": {"digest": "b"}}, r"found several of problem poisson_2d_sin, by their digests \(lm: a; adam: b\)"),
     ],
 )
 def test_what_is_compared_is_of_one_problem_and_of_the_same_settings(trained, other, message):

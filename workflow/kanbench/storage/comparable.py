@@ -84,7 +84,10 @@ def _check_alike(replicates: Replicates) -> None:
                 digests.setdefault(what, {}).setdefault(digest, []).append(name)
     for what, groups in digests.items():
         if len(groups) > 1:
-            raise InputError(what, f"several, by their digests ({in_words(groups)})", "one: train again what is older")
+            attrs = next(iter(next(iter(replicates.values())).values())).attrs
+            where = "_".join(str(attrs.get(key, "?")) for key in ("section", "timestamp"))
+            found = f"several of {what}, by their digests ({in_words(groups)})"
+            raise InputError(where, found, "one: train again what is older")
 
 
 class _Shared(dict[str, Any]):
