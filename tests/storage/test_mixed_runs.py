@@ -67,6 +67,15 @@ def test_what_is_compared_is_of_one_problem_and_of_the_same_settings(trained, ot
         comparable({1: frames_of(trained("lm", **first)), 2: frames_of(trained("lm", seed=2, **(first | other)))})
 
 
+def test_a_table_is_another_with_other_columns_but_not_in_another_place(trained):
+    columns = {"inputs": ["a", "b"], "target": "y", "shares": [0.6, 0.2, 0.1, 0.1]}
+    source = {"path": "here.csv", "digest": "a", "columns": columns}
+    moved, other = {**source, "path": "there.csv"}, {**source, "columns": {**columns, "target": "z"}}
+    assert comparable({1: frames_of(trained("lm", source=source), trained("adam", source=moved))})
+    with pytest.raises(InputError, match=r"several of problem poisson_2d_sin.*lm: a \{.*; adam: a \{.*z"):
+        comparable({1: frames_of(trained("lm", source=source), trained("adam", source=other))})
+
+
 def test_what_all_trainings_of_a_section_share(config):
     def common(section, model_type, **over):
         return common_settings(
