@@ -11,8 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Programs in an environment name the folder that it was made in: where that was moved, it is made again.
 MOVED := $(if $(wildcard $(STAMP)),$(shell grep -qsF ' $(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg || echo moved))
-# Child processes (Snakemake's jobs) find the environment's programs too, and take no file of this folder for a module.
-ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONSAFEPATH=1 &&
+# Child processes (Snakemake's jobs) find the environment's programs too.
+ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
 # A process for every core; each takes the next file, in the order given: the longest ones first.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -20,7 +20,7 @@ PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-lo
 
 run: install
 	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
-	$(ACTIVATE) python -m kanbench summary
+	$(ACTIVATE) python -P -m kanbench summary
 
 test: lint
 	$(ACTIVATE) $(PYTEST) tests/workflow/test_cluster.py tests/workflow/test_workflow.py tests

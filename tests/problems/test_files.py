@@ -110,6 +110,7 @@ WRONG_VALUES = {
     "two columns": (lambda x: x, r"values of shape \(5, 2\); allowed: \(5,\) or \(5, 1\)"),
     "a row": (lambda x: x[:, :1].T, r"values of shape \(1, 5\)"),
     "a number": (lambda x: 2.0, r"values of shape \(\)"),
+    "masked": (lambda x: np.ma.masked_less(x[:, 0], x[:, 0].max()), "not finite at 4 of 5 samples"),
     "integers": (lambda x: np.arange(5), "values of type int64; allowed: floating-point numbers"),
     "complex": (lambda x: x[:, 0] + 1j, "values of type complex128"),
     "not finite": (lambda x, y: 1 / np.floor(3 * x), r"not finite at 2 of 5 samples, such as \[0\.\s*, 0\.\s*\]"),

@@ -50,8 +50,11 @@ def frames_of(*records):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"over": OTHER}, r"settings: found several, by their digests \(lm: \w+; adam: \w+\)"),
-        ({"source": {"digest": "b"}}, r"problem poisson_2d_sin: found several, by their digests \(lm: a; adam: b\)"),
+        (
+            {"over": OTHER},
+            r"^section2_1_20260101_000000: found several of settings, by their digests \(lm: \w+; adam: \w+\)",
+        ),
+        ({"source": {"digest": "b"}}, r"found several of problem poisson_2d_sin, by their digests \(lm: a; adam: b\)"),
     ],
 )
 def test_what_is_compared_is_of_one_problem_and_of_the_same_settings(trained, other, message):
@@ -62,6 +65,15 @@ def test_what_is_compared_is_of_one_problem_and_of_the_same_settings(trained, ot
         comparable({1: frames_of(trained("lm", **first), trained("adam", **(first | other)))})
     with pytest.raises(InputError, match=r"lm: .*; lm with seed 2: "):
         comparable({1: frames_of(trained("lm", **first)), 2: frames_of(trained("lm", seed=2, **(first | other)))})
+
+
+def test_a_table_is_another_with_other_columns_but_not_in_another_place(trained):
+    columns = {"inputs": ["a", "b"], "target": "y", "shares": [0.6, 0.2, 0.1, 0.1]}
+    source = {"path": "here.csv", "digest": "a", "columns": columns}
+    moved, other = {**source, "path": "there.csv"}, {**source, "columns": {**columns, "target": "z"}}
+    assert comparable({1: frames_of(trained("lm", source=source), trained("adam", source=moved))})
+    with pytest.raises(InputError, match=r"several of problem poisson_2d_sin.*lm: a \{.*; adam: a \{.*z"):
+        comparable({1: frames_of(trained("lm", source=source), trained("adam", source=other))})
 
 
 def test_what_all_trainings_of_a_section_share(config):

@@ -83,7 +83,10 @@ class Problem:
         inputs = x.copy()  # a function may change what it is given
         try:
             with np.errstate(all="ignore"):
-                values = np.asarray(self.target(*inputs.T) if self._is_by_input else self.target(inputs))
+                returned = self.target(*inputs.T) if self._is_by_input else self.target(inputs)
+                if np.ma.is_masked(returned):  # below a mask stands anything
+                    returned = np.ma.filled(returned.astype(float), np.nan)
+                values = np.asarray(returned)
         except Exception as error:  # whatever somebody's function raises
             raise InputError(self.where, problem=f"{type(error).__name__}: {one_line(error)[:200]}") from error
         n = len(x)

@@ -7,16 +7,20 @@ training for every model type and dataset. Frames of the present format are that
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from kanbench.errors import InputError
+from kanbench.problems.source import Source
 from kanbench.storage.attrs import in_words, is_converted, mixed, provenance_of
 from kanbench.storage.conventions import FINAL_LOSSES, LOSSES, has_losses, is_original, loss_measure
 from kanbench.storage.derive import Frames, is_pruned, training_keys
+from kanbench.storage.problems import stated_in
 
 Replicates = dict[int | None, Frames]
 BEST = "best_expert_dense_mse"
@@ -70,21 +74,26 @@ def _check_alike(replicates: Replicates) -> None:
     """Check that all frames have the common settings and the problems of the others; what is not recorded passes."""
     digests: dict[str, dict[Any, list[str]]] = {}
     for name, frame in _by_name(replicates).items():
-        provenance = provenance_of(frame)
-        problems = provenance.get("problems")
-        sources = (
-            {p: of.get("source") for p, of in problems.items() if isinstance(of, dict)}
-            if isinstance(problems, dict)
-            else {}
-        )
-        stated = {"settings": provenance.get("common_digest")}
-        stated |= {f"problem {p}": source.get("digest") for p, source in sources.items() if isinstance(source, dict)}
+        stated = {"settings": provenance_of(frame).get("common_digest")}
+        for problem in frame["dataset_name"].unique() if "dataset_name" in frame else []:
+            if (known := stated_in(problem, [frame])) is not None:
+                stated[f"problem {problem}"] = _identity(known.source)
         for what, digest in stated.items():
             if isinstance(digest, str):
                 digests.setdefault(what, {}).setdefault(digest, []).append(name)
     for what, groups in digests.items():
         if len(groups) > 1:
-            raise InputError(what, f"several, by their digests ({in_words(groups)})", "one: train again what is older")
+            attrs = next(iter(next(iter(replicates.values())).values())).attrs
+            where = "_".join(str(attrs.get(key, "?")) for key in ("section", "timestamp"))
+            found = f"several of {what}, by their digests ({in_words(groups)})"
+            raise InputError(where, found, "one: train again what is older")
+
+
+def _identity(source: Source) -> str | None:
+    """What tells two versions of a problem apart, wherever its file lies."""
+    if source.digest is None or source.columns is None:
+        return source.digest
+    return f"{source.digest} {json.dumps(msgspec.to_builtins(source.columns))}"
 
 
 class _Shared(dict[str, Any]):

@@ -102,6 +102,7 @@ def save_run(
             saved.attrs = {"section": section, "timestamp": timestamp, "model_type": model_type, **attrs[name]}
             for path in new.frame_files(name):
                 write_and_compare(saved, path)
+            _check_single(name, saved)
         for key, model in weights.items():
             _write_model(new.checkpoint(*key), model)
         if checkpoints is not None:
@@ -195,28 +196,29 @@ def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
 
 
 def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without rows that are there twice.
+    """The frame without rows that are there twice, and are all the same; what else is wrong is seen when it is written.
 
     Warns:
         UserWarning: Which these are.
-
-    Raises:
-        InputError: Rows of the same epoch differ.
     """
     rows = with_columns(frame).reset_index(drop=True)
-    if "dataset_idx" not in rows:
-        return frame
-    try:
-        kept = without_doubles(rows).index
-    except InputError as error:
-        raise error.at(f"save_run: results.{name}") from error
-    if len(kept) == len(rows):
-        return frame
-    double = rows.index.difference(kept)
-    more = ", …" if len(double) > FEW else ""
-    named = ", ".join(map(str, double[:FEW]))
-    warn(f"results.{name}: {len(double)} rows are there twice, and are stored once: rows {named}{more} (from 0)")
-    return frame.iloc[kept]
+    with contextlib.suppress(InputError):
+        if "dataset_idx" in rows and len(kept := without_doubles(rows).index) < len(rows):
+            double = rows.index.difference(kept)
+            named = ", ".join(map(str, double[:FEW])) + (", …" if len(double) > FEW else "")
+            warn(f"results.{name}: {len(double)} rows are there twice, and are stored once: rows {named} (from 0)")
+            return frame.iloc[kept]
+    return frame
+
+
+def _check_single(name: str, frame: pd.DataFrame) -> None:
+    """Check that no rows of the same epoch differ."""
+    rows = with_columns(frame)
+    if "dataset_idx" in rows:
+        try:
+            without_doubles(rows)
+        except InputError as error:
+            raise error.at(f"save_run: results.{name}") from error
 
 
 def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:

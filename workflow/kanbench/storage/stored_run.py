@@ -303,6 +303,7 @@ class StoredRun:
                     model = read_tensors(file.path, self.trusted)
                 else:
                     model = load_checkpoint(file.base, trusted=self.trusted)
+                    model.save_act = True  # as pykan's own: plot, prune and the like work with the activations
             except InputError as error:
                 warn(f"left out: {error}")
                 continue
