@@ -15,7 +15,7 @@ MODEL_TYPES = {
     "mlp": "MLP",
     "siren": "SIREN",
     "kan": "KAN",
-    "kan_pruning": "KAN, pruned",
+    "kan_pruning": "pruned KAN",
     # what is compared in section 2.3
     "best_expert": "best expert",
     "chosen_expert": "chosen expert",
@@ -50,7 +50,7 @@ def problem_label(name: str) -> str:
     """The label of a problem that is named alone."""
     if poisson := POISSON.fullmatch(name):
         inputs, kind = poisson.groups()
-        return kind if inputs == "2" else f"{kind}, {inputs} inputs"
+        return kind if inputs == "2" else f"{kind}, {inputs} input{'' if inputs == '1' else 's'}"
     suite = next((suite for suite in SUITES if name.startswith(f"{suite}_")), None)
     if suite is None:
         return name

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import printed, subscript
+from kanbench.plan.labels import problem_label
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, index_of, model_of
 from kanbench.presentation.figures.merged_graph import SHARED, MergedGraph, Node, merged_graph
@@ -58,7 +59,7 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     axes.text(x, y + 0.09, "output", ha="center", va="bottom")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.3, len(graph.width) - 1 + 0.3))
     axes.set_axis_off()
-    axes.set_title(f"{dataset}: width {graph.width}, {len(graph.edges)} edges, {moment}")
+    axes.set_title(f"{problem_label(dataset)}: width {graph.width}, {len(graph.edges)} edges, {moment}")
     handles = [Line2D([], [], color=colours[g], marker="o", label=name) for g, name in enumerate(names)]
     if SHARED in graph.groups.values():
         handles.append(Line2D([], [], color=style.GREY, marker="D", label="passes on an input"))

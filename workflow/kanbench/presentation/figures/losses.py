@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kanbench.plan.labels import problem_label
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, curves, stages, threshold_epochs
 from kanbench.storage.stored_run import StoredRun
@@ -57,7 +58,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
                     mark_stage_ends(axes, values, styles[model_type], ends[model_type])
             if x == "epoch":
                 mark_stages(axes, ends[stored.model_types[0]], numbers=axes in panels[0])
-        row[0].set_ylabel(f"{dataset}\nmean squared error")
+        row[0].set_ylabel(f"{problem_label(dataset)}\nmean squared error")
     for axes, loss in zip(panels[0], kinds, strict=True):
         axes.set_title(style.LOSSES[loss].label, pad=12 if x == "epoch" else None)
     for axes in panels[-1]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from kanbench.io.numbers import subscript
 from kanbench.network.checkpoint_config import INTERVALS, read_model_config
+from kanbench.plan.labels import problem_label
 from kanbench.presentation.figures.data import FigureUnavailableError, Note
 from kanbench.presentation.figures.style import GREY, LIGHT, looks, new_figure
 from kanbench.storage.stored_run import StoredRun
@@ -48,7 +49,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
             else:
                 _panel(axes, table, colours)
             axes.set_xlabel(_importance(stored, model_type, i), color=GREY)
-        row[0].set_ylabel(dataset.replace("poisson_2d_", "poisson_2d_\n"))
+        row[0].set_ylabel(problem_label(dataset))
     for axes, look in zip(panels[0], styles.values(), strict=True):
         axes.set_title(look.label)
     return figure

@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from kanbench.analysis.uncertainty import geometric_mean
 from kanbench.io.numbers import power_of_ten, printed
+from kanbench.plan.labels import problem_labels
 from kanbench.presentation import FOLDER
 from kanbench.presentation.figures.layout import GridLayout
 from kanbench.presentation.looks import (  # noqa: F401 - figures find all of them here
@@ -82,9 +83,9 @@ def dataset_panels(
     panels = figure.subplots(rows, columns, sharex=sharex, squeeze=False).ravel()
     for axes in panels[len(datasets) :]:
         axes.remove()
-    by_dataset = dict(zip(datasets, panels, strict=False))
+    by_dataset, labels = dict(zip(datasets, panels, strict=False)), problem_labels(datasets.values())
     for i, axes in by_dataset.items():
-        axes.set_title(datasets[i], pad=pad)
+        axes.set_title(labels[datasets[i]], pad=pad)
     return figure, by_dataset
 
 
@@ -95,7 +96,8 @@ def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> Non
         axes.tick_params(axis="y", length=0)
         for edge in range(1, len(datasets)):
             axes.axhline(edge - 0.5, color=LIGHT, linewidth=0.4)
-    panels[0].set_yticks(range(len(datasets)), list(datasets.values()))
+    labels = problem_labels(datasets.values())
+    panels[0].set_yticks(range(len(datasets)), [labels[name] for name in datasets.values()])
     panels[0].set_ylim(len(datasets) - 0.5, -0.5)
 
 

@@ -10,6 +10,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
 from kanbench.io.numbers import power_of_ten, printed, subscript
+from kanbench.plan.labels import problem_label
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import GRID_POINTS, Fit, Note, centres, fits, line, plane, problem_of
 from kanbench.problems.tables import TableProblem
@@ -70,7 +71,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         bar.outline.set_linewidth(0.4)
         if row is rows[1]:
             bar.ax.yaxis.set_major_formatter(lambda value, _: power_of_ten(round(np.log10(value))))
-    figure.suptitle(dataset)
+    figure.suptitle(problem_label(dataset))
     return figure
 
 
@@ -122,7 +123,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
         look = styles[fit.model_type]
         handles.append(Line2D([], [], **look.line(label=f"{look.label} {fit.moment}")))
     style.legend(figure, handles, 4 if len(along_axes) > 1 else 2, "lower")
-    figure.suptitle(dataset)
+    figure.suptitle(problem_label(dataset))
     return figure
 
 

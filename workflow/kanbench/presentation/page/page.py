@@ -9,6 +9,7 @@ from typing import Any
 
 from kanbench.errors import InputError
 from kanbench.plan.figures import KINDS
+from kanbench.plan.labels import problem_label
 from kanbench.plan.naming import RESULTS
 from kanbench.plan.sections import SECTIONS, number_of, section_of
 from kanbench.presentation.matrix import shown
@@ -54,7 +55,8 @@ def page(
             missing[section] = error
     if not parts and missing:
         raise next(iter(missing.values()))
-    return render("page.html.jinja", parts=parts, missing=missing, number=number_of, section_of=section_of)
+    words = {"number": number_of, "section_of": section_of, "problem_label": problem_label}
+    return render("page.html.jinja", parts=parts, missing=missing, **words)
 
 
 def _part(stored: StoredRun) -> dict[str, Any]:
