@@ -20,9 +20,9 @@ NAMES = {1: FAMILY, 4: FAMILY, 16: FAMILY, 6: FAMILY.replace(" ", "")}
 
 def write(path):
     options = subset.Options(hinting=True, glyph_names=True, notdef_outline=True, recommended_glyphs=True)
-    options.layout_features = ["kern", "ccmp", "liga"]
+    options.layout_features, options.legacy_kern = ["ccmp", "liga"], True  # the old table of kerning costs less
     options.name_IDs, options.name_languages, options.name_legacy = [0, 1, 2, 4, 5, 6, 14], [0x409], False
-    options.drop_tables += ["FFTM", "MATH"]
+    options.drop_tables += ["FFTM", "MATH", "GPOS"]
     font = subset.load_font(ORIGINAL, options)
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=CHARACTERS)

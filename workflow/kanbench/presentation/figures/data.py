@@ -64,34 +64,25 @@ def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) ->
         dict: `{(dataset_idx, loss): frame}`, the frames indexed by `epoch`, or by `x` where that is grids, with `x`
             (the median), `y`, `low` and `high`. What no frame has the columns and rows of is left out.
     """
-    found: dict[tuple[int, str], pd.DataFrame] = {}
     index = x if x == "grid_size" else "epoch"
     keys = ["dataset_idx", index]
     histories = [frame for frame in stored.histories(model_type) if {*keys, x} <= set(frame)]
-    for loss in losses:
-        parts = [
-            pd.DataFrame({**{key: frame[key] for key in keys}, "x": frame[x], "y": frame[loss]})
-            for frame in histories
-            if loss in frame
-        ]
-        if parts:
-            by_dataset = means(pd.concat(parts), keys, x=("x", "median")).groupby(level="dataset_idx")
-            for i, rows in by_dataset:
-                if rows["y"].notna().any():
-                    found[cast(int, i), loss] = rows.droplevel("dataset_idx")
-    return found
-
-
-def means(values: pd.DataFrame, keys: list[str], **more: tuple[str, str]) -> pd.DataFrame:
-    """Of a column `y`, by these keys, the geometric mean, the least and the most, and more aggregates.
-
-    As `geometric_mean` does it, for all groups at once.
-    """
+    if not histories:
+        return {}
+    there = [loss for loss in losses if any(loss in frame for frame in histories)]
+    every = pd.concat([frame.reindex(columns=[*keys, *there]).assign(x=frame[x]) for frame in histories])
+    groups = every.groupby(keys)
+    median, low, high, count = groups["x"].median(), *(getattr(groups[there], f)() for f in ("min", "max", "count"))
     with np.errstate(divide="ignore"):
-        every = values.assign(log=np.log(values["y"]))
-    table = every.groupby(keys).agg(**more, y=("log", "mean"), low=("y", "min"), high=("y", "max"), n=("y", "count"))
-    # A single one stays as it is, to the bit.
-    return table.assign(y=table["low"].where(table["n"] < 2, np.exp(table["y"]))).drop(columns="n")
+        mean = np.exp(every[there].transform(np.log).groupby([every[key] for key in keys]).mean())
+    mean = low.where(count < 2, mean)  # as in `geometric_mean`, a single one stays as it is, to the bit
+    found: dict[tuple[int, str], pd.DataFrame] = {}
+    for loss in there:
+        table = pd.DataFrame({"x": median, "y": mean[loss], "low": low[loss], "high": high[loss]})
+        for i, rows in table.groupby(level="dataset_idx"):
+            if rows["y"].notna().any():
+                found[cast(int, i), loss] = rows.droplevel("dataset_idx")
+    return found
 
 
 def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
