@@ -156,6 +156,31 @@ def test_large_samples_need_no_jacobian():
     assert peak < 100e6
 
 
+@pytest.mark.parametrize("n", [60, 300], ids=["dual", "primal"])
+def test_memory_is_used_again_but_not_at_the_same_time(n):
+    """A linearization stays what it is beside others; one that begins with used memory is as one with new memory."""
+    network = initialize([2, 5, 1], 5)
+    theta, sample_of_it = network.parameters(), sample(network, n, 1)
+    engine = make_engine("compiled", network, *sample_of_it)
+
+    def gram(linearization):
+        return np.tril(linearization.normal_matrix() if n > len(theta) else linearization.dual_gram())
+
+    first = engine.linearize(theta)
+    before = gram(first)
+    second = engine.linearize(theta + 1)
+    assert first.linearization.memory is not second.linearization.memory
+    gram(second)
+    assert np.array_equal(gram(first), before)
+    memory = second.linearization.memory
+    del second
+    third = engine.linearize(theta - 1)
+    assert third.linearization.memory is memory
+    new = make_engine("compiled", network, *sample_of_it).linearize(theta - 1)
+    assert np.array_equal(gram(third), gram(new))
+    assert np.array_equal(third.vjp(third.residuals), new.vjp(new.residuals))
+
+
 @pytest.mark.parametrize("name", ["compiled", "torch", "reference"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_around_theta(name, dtype):
