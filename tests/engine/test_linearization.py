@@ -35,7 +35,7 @@ def assert_same_products(dense, ours, tolerance=TOLERANCE):
         (np.tril(ours.normal_matrix()), np.tril(jacobian.T @ jacobian)),
     ):
         assert_near(value, expected, tolerance)
-    if ours.linearization.kept is not None:
+    if ours.linearization.kept:
         assert_near(np.tril(ours.dual_gram()), np.tril(jacobian @ jacobian.T), tolerance)
         scaled = jacobian * step
         assert_near(np.tril(ours.dual_gram(step)), np.tril(scaled @ scaled.T), tolerance)
@@ -66,16 +66,7 @@ def test_products_of_several_outputs(ends, hidden, k, n):
     network = random_model(hidden, k, 6, seed=4, ends=ends)
     dense, ours = linearizations(network, *sample(network, n, 5))
     assert ours.shape[0] == n * ends[1]
-    for whole in (ours.linearization.fill_whole(), None):
-        ours.linearization.whole = whole
-        assert_same_products(dense, ours)
-
-
-@pytest.mark.parametrize(("width", "dense"), [([2, 5, 1], True), ([2, 5, 2], True), ([2, 5, 8], False)], ids=str)
-def test_blas_is_left_where_most_of_a_row_is_of_other_outputs(width, dense):
-    network = initialize(width, 5)
-    linearization = make_engine("compiled", network, *sample(network, 50, 1)).linearize(network.parameters())
-    assert (linearization.linearization.whole is not None) == dense
+    assert_same_products(dense, ours)
 
 
 def test_rows_of_several_outputs_that_are_not_kept(monkeypatch):
@@ -84,8 +75,8 @@ def test_rows_of_several_outputs_that_are_not_kept(monkeypatch):
     monkeypatch.setattr(sparse, "ROWS_AT_ONCE", 71)
     network = random_model([5], 3, 4, seed=4, ends=(2, 3))
     dense, ours = linearizations(network, *sample(network, 120, 4))
-    starts = [start for start, _, _ in ours.linearization._parts()]
-    assert ours.linearization.kept is None and starts == list(range(0, 360, 69))
+    parts = list(ours.linearization._parts())
+    assert not ours.linearization.kept and parts == [(start, min(start + 69, 360)) for start in range(0, 360, 69)]
     assert_same_products(dense, ours)
 
 
@@ -113,7 +104,7 @@ def test_rows_that_are_not_kept(monkeypatch):
     monkeypatch.setattr("kanbench.engine.numba_engine.engine.KEPT_INPUTS", 0)
     network = random_model([5], 3, 4, seed=4)
     dense, ours = linearizations(network, *sample(network, 333, 4))
-    assert ours.linearization.kept is None and ours.shape[1] < 333
+    assert not ours.linearization.kept and ours.shape[1] < 333
     assert_same_products(dense, ours)
 
 
@@ -165,14 +156,29 @@ def test_large_samples_need_no_jacobian():
     assert peak < 100e6
 
 
-@pytest.mark.parametrize(("grid", "dense"), [(3, True), (20, False)])
-def test_products_with_all_of_r_and_with_its_rows(grid, dense):
-    network = initialize([2, 5, 1], grid)
-    expected, ours = linearizations(network, *sample(network, 300, 1))
-    assert (ours.linearization.whole is not None) == dense
-    for whole in (ours.linearization.fill_whole(), None):
-        ours.linearization.whole = whole
-        assert_same_products(expected, ours)
+@pytest.mark.parametrize("n", [60, 300], ids=["dual", "primal"])
+def test_memory_is_used_again_but_not_at_the_same_time(n):
+    """A linearization stays what it is beside others; one that begins with used memory is as one with new memory."""
+    network = initialize([2, 5, 1], 5)
+    theta, sample_of_it = network.parameters(), sample(network, n, 1)
+    engine = make_engine("compiled", network, *sample_of_it)
+
+    def gram(linearization):
+        return np.tril(linearization.normal_matrix() if n > len(theta) else linearization.dual_gram())
+
+    first = engine.linearize(theta)
+    before = gram(first)
+    second = engine.linearize(theta + 1)
+    assert first.linearization.memory is not second.linearization.memory
+    gram(second)
+    assert np.array_equal(gram(first), before)
+    memory = second.linearization.memory
+    del second
+    third = engine.linearize(theta - 1)
+    assert third.linearization.memory is memory
+    new = make_engine("compiled", network, *sample_of_it).linearize(theta - 1)
+    assert np.array_equal(gram(third), gram(new))
+    assert np.array_equal(third.vjp(third.residuals), new.vjp(new.residuals))
 
 
 @pytest.mark.parametrize("name", ["compiled", "torch", "reference"])

@@ -30,7 +30,10 @@ class Linearization(Protocol):
         """Jᵀ v, shape (P,), for v of shape (n,)."""
 
     def normal_matrix(self) -> Matrix:
-        """JᵀJ, shape (P, P); only its lower triangle counts."""
+        """JᵀJ, shape (P, P); only its lower triangle counts.
+
+        Like JJᵀ, it may be in the place of the one before, and lasts as long as the linearization.
+        """
 
     def dual_gram(self, scale: Vector | None = None) -> Matrix:
         """The dual Gram matrix JJᵀ, shape (n, n); only its lower triangle counts.

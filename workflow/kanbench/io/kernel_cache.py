@@ -39,6 +39,7 @@ from kanbench.io.locks import locked
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "engine/numba_engine/activations.py",
+    "engine/numba_engine/gram.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",
     "engine/numba_engine/objective.py",
@@ -46,6 +47,7 @@ SOURCES = (
     "engine/numba_engine/simd.py",
     "engine/numba_engine/spans.py",
     "engine/numba_engine/structures.py",
+    "engine/numba_engine/tiles.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",
     "network/splines.py",

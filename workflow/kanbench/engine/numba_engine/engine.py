@@ -26,7 +26,7 @@ from kanbench.problems import Array
 
 if TYPE_CHECKING:  # with scipy's BLAS, which only linearizations need
     from kanbench.engine.numba_engine.rows import Places
-    from kanbench.engine.numba_engine.sparse import SparseLinearization
+    from kanbench.engine.numba_engine.sparse import Memory, SparseLinearization
 
 Result = TypeVar("Result")
 
@@ -61,6 +61,7 @@ class CompiledEngine:
         )
         self.objective = new_objective(self.parameters, self.work)
         self.places: Places | None = None  # from the first linearization on
+        self.memories: list[Memory] = []  # of linearizations that are no more
 
     def _place(self, theta: Array) -> None:
         """Put θ into the vector of all parameters."""
@@ -91,11 +92,8 @@ class CompiledEngine:
         self._place(theta)
         if self.places is None:
             self.places = find_places(self.work.layout, len(self.parameters))
-        # The engine's own tables follow every evaluation.
-        work = self.work._replace(tables=Tables(*map(np.copy, self.work.tables)))
-        return SparseLinearization(
-            theta, self.parameters, work, self.places, self._values, self.residuals, self.threads
-        )
+        of_engine = self.work, self.places, self._values, self.residuals, self.threads, self.memories
+        return SparseLinearization(theta, self.parameters, *of_engine)
 
     def activations(self, theta: Array) -> Activations:
         theta = np.array(theta)
@@ -207,14 +205,12 @@ def _compile(dtype: str, window: int) -> None:
     engine.chunk = 2
     engine.loss_and_gradient(theta)
     sparse = engine.linearize(theta)
-    sparse.fill_whole()
     sparse.vjp(sparse.jvp(theta.astype(float)))
     sparse.normal_matrix()
-    sparse.add_overlaps(0, *sparse.jacobian_rows(), sparse.dual_gram())
+    sparse.dual_gram()
     refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
 
 
 def _small_engine(dtype: str, window: int) -> CompiledEngine:
-    """For a small network, whose grid is fine enough for sparse products (see `sparse.DENSE_BELOW`)."""
     x = np.linspace(-1, 1, 8).reshape(4, 2)
     return CompiledEngine(initialize([2, 2, 1], grid=20, k=window - 1, dtype=dtype), x, x[:, :1])

@@ -19,7 +19,8 @@ dpotrf, dpotrs, dsymm, dsyrk = _lapack.dpotrf, _lapack.dpotrs, _blas.dsymm, _bla
 
 def cholesky(matrix: Array, shift: float) -> Callable[[Array], Array] | None:
     """See `kanbench.engine.linearization.Linearization`."""
-    matrix.flat[:: len(matrix) + 1] += shift
-    # What is the lower triangle by rows is the upper one by columns, as LAPACK has it.
-    factor, info = dpotrf(matrix.T, lower=False, overwrite_a=True, clean=False)
-    return None if info else lambda b: dpotrs(factor, b, lower=False)[0]
+    np.einsum("ii->i", matrix)[:] += shift
+    # LAPACK has matrices by columns; what is the lower triangle by rows is the upper one by columns.
+    lower = matrix.flags.f_contiguous
+    factor, info = dpotrf(matrix if lower else matrix.T, lower=lower, overwrite_a=True, clean=False)
+    return None if info else lambda b: dpotrs(factor, b, lower=lower)[0]
