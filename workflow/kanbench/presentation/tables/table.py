@@ -67,19 +67,32 @@ class Table:
         """A `table` environment with the rules of the package booktabs."""
         cells = self._cells(_mathematical, latex_escape).replace(MISSING, "--")
         heads = [tuple(map(latex_escape, header(name))) for name in cells.columns]
-        has_groups = any(group for group, _ in heads)
-        cells.columns = pd.MultiIndex.from_tuples(heads) if has_groups else [head for _, head in heads]
-        widths = {"right": "r", "left": "l", "words": r"p{0.5\linewidth}"}
-        text = cells.style.hide(axis="index").to_latex(
-            hrules=True,
-            column_format="".join(widths[self._place(name)] for name in self._columns()),
-            caption=latex_escape(self.caption),
-            label=f"tab:{self.name}",
-            position_float="centering",
-            multicol_align="c",
+        rows = [[head for _, head in heads], *cells.to_numpy().tolist()]
+        lines = [" & ".join(row) + r" \\" for row in rows]
+        if any(group for group, _ in heads):
+            widths = [(group, len(list(columns))) for group, columns in groupby(group for group, _ in heads)]
+            groups = [group if n == 1 else rf"\multicolumn{{{n}}}{{c}}{{{group}}}" for group, n in widths]
+            lines.insert(0, " & ".join(groups) + r" \\")
+        first_row = len(lines) - len(cells)
+        formats = {"right": "r", "left": "l", "words": r"p{0.5\linewidth}"}
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_escape(self.caption)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{''.join(formats[self._place(name)] for name in self._columns())}}}",
+                r"\toprule",
+                *lines[:first_row],
+                r"\midrule",
+                *lines[first_row:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                *(rf"\par\smallskip\footnotesize {latex_escape(note)}" for note in self.notes),
+                r"\end{table}",
+                "",
+            ]
         )
-        notes = [rf"\par\smallskip\footnotesize {latex_escape(note)}" for note in self.notes]
-        return text.replace("\\end{table}", "\n".join([*notes, "\\end{table}"]))
 
     def html(self) -> str:
         """A page of its own, which needs no other file."""
