@@ -127,11 +127,11 @@ def test_errors_of_zero_are_compared():
 
 def test_missing_model_types_are_said():
     frames = run({name: CLEAR[name] for name in ("lbfgs", "lm")})
-    assert "Missing in this run: adam." in notes(frames)
+    assert "Missing in this run: Adam." in notes(frames)
     assert said(frames).best == ("lm",)
     alone = run({"lbfgs": CLEAR["lbfgs"]})
     assert (said(alone).best, said(alone).obstacle) == ((), "only L-BFGS has an error")
-    assert "Missing in this run: adam and lm." in notes(alone)
+    assert "Missing in this run: Adam and LM." in notes(alone)
 
 
 def test_without_the_reference_nothing_is_compared_at_equal_compute():
@@ -146,7 +146,7 @@ def test_a_dataset_that_one_lacks_is_not_averaged():
     lacking = {**CLEAR, "lm": {SIN: 1e-9}}
     statement = said(run(lacking))
     assert (statement.datasets, statement.better) == ((SIN,), 1)
-    assert f"lm on {POLY}: no epochs; the training failed at once, or there was none." in notes(run(lacking))
+    assert "LM on poly: no epochs; the training failed at once, or there was none." in notes(run(lacking))
     assert said(run(lacking), dataset=POLY).best == ("lbfgs",)
 
 
@@ -155,27 +155,27 @@ def test_a_training_that_failed_at_once_is_not_an_untrained_winner():
     failed = {**CLEAR, "adam": {}}
     metadata = {"adam": {i: {"at_threshold": untrained, "final": untrained} for i in (0, 1)}}
     assert said(run(failed), metadata=metadata).best == ("lm",)
-    assert f"adam on {SIN}: no epochs" in notes(run(failed), metadata)
+    assert "Adam on sin: no epochs" in notes(run(failed), metadata)
     nothing = run({model_type: {} for model_type in CLEAR})
     assert said(nothing, metadata=metadata).obstacle == "no problem on which any has an error"
 
 
 def test_a_training_that_ended_early_is_said():
     early = {**CLEAR, "adam": {SIN: [1.0], POLY: 0.1}}
-    assert f"adam on {SIN}: ended early, after epoch 1 of 3." in notes(run(early))
+    assert "Adam on sin: ended early, after epoch 1 of 3." in notes(run(early))
 
 
 def test_an_error_that_is_not_finite_does_not_count():
     lost = {**CLEAR, "lm": {SIN: [0.1, 0.1, np.inf], POLY: [0.1, 0.1, np.nan]}}
     assert said(run(lost), "final").best == ("lbfgs",)
-    assert f"lm on {SIN}: its last dense MSE is not finite." in notes(run(lost))
+    assert "LM on sin: its last dense MSE is not finite." in notes(run(lost))
 
 
 def test_no_epoch_within_the_reference_time_is_said():
     frames = run(CLEAR, seconds={"lm": 100.0})
-    assert f"lm has no epoch within the time of lbfgs's threshold on {SIN} and {POLY}: it is not" in notes(frames)
+    assert "LM has no epoch within the time of L-BFGS's threshold on sin and poly: it is not" in notes(frames)
     seeds = {1: frames, 2: run(CLEAR), 3: frames}
-    late = f"threshold on {SIN} (seed 1 and 3) and {POLY} (seed 1 and 3): these seeds are not compared there."
+    late = "threshold on sin (seed 1 and 3) and poly (seed 1 and 3): these seeds are not compared there."
     assert late in notes(seeds)
     assert said(seeds, "iso_time").factor.seeds == 1
     assert said(frames, "iso_time").best == ("lbfgs",)
@@ -280,7 +280,7 @@ def test_a_seed_that_lacks_a_model_type_is_left_out_of_its_comparison():
     runs = seeds_of([2, 3, 4, 5, 6, 7])
     del runs[6]["lbfgs"]
     assert said(runs).factor.seeds == 5
-    assert f"lbfgs on {SIN}, seed 6: no epochs" in notes(runs)
+    assert "L-BFGS on sin, seed 6: no epochs" in notes(runs)
     runs = seeds_of([2, 3, 4])
     runs[2]["lbfgs"] = runs[2]["lbfgs"].query("dataset_idx == 0")
     assert said(runs).datasets == (SIN,)
@@ -314,9 +314,9 @@ def test_equal_compute_by_flops_and_by_time():
     assert about(findings({1: frames}).answer) == about(by_flops)
     # seconds per flop: adam 0.5/50, lm 2/100, lbfgs 1/100
     assert (
-        "At equal compute flops and time give different answers, which are not decided: over all problems lm by flops, "
-        f"adam by time; on {SIN} lm by flops, adam by time. A flop takes 1 times as long with adam, 2.0 times as long "
-        "with lm as with lbfgs."
+        "At equal compute flops and time give different answers, which are not decided: over all problems LM by flops, "
+        "Adam by time; on sin LM by flops, Adam by time. A flop takes 1 times as long with Adam, 2.0 times as long "
+        "with LM as with L-BFGS."
     ) in notes(frames)
     agreed = counted(run(FALLING), {"adam": 50}, {"adam": 0.5, "lm": 1.0})
     assert (said(agreed, "iso_flops").decided, said(agreed, "iso_time").decided) == (None, None)
@@ -381,10 +381,10 @@ def test_adaptive_density_may_be_better_by_flops_and_worse_by_time():
     assert answer.factor.value == pytest.approx(2)
     assert (answer.better, answer.datasets, answer.decided) == (1, (SIN,), False)
     assert answer.doubt == "by time the best is baseline"
-    assert "between adaptive_only and baseline over all problems adaptive_only by flops, baseline by time" in notes(
+    assert "between adaptive only and baseline over all problems adaptive only by flops, baseline by time" in notes(
         frames
     )
-    assert "A flop takes 2.0 times as long with adaptive_only as with baseline." in notes(frames)
+    assert "A flop takes 2.0 times as long with adaptive only as with baseline." in notes(frames)
 
 
 # --- statements and tables ---
@@ -488,7 +488,7 @@ def test_merging_is_compared_with_experts_ensemble_and_control():
     missing = "Not recorded in this run: chosen_expert_dense_mse, control_dense_mse"
     assert missing in notes(frames)
     lost = merged({SIN: GOOD, POLY: {**GOOD, "merged_threshold_dense_mse": np.nan}})
-    assert f"No finite error on {POLY}: merged_threshold." in notes(lost)
+    assert "No finite error on poly: merged_threshold." in notes(lost)
     assert said(lost, other="best_expert").datasets == (SIN,)
     with pytest.raises(InputError, match="summary"):
         findings({1: {"experts": frames["summary"]}})

@@ -415,7 +415,7 @@ def test_tables_of_every_format(variant, tmp_path):
     assert rows[0]["iso_time_dense_mse"] == "0.5"
     assert not [name for name in rows[0] if "n_evals" in name or "relative" in name]
     text = (output / "optimizers.md").read_text()
-    assert "Missing in this run: lm." in text
+    assert "Missing in this run: LM." in text
     assert "The time of adam, lbfgs follows from total_time" in text
     summary = read((output / "summary.csv").read_text())
     assert {(row["first"], row["against"], row["factor"]) for row in summary} == {("adam = lbfgs", "", "")}
@@ -454,7 +454,7 @@ def test_a_model_type_that_is_too_late_has_no_point(tmp_path, capsys):
     assert main(["figures", "section2_1", *chosen]) == 0
     assert (tmp_path / "figures" / "comparison.png").exists()
     assert main(["summary", "section2_1", "--results-dir", str(tmp_path)]) == 0
-    assert "lm has no epoch within the time of lbfgs" in " ".join(capsys.readouterr().out.split())
+    assert "LM has no epoch within the time of L-BFGS" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kanbench.analysis.moments import EQUAL_COMPUTE, MOMENTS, moments
 from kanbench.errors import InputError
+from kanbench.plan.labels import problem_labels
 from kanbench.problems.target_scale import TargetScale
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import datasets_of
@@ -48,6 +49,12 @@ class Measures:
     def model_types(self) -> tuple[str, ...]:
         """Those that have a frame, in the order of tables."""
         return tuple(map(str, self.logs["final"]))
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """What the datasets are called in text."""
+        labels = problem_labels(self.datasets.values())
+        return {i: labels[name] for i, name in self.datasets.items()}
 
     @property
     def variances(self) -> dict[int, float | None]:

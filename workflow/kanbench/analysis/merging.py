@@ -66,7 +66,7 @@ def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
     logs = measures.logs["final"][recorded]
     for (position, i), is_missing in zip(logs.index, logs.isna().to_numpy(dtype=bool), strict=True):
         if missing := list(logs.columns[is_missing]):
-            where = f"{measures.datasets[i]}{of_seed(measures, position)}"
+            where = f"{measures.labels[i]}{of_seed(measures, position)}"
             found.append(f"No finite error on {where}: {join_names(missing)}.")
     return found
 

@@ -14,6 +14,7 @@ from kanbench.analysis.statements import Statement, join_names
 from kanbench.analysis.uncertainty import ENOUGH_SEEDS
 from kanbench.errors import InputError
 from kanbench.io.numbers import factor_text
+from kanbench.plan.labels import model_label, problem_labels
 from kanbench.plan.sections import section_of
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import Frames, is_pruned, threshold_rows
@@ -34,7 +35,7 @@ def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None 
     missing = [name for name in section_of(measures.section).model_types if name not in measures.model_types]
     return [
         seeds_note(measures.seeds),
-        *([f"Missing in this run: {join_names(missing)}."] if missing else []),
+        *([f"Missing in this run: {join_names(map(model_label, missing))}."] if missing else []),
         *_missing_columns(measures, replicates),
         *_other_rule(measures, first, metadata),
         *targets_notes(measures),
@@ -59,11 +60,11 @@ def seeds_note(seeds: tuple[int | None, ...]) -> str:
 
 def targets_notes(measures: Measures) -> list[str]:
     """Targets on which relative errors say little or are not known."""
-    variances = {name: measures.variances[i] for i, name in measures.datasets.items()}
+    variances = {label: measures.variances[i] for i, label in measures.labels.items()}
     of_kind = {
         "Degenerate: {}. At most points the target is nearer to its mean than a hundredth of the largest distance, so "
         "that a constant is as good there, and the error is that at a few points.": [
-            measures.datasets[i]
+            measures.labels[i]
             for i, scale in measures.scales.items()
             if scale is not None and scale.is_degenerate and not scale.is_constant
         ],
@@ -85,7 +86,8 @@ def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
     for column, words in COLUMNS.items():
         lacking = {m for frames in replicates.values() for m, frame in frames.items() if column not in frame}
         if lacking:
-            which = "" if len(lacking) == len(measures.model_types) else f" for {join_names(sorted(lacking))}"
+            is_everywhere = len(lacking) == len(measures.model_types)
+            which = "" if is_everywhere else f" for {join_names(map(model_label, sorted(lacking)))}"
             found.append(f"Not recorded in this run{which}: {words}; what needs it is left out.")
     return found
 
@@ -114,7 +116,7 @@ def _trainings(measures: Measures) -> list[str]:
     final, found = measures.logs["final"], []
     for (position, i), errors in zip(final.index, final.to_dict("records"), strict=True):
         for model_type, error in errors.items():
-            where = f"{model_type} on {measures.datasets[i]}{of_seed(measures, position)}"
+            where = f"{model_label(str(model_type))} on {measures.labels[i]}{of_seed(measures, position)}"
             last = epochs.get((position, i, model_type))
             if last is None:
                 found.append(f"{where}: no epochs; the training failed at once, or there was none.")
@@ -139,36 +141,38 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
         f"Nothing is compared at equal compute by {by} ({error}), so that no winner at equal compute is decided."
         for by, error in failed.items()
     ]
-    reference, there = section_of(measures.section).reference, measures.rows.index
+    reference, there = model_label(str(section_of(measures.section).reference)), measures.rows.index
     told = [moment for moment in EQUAL_COMPUTE if moment in measures.logs]
     for moment, model_type in product(told, measures.model_types):
         late: dict[str, list[int | None]] = {}
-        for (i, name), (position, seed) in product(measures.datasets.items(), enumerate(measures.seeds)):
+        for (i, name), (position, seed) in product(measures.labels.items(), enumerate(measures.seeds)):
             if (position, "final", i, model_type) in there and (position, moment, i, model_type) not in there:
                 late.setdefault(name, []).append(seed)
         if late:
             several = len(measures.seeds) > 1
             where = [name + f" (seed {join_names(seeds)})" * several for name, seeds in late.items()]
             found.append(
-                f"{model_type} has no epoch within the {EQUAL_COMPUTE[moment]} of {reference}'s threshold on "
-                f"{join_names(where)}: {'these seeds are' if several else 'it is'} not compared there."
+                f"{model_label(model_type)} has no epoch within the {EQUAL_COMPUTE[moment]} of {reference}'s threshold "
+                f"on {join_names(where)}: {'these seeds are' if several else 'it is'} not compared there."
             )
     return found
 
 
 def differences(measures: Measures, said: Iterable[Statement]) -> list[str]:
     """Where the answers at equal compute by flops and by time differ, and why: what a flop takes."""
-    found = []
+    found, labels = [], problem_labels(measures.datasets.values())
     for one in said:
         is_told = one.is_ranking or one.dataset is None  # on a problem, the ranking tells of all
         if one.comparison == "iso_flops" and one.differs and one.counterpart and is_told:
-            pair = "" if one.is_ranking else f"between {one.one[0]} and {one.other} "
-            where = f"on {one.dataset}" if one.dataset else f"{pair}over all problems"
-            found.append(f"{where} {join_names(one.best)} by flops, {join_names(one.counterpart.best)} by time")
+            pair = "" if one.is_ranking else f"between {model_label(one.one[0])} and {model_label(str(one.other))} "
+            where = f"on {labels[one.dataset]}" if one.dataset else f"{pair}over all problems"
+            best, other = (join_names(map(model_label, both.best)) for both in (one, one.counterpart))
+            found.append(f"{where} {best} by flops, {other} by time")
     if not found:
         return []
-    why = ", ".join(f"{factor_text(value)} times as long with {name}" for name, value in _flop_times(measures).items())
-    why = f" A flop takes {why} as with {section_of(measures.section).reference}." if why else ""
+    times = {model_label(name): factor_text(value) for name, value in _flop_times(measures).items()}
+    why = ", ".join(f"{value} times as long with {name}" for name, value in times.items())
+    why = f" A flop takes {why} as with {model_label(str(section_of(measures.section).reference))}." if why else ""
     return [f"At equal compute flops and time give different answers, which are not decided: {'; '.join(found)}.{why}"]
 
 
