@@ -39,6 +39,7 @@ SOURCES = (
     "engine/numba_engine/rows.py",
     "engine/numba_engine/simd.py",
     "engine/numba_engine/structures.py",
+    "engine/numba_engine/tables.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",
     "network/splines.py",

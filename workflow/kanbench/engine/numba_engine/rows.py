@@ -86,7 +86,7 @@ def fill_rows(
                     at = index * len(work.x) + block_start if kept else index * BLOCK
                     fill_runs(index, stride, inputs, at, delta, places, of_block, windows_of_block, j, n_outputs)
                 if number > 0:
-                    backward(layer, m, stride, delta, work)
+                    backward(number, block_start, m, work, False)
 
 
 @compiled
