@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kanbench.engine import make_engine
-from kanbench.engine.numba_engine.engine import CHUNK
+from kanbench.engine.numba_engine.engine import CHUNK, CompiledEngine
 from kanbench.engine.numba_engine.layout import all_parameters
+from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.plan.config import ROOT
 from support.models_at_random import random_model, sample
 
@@ -64,6 +65,21 @@ def test_all_parameters_are_those_of_the_network(network):
                 assert (at < some.n_parameters) == is_trained
                 every += range(at, at + len(value))
         assert sorted(every) == list(range(len(parameters)))
+
+
+def test_spans_and_local_coordinates_are_those_of_a_binary_search():
+    """Knots far apart, close together and at one place; x on them, just below, between, outside and not finite."""
+    random, k = np.random.default_rng(0), 3
+    t = np.sort([*np.linspace(-1, 1, 12), *(0.3 + 1e-7 * np.arange(5)), 0.5, 0.5])
+    one = np.ones((1, 1))
+    layer = SplineLayer((t,), (random.normal(size=(1, len(t) - 1 - k)),), one, one, one, k, np.array([False]))
+    x = np.r_[t, np.nextafter(t, -2), random.uniform(-1, 1, 200), -2, 2, np.nan, np.inf, -np.inf]
+    engine = CompiledEngine(SplineNetwork((layer,), np.zeros(1)), x[:, None], np.zeros((len(x), 1)))
+    inside = (t[0] <= x) & (x < t[-1])
+    span = np.where(inside, np.searchsorted(t, x, side="right"), 0)  # numbered from 1
+    u = np.where(inside, (x - t[span - 1]) / np.where(inside, t[span] - t[span - 1], 1), 0)
+    assert np.array_equal(engine.work.first.span[: len(x)], span)
+    np.testing.assert_allclose(engine.work.first.u[: len(x)], u, rtol=0, atol=4e-16)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

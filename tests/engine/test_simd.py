@@ -17,7 +17,9 @@ def calculate(a, b, index, results):
     store(select(x < y, x, 0), results[2], 0)
     store(select((x <= y) & (x < 0.5), y, x), results[3], 0)
     store(gather(a, (wide(load(index, 0)) + 1) - 1), results[4], 0)
-    store(powers(a[2]), results[5], 0)
+    store(powers(a[2], (0, 0, 0, 0)), results[5], 0)
+    store(powers(a[2], (0, 0, 0, 0, 0, 0)), results[6], 0)
+    store(select(x == select(x < y, x, y), x, y), results[7], 0)
     return total(x)
 
 
@@ -26,7 +28,7 @@ def test_operations(dtype):
     random = np.random.default_rng(0)
     a, b = (random.uniform(0.1, 1, LANES + 2).astype(dtype) for _ in range(2))
     index = random.integers(0, LANES, LANES).astype(np.int32)
-    results = np.zeros((6, LANES), dtype)
+    results = np.zeros((8, LANES), dtype)
     sum_of_lanes = calculate(a, b, index, results)
     x, y = a[1 : 1 + LANES], b[:LANES]
     expected = [
@@ -35,7 +37,9 @@ def test_operations(dtype):
         np.where(x < y, x, 0),
         np.where((x <= y) & (x < 0.5), y, x),
         a[index],
-        a[2] ** np.arange(LANES),
+        np.tile(a[2] ** np.arange(4), 2),
+        a[2] ** np.arange(8),
+        np.minimum(x, y),
     ]
     np.testing.assert_allclose(results, expected, rtol=4 * np.finfo(dtype).eps)
     assert sum_of_lanes == pytest.approx(float(x.sum(dtype=float)), rel=float(4 * np.finfo(dtype).eps))

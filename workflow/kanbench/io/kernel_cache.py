@@ -47,6 +47,7 @@ SOURCES = (
     "engine/numba_engine/simd.py",
     "engine/numba_engine/spans.py",
     "engine/numba_engine/structures.py",
+    "engine/numba_engine/tables.py",
     "engine/numba_engine/tiles.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",

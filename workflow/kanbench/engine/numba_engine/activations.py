@@ -36,13 +36,15 @@ def fill_activations(work: Workspace, nan_if_nonfinite: float, values: Floats, m
             node, order = net.nodes[edge.node], len(net.w) - 1
             kept = edge.node < net.layers[0].width and len(work.first.span) > LANES
             inputs, at = (work.first, edge.node * n + start) if kept else (buffers.inputs, edge.node * BLOCK)
-            b, total_d, total_d2 = np.float64(work.tables.b[node.first_base + edge.lane]), 0.0, 0.0
+            lane, step = edge.lane, min(node.lanes, LANES)
+            first_row = node.first_row + lane // LANES * LANES * len(net.w) + lane % LANES
+            b, total_d, total_d2 = np.float64(work.tables.b[node.first_base + lane]), 0.0, 0.0
             for sample in range(m):
                 item = np.uintp(at + sample)
-                u, row = np.float64(inputs.u[item]), node.first_row + inputs.span[item] * node.row + edge.lane
-                value = np.float64(work.tables.a[np.uintp(row + order * node.lanes)])
+                u, row = np.float64(inputs.u[item]), first_row + inputs.span[item] * node.row
+                value = np.float64(work.tables.a[np.uintp(row + order * step)])
                 for q in range(order - 1, -1, -1):
-                    value = value * u + work.tables.a[np.uintp(row + q * node.lanes)]
+                    value = value * u + work.tables.a[np.uintp(row + q * step)]
                 value += b * inputs.base[item]
                 if start + sample == 0:
                     first_value[index] = value

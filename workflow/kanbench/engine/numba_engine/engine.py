@@ -15,7 +15,7 @@ from kanbench.engine.numba_engine import inputs, kernels
 from kanbench.engine.numba_engine.activations import fill_activations
 from kanbench.engine.numba_engine.layout import all_parameters, lay_out
 from kanbench.engine.numba_engine.objective import loss_and_gradient, new_objective
-from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
+from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace, zeros
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.io.kernel_cache import cache
 from kanbench.network.evaluation import Activations, Deviations
@@ -55,8 +55,8 @@ class CompiledEngine:
             x=samples,
             y=self.y,
             first=self._first_inputs(samples, layout),
-            tables=Tables(*(np.zeros(size, self.dtype) for size in (e, b, a))),
-            derivatives=Tables(*map(np.zeros, (e, b, 2 * a))),  # sums over samples; see `kernels.add_derivatives`
+            tables=Tables(*(zeros(size, self.zero) for size in (e, b, a, a))),
+            derivatives=Tables(*(zeros(size, 0.0) for size in (e, b, 2 * a, 0))),
             buffers=kernels.new_buffers(layout, self.zero),
         )
         self.objective = new_objective(self.parameters, self.work)
@@ -153,7 +153,7 @@ class CompiledEngine:
             array[:] = 0
 
         def evaluate(start: int, stop: int, work: Workspace) -> tuple[float, Tables]:
-            part = Tables(*map(np.zeros_like, derivatives))
+            part = Tables(*(zeros(len(array), 0.0) for array in derivatives))
             work = work._replace(derivatives=part)
             return kernels.evaluate(kernels.GRADIENT, start, stop, work, nan_if_nonfinite, self.y), part
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kanbench.engine.numba_engine.simd import LANES, bits, gather, load, polynomial, select, store, wide
-from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Layout, Record
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Layout, Record, zeros
 from kanbench.io.kernel_cache import compiled
 
 SILU, IDENTITY, ZERO = range(3)  # the order of `spline_network.BASE_FUNCTIONS`
@@ -39,26 +39,6 @@ def bucket_of(x: Any, lowest: float, density: float, last_bucket: float) -> Any:
 
 
 @compiled
-def locate(column: Floats, m: int, node: Record, net: Layout, inputs: Inputs, at: int, with_slopes: bool) -> None:
-    """Fill the knot spans and local coordinates of m values of a node, and up to the next multiple of LANES."""
-    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
-    # a compiler knows.
-    lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
-    first_bucket, steps, span_before = node.first_bucket, node.steps, node.first_span - 1
-    for sample in range(0, m, LANES):
-        x = load(column, sample)
-        inside = (lowest <= x) & (x < highest)
-        span = wide(gather(net.buckets, bucket_of(x, lowest, buckets_per_length, last_bucket) + first_bucket))
-        for _ in range(steps):
-            span = select((gather(net.right, span) <= x) & inside, span + 1, span)
-        density = gather(net.density, span)
-        store(select(inside, span - span_before, 0), inputs.span, at + sample)
-        store(select(inside, (x - gather(net.left, span)) * density, 0), inputs.u, at + sample)
-        if with_slopes:
-            store(density, inputs.density, at + sample)
-
-
-@compiled
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), for a vector.
 
@@ -75,8 +55,15 @@ def sigmoid(x: Any) -> Any:
 
 
 @compiled
-def evaluate_base(column: Floats, m: int, kind: int, inputs: Inputs, at: int, with_slopes: bool) -> None:
-    """Fill the base function of m values of a node, and its derivative, up to the next multiple of LANES."""
+def fill_inputs(column: Floats, m: int, node: Record, net: Layout, inputs: Inputs, at: int, with_slopes: bool) -> None:
+    """Fill what m values of a node are to its edges, and up to the next multiple of LANES.
+
+    All at once: while the span is looked up, the base function is calculated.
+    """
+    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
+    # a compiler knows.
+    lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
+    first_bucket, steps, span_before, kind = node.first_bucket, node.steps, node.first_span - 1, net.base_kind
     for sample in range(0, m, LANES):
         x = load(column, sample)
         base, slope = x * 0, x * 0
@@ -88,15 +75,25 @@ def evaluate_base(column: Floats, m: int, kind: int, inputs: Inputs, at: int, wi
         store(base, inputs.base, at + sample)
         if with_slopes:
             store(slope, inputs.base_slope, at + sample)
+        within = select((lowest <= x) & (x < highest), x, lowest)
+        bucket = bucket_of(within, lowest, buckets_per_length, last_bucket)
+        span = wide(gather(net.buckets, bucket + first_bucket))
+        knot = gather(net.right, span)
+        for _ in range(1, steps):
+            span = select(knot <= within, span + 1, span)
+            knot = gather(net.right, span)
+        beyond, inside = knot <= within, within == x
+        span = select(beyond, span + 1, span)
+        distance = (within - knot) * gather(net.density, span)
+        store(select(inside, span - span_before, 0), inputs.span, at + sample)
+        store(select(inside, select(beyond, distance, distance + 1), 0), inputs.u, at + sample)
 
 
 @compiled
 def new_inputs(n: int, n_slopes: int, like: np.floating) -> Inputs:
     """Uninitialized inputs of nodes, n samples of all together, padded for vectors that begin at the last of them."""
-    dtype = type(like)
     n, n_slopes = n + LANES, n_slopes + LANES
-    density, base_slope = np.empty(n_slopes, dtype), np.empty(n_slopes, dtype)
-    return Inputs(np.empty(n, np.int32), np.empty(n, dtype), np.empty(n, dtype), density, base_slope)
+    return Inputs(np.empty(n, np.int32), zeros(n, like), zeros(n, like), zeros(n_slopes, like))
 
 
 @compiled
@@ -111,5 +108,4 @@ def first_inputs(x: Floats, net: Layout, inputs: Inputs) -> None:
         for start in range(0, n, BLOCK):
             m, at = min(BLOCK, n - start), index * n + start
             copy_column(flat, start * width + index, width, m, column)
-            locate(column, m, net.nodes[index], net, inputs, at, False)
-            evaluate_base(column, m, net.base_kind, inputs, at, False)
+            fill_inputs(column, m, net.nodes[index], net, inputs, at, False)

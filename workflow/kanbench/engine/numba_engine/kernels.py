@@ -1,18 +1,18 @@
 """The kernels of the compiled engine, by numba: evaluation of the network, and its gradient by the chain rule.
 
 On one knot span, between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
-every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q with a_q = Σ_r P_rq e_(w+r), where
-w is the first of the k + 1 basis functions that live there. The matrices P are tabulated once per grid
-(`kanbench.network.splines`). An evaluation begins by tabulating a for all spans of all live edges, which costs as much
-as a few samples on every span; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions and
-without basis functions, and so does its derivative. The gradient is first taken by the a's, which needs only the powers
-of u.
+every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q. An evaluation begins by
+tabulating a, and the coefficients of the derivative by x, for all spans of all live edges (`tables`), which costs as
+much as a few samples on every span; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions
+and without basis functions, and its derivative one of k. The gradient is first taken by the a's, which needs only the
+powers of u.
 
-With e = mask · scale_sp · coef and b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and
-δ_j = ∂f/∂(node j), an edge from i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
+With b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and δ_j = ∂f/∂(node j), an edge from
+i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
 
 The edges that leave a node share u and its powers, and lie side by side in the *lanes* of vectors; lane 0 is the first
-target, and lanes that have no edge hold zeros. A node with one edge has one lane and no vectors.
+target, and lanes that have no edge hold zeros. A node with one edge has one lane and no vectors. Tables of a are rows,
+of a span: LANES edges after LANES edges, with the W coefficients of u^q of these one after another.
 
 Samples are taken BLOCK at once, so that their intermediates stay in cache. Sums run in one fixed order, so results are
 the same in every process. Indices are made unsigned in inner loops, which saves numba's test for negative ones.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kanbench.engine.numba_engine.inputs import copy_column, evaluate_base, locate, new_inputs
+from kanbench.engine.numba_engine.inputs import copy_column, fill_inputs, new_inputs
 from kanbench.engine.numba_engine.simd import LANES, load, powers, store, total, wide
 from kanbench.engine.numba_engine.structures import (
     BLOCK,
@@ -34,108 +34,20 @@ from kanbench.engine.numba_engine.structures import (
     Tables,
     Window,
     Workspace,
+    zeros,
 )
+from kanbench.engine.numba_engine.tables import chain_rule, fill_tables, tabulate_splines_vjp
 from kanbench.io.kernel_cache import compiled
 
 VALUES, GRADIENT = range(2)
 
 
 @compiled
-def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
-    """Fill e, b and a from the vector of all parameters; return 0, or nan where one of them is not finite.
-
-    In pykan, every sample meets every coefficient, if only to multiply it by zero, so that one that is not finite shows
-    in every output. Entries of the tables that belong to no edge or no span must be zero before, and stay so.
-    """
-    nan_if_nonfinite = 0.0
-    for index in range(len(net.edges)):
-        edge = net.edges[index]
-        node = net.nodes[edge.node]
-        scale, base = edge.mask * parameters[edge.sp_at], edge.mask * parameters[edge.base_at]
-        tables.b[node.first_base + edge.lane] = base
-        nan_if_nonfinite += 0 * base
-        at = node.first_coef + edge.lane
-        for c in range(edge.n_coef):
-            value = scale * parameters[np.uintp(edge.coef_at + c)]
-            tables.e[np.uintp(at + c * node.lanes)] = value
-            nan_if_nonfinite += 0 * value
-    tabulate_splines(net, tables)
-    return nan_if_nonfinite
-
-
-@compiled
-def tabulate_splines(net: Layout, tables: Tables) -> None:
-    """Fill a, the splines' polynomials on all knot spans, from e."""
-    w = len(net.w)
-    for index in range(len(net.nodes)):
-        node = net.nodes[index]
-        for span in range(node.n_spans if node.lanes else 0):
-            p, row = node.first_span + span, node.first_row + (span + 1) * node.row
-            coef = node.first_coef + net.window[p] * node.lanes
-            if node.lanes == 1:
-                values = load(net.polynomials, p * w * LANES) * tables.e[np.uintp(coef)]
-                for r in range(1, w):
-                    values = values + load(net.polynomials, (p * w + r) * LANES) * tables.e[np.uintp(coef + r)]
-                store(values, tables.a, row)
-                continue
-            for lane in range(0, node.lanes, LANES):
-                for q in range(w):
-                    values = load(tables.e, coef + lane) * net.polynomials[np.uintp(p * w * LANES + q)]
-                    for r in range(1, w):
-                        factor = net.polynomials[np.uintp((p * w + r) * LANES + q)]
-                        values = values + load(tables.e, coef + r * node.lanes + lane) * factor
-                    store(values, tables.a, row + q * node.lanes + lane)
-
-
-@compiled
-def tabulate_splines_vjp(net: Layout, derivatives: Tables) -> None:
-    """The adjoint of `tabulate_splines`: add to the derivatives by e what follows from those by a."""
-    w, half = len(net.w), len(derivatives.a) // 2
-    for index in range(len(net.nodes)):
-        node = net.nodes[index]
-        for span in range(node.n_spans if node.lanes else 0):
-            p, row = node.first_span + span, node.first_row + (span + 1) * node.row
-            coef = node.first_coef + net.window[p] * node.lanes
-            if node.lanes == 1:
-                d_a = load(derivatives.a, row) + load(derivatives.a, row + half)
-                for r in range(w):
-                    value = total(d_a * wide(load(net.polynomials, (p * w + r) * LANES)))
-                    derivatives.e[np.uintp(coef + r)] += value
-                continue
-            for lane in range(0, node.lanes, LANES):
-                for r in range(w):
-                    values = load(derivatives.e, coef + r * node.lanes + lane)
-                    for q in range(w):
-                        factor, at = net.polynomials[np.uintp((p * w + r) * LANES + q)], row + q * node.lanes + lane
-                        values = values + (load(derivatives.a, at) + load(derivatives.a, at + half)) * factor
-                    store(values, derivatives.e, coef + r * node.lanes + lane)
-
-
-@compiled
-def chain_rule(parameters: Floats, net: Layout, derivatives: Tables, gradient: Floats) -> None:
-    """Fill the gradient by the trained parameters from that by e and b."""
-    n_trained = len(gradient)
-    for index in range(len(net.edges)):
-        edge = net.edges[index]
-        node = net.nodes[edge.node]
-        scale, d_scale, at = edge.mask * parameters[edge.sp_at], 0.0, node.first_coef + edge.lane
-        for c in range(edge.n_coef):
-            derivative = derivatives.e[np.uintp(at + c * node.lanes)]
-            d_scale += parameters[np.uintp(edge.coef_at + c)] * derivative
-            if edge.coef_at < n_trained:
-                gradient[np.uintp(edge.coef_at + c)] = scale * derivative
-        if edge.sp_at < n_trained:
-            gradient[edge.sp_at] = edge.mask * d_scale
-        if edge.base_at < n_trained:
-            gradient[edge.base_at] = edge.mask * derivatives.b[node.first_base + edge.lane]
-
-
-@compiled
 def new_buffers(net: Layout, like: np.floating) -> Buffers:
     """Buffers for a network, in the precision of `like`; δ is zero in lanes without an edge, and stays so."""
     n, last = len(net.nodes) * BLOCK, net.layers[len(net.layers) - 1]
-    size, dtype = last.at + last.stride * BLOCK, type(like)
-    return Buffers(new_inputs(n, n, like), np.empty(size, dtype), np.zeros(size, dtype), np.zeros(BLOCK))
+    size = last.at + last.stride * BLOCK
+    return Buffers(new_inputs(n, n, like), zeros(size, like), zeros(size, like), zeros(BLOCK, 0.0))
 
 
 @compiled
@@ -143,9 +55,9 @@ def add_edges(
     node: Record, w: Window, m: int, stride: int, inputs: Inputs, at: int, tables: Tables, outputs: Floats
 ) -> None:
     """Add the edges that leave a node to the outputs of its layer, for m samples."""
-    order, lanes, first_row, length, first_target = len(w) - 1, node.lanes, node.first_row, node.row, node.first_target
+    order, lanes, length, first_target = len(w) - 1, node.lanes, node.row, node.first_target
     if lanes == 1:
-        b = tables.b[node.first_base]
+        first_row, b = node.first_row, tables.b[node.first_base]
         for sample in range(m):
             u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
             row = first_row + inputs.span[item] * length
@@ -155,48 +67,15 @@ def add_edges(
             outputs[np.uintp(sample * stride + first_target)] += value + b * inputs.base[item]
         return
     for lane in range(0, lanes, LANES):
-        b = load(tables.b, node.first_base + lane)
+        first_row, b = node.first_row + lane * len(w), load(tables.b, node.first_base + lane)
         for sample in range(m):
             u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row = first_row + inputs.span[item] * length + lane
-            values = load(tables.a, row + order * lanes)
+            row = first_row + inputs.span[item] * length
+            values = load(tables.a, row + order * LANES)
             for q in range(order - 1, -1, -1):
-                values = values * u + load(tables.a, row + q * lanes)
+                values = values * u + load(tables.a, row + q * LANES)
             target = sample * stride + first_target + lane
             store(load(outputs, target) + (b * inputs.base[item] + values), outputs, target)
-
-
-@compiled
-def add_derivatives(
-    node: Record, w: Window, m: int, stride: int, inputs: Inputs, at: int, delta: Floats, derivatives: Tables
-) -> None:
-    """Add what m samples contribute to the derivatives by the a and b of the edges that leave a node.
-
-    Those by a are two sums, of every other sample, because one sample often meets the same span as the one before, and
-    would have to wait for its sum.
-    """
-    half, lanes, first_row, length = len(derivatives.a) // 2, node.lanes, node.first_row, node.row
-    first_target = node.first_target
-    if lanes == 1:
-        d_b = derivatives.b[node.first_base]
-        for sample in range(m):
-            item, weight = np.uintp(at + sample), np.float64(delta[np.uintp(sample * stride + first_target)])
-            row = first_row + inputs.span[item] * length + (sample & 1) * half
-            d_b += weight * inputs.base[item]
-            store(load(derivatives.a, row) + powers(np.float64(inputs.u[item])) * weight, derivatives.a, row)
-        derivatives.b[node.first_base] = d_b
-        return
-    for lane in range(0, lanes, LANES):
-        d_b = load(derivatives.b, node.first_base + lane)
-        for sample in range(m):
-            u, item = np.float64(inputs.u[np.uintp(at + sample)]), np.uintp(at + sample)
-            row = first_row + inputs.span[item] * length + lane + (sample & 1) * half
-            weights = wide(load(delta, sample * stride + first_target + lane))
-            d_b = d_b + weights * inputs.base[item]
-            for q in range(len(w)):
-                store(load(derivatives.a, row + q * lanes) + weights, derivatives.a, row + q * lanes)
-                weights = weights * u
-        store(d_b, derivatives.b, node.first_base + lane)
 
 
 @compiled
@@ -222,39 +101,114 @@ def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> Non
                 if number == 0:
                     x_at, stride, source = start * n_inputs + i, n_inputs, flat
                 copy_column(source, x_at, stride, m, buffers.column)
-                locate(buffers.column, m, node, net, buffers.inputs, at, number > 0)
-                evaluate_base(buffers.column, m, net.base_kind, buffers.inputs, at, number > 0)
+                fill_inputs(buffers.column, m, node, net, buffers.inputs, at, number > 0)
             add_edges(node, net.w, m, following.stride, inputs, at, work.tables, outputs)
 
 
 @compiled
-def backward(layer: Record, m: int, stride: int, delta: Floats, work: Workspace) -> None:
-    """Fill δ at the nodes of a layer but the first, of m samples, from δ at its outputs."""
-    net, inputs, tables, stride_in = work.layout, work.buffers.inputs, work.tables, layer.stride
-    order = len(net.w) - 1
+def backward(number: int, start: int, m: int, work: Workspace, with_derivatives: bool) -> None:
+    """From δ at the outputs of a layer, for samples start to start + m, fill δ at its nodes, unless it is the first.
+
+    With derivatives, add to those by the a and b of its edges.
+    """
+    net, layer, following = work.layout, work.layout.layers[number], work.layout.layers[number + 1]
+    delta, kept = work.buffers.delta[following.at :], number == 0 and len(work.first.span) > LANES
+    inputs, with_slopes = work.first if kept else work.buffers.inputs, number > 0
     for i in range(layer.width):
-        index = layer.first_node + i
-        node, at, delta_in = net.nodes[index], index * BLOCK, work.buffers.delta[layer.at + i :]
-        lanes, first_row, length, first_target = node.lanes, node.first_row, node.row, node.first_target
-        first_base = node.first_base
+        index, delta_in = layer.first_node + i, work.buffers.delta[layer.at + i :]
+        node, at = net.nodes[index], index * len(work.x) + start if kept else index * BLOCK
+        strides, tasks = (following.stride, layer.stride), (with_slopes, with_derivatives)
+        if node.lanes > 1:
+            vectors_back(node, net.w, m, strides, inputs, at, work, delta, delta_in, tasks)
+        elif node.lanes == 1:
+            edge_back(node, net.w, m, strides, inputs, at, work, delta, delta_in, tasks)
+        elif with_slopes:
+            for sample in range(m):
+                delta_in[np.uintp(sample * layer.stride)] = 0
+
+
+@compiled
+def edge_back(
+    node: Record,
+    w: Window,
+    m: int,
+    strides: tuple[int, int],
+    inputs: Inputs,
+    at: int,
+    work: Workspace,
+    delta: Floats,
+    delta_in: Floats,
+    tasks: tuple[bool, bool],
+) -> None:
+    """`backward` for a node with one edge.
+
+    Derivatives by a are two sums, of every other sample, because one sample often meets the same span as the one
+    before, and would have to wait for its sum.
+    """
+    tables, derivatives, order, (stride, stride_in) = work.tables, work.derivatives, len(w) - 1, strides
+    (with_slopes, with_derivatives), half, other = tasks, len(derivatives.a) // 2, 0
+    first_row, length, first_target = node.first_row, node.row, node.first_target
+    b, d_b = tables.b[node.first_base], derivatives.b[node.first_base]
+    for sample in range(m):
+        item, weight = np.uintp(at + sample), delta[np.uintp(sample * stride + first_target)]
+        u, row = inputs.u[item], first_row + inputs.span[item] * length
+        if with_slopes:
+            slope = tables.slopes[np.uintp(row + order)]
+            for q in range(order - 1, 0, -1):
+                slope = slope * u + tables.slopes[np.uintp(row + q)]
+            slope += b * inputs.base_slope[item]
+            delta_in[np.uintp(sample * stride_in)] = slope * weight
+        if with_derivatives:
+            d_b += np.float64(weight) * inputs.base[item]
+            row, other = row + other, half - other
+            summand = powers(np.float64(u), w) * np.float64(weight)
+            store(load(derivatives.a, row) + summand, derivatives.a, row)
+    if with_derivatives:
+        derivatives.b[node.first_base] = d_b
+
+
+@compiled
+def vectors_back(
+    node: Record,
+    w: Window,
+    m: int,
+    strides: tuple[int, int],
+    inputs: Inputs,
+    at: int,
+    work: Workspace,
+    delta: Floats,
+    delta_in: Floats,
+    tasks: tuple[bool, bool],
+) -> None:
+    """The same for a node with several edges.
+
+    All in one loop: while one sum of the derivatives waits for another, slopes are calculated.
+    """
+    tables, derivatives, order, (stride, stride_in) = work.tables, work.derivatives, len(w) - 1, strides
+    (with_slopes, with_derivatives), half = tasks, len(derivatives.a) // 2
+    length, first_target = node.row, node.first_target
+    for lane in range(0, node.lanes, LANES):
+        first_row, first_base, other = node.first_row + lane * len(w), node.first_base + lane, 0
+        b, d_b = load(tables.b, first_base), load(derivatives.b, first_base)
         for sample in range(m):
-            u, item = inputs.u[np.uintp(at + sample)], np.uintp(at + sample)
-            row, target = first_row + inputs.span[item] * length, sample * stride + first_target
-            slope = delta[0] * 0
-            if lanes == 1:
-                slope = order * tables.a[np.uintp(row + order)]
+            item, weights = np.uintp(at + sample), load(delta, sample * stride + first_target + lane)
+            u, row = inputs.u[item], first_row + inputs.span[item] * length
+            if with_slopes:
+                slopes = load(tables.slopes, row + order * LANES)
                 for q in range(order - 1, 0, -1):
-                    slope = slope * u + q * tables.a[np.uintp(row + q)]
-                slope = slope * inputs.density[item] + tables.b[first_base] * inputs.base_slope[item]
-                slope *= delta[np.uintp(target)]
-            else:
-                for lane in range(0, lanes, LANES):
-                    slopes = load(tables.a, row + lane + order * lanes) * order
-                    for q in range(order - 1, 0, -1):
-                        slopes = slopes * u + load(tables.a, row + lane + q * lanes) * q
-                    base = load(tables.b, first_base + lane) * inputs.base_slope[item]
-                    slope += total((slopes * inputs.density[item] + base) * load(delta, target + lane))
-            delta_in[np.uintp(sample * stride_in)] = slope
+                    slopes = slopes * u + load(tables.slopes, row + q * LANES)
+                slopes = slopes + b * inputs.base_slope[item]
+                part, place = total(slopes * weights), np.uintp(sample * stride_in)
+                delta_in[place] = part if lane == 0 else delta_in[place] + part
+            if with_derivatives:
+                summand = wide(weights)
+                d_b = d_b + summand * inputs.base[item]
+                row, other = row + other, half - other
+                for q in range(order + 1):
+                    store(load(derivatives.a, row + q * LANES) + summand, derivatives.a, row + q * LANES)
+                    summand = summand * np.float64(u)
+        if with_derivatives:
+            store(d_b, derivatives.b, first_base)
 
 
 @compiled
@@ -283,9 +237,10 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
     Returns:
         float: For GRADIENT, the sum of (f - y)².
     """
-    net, buffers, y, loss, n = work.layout, work.buffers, work.y, 0.0, len(work.x)
+    net, buffers, y, loss = work.layout, work.buffers, work.y, 0.0
     n_layers = len(net.layers) - 1
     first, step, n_outputs = net.layers[n_layers].at, net.layers[n_layers].stride, net.layers[n_layers].width
+    factor = work.tables.b.dtype.type(2 / len(y))
     for block_start in range(start, stop, BLOCK):
         m = min(BLOCK, stop - block_start)
         forward(block_start, m, work, nan_if_nonfinite)
@@ -297,17 +252,9 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
                 place = np.uintp(first + j + sample * step)
                 residual = buffers.values[place] - y[np.uintp((block_start + sample) * n_outputs + j)]
                 loss += np.float64(residual) ** 2
-                buffers.delta[place] = 2 * residual / len(y)
+                buffers.delta[place] = residual * factor
         for number in range(n_layers - 1, -1, -1):
-            layer, following = net.layers[number], net.layers[number + 1]
-            delta, stride = buffers.delta[following.at :], following.stride
-            kept = number == 0 and len(work.first.span) > LANES
-            inputs = work.first if kept else buffers.inputs
-            for index in range(layer.first_node, layer.first_node + layer.width):
-                at = index * n + block_start if kept else index * BLOCK
-                add_derivatives(net.nodes[index], net.w, m, stride, inputs, at, delta, work.derivatives)
-            if number > 0:
-                backward(layer, m, stride, delta, work)
+            backward(number, block_start, m, work, True)
     return loss
 
 

@@ -90,7 +90,7 @@ def fill_rows(
                     at = index * len(work.x) + block_start if kept else index * BLOCK
                     fill_runs(index, m, stride, inputs, at, delta, places, rows, windows, before, j, n_outputs)
                 if number > 0:
-                    backward(layer, m, stride, delta, work)
+                    backward(number, block_start, m, work, False)
 
 
 @compiled

@@ -13,7 +13,7 @@ that a result is the same in every process of a machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import add, and_, gt, le, lshift, lt, mul, sub, truediv
+from operator import add, and_, eq, gt, le, lshift, lt, mul, sub, truediv
 from typing import Any
 
 from llvmlite import ir
@@ -114,7 +114,7 @@ def _comparison(symbol: str) -> Callable[..., Any]:
 
 for _key, _name in {add: "add", sub: "sub", mul: "mul", truediv: "div", and_: "and_", lshift: "shl"}.items():
     _operator(_key, _arithmetic(_name))
-for _key, _name in {lt: "<", le: "<=", gt: ">"}.items():
+for _key, _name in {lt: "<", le: "<=", gt: ">", eq: "=="}.items():
     _operator(_key, _comparison(_name), MASK)
 
 
@@ -168,16 +168,18 @@ def wide(typing_context: Any, vector: Any) -> Any:
 
 @_intrinsic
 def gather(typing_context: Any, array: Any, indices: Any) -> Any:
-    """array[indices], element by element; nothing is checked."""
-    vector = Vector(array.dtype)
+    """array[indices], element by element; nothing is checked. One instruction where a CPU has a fast one."""
+    size, vector = array.dtype.bitwidth, Vector(array.dtype)
+    letter = "f" if isinstance(array.dtype, types.Float) else "i"
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        result = ir.Constant(_llvm_type(array.dtype), ir.Undefined)
-        for lane in range(LANES):
-            index = builder.extract_element(arguments[1], INDEX(lane))
-            pointer = _pointer(context, builder, sig.args[0], arguments[0], index, whole=False)
-            result = builder.insert_element(result, builder.load(pointer), INDEX(lane))
-        return result
+        first, values = make_array(sig.args[0])(context, builder, arguments[0]).data, _llvm_type(array.dtype)
+        pointers = builder.gep(_splat(builder, first), [arguments[1]], source_etype=values.element)
+        every = ir.Constant(_llvm_type(types.boolean), [1] * LANES)
+        operands = [pointers, INDEX(size // 8), every, ir.Constant(values, ir.Undefined)]
+        function = ir.FunctionType(values, [operand.type for operand in operands])
+        name = f"llvm.masked.gather.v{LANES}{letter}{size}.v{LANES}p0"
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), operands)
 
     return vector(array, indices), generate
 
@@ -206,19 +208,20 @@ def bits(typing_context: Any, vector: Any) -> Any:
 
 
 @_intrinsic
-def powers(typing_context: Any, u: Any) -> Any:
-    """The vector of u⁰, u¹, u², …, for a number."""
+def powers(typing_context: Any, u: Any, w: Any) -> Any:
+    """The vector of u⁰, u¹, u², …, for a number: as many as the tuple w is long, and then some of them again."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        factor, result = arguments[0], ir.Constant(_llvm_type(u), [1.0] * LANES)
-        for bit in range(LANES.bit_length() - 1):
+        one, result = ir.Constant(_llvm_type(u), [1.0] * LANES), None
+        for bit in range((len(w) - 1).bit_length()):
             mask = ir.Constant(_llvm_type(types.boolean), [lane >> bit & 1 for lane in range(LANES)])
-            product = builder.fmul(result, _splat(builder, factor))
-            result = builder.select(mask, product, result)
-            factor = builder.fmul(factor, factor)
+            factor = builder.select(mask, _splat(builder, arguments[0]), one)
+            for _ in range(bit):  # squared as a vector, which takes less than a number squared and spread
+                factor = builder.fmul(factor, factor)
+            result = builder.fmul(result, factor) if result else factor
         return result
 
-    return Vector(u)(u), generate
+    return Vector(u)(u, w), generate
 
 
 @_intrinsic

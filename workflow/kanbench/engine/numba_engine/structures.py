@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kanbench.io.kernel_cache import compiled
+
 # Samples: about the fastest of 64 to 1024; not 512, whose arrays would all begin in the same lines of cache.
 BLOCK = 504
+LINE = 64  # bytes of a line of cache
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 Records = NDArray[np.void]
@@ -61,8 +64,7 @@ class Layout(NamedTuple):
     nodes: Records  # (nodes,), of NODE
     edges: Records  # (edges,), of EDGE
     buckets: Integers  # last span that begins in an earlier bucket
-    left: Floats  # (spans,), float64: the knot where a span begins
-    right: Floats  # (spans,), float64: where it ends
+    right: Floats  # (spans,), float64: the knot where a span ends
     density: Floats  # (spans,), float64: 1 / width
     window: Integers  # (spans,): the first coefficient
     polynomials: Floats  # (spans, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
@@ -76,8 +78,7 @@ class Inputs(NamedTuple):
     span: Integers  # knot span of the node, from 1; 0 where no basis function is
     u: Floats  # local coordinate
     base: Floats  # base function
-    density: Floats  # du/dx; not for the first layer
-    base_slope: Floats  # likewise
+    base_slope: Floats  # its derivative; not for the first layer
 
 
 class Tables(NamedTuple):
@@ -85,7 +86,8 @@ class Tables(NamedTuple):
 
     e: Floats  # node by node: coefficients × lanes
     b: Floats  # node by node: lanes
-    a: Floats  # node by node: spans × W powers × lanes
+    a: Floats  # node by node: spans × lanes, LANES at once × W powers
+    slopes: Floats  # the splines' derivatives by x, likewise: for u^(q-1) at the place of u^q; not of the first layer
 
 
 class Buffers(NamedTuple):
@@ -105,5 +107,16 @@ class Workspace(NamedTuple):
     y: Floats  # (n · outputs,): the targets, a sample after another; not read for values alone
     first: Inputs  # of the first layer, for all samples, or empty: then they are computed
     tables: Tables  # the parameters
-    derivatives: Tables  # float64: sums over samples; see `kernels.add_derivatives`
+    derivatives: Tables  # float64: sums over samples; two of a, see `kernels.edge_back`, none of slopes
     buffers: Buffers
+
+
+@compiled
+def zeros(size: int, like: np.floating) -> Floats:
+    """Zeros in the precision of `like` that begin where a line of cache does.
+
+    A vector that lies in two lines takes twice as long to load; rows of LANES float64 then lie in one.
+    """
+    array = np.zeros(size + LINE, type(like))
+    start = -array.ctypes.data % LINE // array.itemsize
+    return array[start : start + size]
