@@ -173,6 +173,25 @@ def test_importing_kernels_makes_no_folder(toy, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_kernels_import_no_scipy_linalg_and_leave_it_whole(toy):
+    code = """
+import sys
+import numpy as np
+import numba
+from toy.outer import cache, outer
+cache.open()
+outer(1.0)
+assert "scipy.linalg" not in sys.modules
+a = np.arange(6.0).reshape(2, 3)
+assert np.array_equal(numba.njit(lambda a, b: a @ b)(a, a.T), a @ a.T)  # by its BLAS
+import scipy.linalg
+from scipy.linalg import cython_blas
+assert cython_blas is sys.modules["scipy.linalg.cython_blas"]
+assert np.allclose(scipy.linalg.inv(a @ a.T) @ a @ a.T, np.eye(2))
+"""
+    subprocess.run([sys.executable, "-c", code], env=toy.environment, check=True)
+
+
 def test_a_kernel_that_is_made_after_the_folder_was_opened_is_kept_too(toy):
     late = """
 from toy.inner import cache, compiled

@@ -83,7 +83,8 @@ class Flops:
             rows += of_outputs * (e * (c + 2) + to_inputs) + outputs * 2 * layer.inputs * k * c + slopes
             coefs, edges, nonzeros = coefs + of_layer, edges + e, nonzeros + of_outputs * e * c
             in_row += (c + 1) * (layer.live.sum(axis=0) if is_last else e)
-            overlaps = sum(2 * (c - abs(d)) * float(live @ _share(grid, abs(d))) for d in range(-k, c))
+            shares = [float(live @ _share(grid, d)) for d in range(c)]
+            overlaps = sum(2 * (c - abs(d)) * shares[abs(d)] for d in range(-k, c))
             q = n * of_outputs  # rows that have an edge in common
             dual += q * (q + 1) / 2 * (4 * e + overlaps)
         nodes = sum(network.width[1:])

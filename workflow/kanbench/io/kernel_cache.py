@@ -29,6 +29,7 @@ import llvmlite.binding
 import numba
 from platformdirs import user_cache_path
 
+from kanbench.io.extensions import extension
 from kanbench.io.locks import locked
 
 PACKAGE = Path(__file__).parents[1]
@@ -39,6 +40,7 @@ SOURCES = (
     "engine/numba_engine/objective.py",
     "engine/numba_engine/rows.py",
     "engine/numba_engine/simd.py",
+    "engine/numba_engine/spans.py",
     "engine/numba_engine/structures.py",
     "io/kernel_cache.py",
     "network/knot_insertion.py",
@@ -89,6 +91,8 @@ class KernelCache:
     def open(self) -> None:
         """Load kernels from the folder, and keep in it what is compiled from now on."""
         if not self.is_open:
+            # numba imports it before its first kernel, which needs none of it.
+            extension("cython_blas", "scipy.linalg.cython_blas")
             self.is_open = True
             self._keep(self.kernels)
 

@@ -44,17 +44,22 @@ def halve_intervals(t: Array, c: Array, k: int, n_knots: int, samples: Array) ->
         t, c, k, n_knots: As of `insert_knot`.
         samples (array of shape (n,), sorted)
     """
+    smallest = SMALLEST_INTERVAL * (t[n_knots - k - 1] - t[k])
+    before = np.empty(len(t), np.int64)  # samples before a knot
+    for i in range(k, n_knots - k):
+        before[i] = np.searchsorted(samples, t[i])
     while n_knots < len(t):
-        smallest = SMALLEST_INTERVAL * (t[n_knots - k - 1] - t[k])
         widest, widest_of_all = -1, k
-        begin = np.searchsorted(samples, t[k])
         for i in range(k, n_knots - k - 1):
-            width, end = t[i + 1] - t[i], np.searchsorted(samples, t[i + 1])
+            width = t[i + 1] - t[i]
             if width > t[widest_of_all + 1] - t[widest_of_all]:
                 widest_of_all = i
-            if end > begin and width > smallest and (widest < 0 or width > t[widest + 1] - t[widest]):
+            if before[i + 1] > before[i] and width > smallest and (widest < 0 or width > t[widest + 1] - t[widest]):
                 widest = i
-            begin = end
         i = widest if widest >= 0 else widest_of_all
-        insert_knot((t[i] + t[i + 1]) / 2, t, c, k, n_knots)
+        x = (t[i] + t[i + 1]) / 2
+        for j in range(n_knots - k, i + 1, -1):
+            before[j] = before[j - 1]
+        before[i + 1] = np.searchsorted(samples, x)
+        insert_knot(x, t, c, k, n_knots)
         n_knots += 1

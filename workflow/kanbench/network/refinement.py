@@ -223,10 +223,10 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
         t, c, spare = np.append(next_knots(t, k)[0], t), np.hstack([zeros, c]), spare - 1
     while spare and samples[-1] > t[-k - 1]:
         t, c, spare = np.append(t, next_knots(t, k)[1]), np.hstack([c, zeros]), spare - 1
-    n_knots = len(t)
-    t, c = np.pad(t, (0, spare)), np.pad(c, ((0, 0), (0, spare)))
-    halve_intervals(t, c, k, n_knots, samples)
-    return t, c
+    new_t, new_c = np.zeros(len(t) + spare), np.zeros((len(c), grid + k))
+    new_t[: len(t)], new_c[:, : c.shape[1]] = t, c
+    halve_intervals(new_t, new_c, k, len(t), samples)
+    return new_t, new_c
 
 
 def refit_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:

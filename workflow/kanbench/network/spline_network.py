@@ -14,8 +14,9 @@ A network evaluates nothing (that is for engines), and never changes: everything
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,19 +89,31 @@ class SplineLayer:
     def outputs(self) -> int:
         return self.mask.shape[1]
 
-    @property
+    @functools.cached_property
     def live(self) -> NDArray[np.bool_]:
         """Which edges are there, shape (inputs, outputs)."""
-        return self.mask != 0
+        live = self.mask != 0
+        live.flags.writeable = False
+        return live
 
-    @property
+    @functools.cached_property
     def intervals(self) -> tuple[int, ...]:
         """The grid intervals of every input node."""
         return tuple(len(t) - 1 - 2 * self.order for t in self.knots)
 
     def trained(self, name: str) -> NDArray[np.bool_]:
         """The edges that are there, and of which one of PARTS is trained, shape (inputs, outputs)."""
-        return self.live & ~self.fixed_base[:, None] if name == "scale_base" else self.live
+        return self._trained_base if name == "scale_base" else self.live
+
+    @functools.cached_property
+    def _trained_base(self) -> NDArray[np.bool_]:
+        return self.live & ~self.fixed_base[:, None] if self.fixed_base.any() else self.live
+
+    def count(self, name: str) -> int:
+        """The length of `part(name)`."""
+        if name == "coef":
+            return sum(int(np.count_nonzero(live)) * c.shape[1] for c, live in zip(self.coef, self.live, strict=True))
+        return int(np.count_nonzero(self.trained(name)))
 
     def part(self, name: str) -> Array:
         """What is trained of one of PARTS, by input, then output, then coefficient; a vector."""
@@ -108,19 +121,22 @@ class SplineLayer:
             return np.concatenate([c[live].ravel() for c, live in zip(self.coef, self.live, strict=True)])
         return getattr(self, name)[self.trained(name)]
 
-    def with_part(self, name: str, values: Array) -> SplineLayer:
-        """This layer with another vector in the place of `part(name)`."""
-        if name != "coef":
-            changed = getattr(self, name).copy()
-            changed[self.trained(name)] = values
-            return dataclasses.replace(self, **{name: changed})
-        rows, at = [], 0
-        for c, live in zip(self.coef, self.live, strict=True):
-            row, size = c.copy(), np.count_nonzero(live) * c.shape[1]
-            row[live] = values[at : at + size].reshape(-1, c.shape[1])
-            rows.append(row)
-            at += size
-        return dataclasses.replace(self, coef=tuple(rows))
+    def with_parts(self, vectors: Mapping[str, Array]) -> SplineLayer:
+        """This layer with other vectors in the places of `part(name)`, by name."""
+        changed: dict[str, Any] = {}
+        for name, values in vectors.items():
+            if name != "coef":
+                changed[name] = getattr(self, name).copy()
+                changed[name][self.trained(name)] = values
+                continue
+            rows, at = [], 0
+            for c, live in zip(self.coef, self.live, strict=True):
+                row, size = c.copy(), np.count_nonzero(live) * c.shape[1]
+                row[live] = values[at : at + size].reshape(-1, c.shape[1])
+                rows.append(row)
+                at += size
+            changed[name] = tuple(rows)
+        return dataclasses.replace(self, **changed)
 
     def padded(self, grid: int) -> tuple[Array, Array]:
         """Knots and coefficients with as many columns for every node: those of `grid` intervals.
@@ -199,33 +215,33 @@ class SplineNetwork:
     def intervals(self) -> list[list[int]]:
         return [list(layer.intervals) for layer in self.layers]
 
-    @property
+    @functools.cached_property
     def n_parameters(self) -> int:
         """The number of parameters that are trained, the length of θ."""
-        return sum(len(part) for _, _, part in self._trained())
+        return sum(layer.count(name) for layer, name in self._trained())
 
     def parameters(self) -> Array:
         """θ, a new vector: layer by layer the trained ones of PARTS, each by input, output and coefficient."""
-        parts = [part for _, _, part in self._trained()]
+        parts = [layer.part(name) for layer, name in self._trained()]
         return np.concatenate(parts) if parts else np.empty(0, self.dtype)
 
     def with_parameters(self, theta: ArrayLike) -> SplineNetwork:
         """This network with other parameters θ."""
-        theta, layers = np.asarray(theta, self.dtype), list(self.layers)
-        trained, at = list(self._trained()), 0
-        if theta.shape != (sum(len(part) for _, _, part in trained),):
+        theta = np.asarray(theta, self.dtype)
+        if theta.shape != (self.n_parameters,):
             raise ValueError(f"parameters of shape {theta.shape} for a network of {self.n_parameters}")
-        for number, name, part in trained:
-            layers[number] = layers[number].with_part(name, theta[at : at + len(part)])
-            at += len(part)
-        return dataclasses.replace(self, layers=tuple(layers))
-
-    def _trained(self) -> Iterator[tuple[int, str, Array]]:
-        """Number of the layer, name and values of the parts of θ, in their order."""
-        for number, layer in enumerate(self.layers):
+        layers = []
+        for layer in self.layers:
+            vectors = {}
             for name in PARTS:
                 if name not in self.fixed:
-                    yield number, name, layer.part(name)
+                    vectors[name], theta = np.split(theta, [layer.count(name)])
+            layers.append(layer.with_parts(vectors))
+        return dataclasses.replace(self, layers=tuple(layers))
+
+    def _trained(self) -> Iterator[tuple[SplineLayer, str]]:
+        """The layers and names of the parts of θ, in their order."""
+        return ((layer, name) for layer in self.layers for name in PARTS if name not in self.fixed)
 
     def with_rows(self, rows: Sequence[Sequence[tuple[Array, Array]]]) -> SplineNetwork:
         """This network with other knots and coefficients, (knots, coef) of every node, by layer."""

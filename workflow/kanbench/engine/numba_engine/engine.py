@@ -14,7 +14,7 @@ import numpy as np
 from kanbench.engine.numba_engine import inputs, kernels
 from kanbench.engine.numba_engine.activations import fill_activations
 from kanbench.engine.numba_engine.layout import all_parameters, lay_out
-from kanbench.engine.numba_engine.objective import Objective
+from kanbench.engine.numba_engine.objective import loss_and_gradient, new_objective
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.io.kernel_cache import cache
@@ -59,6 +59,7 @@ class CompiledEngine:
             derivatives=Tables(*map(np.zeros, (e, b, 2 * a))),  # sums over samples; see `kernels.add_derivatives`
             buffers=kernels.new_buffers(layout, self.zero),
         )
+        self.objective = new_objective(self.parameters, self.work)
         self.places: Places | None = None  # from the first linearization on
 
     def _place(self, theta: Array) -> None:
@@ -73,13 +74,13 @@ class CompiledEngine:
         self._place(theta)
         gradient = np.empty(self.n_trained, self.dtype)
         if len(self.work.x) <= self.chunk:
-            return kernels.loss_and_gradient(self.parameters, self.work, gradient), gradient
+            return loss_and_gradient(self.objective, gradient), gradient
         return self._sum_of_chunks(gradient) / len(self.y), gradient
 
     def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
         if len(self.work.x) > self.chunk:
             return loop.py_func(self, *arguments)
-        arguments = Objective(self.parameters, self.work), *arguments
+        arguments = self.objective, *arguments
         what = f"{loop.__name__}_{self.dtype}_{len(self.work.layout.w)}"
         cache.once(what, lambda: loop.compile(tuple(map(loop.typeof_pyval, arguments))))
         return loop(*arguments)

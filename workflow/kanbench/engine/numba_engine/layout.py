@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kanbench.engine.numba_engine.simd import LANES
+from kanbench.engine.numba_engine.spans import fill_windows
 from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, Layout, Records
 from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
-from kanbench.network.splines import basis_polynomials
 from kanbench.problems import Array
 
 BUCKETS_PER_SPAN = 8  # then few of them hold a knot, and the search for the span is over before it begins
@@ -31,7 +31,9 @@ def all_parameters(network: SplineNetwork) -> tuple[Array, Positions]:
     for fixed in (False, True):
         for (number, name), places in positions.items():
             layer = network.layers[number]
-            chosen = (name not in network.fixed) & layer.trained(name)
+            chosen = layer.trained(name) if name not in network.fixed else np.zeros_like(layer.live)
+            if fixed and chosen is layer.live:
+                continue
             chosen = layer.live & ~chosen if fixed else chosen
             if name == "coef":
                 rows = [c[edges].ravel() for c, edges in zip(layer.coef, chosen, strict=True)]
@@ -65,11 +67,7 @@ def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[
     first = np.arange(len(node)) - first_span[node] - order[node]  # basis function that is not zero, if there are such
     windows = np.clip(first, 0, np.maximum(n_spans - order, window)[node] - window)
     polynomials = np.zeros((len(node), window, LANES))
-    for start, t, k in zip(first_span, knots, order, strict=True):
-        basis = np.arange(len(t) - 1)[:, None] + np.arange(-k, 1)  # the k + 1 of every span
-        span, r = np.nonzero((basis >= 0) & (basis < len(t) - 1 - k))
-        place = start + span, basis[span, r] - windows[start + span]
-        polynomials[*place, : k + 1] = basis_polynomials(t, k)[span, r]
+    fill_windows(nodes, order, left, right, windows, polynomials)
     layout = Layout(
         layers=_layers(network, nodes),
         nodes=nodes,
@@ -125,20 +123,21 @@ def _edges(network: SplineNetwork, positions: Positions) -> tuple[Records, NDArr
 
 def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: int) -> tuple[int, int, int]:
     """Give the edges of every node their lanes, and the nodes their places in the tables, whose sizes are returned."""
-    first_row = first_coef = first_base = 0
-    for index, node in enumerate(nodes):
-        outgoing = edges["node"] == index
-        if outgoing.any():
-            node["first_target"] = target[outgoing].min()
-            n_targets = target[outgoing].max() - node["first_target"] + 1
-            node["lanes"] = 1 if n_targets == 1 else -(-n_targets // LANES) * LANES
-            edges["lane"][outgoing] = target[outgoing] - node["first_target"]
-        node["row"] = LANES if node["lanes"] == 1 else window * node["lanes"]
-        node["first_row"], node["first_coef"], node["first_base"] = first_row, first_coef, first_base
-        first_row += (node["n_spans"] + 1) * node["row"]
-        first_coef += max(edges["n_coef"][outgoing].max(initial=0), window) * node["lanes"]
-        first_base += node["lanes"]
-    return first_coef, first_base, first_row
+    source, outgoing = edges["node"], np.bincount(edges["node"], minlength=len(nodes))
+    some, begin = outgoing > 0, np.searchsorted(source, np.arange(len(nodes)))  # edges stand by their source
+    first, last = (np.zeros(len(nodes), int) for _ in range(2))
+    first[some], last[some] = target[begin[some]], target[begin[some] + outgoing[some] - 1]  # and by their target
+    n_targets = last - first + some
+    lanes = np.where(n_targets > 1, -(-n_targets // LANES) * LANES, n_targets)
+    n_coef = np.zeros(len(nodes), int)
+    n_coef[some] = edges["n_coef"][begin[some]]
+    edges["lane"] = target - first[source]
+    nodes["first_target"], nodes["lanes"], nodes["row"] = first, lanes, np.where(lanes == 1, LANES, window * lanes)
+    sizes = np.maximum(n_coef, window) * lanes, lanes, (nodes["n_spans"] + 1) * nodes["row"]
+    for field, size in zip(("first_coef", "first_base", "first_row"), sizes, strict=True):
+        nodes[field] = np.cumsum(size) - size
+    coefs, bases, rows = (int(size.sum()) for size in sizes)
+    return coefs, bases, rows
 
 
 def _layers(network: SplineNetwork, nodes: Records) -> Records:
