@@ -107,9 +107,8 @@ class KernelCache:
     def open(self) -> None:
         """Load kernels from the folder, and keep in it what is compiled from now on."""
         if not self.is_open:
-            extension(
-                "cython_blas", "scipy.linalg.cython_blas"
-            )  # numba imports it before its first kernel, used or not
+            # numba imports it before its first kernel, which needs none of it.
+            extension("cython_blas", "scipy.linalg.cython_blas")
             self.is_open = True
             self._keep(self.kernels)
 

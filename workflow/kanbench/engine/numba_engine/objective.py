@@ -45,8 +45,9 @@ def loss_and_gradient(objective: Objective, gradient: Floats) -> float:
 @overload_method(ObjectiveType, "loss_and_gradient")
 def _loss_and_gradient(objective: Any, theta: Any) -> Any:
     def implementation(objective: Any, theta: Any) -> Any:  # numba wants the same annotations
-        objective.parameters[: len(theta)] = theta
-        gradient = np.empty_like(theta)
+        parameters, gradient = objective.parameters, np.empty_like(theta)
+        for i in range(len(theta)):
+            parameters[i] = theta[i]
         return loss_and_gradient(objective, gradient), gradient
 
     return implementation

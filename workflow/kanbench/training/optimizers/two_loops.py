@@ -66,7 +66,9 @@ def remember_and_apply(
     curvature = dot(change, difference)
     if curvature > SMALLEST_CURVATURE:
         newest, count = (newest + 1) % len(s), min(count + 1, len(s))
-        s[newest], y[newest], rho[newest] = change, difference, 1 / curvature
+        rho[newest] = 1 / curvature
+        for i in range(len(q)):  # an assignment to a row takes numba a second to compile
+            s[newest, i], y[newest, i] = change[i], difference[i]
         scale = curvature / dot(difference, difference)
     for age in range(count):
         i = (newest - age) % len(s)
