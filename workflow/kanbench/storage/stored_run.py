@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -334,7 +333,7 @@ def stored_runs(
     runs = {run: files for run, files in by_run.items() if run.seed is None}
     same_time: dict[Run, list[Run]] = defaultdict(list)
     for run in runs:
-        same_time[dataclasses.replace(run, epochs=None)].append(run)
+        same_time[replace(run, epochs=None)].append(run)
     with_frames = {run for run, files in runs.items() if any(file.kind == "frame" for file in files)}
     for run in [run for run in runs if run not in with_frames]:
         owners = [other for other in same_time[run] if other != run and other in runs]  # none where it has epochs
