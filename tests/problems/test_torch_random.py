@@ -27,7 +27,7 @@ def test_linspace_is_torchs(ends):
         np.testing.assert_array_equal(linspace(*ends, intervals + 1), expected, strict=True)
 
 
-@pytest.mark.parametrize("dimension", range(1, 101))
+@pytest.mark.parametrize("dimension", [*range(1, 11), 21, 33, 64, 65, 100])
 def test_sobol_points_are_torchs(dimension):
     for seed in SEEDS:
         for count in (1, 2, 3, 100):
