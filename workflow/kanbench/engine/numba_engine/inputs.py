@@ -78,15 +78,11 @@ def fill_inputs(column: Floats, m: int, node: Record, net: Layout, inputs: Input
         within = select((lowest <= x) & (x < highest), x, lowest)
         bucket = bucket_of(within, lowest, buckets_per_length, last_bucket)
         span = wide(gather(net.buckets, bucket + first_bucket))
-        knot = gather(net.right, span)
-        for _ in range(1, steps):
-            span = select(knot <= within, span + 1, span)
-            knot = gather(net.right, span)
-        beyond, inside = knot <= within, within == x
-        span = select(beyond, span + 1, span)
-        distance = (within - knot) * gather(net.density, span)
+        for _ in range(steps):
+            span = select(gather(net.right, span) <= within, span + 1, span)
+        inside, u = within == x, (within - gather(net.left, span)) * gather(net.density, span)
         store(select(inside, span - span_before, 0), inputs.span, at + sample)
-        store(select(inside, select(beyond, distance, distance + 1), 0), inputs.u, at + sample)
+        store(select(inside, u, 0), inputs.u, at + sample)
 
 
 @compiled

@@ -73,6 +73,7 @@ def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[
         nodes=nodes,
         edges=edges,
         buckets=_fill_buckets(nodes, node, left),
+        left=left,
         right=right,
         density=_ratio(1, right - left),
         window=windows.astype(np.int32),

@@ -64,7 +64,8 @@ class Layout(NamedTuple):
     nodes: Records  # (nodes,), of NODE
     edges: Records  # (edges,), of EDGE
     buckets: Integers  # last span that begins in an earlier bucket
-    right: Floats  # (spans,), float64: the knot where a span ends
+    left: Floats  # (spans,), float64: the knot where a span begins
+    right: Floats  # (spans,), float64: where it ends
     density: Floats  # (spans,), float64: 1 / width
     window: Integers  # (spans,): the first coefficient
     polynomials: Floats  # (spans, W basis functions, LANES): coefficients of u^q, and zeros for q ≥ W
