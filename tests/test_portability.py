@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from kanbench.plan.config import PACKAGE, ROOT
+from support.planted import POLY, SIN, store
+from support.planted import run as planted
 from support.windows import PRETENDED
 
 NO_PATHS = ("os", "Image", "self", "cache")  # whose `open` is another
@@ -117,6 +119,9 @@ def test_text_has_one_encoding_whatever_the_locale_is(tiny_results, tmp_path):
     assert len(ours) == 9
     assert not ours["page"].isascii()
 
+    lacking = tmp_path / "lacking"  # an error that is not there is a dash
+    store(planted({"adam": {SIN: 1.0, POLY: 1.0}, "lbfgs": {SIN: 0.5, POLY: float("nan")}}), lacking)
+    where = "--results-dir", lacking
     summary = run(tmp_path, "-m", "kanbench", "summary", *where, PYTHONUTF8="1")
     escaped = summary.encode("ascii", "backslashreplace").decode()
     assert escaped != summary

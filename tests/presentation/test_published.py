@@ -9,6 +9,7 @@ import pytest
 from kanbench.cli.main import main
 from kanbench.plan.config import load_config, merge
 from kanbench.plan.inputs import Pipeline
+from kanbench.plan.naming import Run
 from kanbench.plan.tables import PUBLISHED, tables_of
 from kanbench.presentation.page.page import page
 from kanbench.presentation.summary import details, first_screen
@@ -139,4 +140,4 @@ def test_a_page_without_published_figures_says_nothing_of_them(tmp_path):
     store(frames, tmp_path)
     assert not re.search("published", page(["section2_1"], results_dir=tmp_path), re.IGNORECASE)
     found = findings({1: frames})
-    assert "published" not in first_screen("section2_1", found) + details(found)
+    assert "published" not in first_screen(Run("section2_1", STAMP, 3), found) + details(found)

@@ -397,8 +397,8 @@ def test_the_summary_of_several_sections(tmp_path, capsys):
     (tmp_path / "sec3_results" / f"section2_3_{STAMP}_merge_kan_0_final_state").touch()
     assert main(["summary", "--results-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "2.1 Which optimizer trains a KAN best" in text
-    assert "2.2 Does refining only the important neurons' grids beat" in text
+    assert f"2.1 Which optimizer trains a KAN best for the same compute? [{STAMP}_e3]" in text
+    assert f"2.2 Does refining only the important neurons' grids beat refining all? [{STAMP}_e3]" in text
     assert re.search(rf"section2_3: .*section2_3_{STAMP}: no frames; allowed: a run with at least one", text)
 
 

@@ -78,9 +78,9 @@ def _summary(arguments: argparse.Namespace) -> None:
         try:
             stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, folder)
             found = findings_of(stored)
-            print(first_screen(section, found))
+            print(first_screen(stored.run, found))
             if arguments.section:
-                print(f"Run {stored.name}", details(found), sep="\n")
+                print(details(found))
         except InputError as error:  # a run of which only a part is there does not hide the others
             if arguments.section:
                 raise

@@ -6,7 +6,8 @@ import textwrap
 
 from tabulate import tabulate
 
-from kanbench.plan.sections import number_of
+from kanbench.plan.naming import Run
+from kanbench.plan.sections import number_of, without_variant
 from kanbench.presentation.matrix import ShownMatrix, shown
 from kanbench.presentation.tables.findings import Findings
 
@@ -14,10 +15,12 @@ WIDTH = 100
 INDENT = "  "
 
 
-def first_screen(section: str, found: Findings) -> str:
-    """Question, answer and matrix of a run, at most 100 columns wide; for three model types 8 lines or 9."""
+def first_screen(run: Run, found: Findings) -> str:
+    """Question, answer and matrix of a run, at most 100 columns wide; for three model types 8 lines."""
+    name = run.name if run.section != without_variant(run.section) else run.name.removeprefix(f"{run.section}_")
+    title = textwrap.fill(f"{number_of(run.section)} {found.question} [{name}]", WIDTH, subsequent_indent=INDENT)
     answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
-    return "\n".join([f"{number_of(section)} {found.question}", answer, *_matrix(shown(found.matrix))])
+    return "\n".join([title, answer, *_matrix(shown(found.matrix))])
 
 
 def details(found: Findings) -> str:
