@@ -6,6 +6,11 @@ import functools
 import hashlib
 from pathlib import Path
 
+MADE_BY = {  # keys of provenance that tell trainings apart, and are no settings
+    "code": "by several versions of kanbench's code",
+    "processor": "on several kinds of processors, on which neither times nor last digits are the same",
+}
+NOT_RECORDED = "not recorded"  # as in earlier versions
 PACKAGE = Path(__file__).parents[1]
 TRAIN = ("errors.py", "io", "problems", "plan", "network", "engine", "training")  # all that a training rests on
 # What decides how a loop is compiled, and which routines a BLAS takes.

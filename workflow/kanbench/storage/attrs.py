@@ -9,17 +9,13 @@ from typing import Any
 import pandas as pd
 
 from kanbench.errors import InputError, warn
+from kanbench.io.made_by import MADE_BY, NOT_RECORDED
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
 
 Attrs = dict[Any, Any]  # those of a frame may have keys of any kind
-MADE_BY = {  # keys of provenance that tell trainings apart, and are no settings
-    "code": "by several versions of kanbench's code",
-    "processor": "on several kinds of processors, on which neither times nor last digits are the same",
-}
-NOT_RECORDED = "not recorded"  # as in earlier versions
 OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
 
 

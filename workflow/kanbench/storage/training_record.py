@@ -16,12 +16,11 @@ import msgspec
 import kanbench
 from kanbench.errors import InputError
 from kanbench.io.atomic import write_text
-from kanbench.io.made_by import code_digest, processor
+from kanbench.io.made_by import MADE_BY, NOT_RECORDED, code_digest, processor
 from kanbench.plan.naming import CHECKPOINTS, FileName
 from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.plan.settings import digest
 from kanbench.problems.target_scale import scale_of
-from kanbench.storage.attrs import MADE_BY, NOT_RECORDED
 from kanbench.storage.schema import DERIVED, HISTORY, Column, columns
 
 if TYPE_CHECKING:

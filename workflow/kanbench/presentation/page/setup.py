@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from kanbench.analysis.statements import join_names
+from kanbench.io.made_by import NOT_RECORDED
 from kanbench.plan.labels import model_label
 from kanbench.plan.sections import TIMESTAMP_FORMAT
 from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
 
 PACKAGES = ("kanbench", "pykan", "torch", "python")
-NOT_RECORDED = "not recorded"
 TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "as they are"}
 CLOCKS = {"thread": "of the processor, spent on the training's thread", "wall": "on the wall clock"}
 
