@@ -151,7 +151,7 @@ def test_the_best_expert_follows_from_the_experts(tmp_path):
     summary = stored.compared["summary"].set_index("dataset_idx")
     assert summary["best_expert_dense_mse"].to_dict() == best.to_dict()
     answer = findings_of(stored).answer
-    assert answer.factor is not None and "best expert" in answer.text and "At the end" in answer.text
+    assert answer.factor is not None and (answer.comparison, answer.other) == ("final", "best_expert")
 
 
 def test_a_converted_run_keeps_what_is_to_be_known(tmp_path):
