@@ -13,7 +13,7 @@ from kanbench.plan.config import ROOT
 # The folders and documents that people use, and what tools look for at the top and nowhere else.
 TOP = {"Snakefile", "workflow", "config", "envs", "results", "tests", "README.md"} | {
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "pyproject.toml"),
-    *(".ci", ".dockerignore", ".github", ".gitignore", ".snakemake-workflow-catalog.yml"),
+    *(".ci", ".dockerignore", ".gitattributes", ".github", ".gitignore", ".snakemake-workflow-catalog.yml"),
 }
 MADE = re.compile(r"\.git|\.venv|\.snakemake|\.\w+_cache|\.hypothesis|shared|.*\.egg-info|__pycache__")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

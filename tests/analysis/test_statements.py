@@ -218,8 +218,8 @@ def test_a_small_target_is_averaged(monkeypatch, size):
     name = f"small_{size}"
     monkeypatch.setitem(PROBLEMS, name, Problem(name, lambda x: size * (3 + np.sin(3 * x)), ((-1, 1),)))
     frames = run({"adam": {name: size**2, SIN: 1.0}, "lbfgs": {name: 0.01 * size**2, SIN: 1.0}})
-    assert said(frames).numbers["best"] == ("lbfgs",)
-    assert said(frames).numbers["factor"] == pytest.approx(10)
+    assert said(frames).best == ("lbfgs",)
+    assert said(frames).factor.value == pytest.approx(10)
     assert "Not in averages" not in notes(frames)
 
 

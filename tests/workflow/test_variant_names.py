@@ -130,7 +130,7 @@ def test_the_commands_know_them(variants, capsys):
     command("list", section, "--results-dir", variants)
     assert section in capsys.readouterr().out
     command("summary", section, "--results-dir", variants)
-    assert "poisson_3d_sin" in capsys.readouterr().out
+    assert "sin, 3 inputs" in capsys.readouterr().out
     command("verify", "--results-dir", variants)
     assert capsys.readouterr().out.count("no faults") == 2
     command("inspect", variants / "sec1_results" / f"{section}_{STAMP}_e2")
