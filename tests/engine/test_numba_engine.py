@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +116,26 @@ text = f"{loss.hex()} {gradient.tobytes().hex()}"
     command = [sys.executable, "-c", program + "print(text)"]
     elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert elsewhere.stdout.strip() == here["text"]
+
+
+@pytest.mark.slow
+def test_compiled_code_stays_within_its_arrays(tmp_path):
+    """The quick tests of kernels, compiled anew with a check of every index."""
+    checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    tests = [__file__, str(Path(__file__).with_name("test_linearization.py"))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        *tests,
+    ]
+    result = subprocess.run(command, env=checked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert [*tmp_path.glob("*/*.nbc")]

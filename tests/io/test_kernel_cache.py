@@ -15,7 +15,8 @@ import numba
 import pytest
 from packaging.requirements import Requirement
 
-from kanbench.io.kernel_cache import PACKAGE, SOURCES
+from kanbench.errors import InputError
+from kanbench.io.kernel_cache import PACKAGE, SOURCES, KernelCache
 from kanbench.plan.config import ROOT
 
 INNER = """
@@ -364,3 +365,15 @@ print(engine.loss_and_gradient(network.parameters())[0] > 0)
         check=False,
     )
     assert done.stdout == "True\n", done.stderr
+
+
+def test_checks_of_bounds_have_a_folder_of_their_own(monkeypatch):
+    folder = KernelCache([Path(__file__)])._digest()
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
+    assert KernelCache([Path(__file__)])._digest() != folder
+
+
+def test_without_compilation_there_are_no_kernels(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(InputError, match=r"NUMBA_DISABLE_JIT: found 1; allowed: 0"):
+        KernelCache([Path(__file__)]).open()

@@ -11,6 +11,7 @@ BACKEND = {"MPLBACKEND": "agg"}  # a notebook's, which its jobs inherit, may not
 def run() -> int:
     """Run the command line on one thread: results must not depend on cores, and more do not help at this size."""
     os.environ |= dict.fromkeys(THREADS, "1") | BACKEND  # before numpy, torch and matplotlib are imported
+    os.environ.pop("NUMBA_DISABLE_JIT", None)  # of somebody who debugs other code: kernels cannot run uncompiled
     gc.set_threshold(1_000_000)  # of what is imported nothing is garbage, and to look for it takes a tenth of a start
     from kanbench.cli.main import main
     from kanbench.cli.output import told

@@ -32,7 +32,7 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from platformdirs import user_cache_path
 
-from kanbench.errors import one_line
+from kanbench.errors import InputError, one_line
 from kanbench.io.extensions import extension
 from kanbench.io.locks import locked
 
@@ -105,8 +105,16 @@ class KernelCache:
         return kernel
 
     def open(self) -> None:
-        """Load kernels from the folder, and keep in it what is compiled from now on."""
+        """Load kernels from the folder, and keep in it what is compiled from now on.
+
+        Raises:
+            InputError: numba does not compile in this process.
+        """
         if not self.is_open:
+            if disabled := numba.config.DISABLE_JIT:
+                raise InputError(
+                    "NUMBA_DISABLE_JIT", disabled, "0, because kernels work on vectors, which Python has not"
+                )
             # numba imports it before its first kernel, which needs none of it.
             extension("cython_blas", "scipy.linalg.cython_blas")
             self.is_open = True
@@ -142,13 +150,13 @@ class KernelCache:
         return folder
 
     def _digest(self) -> str:
-        """Changes when numba cannot use the old code: sources where they are, versions, processor."""
+        """Changes when numba cannot use the old code: sources where they are, versions, processor, checks of bounds."""
         digest = hashlib.sha256()
         for source in self.sources:
             digest.update(bytes(source) + b"\0" + source.read_bytes() + b"\0")
         features = llvmlite.binding.get_host_cpu_features().flatten()
         machine = sys.implementation.cache_tag, numba.__version__, llvmlite.binding.get_host_cpu_name(), features
-        digest.update(repr(machine).encode())
+        digest.update(repr((*machine, bool(numba.config.BOUNDSCHECK))).encode())
         return digest.hexdigest()[:16]
 
     def once(self, what: str, compile: Callable[[], object]) -> None:
