@@ -1,4 +1,4 @@
-"""Three experiments on training Kolmogorov-Arnold networks; see README.md."""
+"""Three experiments on training Kolmogorov-Arnold networks; see README.md and workflow/docs/experiments.md."""
 
 import os
 import sys

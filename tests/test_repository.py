@@ -1,7 +1,9 @@
-"""What tools and registries read of the repository: citation, catalog of workflows, packaging, container."""
+"""What people, tools and registries read of the repository: documents, citation, catalog, packaging, container."""
 
+import ast
 import re
 import tomllib
+from importlib import import_module
 
 import pytest
 import yaml
@@ -9,14 +11,21 @@ from trove_classifiers import classifiers
 
 from kanbench import __version__
 from kanbench.plan.config import ROOT
+from support.readme_figure import FIGURE, FINDINGS, figure, relative_errors
 
 # The folders and documents that people use, and what tools look for at the top and nowhere else.
 TOP = {"Snakefile", "workflow", "config", "envs", "results", "tests", "README.md"} | {
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "pyproject.toml"),
     *(".ci", ".dockerignore", ".gitattributes", ".github", ".gitignore", ".snakemake-workflow-catalog.yml"),
 }
+TEXTS = ("config", "workflow")  # the folders with documents
 MADE = re.compile(r"\.git|\.venv|\.snakemake|\.\w+_cache|\.hypothesis|shared|.*\.egg-info|__pycache__")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+DOCUMENTS = sorted(  # not what is made in results
+    {*ROOT.glob("*.md"), ROOT / "results" / "README.md"}.union(*((ROOT / top).rglob("*.md") for top in TEXTS))
+)
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 
 def read_yaml(name):
@@ -64,3 +73,72 @@ def test_the_image_has_what_is_sent_to_it(line):
         *sources, _ = line.split()[1:]
         sent = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         assert all((ROOT / source).exists() and f"!{source}" in sent for source in sources)
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(path):
+    """A document without its blocks of code."""
+    return FENCED.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path):
+    """The names by which GitHub links to the headings of a document."""
+    made = []
+    for title in re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).strip().lower()
+        name = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        made.append(f"{name}-{made.count(name)}" if name in made else name)
+    return made
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)]+)\)", prose(path)):
+        if re.match(r"https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_files_and_names_in_documents_exist(path):
+    words = re.findall(r"`([^`\n]+)`", prose(path))
+    for word in words:
+        if re.fullmatch(r"(tests|workflow|config)/[\w./-]+", word) and "WING" not in word:
+            assert (ROOT / word).exists(), word
+        elif found := re.match(r"kanbench((\.[a-z]\w*)+)", word):
+            assert named(found[0]) is not None, word
+
+
+def named(dotted):
+    """What a dotted name means: a module, or something in one."""
+    modules, _, attribute = dotted.rpartition(".")
+    try:
+        return import_module(dotted)
+    except ModuleNotFoundError:
+        return getattr(import_module(modules), attribute, None)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_python_in_documents_parses_and_imports_what_is_there(path):
+    for language, block in FENCED.findall(path.read_text(encoding="utf-8")):
+        for node in ast.walk(ast.parse(block)) if language == "python" else ():
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("kanbench"):
+                assert all(named(f"{node.module}.{alias.name}") is not None for alias in node.names), block
+
+
+def test_the_figure_is_that_of_the_findings():
+    """`python tests/support/readme_figure.py` draws it anew."""
+    errors = relative_errors(FINDINGS.read_text(encoding="utf-8"))
+    assert all(set(row) == {"adam", "lbfgs", "lm"} for row in errors.values())
+    assert FIGURE.read_text(encoding="utf-8") == figure(errors)

@@ -4,9 +4,9 @@
     python tests/support/kills.py --rounds 10 --given 'seeds=[1,2]' 'merge_kan={seeds: 2}'
 
 A round starts the smoke configuration in a fresh folder, kills Snakemake and all its jobs with SIGKILL after a random
-time of at most what an undisturbed run takes, and continues the run as the README says: `--unlock`, and the same
-command with `--rerun-incomplete`. Every second continuation, on average, is killed too, up to two times in a row. In
-the end the run has to be complete, to pass `verify` and to be the undisturbed one, measured times aside; and no
+time of at most what an undisturbed run takes, and continues the run as `workflow/docs/running.md` says: `--unlock`, and
+the same command with `--rerun-incomplete`. Every second continuation, on average, is killed too, up to two times in a
+row. In the end the run has to be complete, to pass `verify` and to be the undisturbed one, measured times aside; and no
 training whose job had finished before a kill may have been touched. Only rounds in which a kill met the running
 pipeline are counted.
 """
