@@ -123,19 +123,7 @@ def test_compiled_code_stays_within_its_arrays(tmp_path):
     """The quick tests of kernels, compiled anew with a check of every index."""
     checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     tests = [__file__, str(Path(__file__).with_name("test_linearization.py"))]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        *tests,
-    ]
+    command = [sys.executable, *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m"], "not slow", *tests]
     result = subprocess.run(command, env=checked, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:]
     assert [*tmp_path.glob("*/*.nbc")]
