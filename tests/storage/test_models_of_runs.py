@@ -47,7 +47,7 @@ def test_what_pykan_computes_of_a_model(pair):
     assert torch.equal(*scores)
     assert torch.equal(loaded.copy()(X), own(X))
     refined = [model.refine(6)(X) for model in pair]
-    assert torch.equal(*refined)
+    torch.testing.assert_close(*refined, rtol=1e-9, atol=1e-9)  # of least squares, whose last digits vary
     assert refined[0].dtype == torch.float64
     torch.testing.assert_close(loaded.prune(0.0, 0.0)(X), own(X), rtol=1e-12, atol=1e-12)
 

@@ -140,10 +140,10 @@ def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_p
 
 
 def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
-    """One exceeds its memory, one is cancelled; both succeed at the second attempt, which asks for twice as much."""
+    """One exceeds its memory, one is cancelled; both succeed at the second attempt, which asks for more."""
     run = Run("section2_1", STAMP, 1)
     greedy, cancelled = run.record(run.training("adam", 0)), f"{run.checkpoint('lm', 0, 'final')}_state"
-    memory = "train_section2_1:mem_mb=(150 if wildcards.model_type == 'adam' else 1000) * attempt ** 2"
+    memory = "train_section2_1:mem_mb=(100 if wildcards.model_type == 'adam' else 1000) * 6 ** (attempt - 1)"
     with Submission(tmp_path, "slurm", *QUICK, "--set-resources", memory, targets=[greedy, cancelled]) as submission:
         [job] = submission.wait_for(lambda: [job for job in running(tmp_path) if "lm" in job["Comment"]])
         command("scancel", job["JobId"])
@@ -153,7 +153,7 @@ def test_jobs_that_fail_are_tried_again_with_more(slurm, tmp_path):
     assert [job["JobState"] for job in attempts["adam"]] == ["FAILED", "COMPLETED"]
     assert [job["JobState"] for job in attempts["lm"]] == ["CANCELLED", "COMPLETED"]
     assert [job["TimeLimit"] for job in attempts["lm"]] == ["00:10:00", "00:20:00"]
-    assert [job["MinMemoryNode"] for job in attempts["adam"]] == ["150M", "600M"]
+    assert [job["MinMemoryNode"] for job in attempts["adam"]] == ["100M", "600M"]
     assert not any("TresPerJob" in job for job in jobs(tmp_path))  # with `device: auto` none asks for a GPU
 
 

@@ -74,7 +74,7 @@ def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) ->
     groups = every.groupby(keys)
     median, low, high, count = groups["x"].median(), *(getattr(groups[there], f)() for f in ("min", "max", "count"))
     with np.errstate(divide="ignore"):
-        mean = np.exp(every[there].transform(np.log).groupby([every[key] for key in keys]).mean())
+        mean = np.exp(every[there].astype(float).transform(np.log).groupby([every[key] for key in keys]).mean())
     mean = low.where(count < 2, mean)  # as in `geometric_mean`, a single one stays as it is, to the bit
     found: dict[tuple[int, str], pd.DataFrame] = {}
     for loss in there:

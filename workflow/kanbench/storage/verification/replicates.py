@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from kanbench.errors import InputError
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import CONTROL
 from kanbench.storage.derive import Frames
@@ -53,13 +55,13 @@ def _check_against_records(checked: CheckedRun, name: str) -> dict[str, Training
         return {}
     read = {path: read_record(path) for path in paths}
     records = {part: [read[path] for path in paths] for part, paths in parts.items()}
-    if run.kind.frame_names:
-        n_selected = frame.attrs.get("n_selected")
-        if not isinstance(n_selected, int):  # which the check of the experts has said
-            return read
-        built = build_merge_frame(name, n_selected, **records)
-    else:
-        built = build_frame(**records)
+    n_selected: Any = frame.attrs.get("n_selected")
+    if run.kind.frame_names and not isinstance(n_selected, int):  # which the check of the experts has said
+        return read
+    try:
+        built = build_merge_frame(name, n_selected, **records) if run.kind.frame_names else build_frame(**records)
+    except InputError as error:  # which names trainings
+        raise error.at(f"{run.frame(name)}: {error.where}") from error
     checked.report.compare_frames(run.frame(name), frame, built, "the frame built from its training records")
     return read
 
