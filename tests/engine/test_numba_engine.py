@@ -126,4 +126,4 @@ def test_compiled_code_stays_within_its_arrays(tmp_path):
     command = [sys.executable, *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m"], "not slow", *tests]
     result = subprocess.run(command, env=checked, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:]
-    assert [*tmp_path.glob("*/*.nbc")]
+    assert [*tmp_path.rglob("*.nbc")]
