@@ -43,6 +43,11 @@ def add_problems(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted", action="store_true", help=text)
 
 
+def run_files(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_problems` adds, as arguments of `open_run` and `page`."""
+    return {"trusted": arguments.trusted, "problems": arguments.problems}
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which run of a section is meant."""
     parser.add_argument("--timestamp", help="default: the latest run")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kanbench.cli.options import Commands, add_problems, add_run, command
+from kanbench.cli.options import Commands, add_problems, add_run, command, run_files
 from kanbench.errors import InputError
 from kanbench.plan import naming
 from kanbench.plan.sections import SECTIONS
@@ -47,7 +47,7 @@ def _open(arguments: argparse.Namespace, **more: Any) -> StoredRun:
 def _figures(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.figures.make import make_figures
 
-    stored = _open(arguments, trusted=arguments.trusted, problems=arguments.problems)
+    stored = _open(arguments, **run_files(arguments))
     folder = arguments.output or stored.run.figure_folder
     drawn = make_figures(stored, folder, arguments.only, arguments.placeholders)
     print(f"{stored.name}: {len(drawn)} figures in {folder}")
@@ -93,11 +93,8 @@ def _report(arguments: argparse.Namespace) -> None:
     from kanbench.io.atomic import write_text
     from kanbench.presentation.page.page import page
 
-    sections, own = (
-        arguments.sections or tuple(SECTIONS),
-        {"trusted": arguments.trusted, "problems": arguments.problems},
-    )
-    text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir, **own)
+    sections, allowed = arguments.sections or tuple(SECTIONS), run_files(arguments)
+    text = page(sections, arguments.timestamp, arguments.epochs, arguments.results_dir, **allowed)
     output = arguments.output or Path(arguments.results_dir) / naming.PAGE
     write_text(output, text)
     print(f"{output}: {len(text.encode()) / 1e6:.1f} MB")

@@ -19,7 +19,7 @@ from kanbench.plan.settings import TrainingSettings, training_settings
 from kanbench.training.trainer import Trainer, make_data
 
 # What the sweep sets itself, and what no model is better or worse by.
-FIXED: tuple[str, ...] = (
+FIXED = (
     "data.dense_num",
     "data.seed",
     "datasets",
@@ -29,8 +29,12 @@ FIXED: tuple[str, ...] = (
     "problems",
     "sections",
     "seeds",
+    "table",
+    "threads",
+    "timestamp",
+    "timing",
+    "variant",
 )
-FIXED += ("table", "threads", "timestamp", "timing", "variant")
 
 
 def with_value(config: Config, key: str, value: Any) -> Config:
@@ -104,9 +108,8 @@ def _check_different(key: str, trained: Sequence[tuple[Any, object]]) -> None:
     """Two values with which all trainings are the same are a mistake: of the key, or of a value."""
     for (value, of_one), (other, of_other) in itertools.combinations(trained, 2):
         if of_one == of_other:
-            found = (
-                f"{value} twice" if value == other else f"{value} and {other}, with which the trainings are the same"
-            )
+            same = f"{value} and {other}, with which the trainings are the same"
+            found = f"{value} twice" if value == other else same
             raise InputError(f"sweep: {key}", found, "values of a key that these trainings depend on")
 
 
