@@ -107,13 +107,28 @@ def records(folder):
     return sorted((folder / "results" / "trainings").glob("*.json"))
 
 
-def fail_node(slurm):
-    """What a crash of the node does: its daemon and all processes of its jobs are gone at once."""
+def fail_node(slurm, folder):
+    """What a crash of the node does, while jobs run: its daemon and all processes of its jobs are gone at once.
+
+    Everything is stopped first. A step that had already reported its end leaves no running job: then all goes on, and
+    False is returned. The steps die before their children, whose deaths they would report as failures.
+    """
     steps = [process for process in psutil.process_iter() if process.name() == "slurmstepd"]
     daemon = psutil.Process(int((slurm / "slurmd.pid").read_text()))
-    for process in [daemon, *(child for step in steps for child in step.children(recursive=True)), *steps]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    doomed = [daemon, *steps]
+    doomed += [child for step in steps for child in reached(step.children, recursive=True) or []]
+    for process in doomed:
+        reached(process.suspend)
+    failed = bool(running(folder))
+    for process in doomed:
+        reached(process.kill if failed else process.resume)
+    return failed
+
+
+def reached(method, **options):
+    """What a process answers; None where it has ended meanwhile."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return method(**options)
 
 
 def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_path):
@@ -126,8 +141,7 @@ def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_p
     groups = ["train_section2_1=short", "train_expert=experts"]
     options = [*QUICK, "--retries", 0, "--groups", *groups, "--group-components", "short=3", "experts=4"]
     with Submission(tmp_path, "slurm", *options, targets=targets) as first:
-        first.wait_for(lambda: len(records(tmp_path)) >= 3 and running(tmp_path))
-        fail_node(slurm)
+        first.wait_for(lambda: len(records(tmp_path)) >= 3 and running(tmp_path) and fail_node(slurm, tmp_path))
         first.wait_for(lambda: command("sinfo", "--noheader", "--format", "%T").startswith("down"))
         command(SLURM, "node", slurm)
         first.ends(1)
