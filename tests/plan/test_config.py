@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from snakemake.cli import parse_config
 
 from kanbench.errors import InputError
-from kanbench.plan.config import ROOT, check, experts, load_config, merge
+from kanbench.plan.config import RENAMED, ROOT, check, experts, load_config, merge
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import (
     TrainingSettings,
@@ -127,8 +127,17 @@ def test_unknown_keys_are_named(config, over, key):
     assert ("did you mean 'epochs'?" in error.value.problem) == (key == "epoch")
 
 
+def test_every_renamed_key_names_its_successor(config):
+    for old, now in RENAMED.items():
+        section, key = old.split(".")
+        value = config[section][now]  # the key of today has the meaning of the old one
+        with pytest.raises(InputError) as error:
+            check(merge(config, {section: {key: value}}))
+        assert str(error.value) == f"config: {old}: renamed to {now}"
+
+
 def test_a_single_expert_can_be_selected(config):
-    assert check(merge(config, {"merge_kan": {"n_selected": 1}}))["merge_kan"]["via"] == []
+    assert check(merge(config, {"merge_kan": {"n_selected": 1}}))["merge_kan"]["intermediate_models"] == []
 
 
 def test_every_seed_has_experts_of_its_own(config):
@@ -314,7 +323,7 @@ def test_settings_of_an_unknown_problem_and_of_no_text_are_refused(config):
 
 
 def test_settings_survive_a_round_trip_through_json(config):
-    for settings in all_kinds(merge(config, {"merge_kan": {"via": [4, 2]}})).values():
+    for settings in all_kinds(merge(config, {"merge_kan": {"intermediate_models": [4, 2]}})).values():
         assert make_settings(type(settings), canonical_json(settings)) == settings
         assert digest(as_dict(settings)) == digest(settings)
 

@@ -13,7 +13,7 @@ TINY = {
     "data": {"train_num": 60, "test_num": 50, "dense_num": 200},
     "model": {"width": [2, 2, 1]},
     "grids": {"sizes": [3, 5]},
-    "experts": {"depths": [1, 2], "orders": [3], "seeds": [1, 2], "hidden_width": 2, "steps": 3},
+    "experts": {"depths": [1, 2], "orders": [3], "seeds": [1, 2], "hidden_width": 2, "epochs": 3},
     "merge_kan": {"n_selected": 2, "valid_num": 50, "grids": [5, 7], "epochs": 2},
 }
 

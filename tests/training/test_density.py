@@ -102,7 +102,7 @@ def test_pykan_reads_such_a_network(tmp_path, trained, dtype):
 
 
 def policy(approach, **over):
-    settings = {"rule": "fraction", "fraction": 0.5, "threshold": 0.01, "density": 2.0} | over
+    settings = {"rule": "fraction", "fraction": 0.5, "score_threshold": 0.01, "refinement_factor": 2.0} | over
     return AttributionRefinement(approach, **settings)
 
 

@@ -17,7 +17,7 @@ from kanbench.training.trainer import make_data
 
 SMALL = {
     "data": {"train_num": 150, "test_num": 100, "dense_num": 300},
-    "experts": {"depths": [1, 2], "seeds": [1], "steps": 15, "evaluate_every": 5},
+    "experts": {"depths": [1, 2], "seeds": [1], "epochs": 15, "evaluate_every": 5},
     "merge_kan": {"n_selected": 3, "valid_num": 120, "grids": [5, 8], "epochs": 3},
 }
 
@@ -143,7 +143,7 @@ def test_the_mean_as_weights(small, trained):
 
 def test_merging_in_stages(small, trained):
     _, at_once, _ = merged_with(small, trained)
-    _, training, merging = merged_with(small, trained, via=[2])
+    _, training, merging = merged_with(small, trained, intermediate_models=[2])
     assert len(merging["selected"]) == 3
     assert training.final.network.width[2:] == at_once.final.network.width[2:]  # in front inputs are handed on
     assert all(part["n_evals"] > 0 and part["flops"] > 0 and part["time"] > 0 for part in merging["via"])
@@ -159,15 +159,15 @@ def test_the_first_stage_has_the_grid_that_it_says(small, trained):
 
 
 def test_the_control_has_the_merged_models_size_and_work(small, trained):
-    for control in ("merged", "all"):
-        settings, training, merging = merged_with(small, trained, control=control)
+    for budget in ("merged", "all"):
+        settings, training, merging = merged_with(small, trained, control_budget=budget)
         merged = {**training.final.row, "width": merging["width"], "k": merging["k"], "via": merging["via"]}
         alone = train_control(settings, merged, trained[0], make_data(settings))
         width, row = alone.final.network.width, alone.final.row
         assert len(width) == len(merging["width"])
         assert row["grid_size"] == merged["grid_size"]
         assert row["num_params"] == pytest.approx(merged["num_params"], rel=0.15)
-        work = merged["flops"] + (sum(expert["flops"] for expert in trained[0]) if control == "all" else 0)
+        work = merged["flops"] + (sum(expert["flops"] for expert in trained[0]) if budget == "all" else 0)
         assert row["flops"] == pytest.approx(work, rel=0.2)
 
 
@@ -208,7 +208,7 @@ def test_merging_does_not_depend_on_the_units_of_the_target(small, scale, offset
     for of in ((1.0, 0.0), (scale, offset)):
         known, networks = [], []
         for numbers in experts(small):
-            settings = expert_settings(merge(small, {"experts": {"steps": 5}}), 1, *numbers)
+            settings = expert_settings(merge(small, {"experts": {"epochs": 5}}), 1, *numbers)
             training, expert = train_expert(settings, in_other_units(make_data(settings), *of))
             known.append(expert)
             networks.append(training.final.network)

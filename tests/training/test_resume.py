@@ -36,7 +36,7 @@ SMALL = {
     "grids": {"sizes": [3, 6, 8]},
     "timing": {"repeats": 1},
     "model": {"width": [2, 3, 1]},
-    "experts": {"hidden_width": 2, "steps": 40, "evaluate_every": 4, "stagnation": {"epochs": 16, "tolerance": 0.9}},
+    "experts": {"hidden_width": 2, "epochs": 40, "evaluate_every": 4, "stagnation": {"epochs": 16, "tolerance": 0.9}},
     "merge_kan": {"n_selected": 2, "valid_num": 50, "grids": [5, 7], "epochs": 3},
 }
 EPOCHS = 4
@@ -150,7 +150,7 @@ def test_an_expert_that_crashes(config, tmp_path):
 
 @pytest.mark.parametrize("via", [[], [2]])
 def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
-    small = merge(merge(config, SMALL), {"merge_kan": {"via": via}})
+    small = merge(merge(config, SMALL), {"merge_kan": {"intermediate_models": via}})
     kinds = [expert_settings(small, 1, 1, k, 1) for k in (2, 3)]
     experts = [train_expert(kind, make_data(kind)) for kind in kinds]
     told = [expert for _, expert in experts]
@@ -412,7 +412,7 @@ def test_a_state_is_a_value(config, model_type):
 
 RUN = Run("section2_3", "20260101_000000")
 EXPERT = RUN.expert(0, 2, 3, 1)
-LONG = {"experts": {"steps": 100, "stagnation": {"epochs": 0}}, "data": {"train_num": 200, "test_num": 50}}
+LONG = {"experts": {"epochs": 100, "stagnation": {"epochs": 0}}, "data": {"train_num": 200, "test_num": 50}}
 # A state at every evaluation, so that one is there soon.
 TRAIN = """if True:
     import sys

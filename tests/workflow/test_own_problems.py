@@ -27,7 +27,7 @@ SMALL = {
     "seeds": [1],
     "data": {"train_num": 60, "test_num": 50, "dense_num": 200},
     "grids": {"sizes": [3, 5]},
-    "experts": {"depths": [1], "seeds": [1], "steps": 10},
+    "experts": {"depths": [1], "seeds": [1], "epochs": 10},
     "merge_kan": {"n_selected": 2, "grids": [5], "epochs": 2, "valid_num": 30},
     "optimizers": {"compared": ["lbfgs"]},
 }

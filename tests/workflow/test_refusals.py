@@ -31,7 +31,7 @@ WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "adaptive_density={fraction: 1.5}": ("adaptive_density.fraction", "1.5"),
     "experts={orders: [2, 6]}": ("experts.orders", "6"),
     "merge_kan={n_selected: 21}": ("merge_kan.n_selected", "21"),
-    "merge_kan={via: [3, 5]}": ("merge_kan.via", "[3, 5]"),
+    "merge_kan={intermediate_models: [3, 5]}": ("merge_kan.intermediate_models", "[3, 5]"),
 }
 
 

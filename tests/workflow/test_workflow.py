@@ -292,7 +292,7 @@ def test_a_changed_setting_trains_only_what_depends_on_it(smoke):
     jobs = planned(snakemake(folder, "--dry-run", "--config", "optimizers={adam: {lr: 0.5}}"))
     assert jobs["train_section2_1"] == 2
     assert planned(snakemake(folder, "--dry-run", "--config", "seeds=[2]"))["train_section2_1"] == 6
-    jobs = planned(snakemake(folder, "--dry-run", "--config", "adaptive_density={density: 3}"))
+    jobs = planned(snakemake(folder, "--dry-run", "--config", "adaptive_density={refinement_factor: 3}"))
     assert jobs["train_section2_2"] == 6  # the baseline's settings name it too
     assert "train_section2_1" not in jobs
     jobs = planned(snakemake(folder, "--dry-run", "--config", "merge_kan={cross_edges: zero}"))

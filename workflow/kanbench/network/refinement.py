@@ -80,16 +80,18 @@ class AttributionRefinement(KnotInsertion):
 
     Args:
         approach (str): `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the
-            others keep theirs. `adaptive_regular`: every node gets it, the important ones `density` times as many
-            intervals.
-        rule, fraction, threshold: What is important; see `kanbench.network.attribution.important_nodes`. Every node of
-            the baseline is.
+            others keep theirs. `adaptive_regular`: every node gets it, the important ones `refinement_factor` times as
+            many intervals.
+        rule, fraction, score_threshold: What is important; see `kanbench.network.attribution.important_nodes`. Every
+            node of the baseline is.
     """
 
-    def __init__(self, approach: str, rule: str, fraction: float, threshold: float, density: float) -> None:
+    def __init__(
+        self, approach: str, rule: str, fraction: float, score_threshold: float, refinement_factor: float
+    ) -> None:
         super().__init__()
-        self.approach, self.density = approach, density
-        self.rule, self.fraction, self.threshold = rule, fraction, threshold
+        self.approach, self.refinement_factor = approach, refinement_factor
+        self.rule, self.fraction, self.score_threshold = rule, fraction, score_threshold
 
     def begin(self, network: SplineNetwork, activations: Activations) -> None:
         self._important(network, activations)
@@ -98,7 +100,9 @@ class AttributionRefinement(KnotInsertion):
         finer = {
             "baseline": lambda important: grid,
             "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
-            "adaptive_regular": lambda important: max(round(self.density * grid), grid + 1) if important else grid,
+            "adaptive_regular": lambda important: (
+                max(round(self.refinement_factor * grid), grid + 1) if important else grid
+            ),
         }[self.approach]
         important = self._important(network, activations)
         return refine(network, [[finer(node) for node in layer] for layer in important], activations)
@@ -109,7 +113,7 @@ class AttributionRefinement(KnotInsertion):
             important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
         else:
             scores = node_scores(activations.deviations())
-            selected, threshold = important_nodes(scores, self.rule, self.fraction, self.threshold)
+            selected, threshold = important_nodes(scores, self.rule, self.fraction, self.score_threshold)
             important = [layer.tolist() for layer in selected]
         self.columns = {
             "attribution_threshold": threshold,

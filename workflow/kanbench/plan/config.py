@@ -39,6 +39,13 @@ Config = dict[str, Any]
 TIMESTAMP_DIGITS = 14
 BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
 NULLS = ("null", "Null", "NULL", "~")  # as YAML has it
+RENAMED = {  # keys of earlier configurations
+    "adaptive_density.density": "refinement_factor",
+    "adaptive_density.threshold": "score_threshold",
+    "experts.steps": "epochs",
+    "merge_kan.control": "control_budget",
+    "merge_kan.via": "intermediate_models",
+}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -115,9 +122,12 @@ def _described(error: jsonschema.ValidationError) -> InputError:
     if error.validator == "additionalProperties":
         allowed = list(schema["properties"])
         unknown = next(name for name in value if name not in allowed)
+        where = _key(*keys, unknown)
+        if now := RENAMED.get(where.removeprefix(_key())):
+            return InputError(where, problem=f"renamed to {now}")
         close = difflib.get_close_matches(str(unknown), allowed, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        return InputError(_key(*keys, unknown), allowed=", ".join(allowed), problem=f"unknown key{hint}")
+        return InputError(where, allowed=", ".join(allowed), problem=f"unknown key{hint}")
     if error.validator == "required":
         missing = next(name for name in schema["required"] if name not in value)
         return InputError(_key(*keys, missing), problem="missing")
@@ -235,14 +245,17 @@ def _check_experts(config: Config) -> None:
         raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
     if config["merge_kan"]["seeds"] > (known := len(config["seeds"])):
         raise InputError(_key("merge_kan.seeds"), config["merge_kan"]["seeds"], f"1 to {known}, the number of seeds")
-    count, selected, via = len(experts(config)), config["merge_kan"]["n_selected"], config["merge_kan"]["via"]
+    count, selected = len(experts(config)), config["merge_kan"]["n_selected"]
+    between = config["merge_kan"]["intermediate_models"]
     if selected > count:
         raise InputError(_key("merge_kan.n_selected"), selected, f"1 to {count}, the number of experts")
     first, grid = config["merge_kan"]["grids"][0], config["experts"]["grid"]
     if first < grid:
         raise InputError(_key("merge_kan.grids"), f"{first} first", f"at least {grid}, the experts' grid")
-    if any(after >= before for before, after in itertools.pairwise([selected, *via, *([1] if via else [])])):
-        raise InputError(_key("merge_kan.via"), via, f"decreasing integers between {selected} and 1")
+    if any(after >= before for before, after in itertools.pairwise([selected, *between, *([1] if between else [])])):
+        raise InputError(
+            _key("merge_kan.intermediate_models"), between, f"decreasing integers between {selected} and 1"
+        )
 
 
 def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int]]:

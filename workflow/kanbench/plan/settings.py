@@ -22,7 +22,11 @@ Number = int | float  # as it is written: the texts 1 and 1.0 have different dig
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A group of settings. The keys of the configuration with these names say what they mean."""
+    """A group of settings. The keys of the configuration with these names say what they mean.
+
+    A field whose key was renamed keeps its old name in JSON (`rename`): digests of stored results are digests of the
+    JSON, so with a new name the same settings would count as different ones and be trained again.
+    """
 
 
 class Data(Part, frozen=True, omit_defaults=True):
@@ -75,13 +79,19 @@ class UpdatedGrids(Part, frozen=True, tag_field="policy", tag="updates"):
     stop: int
 
 
-class AttributionGrids(Part, frozen=True, tag_field="policy", tag="importance"):
+class AttributionGrids(
+    Part,
+    frozen=True,
+    tag_field="policy",
+    tag="importance",
+    rename={"score_threshold": "threshold", "refinement_factor": "density"},
+):
     sizes: tuple[int, ...]
     approach: Literal["adaptive_only", "adaptive_regular", "baseline"]
     rule: Literal["fraction", "threshold"]
     fraction: Number
-    threshold: Number
-    density: Number
+    score_threshold: Number
+    refinement_factor: Number
 
 
 class StagnationRule(Part, frozen=True, tag_field="rule", tag="stagnation"):
@@ -110,11 +120,11 @@ class Model(Part, frozen=True):
     k: int
 
 
-class Merging(Part, frozen=True):
+class Merging(Part, frozen=True, rename={"intermediate_models": "via"}):
     n_selected: int
     weights: Literal["least_squares", "mean"]
     cross_edges: Literal["absent", "zero"]
-    via: tuple[int, ...]
+    intermediate_models: tuple[int, ...]
 
 
 class Settings(Part, frozen=True, kw_only=True):
@@ -156,10 +166,10 @@ class MergeSettings(Settings, frozen=True, kw_only=True):
     merge: Merging
 
 
-class ControlSettings(MergeSettings, frozen=True, kw_only=True):
+class ControlSettings(MergeSettings, frozen=True, kw_only=True, rename={"control_budget": "control"}):
     """The control of a merged model, which is given."""
 
-    control: Literal["merged", "all"]
+    control_budget: Literal["merged", "all"]
 
 
 S = TypeVar("S", bound=Settings)
@@ -220,7 +230,8 @@ def training_settings(
     else:
         optimizer = density["optimizer"]
         policy = {"policy": "importance", "approach": model_type}
-        policy |= {key: density[key] for key in ("rule", "fraction", "threshold", "density")}
+        policy |= {"rule": density["rule"], "fraction": density["fraction"]}
+        policy |= {"threshold": density["score_threshold"], "density": density["refinement_factor"]}
     shared = _shared(config, dataset_idx, seed, optimizer)
     more = {
         "model": {**config["model"], "width": network_width(config, shared["problem"])},
@@ -243,7 +254,7 @@ def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: 
         "grids": {"sizes": [section["grid"]], "policy": "preserve"},
         "stop": [{"rule": "stagnation", **stagnation}] if stagnation["epochs"] else [],
         "evaluate_every": section["evaluate_every"],
-        "epochs": section["steps"],
+        "epochs": section["epochs"],
         "dependency_threshold": section["dependency_threshold"],
     }
     return make_settings(ExpertSettings, shared | more)
@@ -256,7 +267,7 @@ def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) ->
 
 def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> ControlSettings:
     """The settings of the control of `merge_settings`' model."""
-    control = {"control": config["merge_kan"]["control"]}
+    control = {"control": config["merge_kan"]["control_budget"]}
     return make_settings(ControlSettings, _merging(config, dataset_idx, seed) | control)
 
 
@@ -267,7 +278,10 @@ def _merging(config: Config, dataset_idx: int, seed: int | None) -> dict[str, An
         "grids": {"sizes": section["grids"], "policy": "preserve"},
         "stop": [{"rule": "worsening_stages", "stages": section["worsening_stages"]}],
         "epochs": section["epochs"],
-        "merge": {key: section[key] for key in ("n_selected", "weights", "cross_edges", "via")},
+        "merge": {
+            **{key: section[key] for key in ("n_selected", "weights", "cross_edges")},
+            "via": section["intermediate_models"],
+        },
     }
     return _shared(config, dataset_idx, seed, section["optimizer"]) | more
 

@@ -65,7 +65,7 @@ def train_merged(
     grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
     first_grid = msgspec.structs.replace(settings, grids=grids)  # all that is trained of what is merged in stages
     via, final_weights = [], weights
-    for count in settings.merge.via:
+    for count in settings.merge.intermediate_models:
         trained = []
         for i in range(count):
             group, part = networks[i::count], resume and resume.part(f"via_{count}_{i}")
@@ -129,8 +129,9 @@ def train_control(
     """Train one model from scratch that had as much as the merged one.
 
     Its depth, its grids and, as nearly as a width allows, the number of its parameters at the last grid are the merged
-    model's. It has about as many floating-point operations as the merged model's own training or, with `control: all`,
-    as that and the training of all experts; one epoch on every grid, thrown away, tells how many epochs that are.
+    model's. It has about as many floating-point operations as the merged model's own training or, with
+    `control_budget: all`, as that and the training of all experts; one epoch on every grid, thrown away, tells how many
+    epochs that are.
 
     Args:
         merged (dict): `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
@@ -141,7 +142,7 @@ def train_control(
     inputs, *hidden, outputs = merged["width"]
     per_edge = sizes[-1] + merged["k"] + 2
     width = control_width(inputs, len(hidden), outputs, per_edge, merged["num_params"])
-    earlier = [*merged["via"], *(experts if settings.control == "all" else [])]
+    earlier = [*merged["via"], *(experts if settings.control_budget == "all" else [])]
     work = merged["flops"] + sum(part["flops"] for part in earlier)
     alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
     of_one = Trainer(alone, data, threads=threads).train(1).final.row["flops"]  # epoch on every grid

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kanbench.engine import CountingEngine, make_engine
@@ -102,9 +103,10 @@ class Trainer:
         return initialize(model.width, self.sizes[0], model.k, settings.seed, settings.dtype, domain=domain)
 
     def _make_policy(self) -> KnotInsertion:
-        settings = as_dict(self.settings.grids)
+        grids = self.settings.grids
+        settings = msgspec.structs.asdict(grids)
         del settings["sizes"]
-        return make_policy(**settings)
+        return make_policy(str(grids.__struct_config__.tag), **settings)
 
     def _make_optimizer(self) -> Optimizer:
         return make_optimizer(**as_dict(self.settings.optimizer))
