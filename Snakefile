@@ -41,39 +41,39 @@ rule all:
         [pipeline.results(section) for section in config["sections"]],
         pipeline.page,
     message:
-        "All results of the run are there"
+        "All results of the run are complete"
 
 
 rule figures:
     input:
         [pipeline.figures(pipeline.run(section)) for section in config["sections"]],
     message:
-        "All figures of the run are there"
+        "All figures of the run are complete"
 
 
 rule section2_1:
     input:
         pipeline.results("section2_1"),
     message:
-        "All results of Section 2.1, the optimizers, are there"
+        "All results of Section 2.1, the optimizers, are complete"
 
 
 rule section2_2:
     input:
         pipeline.results("section2_2"),
     message:
-        "All results of Section 2.2, adaptive density, are there"
+        "All results of Section 2.2, adaptive density, are complete"
 
 
 rule section2_3:
     input:
         pipeline.results("section2_3"),
     message:
-        "All results of Section 2.3, Merge_KAN, are there"
+        "All results of Section 2.3, Merge_KAN, are complete"
 
 
 rule seeds:
     input:
         [pipeline.replicate_frames(pipeline.run(section)) for section in config["sections"]],
     message:
-        "The frames of all sections with the seeds but the first are there"
+        "The frames of all seeds but the first are complete"

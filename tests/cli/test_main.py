@@ -31,7 +31,7 @@ def process(*words, **how):
 def test_threads_are_counted(threads, capsys):
     with pytest.raises(SystemExit):
         main(["train", "section2_1_20260101_000000_e2_lm_0", "--threads", threads])
-    assert f"argument --threads: found {threads!r}; allowed: an integer from 1 on" in capsys.readouterr().err
+    assert f"argument --threads: found {threads!r}; allowed: an integer from 1 to 9999" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["problems"], ["--help"]])

@@ -196,7 +196,7 @@ def test_the_state_of_another_device_is_not_used(tmp_path, caplog):
         place.save(begun._key(2), begun._state(begun._begin()))
     there = trainer("section2_1", "lbfgs", device="cpu", engine="torch")
     assert place.load(there._key(2), TrainerState) is None
-    assert "of a training with another device, " in caplog.text
+    assert "differs from this training in device, " in caplog.text
 
 
 # --- whole runs, by the commands of the rules, and their checkpoints on a machine without CUDA ---

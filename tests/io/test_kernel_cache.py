@@ -199,7 +199,7 @@ def test_what_is_damaged_is_compiled_anew(toy, ending, damage):
     assert (value, misses) == (4, 1)
     [line] = log.splitlines()
     assert any(line.startswith(f"{file}: damaged (") for file in files)
-    assert line.endswith("; what is damaged is compiled anew")
+    assert line.endswith("; damaged kernels are compiled again")
     assert toy.use()[:2] == (4, 0)
 
 
@@ -210,7 +210,7 @@ def test_a_full_disk_costs_the_compiled_code_only(toy):
         assert (value, misses) == (4, 1)
         [line] = log.splitlines()
         assert line.startswith(str(folder))
-        assert "cannot be written (File too large); every job compiles what it lacks" in line
+        assert "cannot be written (File too large); every job compiles the missing kernels" in line
     assert toy.use()[:2] == (4, 1)
     assert toy.use()[:2] == (4, 0)
 

@@ -121,7 +121,7 @@ def test_arrays_are_lists_and_not_in_metadata(name, tmp_path):
         program = pickle.dumps(array, protocol)
         for written in (program, older(program)):
             same(NumpyBuilder(len(written)).plain(read_pickle(written, FRAME_NAMES)), wanted)
-            with pytest.raises(RefusedError, match="where a number belongs"):
+            with pytest.raises(RefusedError, match="instead of a number"):
                 metadata_of_pickle(written)
     (tmp_path / "config.yml").write_text(dumped({"a": array}))
     same(read_dumped_yaml(tmp_path / "config.yml"), {"a": wanted})

@@ -174,12 +174,12 @@ REFUSED = {
     "a date among objects": (objects(datetime.date(2026, 1, 1), 1), r"datetime\.date"),
     "NaT among objects": (objects(pd.NaT, 1), "_nat_unpickle"),
     "a date of numpy's among objects": (objects(np.datetime64("2026-01-01", "s"), 1), "a scalar of datetime64"),
-    "a set among objects": (objects({1}, 1), "a type where|EMPTY_SET"),
-    "a frame among objects": (objects(FRAME, 1), "a frame where"),
+    "a set among objects": (objects({1}, 1), "a type instead|EMPTY_SET"),
+    "a frame among objects": (objects(FRAME, 1), "a frame instead"),
     "a date in attrs": (with_attrs({"a": datetime.datetime(2026, 1, 1)}), r"datetime\.datetime"),
     "dates in attrs": (with_attrs({"a": DAYS.to_numpy()}), "an array of datetime64"),
-    "a frame in attrs": (with_attrs({"a": FRAME}), "a frame where"),
-    "a long double": (FRAME.assign(a=np.zeros(3, np.longdouble)), "a dtype that is none"),
+    "a frame in attrs": (with_attrs({"a": FRAME}), "a frame instead"),
+    "a long double": (FRAME.assign(a=np.zeros(3, np.longdouble)), "a dtype other than"),
     "a Series": (FRAME["epoch"], "Series"),
 }
 

@@ -193,6 +193,4 @@ def test_settings_in_json_are_those_of_the_configuration(tmp_path, capsys):
         records = [json.loads((folder / "trainings" / f"{title}.json").read_text()) for folder in results]
         assert without_times(records[0]) == without_times(records[1])
     assert main(["train", *titles, "--settings", settings[0]]) == 1
-    assert (
-        capsys.readouterr().err.splitlines()[-1] == "kanbench: --settings: found 1; allowed: 2, for every name its own"
-    )
+    assert capsys.readouterr().err.splitlines()[-1] == "kanbench: --settings: found 1; allowed: 2, one for each name"

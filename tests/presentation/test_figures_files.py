@@ -230,7 +230,7 @@ def test_an_old_run_has_the_figures_that_it_has_the_data_for(tmp_path, caplog, c
     assert "loss_evals: left out: no frame has n_evals and a loss" in lines
     assert "loss_flops: left out: no frame has flops and a loss" in lines
     assert "comparison: no panel 'at equal flops': the frames do not have dense_mse, or no flops" in lines
-    assert "params: no checkpoint tells the order of the splines: the slope is that of order 3" in lines
+    assert "params: no checkpoint with the order of the splines: the slope is that of order 3" in lines
     assert any(line.startswith("surface_sin: left out: the target of sin is not known") for line in lines)
     assert all(len(line.splitlines()) == 1 for line in lines)
 

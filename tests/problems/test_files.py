@@ -138,11 +138,11 @@ WRONG_FILES = {
     "nothing in it": ("def mine(x): return x\n", "found no problems; allowed: functions with the decorator @problem"),
     "a name twice": (
         "@problem(domain=[(0, 1)])\ndef one(x): return x\n" * 2,
-        "problem one: a name twice; the other is in ",
+        "problem one: duplicate name, also defined in ",
     ),
     "a name of the package": (
         "@problem(domain=[(0, 1)])\ndef poisson_2d_sin(x): return x\n",
-        "problem poisson_2d_sin: a name twice; the other is in ",
+        "problem poisson_2d_sin: duplicate name, also defined in ",
     ),
     "a name that is none": (
         "problem(domain=[(0, 1)], name='a b')(np.sin)\n",

@@ -65,7 +65,7 @@ def test_one_row_to_train_with_is_refused(table, tmp_path):
 
 def test_a_target_is_known_at_the_rows_only(table, tmp_path):
     problem = table_problem("measured", saved(table, tmp_path), COLUMNS)
-    with pytest.raises(InputError, match="its target is known at the table's rows only"):
+    with pytest.raises(InputError, match="its target is known at its rows only"):
         problem.values(np.zeros((3, 2)))
 
 
@@ -87,7 +87,11 @@ WRONG = {
     ),
     "a word": (changed("b", 3, "three"), COLUMNS, "column 'b': found 'three' in row 4; allowed: numbers"),
     "no such column": (None, Columns(("a", "c"), "y", shares=SHARES), "'c': missing; allowed: a, more, b, y, part"),
-    "a column twice": (None, Columns(("a", "b"), "b", shares=SHARES), "found the columns a, b, b; allowed: each once"),
+    "a column twice": (
+        None,
+        Columns(("a", "b"), "b", shares=SHARES),
+        "found the columns a, b, b; allowed: no duplicates",
+    ),
     "a constant input": (lambda table: table.assign(a=2.5), COLUMNS, "column 'a': found 2.5 in all rows"),
     "an unknown part": (
         changed("part", 0, "training"),
@@ -97,9 +101,9 @@ WRONG = {
     "no rows of a part": (
         lambda table: table[table["part"] != "test"],
         Columns(("a", "b"), "y", "part"),
-        "40 rows, none of them for test",
+        "40 rows, none for test",
     ),
-    "few rows": (lambda table: table[:3], COLUMNS, "3 rows, none of them for"),
+    "few rows": (lambda table: table[:3], COLUMNS, "3 rows, none for"),
     "no rows": (lambda table: table[:0], COLUMNS, "no rows"),
 }
 

@@ -66,7 +66,7 @@ def test_a_hundred_dimensions():
     scale = target_scale("poisson_100d_sin")
     assert 0 < scale.variance < 1e-4 * (100 * pi**2) ** 2 / 2**100
     assert scale.typical < 1e-15
-    assert scale.in_words().startswith(f"from its mean the target is typically {scale.typical:.2g} away, at most ")
+    assert scale.in_words().startswith(f"the target differs from its mean by typically {scale.typical:.2g}, at most ")
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e-9, 1e12, -3e-30])

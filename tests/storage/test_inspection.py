@@ -147,12 +147,12 @@ def test_other_files_are_explained(tmp_path, capsys):
         (tmp_path / name).write_bytes(pickle.dumps(metadata))
         assert "adam, dataset 0, final: epoch 3, test_loss 0.125" in said(capsys, "inspect", tmp_path / name)
     (tmp_path / "notes.json").write_text(json.dumps({"a": 1}))
-    assert "not a file of kanbench's" in said(capsys, "inspect", tmp_path / "notes.json")
+    assert "not a kanbench file" in said(capsys, "inspect", tmp_path / "notes.json")
 
 
 def test_what_cannot_be_explained_is_one_line(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("hello")
-    assert "not a file of kanbench's" in refused(capsys, "inspect", tmp_path / "notes.txt")
+    assert "not a kanbench file" in refused(capsys, "inspect", tmp_path / "notes.txt")
     assert "no such file or run" in refused(capsys, "inspect", tmp_path / STEM)
     (tmp_path / "mail.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     assert "refused: it names os.system" in refused(capsys, "inspect", tmp_path / "mail.pkl")

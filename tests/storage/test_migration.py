@@ -149,7 +149,7 @@ def test_a_json_file_that_two_runs_share_is_not_deleted(tmp_path):
     write(tmp_path, f"{STEM}_e3", ("adam",))
     (tmp_path / f"{STEM}_meta.json").write_text(json.dumps({"device": "cpu"}))
     run = open_run("section2_1", STAMP, 2, tmp_path)
-    with pytest.raises(InputError, match=f"{STEM}_e3 has it too"):
+    with pytest.raises(InputError, match=f"also belongs to {STEM}_e3"):
         migrate(run, delete_json=True)
     migrate(run)
     assert (tmp_path / f"{STEM}_meta.json").exists()
@@ -158,7 +158,7 @@ def test_a_json_file_that_two_runs_share_is_not_deleted(tmp_path):
 def test_a_run_that_does_not_tell_its_epochs(tmp_path):
     write(tmp_path, f"section4_1_{STAMP}", ("a",))
     pd.DataFrame({"x": [1]}).to_pickle(tmp_path / f"section4_1_{STAMP}_a.pkl")
-    with pytest.raises(InputError, match="found no epochs"):
+    with pytest.raises(InputError, match="found no number of epochs"):
         migrate(open_run("section4_1", results_dir=tmp_path))
 
 
@@ -176,7 +176,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_run_of_the_present_format_has_nothing_to_migrate(tmp_path, capsys):
     present(tmp_path)
     assert main(["migrate", "--results-dir", str(tmp_path), "--delete-json"]) == 0
-    assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: it is there in the present format\n"
+    assert capsys.readouterr().out == f"{STEM}_e2: nothing to do: already in the present format\n"
 
 
 def test_migrating_again_finds_nothing_to_do_and_the_json_file_can_go_then(tmp_path):
@@ -307,7 +307,7 @@ def test_one_run_that_cannot_be_migrated_does_not_stop_the_others(tmp_path, caps
     captured = capsys.readouterr()
     assert f"{STEM}: write" in captured.out
     assert captured.err.startswith("section2_1_20200101_000000: ")
-    assert captured.err.endswith("kanbench: migrate: 1 of 2 runs could not be migrated; the others are\n")
+    assert captured.err.endswith("kanbench: migrate: 1 of 2 runs could not be migrated; the others were\n")
     with pytest.warns(UserWarning, match="left out"):
         assert kanbench.find_run("section2_1", results_dir=tmp_path, epochs=2).timestamp == STAMP
 
@@ -320,7 +320,7 @@ def test_a_json_file_that_was_not_read_is_not_deleted(tmp_path, other):
         (tmp_path / name).write_text(json.dumps(content))
     before = contents(tmp_path)
     run = open_run("section2_1", results_dir=tmp_path)
-    with pytest.raises(InputError, match=r"meta\.json: nothing of it is in the frames"):
+    with pytest.raises(InputError, match=r"meta\.json: not used for the frames"):
         migrate(run, delete_json=True)
     assert contents(tmp_path) == before
     migrate(run)
@@ -416,7 +416,9 @@ def test_attrs_that_only_the_copy_in_parquet_has_are_not_lost(tmp_path):
     write(tmp_path, f"{STEM}_e2", ("adam",))
     write(tmp_path, f"{STEM}_e2", ("adam",), META, ("parquet",))
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"_e2_adam\.parquet: found device, lbfgs_threshold_time in its attrs only"):
+    with pytest.raises(
+        InputError, match=r"_e2_adam\.parquet: found device, lbfgs_threshold_time in the attrs of this file only"
+    ):
         migrate(open_run("section2_1", results_dir=tmp_path))
     assert contents(tmp_path) == before
 
@@ -428,7 +430,9 @@ def test_of_two_formats_with_other_data_none_is_migrated(tmp_path):
     assert len(migrate(run, dry_run=True)) == 2
     plain_frame("adam").assign(test_loss=7.0).to_parquet(tmp_path / f"{STEM}_adam.parquet")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=rf"{STEM}_adam\.parquet: found other data than in the pickle of this frame"):
+    with pytest.raises(
+        InputError, match=rf"{STEM}_adam\.parquet: found data that differs from the pickle of this frame"
+    ):
         migrate(run)
     assert contents(tmp_path) == before
 

@@ -52,9 +52,12 @@ def frames_of(*records):
     [
         (
             {"over": OTHER},
-            r"^section2_1_20260101_000000: found several of settings, by their digests \(lm: \w+; adam: \w+\)",
+            r"^section2_1_20260101_000000: found several versions of settings, by digest \(lm: \w+; adam: \w+\)",
         ),
-        ({"source": {"digest": "b"}}, r"found several of problem poisson_2d_sin, by their digests \(lm: a; adam: b\)"),
+        (
+            {"source": {"digest": "b"}},
+            r"found several versions of problem poisson_2d_sin, by digest \(lm: a; adam: b\)",
+        ),
     ],
 )
 def test_what_is_compared_is_of_one_problem_and_of_the_same_settings(trained, other, message):
@@ -72,7 +75,7 @@ def test_a_table_is_another_with_other_columns_but_not_in_another_place(trained)
     source = {"path": "here.csv", "digest": "a", "columns": columns}
     moved, other = {**source, "path": "there.csv"}, {**source, "columns": {**columns, "target": "z"}}
     assert comparable({1: frames_of(trained("lm", source=source), trained("adam", source=moved))})
-    with pytest.raises(InputError, match=r"several of problem poisson_2d_sin.*lm: a \{.*; adam: a \{.*z"):
+    with pytest.raises(InputError, match=r"several versions of problem poisson_2d_sin.*lm: a \{.*; adam: a \{.*z"):
         comparable({1: frames_of(trained("lm", source=source), trained("adam", source=other))})
 
 

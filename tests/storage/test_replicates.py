@@ -330,12 +330,12 @@ FAULTS = {
     a_row_is_missing: "s2_adam.parquet: the frame built from its training records has (8, 14)",
     a_column_is_missing: "s2_adam.parquet: no columns dense_mse",
     a_loss_is_another: "s2_adam.parquet: test_loss differ from those of the frame built from",
-    attrs_of_another_run: "s2_adam.parquet: its attrs say timestamp '20200101_000000', its name '20260101_000000'",
+    attrs_of_another_run: "s2_adam.parquet: timestamp is '20200101_000000' in its attrs, '20260101_000000' in its name",
     the_threshold_time_of_another_seed: "s2_adam.parquet: its attrs differ from those of the frame built",
-    the_frame_of_another_seed: "s2_adam.parquet: its attrs say seed 3, its name 2",
+    the_frame_of_another_seed: "s2_adam.parquet: seed is 3 in its attrs, 2 in its name",
     other_datasets: "s2_adam.parquet: dataset 1 is sin, in another frame poisson_2d_sin",
     a_frame_of_no_model_type: "s2_sgd.parquet: allowed: a frame of adam, lbfgs, lm",
-    other_settings: "adam_1_s2.json: its settings differ from those with the first seed, not in the seed alone",
+    other_settings: "adam_1_s2.json: its settings differ from those with the first seed in more than the seed",
 }
 
 
@@ -366,5 +366,5 @@ def test_what_cannot_be_compared_is_said(copied):
     Path(run.frame("adam")).unlink()  # is not missed: its trainings need not have ended
     findings = verify(opened(copied))
     assert [fault for fault in findings.faults if not fault.endswith(": missing")] == []
-    gone = "not compared with its training records: some are gone"
+    gone = "not compared with its training records: some are missing"
     assert findings.notes == [f"{run.frame('lm')}: {gone}"]

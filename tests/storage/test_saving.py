@@ -33,7 +33,7 @@ def test_rows_that_are_there_twice_are_named_and_stored_once(frame, tmp_path, in
     double = pd.concat([frame, frame.iloc[2:4]])
     double = double if index is None else double.set_index(index)
     double.attrs = frame.attrs
-    with pytest.warns(UserWarning, match=r"^results\.adam: 2 rows are there twice, .* rows 8, 9 \(from 0\)"):
+    with pytest.warns(UserWarning, match=r"^results\.adam: 2 duplicate rows are stored once: rows 8, 9 \(from 0\)"):
         there = save(double, tmp_path)
     pd.testing.assert_frame_equal(there[list(frame)], frame, check_like=True, check_index_type=False)
 

@@ -323,7 +323,7 @@ def test_a_run_that_cannot_be_saved_leaves_nothing(tmp_path, over, message):
         (lambda model: {0: model.state_dict()}, "models.adam.0: found OrderedDict; allowed: a KAN"),
         (lambda model: {"01": model}, "models.adam: dataset: found '01'; allowed: 0 to 999"),
         (lambda model: {0.0: model}, "models.adam: dataset: found 0.0; allowed: 0 to 999"),
-        (lambda model: {0: model}, "models.adam.0: found a final model in checkpoints, too; allowed: one"),
+        (lambda model: {0: model}, "models.adam.0: found a final model, and another one in checkpoints; allowed: one"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:models= is deprecated")
@@ -482,7 +482,7 @@ def test_what_is_given_goes_before_the_attrs_of_frames(tmp_path):
 def test_the_attrs_of_frames_are_checked(tmp_path):
     frames = {m: frame_of(m) for m in ("adam", "lm")}
     frames["lm"].attrs["epochs"] = 3
-    with pytest.raises(InputError, match=r"epochs: found 2, 3; allowed: an integer from 1 on, the same for all"):
+    with pytest.raises(InputError, match=r"epochs: found 2, 3; allowed: an integer, at least 1, the same for all"):
         kanbench.save_run(frames, "section2_1", results_dir=tmp_path)
     frames["lm"].attrs |= {"epochs": 2, "device": 5}
     with pytest.raises(InputError, match=r"results\.lm\.attrs\.device: found 5; allowed: text"):
@@ -650,7 +650,7 @@ def test_an_expert_whose_model_is_gone(tiny_results, tmp_path):
     line = result.stderr.splitlines()[-1]
     assert line.startswith(f"kanbench: {trainings}")
     assert line.endswith(
-        "_state: cannot be read (not an archive as torch writes it since 1.6); train this expert again"
+        "_state: cannot be read (not a zip archive, which torch.save writes since 1.6); train this expert again"
     )
 
 

@@ -93,7 +93,7 @@ def test_experts_end_when_they_stagnate(small):
     settings = expert_settings(merge(small, stagnation), 1, 1, 3, 1)
     training, expert = train_expert(settings, make_data(settings))
     assert expert["steps"] == 10
-    assert "fallen by less than 0.999 of itself in 5 epochs" in training.stopped
+    assert "decreased by less than 99.9 % in 5 epochs" in training.stopped
 
 
 def test_least_squares_weights(small, trained):

@@ -236,11 +236,11 @@ def test_a_path_that_is_too_curved_is_followed_part_of_the_way(c, plain):
     y, damping = 3.0, 1.0
     step = y / (1 + damping)
     acceleration = -2 * c * step**2 / (1 + damping)
-    excess = 2 * abs(acceleration) / step / 0.75
-    s = 1 / excess
+    ratio = 2 * abs(acceleration) / step / 0.75
+    s = 1 / ratio
     theta, after = lm_on([0.0], Function(lambda t: t + c * t**2 - y), damping)
-    assert (excess > 10) == plain
-    expected = (step / 4, damping * 3) if plain else (s * step + s**2 / 2 * acceleration, damping * excess**0.5)
+    assert (ratio > 10) == plain
+    expected = (step / 4, damping * 3) if plain else (s * step + s**2 / 2 * acceleration, damping * ratio**0.5)
     assert (theta.item(), after) == pytest.approx(expected, rel=1e-12)
 
 

@@ -259,20 +259,23 @@ def test_another_training_starts_again(config, tmp_path, monkeypatch, caplog, di
         over(monkeypatch)
         over = {}
     assert epochs_of(settings_of(config, **over), place) == list(range(1, 13))
-    assert f"training.state: of a training with another {differs}; the training starts again" in caplog.text
+    assert (
+        f"training.state: differs from this training in {differs}; the training starts from the beginning"
+        in caplog.text
+    )
 
 
 def test_other_epochs_start_again(config, tmp_path, caplog):
     settings = settings_of(config)
     assert epochs_of(settings, interrupted(settings, tmp_path), epochs=2) == list(range(1, 7))
-    assert "of a training with another epochs" in caplog.text
+    assert "differs from this training in epochs" in caplog.text
 
 
 def test_keys_of_other_versions_are_named_too(tmp_path, caplog):
     place = ResumeState(tmp_path)
     place.save({"settings": "{}", "old": "1"}, {})
     assert place.load({"settings": "{}", "new": "1"}, dict) is None
-    assert "of a training with another new, old; the training starts again" in caplog.text
+    assert "differs from this training in new, old; the training starts from the beginning" in caplog.text
 
 
 class Canary:
@@ -329,8 +332,7 @@ def test_a_state_that_cannot_be_written_costs_one_line(config, tmp_path, monkeyp
     assert epochs_of(settings_of(config), ResumeState(tmp_path)) == list(range(1, 13))
     (line,) = [record.getMessage() for record in caplog.records]
     assert (
-        "training.state: cannot be written (No space left on device); a crash of this training would cost all of it"
-        in line
+        "training.state: cannot be written (No space left on device); after a crash this training starts anew" in line
     )
 
 

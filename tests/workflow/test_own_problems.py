@@ -114,7 +114,7 @@ def test_one_target_and_the_command_line(folder):
 WRONG = {  # the change, and what the line names
     "no file": ({"problems": ["none.py"]}, "none.py: cannot be read (No such file or directory)"),
     "no problem": ({"datasets": ["decai"]}, "found 'decai'; allowed: decay, bumps, measurements"),
-    "a table that is not used": ({"datasets": ["decay"]}, "measurements among them, the name of the table"),
+    "a table that is not used": ({"datasets": ["decay"]}, "a list that contains measurements, the name of the table"),
     "a column": (
         {"table": SMALL["table"] | {"target": "mass"}},
         "measurements.csv: column 'mass': missing; allowed: temperature, pressure, density",

@@ -19,7 +19,7 @@ rule frame_section2_1:
     params:
         title=title,
     message:
-        "Making the frame of {params.title}"
+        "Building the frame of {params.title}"
     shell:
         "python -m kanbench frame {output} --trainings {input.trainings} --reference {input.reference} > {log} 2>&1"
 
@@ -70,7 +70,7 @@ rule frame_section2_3:
         trainings=merge_frame_options,
         title=title,
     message:
-        "Making the frame of {params.title}"
+        "Building the frame of {params.title}"
     shell:
         "python -m kanbench merge-frame {output} --n-selected {params.n_selected} {params.trainings} > {log} 2>&1"
 

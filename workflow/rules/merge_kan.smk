@@ -100,7 +100,7 @@ rule train_control:
         settings=pipeline.control_settings,
         title=title,
     message:
-        "Training {params.title}, a model of the merged one's size, from scratch"
+        "Training {params.title}, a model as large as the merged one, from scratch"
     shell:
         "python -m kanbench control {params.name} --merged {input.merged} --experts {input.experts} "
         "--settings {params.settings:q} --threads {threads} > {log} 2>&1"

@@ -48,13 +48,13 @@ def _reference_work(section: str, results: Frames, metadata: Metadata | None, by
     """By dataset, the reference's `by` at its threshold; metadata alone tell only its time."""
     reference = section_of(section).reference
     if reference is None:
-        raise InputError(section, allowed="sections that compare model types", problem="has no reference")
+        raise InputError(section, allowed="a section that compares model types", problem="has no reference")
     checkpoints = (metadata or {}).get(reference, {})
     if reference not in results:
         recorded = {i: named["at_threshold"]["time"] for i, named in checkpoints.items() if "at_threshold" in named}
         if recorded and by == "time":
             return recorded
-        raise InputError(section, problem=f"no {reference}, the reference, among {', '.join(results)}")
+        raise InputError(section, ", ".join(results), problem=f"the reference {reference} is missing")
     if by not in results[reference]:
         raise InputError(section, problem=f"{reference} has no column {by!r}")
     rows = at_threshold(results[reference], checkpoints)

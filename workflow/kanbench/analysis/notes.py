@@ -20,7 +20,7 @@ from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import Frames, is_pruned, threshold_rows
 from kanbench.storage.metadata import Metadata
 
-COLUMNS = {
+NEEDED = {
     "dense_mse": "dense MSE",
     "test_loss": "test loss",
     "flops": "floating-point operations",
@@ -83,7 +83,7 @@ def of_seed(measures: Measures, position: int) -> str:
 
 def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
     found = []
-    for column, words in COLUMNS.items():
+    for column, words in NEEDED.items():
         lacking = {m for frames in replicates.values() for m, frame in frames.items() if column not in frame}
         if lacking:
             is_everywhere = len(lacking) == len(measures.model_types)

@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 Result = dict[str, Any]
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, header and rows
+TextTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, header and rows
 
 NAMES = {"loss_and_gradient": "loss and gradient", "predict": "prediction", "lm_step": "LM step"}
 NOTHING = "–"
@@ -40,7 +40,7 @@ def _introduction(result: Result) -> str:
     )
 
 
-def tables(result: Result) -> Iterator[Table]:
+def tables(result: Result) -> Iterator[TextTable]:
     """The tables of the parts that were run."""
     if "pairs" in result:
         yield _pairs(result["pairs"])
@@ -55,7 +55,7 @@ def tables(result: Result) -> Iterator[Table]:
         yield _trainings(result["trainings"], result["settings"]["epochs"])
 
 
-def _pairs(comparisons: Sequence[Result]) -> Table:
+def _pairs(comparisons: Sequence[Result]) -> TextTable:
     by_model: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
         model = str(comparison["width"]), str(comparison["grid"]), comparison["dtype"]
@@ -69,7 +69,7 @@ def _pairs(comparisons: Sequence[Result]) -> Table:
     return f"Against pykan, {comparisons[0]['n']} samples", header, list(by_model.values())
 
 
-def _growth(growth: Result) -> Table:
+def _growth(growth: Result) -> TextTable:
     header = ["operation", "samples", "kanbench", "peak MiB", "pykan", "peak MiB", "×"]
     rows = []
     for cell in growth["cells"]:
@@ -88,7 +88,7 @@ def _growth(growth: Result) -> Table:
     return f"Growth with the sample, {model} (exponent of kanbench's time: {exponents}; {peaks})", header, rows
 
 
-def _limits(comparisons: Sequence[Result]) -> Table:
+def _limits(comparisons: Sequence[Result]) -> TextTable:
     header = ["width", "G", "samples", "dtype", "GFLOP/s", "of peak", "GB/s", "of peak", "bound", "of the limit"]
     rows = []
     for comparison in comparisons:
@@ -100,7 +100,7 @@ def _limits(comparisons: Sequence[Result]) -> Table:
     return "Share of the hardware's limit, loss and gradient", header, rows
 
 
-def _fits(comparisons: Sequence[Result]) -> Table:
+def _fits(comparisons: Sequence[Result]) -> TextTable:
     header = ["samples", "kanbench", "train, test RMSE", "time", "pykan", "train, test RMSE", "time", "×"]
     rows = []
     for comparison in comparisons:
@@ -112,7 +112,7 @@ def _fits(comparisons: Sequence[Result]) -> Table:
     return "`fit` against pykan's, on its tutorial ([2, 1, 1], G = 3, float32)", header, rows
 
 
-def _trainings(trainings: Sequence[Result], epochs: int) -> Table:
+def _trainings(trainings: Sequence[Result], epochs: int) -> TextTable:
     header = ["optimizer", "dataset", "kanbench", "original procedure", "×", "best test loss", "of the original"]
     rows = []
     for optimizer in dict.fromkeys(training["optimizer"] for training in trainings):

@@ -20,19 +20,29 @@ ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any re
 
 def add_commands(commands: Commands[Any]) -> None:
     parser = command(commands, "benchmark", run, "compare the speed with pykan's, and with the hardware's limit")
-    parser.add_argument("--quick", action="store_true", help="in about a minute: fewer models, sizes and epochs")
-    parts = f"{', '.join(PARTS)}; on cuda: {', '.join(CUDA_PARTS)}"
+    parser.add_argument("--quick", action="store_true", help="fewer models, sizes and epochs; about a minute")
+    parts = f"what to measure: {', '.join(PARTS)} (cuda: {', '.join(CUDA_PARTS)}); default: all"
     parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=parts)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides; default: cpu")
-    parser.add_argument("--seconds", type=_positive, help="of every comparison; default: 2, or 0.2 if quick")
-    parser.add_argument("--memory", type=_positive, default=4096, metavar="MIB", help="limit of a case that grows")
-    parser.add_argument("--epochs", type=int, help="of the trainings, per grid; default: as configured, or 1 if quick")
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="of the trainings; default: as configured")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device of both sides; default: cpu")
+    parser.add_argument("--seconds", type=_positive, help="time per comparison; default: 2, with --quick 0.2")
+    parser.add_argument(
+        "--memory",
+        type=_positive,
+        default=4096,
+        metavar="MIB",
+        help="memory limit of cases of growing size; default: 4096",
+    )
+    parser.add_argument(
+        "--epochs", type=int, help="epochs per grid of the trainings; default: as configured, with --quick 1"
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", metavar="NAME", help="datasets of the trainings; default: as configured"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     add_config(parser)
     files = parser.add_mutually_exclusive_group()
-    files.add_argument("--output", **JSON, help="where to write the result")
-    files.add_argument("--input", **JSON, help="print this result instead of measuring")
+    files.add_argument("--output", **JSON, help="file to write the result to")
+    files.add_argument("--input", **JSON, help="print the result in this file instead of measuring")
 
 
 def _positive(text: str) -> float:
@@ -84,5 +94,5 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     result = read_json(path, pipe=True)
     if missing := ALWAYS - result.keys():
-        raise InputError(path, allowed="what --output wrote", problem=f"no key {', '.join(sorted(missing))}")
+        raise InputError(path, allowed="a file written by --output", problem=f"missing: {', '.join(sorted(missing))}")
     return result

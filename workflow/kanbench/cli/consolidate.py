@@ -32,16 +32,18 @@ def add_commands(commands: Commands[Any]) -> None:
     for parser in (frame, metadata):
         parser.add_argument("--trainings", nargs="+", required=True, **JSON)
     frame.add_argument("--reference", nargs="+", required=True, **JSON)
-    merge_frame.add_argument("--n-selected", required=True, type=int, help="how many experts of a dataset are merged")
+    merge_frame.add_argument(
+        "--n-selected", required=True, type=int, help="number of experts that are merged per dataset"
+    )
     for part in PARTS:
         merge_frame.add_argument(f"--{part}", nargs="*", default=[], **JSON)
 
     sweep = command(commands, "sweep", _sweep, "compare values of a setting by their test loss")
     sweep.add_argument("model_type", choices=TRAINED)
-    sweep.add_argument("key", help="for example optimizers.adam.lr")
+    sweep.add_argument("key", help="configuration key, for example optimizers.adam.lr")
     sweep.add_argument("values", nargs="+", type=_yaml, metavar="VALUE")
     sweep.add_argument("--seeds", nargs="+", type=int, default=[101, 102, 103], metavar="SEED")
-    sweep.add_argument("--output", type=Path, metavar="CSV", help="where to write a row for every training")
+    sweep.add_argument("--output", type=Path, metavar="CSV", help="file to write one row per training to")
     add_config(sweep)
 
     command(commands, "compile", _compile, "compile the kernels of the compiled engine ahead of time")
@@ -51,7 +53,7 @@ def _yaml(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid YAML") from None
 
 
 def _frame(arguments: argparse.Namespace) -> None:

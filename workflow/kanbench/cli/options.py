@@ -32,14 +32,14 @@ def add_results_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trusted(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trusted", action="store_true", help="read any pickle; that may run code of its author")
+    parser.add_argument("--trusted", action="store_true", help="read any pickle (may execute code in it)")
 
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which Python files may be run for the targets of runs, which runs only name."""
-    text = "Python files with the problems of your own that the run is of"
+    text = "Python files that define the problems of the run, if they are your own"
     parser.add_argument("--problems", type=Path, nargs="+", default=[], metavar="FILE", help=text)
-    text = "run the Python files that the run itself names, and read any pickle; either may be anybody's code"
+    text = "run the Python files that the run names and read any pickle (may execute code in them)"
     parser.add_argument("--trusted", action="store_true", help=text)
 
 
@@ -51,7 +51,7 @@ def run_files(arguments: argparse.Namespace) -> dict[str, Any]:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which run of a section is meant."""
     parser.add_argument("--timestamp", help="default: the latest run")
-    parser.add_argument("--epochs", type=_epochs, help="a number, most or fewest")
+    parser.add_argument("--epochs", type=_epochs, help="epochs of the run: a number, most or fewest")
     add_results_dir(parser)
 
 
@@ -59,5 +59,5 @@ def _epochs(text: str) -> int | str:
     if text in ("most", "fewest"):
         return text
     if not re.fullmatch(naming.EPOCHS, text):
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on, most or fewest")
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer, at least 1, most or fewest")
     return int(text)

@@ -16,20 +16,24 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands[Any]) -> None:
-    figures = command(commands, "figures", _figures, "draw the figures of a run, of any format, as PNG and PDF")
+    figures = command(commands, "figures", _figures, "draw the figures of a run as PNG and PDF")
     figures.add_argument("section", help=f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")
     figures.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/figures/RUN")
-    figures.add_argument("--only", nargs="+", metavar="NAME", help="some of them, for example comparison loss_time")
-    figures.add_argument("--placeholders", action="store_true", help="a page that says why, for what is left out")
+    figures.add_argument(
+        "--only", nargs="+", metavar="NAME", help="only these figures, for example comparison loss_time"
+    )
+    figures.add_argument(
+        "--placeholders", action="store_true", help="for figures that cannot be drawn, write a page that says why"
+    )
 
     tables = command(commands, "tables", _tables, "write the tables of a run as CSV, LaTeX, Markdown and HTML")
     tables.add_argument("section")
     tables.add_argument("--output", type=Path, metavar="FOLDER", help="default: results/tables/RUN")
 
-    summary = command(commands, "summary", _summary, "print the answer to a section's question, and its errors")
-    summary.add_argument("section", nargs="?", help="with its notes; default: the latest run of every section")
+    summary = command(commands, "summary", _summary, "print the answer to a section's question and the errors")
+    summary.add_argument("section", nargs="?", help="print its notes too; default: the latest run of every section")
 
-    report = command(commands, "report", _report, "write one page with questions, answers, figures and tables of runs")
+    report = command(commands, "report", _report, "write one HTML page with the answers, figures and tables of runs")
     report.add_argument("sections", nargs="*", metavar="SECTION", help=f"default: {', '.join(SECTIONS)}")
     report.add_argument("--output", type=Path, metavar="HTML", help=f"default: RESULTS_DIR/{naming.PAGE}")
     for parser in (figures, tables, summary, report):

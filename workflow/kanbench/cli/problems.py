@@ -12,11 +12,9 @@ SAMPLES = 1000
 
 
 def add_commands(commands: Commands[Any]) -> None:
-    parser = command(
-        commands, "problems", run, "list the problems of the package, a configuration or files, and try them"
-    )
+    parser = command(commands, "problems", run, "list the problems of a configuration or of files, and evaluate each")
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="Python files with problems, in place of a configuration"
+        "files", nargs="*", metavar="FILE", help="Python files with problems; default: those of the configuration"
     )
     add_config(parser)
 

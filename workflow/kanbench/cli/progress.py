@@ -1,4 +1,4 @@
-"""What a run of the pipeline shows while it goes on: what is done, what runs, and about how long the rest takes.
+"""What a run of the pipeline shows while it runs: what is done, what runs, and about how long the rest takes.
 
 On a terminal a few lines that are written anew, elsewhere (a file, CI) a line now and then; failures and whatever else
 Snakemake has to say stand above them. `snakemake_logger_plugin_kanbench` hands Snakemake's messages over. They are
@@ -128,10 +128,10 @@ class Progress:
         return done[0].title if len(done) == 1 else f"{rule}, {len(done)} jobs"
 
     def remaining(self, now: float) -> float | None:
-        """About how many seconds the rest will take, if as many jobs go on at once as did.
+        """About how many seconds the rest will take, if as many jobs run at once as did.
 
         A job takes as long as those of its rule took, in the median; where none has ended, what is usual, as many times
-        as in the median of all jobs. None until two have ended for each that goes on: the first may compile kernels.
+        as in the median of all jobs. None until two have ended for each that runs: the first may compile kernels.
         """
         left = self.planned - Counter(job.rule for job in self.jobs.values())
         running = self.running
@@ -176,7 +176,7 @@ class Display:
     """Writes to a stream what Snakemake's messages come to.
 
     Args:
-        lock: Held while something is written: the line is written again every second, too, as time goes on.
+        lock: Held while something is written: the line is written again every second, too.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Display:
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.progress = Progress()
         self.start: float | None = None
-        self.last = 0.0  # when it was last shown what goes on
+        self.last = 0.0  # when running jobs were last shown
         self.drawn: list[str] = []  # on a terminal, the lines that are written anew
         self.stopped = threading.Event()
 
@@ -259,7 +259,7 @@ class Display:
         self.drawn = []
 
     def _refresh(self) -> None:
-        """Show again what goes on, if it is time."""
+        """Show the running jobs again, if it is time."""
         if self.start is None or self.stopped.is_set() or not self.progress.jobs:
             return
         now = self.now()

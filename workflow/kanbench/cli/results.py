@@ -15,31 +15,31 @@ from kanbench.plan.sections import SECTIONS, section_of, without_variant
 
 def add_commands(commands: Commands[Any]) -> None:
     listed = command(commands, "list", _list, "print the runs of a folder as a table")
-    listed.add_argument("section", nargs="?", help="default: all")
+    listed.add_argument("section", nargs="?", help="default: all sections")
     add_results_dir(listed)
 
     inspect = command(commands, "inspect", _inspect, "explain a file, a run or a folder of runs")
-    inspect.add_argument("path", type=Path, help="of a run: of its files, up to the epochs")
+    inspect.add_argument("path", type=Path, help="a file, a folder, or the common beginning of a run's files")
     add_trusted(inspect)
 
-    verify = command(commands, "verify", _verify, "check that all files of a run are there and agree")
-    verify.add_argument("section", nargs="?", help="section2_1 or the like; default: all that have a run")
+    verify = command(commands, "verify", _verify, "check that the files of a run are complete and agree")
+    verify.add_argument("section", nargs="?", help="for example section2_1; default: all sections that have a run")
     add_run(verify)
-    add_config(verify, "what it was made with: its problems, and where results/trainings is gone, its samples")
+    add_config(verify, "the configuration of the run: its problems and, if results/trainings was deleted, its samples")
     add_problems(verify)
 
-    migrate = command(commands, "migrate", _migrate, "write runs of earlier formats in the present one, beside them")
+    migrate = command(commands, "migrate", _migrate, "convert runs of earlier formats; the old files are kept")
     migrate.add_argument("section", nargs="?", help="default: all runs")
     migrate.add_argument("--timestamp", help="default: all runs")
     add_results_dir(migrate)
-    migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    migrate.add_argument("--dry-run", action="store_true", help="only print what would be done")
     migrate.add_argument(
         "--for-original",
         type=Path,
         metavar="FOLDER",
-        help="write runs there with the columns that the study's original scripts read, instead",
+        help="instead, write runs to FOLDER with the columns that the study's original scripts read",
     )
-    migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files in the end")
+    migrate.add_argument("--delete-json", action="store_true", help="delete the old metadata files afterwards")
     add_trusted(migrate)
 
 
@@ -76,11 +76,11 @@ def _verify(arguments: argparse.Namespace) -> None:
         stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, arguments.results_dir, False)
         with tqdm(desc=stored.name, unit="checkpoint", disable=not sys.stderr.isatty(), leave=False) as bar:
 
-            def report(done: int, total: int, bar: tqdm[NoReturn] = bar) -> None:
+            def show(done: int, total: int, bar: tqdm[NoReturn] = bar) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            findings = verify(stored, config, report)
+            findings = verify(stored, config, show)
         faults += len(findings.faults)
         for line in [*findings.faults, *findings.remarks, *(f"not checked: {note}" for note in findings.notes)]:
             print(line)
@@ -101,7 +101,7 @@ def _migrate(arguments: argparse.Namespace) -> None:
     if arguments.section is not None:
         section_of(arguments.section)
     if arguments.for_original and arguments.delete_json:
-        raise InputError("migrate", "--for-original with --delete-json", "one of them")
+        raise InputError("migrate", "both --for-original and --delete-json", "one of them")
     runs = [
         stored
         for stored in stored_runs(arguments.results_dir, trusted=arguments.trusted)
@@ -121,7 +121,7 @@ def _migrate(arguments: argparse.Namespace) -> None:
             print(f"{stored.name}: {error}", file=sys.stderr)
             continue
         would = "would " if arguments.dry_run else ""
-        for line in lines or ["nothing to do: it is there in the present format"]:
+        for line in lines or ["nothing to do: already in the present format"]:
             print(f"{stored.name}: {would if lines else ''}{line}")
     if failed:
-        raise InputError("migrate", problem=f"{failed} of {len(runs)} runs could not be migrated; the others are")
+        raise InputError("migrate", problem=f"{failed} of {len(runs)} runs could not be migrated; the others were")

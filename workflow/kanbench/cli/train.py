@@ -27,10 +27,9 @@ def add_commands(commands: Commands[Any]) -> None:
         "names",
         nargs="+",
         metavar="name",
-        help="one training after another in one process; for example "
-        "section2_1_20260101_000000_e10_lm_2, model type lm on dataset 2, or "
-        "section2_3_20260101_000000_expert_2_d3_k2_s1, an expert with 3 hidden layers, order 2 and seed 1; "
-        "with _sSEED at the end of the first, with another seed than the first, and without checkpoints",
+        help="trainings, run one after another: section2_1_20260101_000000_e10_lm_2 is model type lm on dataset 2, "
+        "the same with _s7 at the end trains with seed 7 and writes no checkpoints, "
+        "section2_3_20260101_000000_expert_2_d3_k2_s1 is an expert with 3 hidden layers, order 2 and seed 1",
     )
     train.add_argument(
         "--seeds",
@@ -38,9 +37,9 @@ def add_commands(commands: Commands[Any]) -> None:
         type=_seed,
         default=[],
         metavar="SEED",
-        help="train with each of these seeds, as if it stood at the end of the name",
+        help="train with each of these seeds, as with _sSEED at the end of the name",
     )
-    merge = _add(commands, "merge", _merge, "merge experts into one model, and train it")
+    merge = _add(commands, "merge", _merge, "merge experts into one model and train it")
     merge.add_argument("name", help="for example section2_3_20260101_000000_merge_kan_2")
     control = _add(commands, "control", _control, "train a model of a merged model's size from scratch")
     control.add_argument("name", help="for example section2_3_20260101_000000_control_2")
@@ -55,9 +54,9 @@ def _add(
     parser = command(commands, name, run, summary)
     group = parser.add_mutually_exclusive_group()
     add_config(group)
-    text = "the settings of the training (of each) as JSON, instead of --config"
+    text = "settings as JSON, one for each training, instead of --config"
     group.add_argument("--settings", nargs=settings, metavar="JSON", help=text)
-    parser.add_argument("--threads", type=_count, default=1, help="of the compiled engine, for many samples (1)")
+    parser.add_argument("--threads", type=_count, default=1, help="threads of the compiled engine; default: 1")
     add_results_dir(parser)
     return parser
 
@@ -67,7 +66,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     given = arguments.settings or [None] * len(arguments.names)
     if len(given) != len(arguments.names):
-        raise InputError("--settings", len(given), f"{len(arguments.names)}, for every name its own")
+        raise InputError("--settings", len(given), f"{len(arguments.names)}, one for each name")
     jobs: list[Job] = []
     for title, settings in zip(arguments.names, given, strict=True):
         name, source = _parse(title, settings, arguments, *TRAINED, EXPERT)
@@ -79,7 +78,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.FileName]:
     """The training with each of these seeds; itself, if there are none."""
     if seeds and (name.expert is not None or name.run.seed is not None):
-        raise InputError(name.training, "a seed in the name", "a training without one, with --seeds")
+        raise InputError(name.training, "a seed in the name and --seeds", "one of them")
     return [dataclasses.replace(name, run=name.run.replicate(seed)) for seed in seeds] or [name]
 
 
@@ -91,7 +90,7 @@ def _seed(text: str) -> int:
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 on")
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: an integer from 1 to 9999")
     return int(text)
 
 

@@ -43,7 +43,7 @@ BASE = {"silu": EXP + 3, "identity": 0, "zero": 0}  # x / (1 + exp(-x))
 SLOPE = {"silu": 4, "identity": 0, "zero": 0}  # s (x (1 - s) + 1)
 COORDINATE = 2  # (x - knot) · density
 LOSS = 4  # of a residual: r² into the sum, 2 r / n
-MOMENTS = 4  # of a number: from the first one, into the sum, squared, into the sum of squares
+DEVIATION = 4  # of a number: from the first one, into the sum, squared, into the sum of squares
 
 ADAM = 13  # per parameter: two moving averages, and the update
 LBFGS_PAIR = 8  # per parameter and remembered pair: two scalar products and two sums in the two loops
@@ -96,7 +96,7 @@ class Flops:
         self.normal_matrix = n * int(in_row @ (in_row + 1)) + 4 * coefs * (coefs + edges) + network.n_parameters**2
         self.dual_gram = 3 * n * nonzeros + round(dual)
         self.layer_inputs = tables + n * sum(forward[:-1])
-        self.deviations = tables + n * (sum(forward) + MOMENTS * (edges + nodes))
+        self.deviations = tables + n * (sum(forward) + DEVIATION * (edges + nodes))
 
 
 def _share(grid: np.ndarray, d: int) -> np.ndarray:

@@ -61,8 +61,8 @@ SOURCES = (
 CHECKSUM = 4  # bytes
 DAMAGED, UNWRITTEN = "damaged", "cannot be written"
 CONSEQUENCES = {
-    DAMAGED: "what is damaged is compiled anew",
-    UNWRITTEN: "every job compiles what it lacks; NUMBA_CACHE_DIR is where to keep kernels",
+    DAMAGED: "damaged kernels are compiled again",
+    UNWRITTEN: "every job compiles the missing kernels; set NUMBA_CACHE_DIR to another folder",
 }
 
 log = logging.getLogger("kanbench")
@@ -113,7 +113,7 @@ class KernelCache:
         if not self.is_open:
             if disabled := numba.config.DISABLE_JIT:
                 raise InputError(
-                    "NUMBA_DISABLE_JIT", disabled, "0, because kernels work on vectors, which Python has not"
+                    "NUMBA_DISABLE_JIT", disabled, "0: kernels use vectors, which exist in compiled code only"
                 )
             # numba imports it before its first kernel, which needs none of it.
             extension("cython_blas", "scipy.linalg.cython_blas")
@@ -248,7 +248,7 @@ class _CheckedFile(IndexDataCacheFile):
         self.last = self._data_path(name)
         content = Path(self.last).read_bytes()
         if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM) != content[:CHECKSUM]:
-            raise ValueError("another checksum than it should have")
+            raise ValueError("checksum mismatch")
         return pickle.loads(content[CHECKSUM:])
 
     def _save_data(self, name: str, data: Any) -> None:

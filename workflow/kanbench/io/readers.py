@@ -103,7 +103,7 @@ def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
         parts = [part for item in inner for part in (item if isinstance(item, tuple) else [item])]
         count += len(parts)
         if count > limit:
-            raise refusal(path, "aliases", f"up to {MAX_SHARED} parts that they stand for")
+            raise refusal(path, "aliases", f"up to {MAX_SHARED} values that they expand to")
         rest += parts
 
 
@@ -122,14 +122,14 @@ def check_depth(path: str | Path, value: Any) -> None:
         nested = [part for part in level if isinstance(part, (dict, list, tuple))]
         level = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
     if level:
-        raise refusal(path, "lists or mappings in each other", f"up to {MAX_DEPTH} levels")
+        raise refusal(path, "nested lists or mappings", f"up to {MAX_DEPTH} levels")
 
 
 def read_tensors(path: str | Path, trusted: bool = False) -> Any:
     """What `torch.save` wrote, on the CPU: tensors in builtin containers.
 
     Args:
-        trusted (bool): Whether to read other objects too, which may run code of the file's author.
+        trusted (bool): Whether to read other objects too (may execute code in the file).
 
     Raises:
         InputError: The file is damaged, names something that is not admitted, or its tensors are larger than it is.
@@ -184,17 +184,17 @@ def check_archive(path: str | Path) -> None:
         try:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
-            raise ValueError("not an archive as torch writes it since 1.6") from None
+            raise ValueError("not a zip archive, which torch.save writes since 1.6") from None
     with archive:
         parts = archive.infolist()
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise refusal(path, "it is compressed, which torch.save does not do")
         if sum(part.file_size for part in parts) > Path(path).stat().st_size:
-            raise refusal(path, "its parts are larger together than it is")
+            raise refusal(path, "its members are larger than the file")
         with parser_errors(path):
             damaged = archive.testzip()
     if damaged is not None:
-        raise InputError(path, problem="damaged: a part of it has another checksum than it should")
+        raise InputError(path, problem="damaged (checksum mismatch)")
 
 
 def _check_tensors(path: str | Path, content: Any) -> None:

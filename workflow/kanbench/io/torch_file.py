@@ -108,7 +108,7 @@ def _array(value: Any, numbers: Callable[[str, str], Array]) -> Array:
         case _:
             raise RefusedError(f"it has a {kind_of(value)}")
     if not all(type(number) is int and number >= 0 for number in (offset, *shape, *strides)):
-        raise RefusedError("a tensor whose shape, strides and offset are not integers from 0 on")
+        raise RefusedError("a tensor whose shape, strides and offset are not all integers, at least 0")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if len(data) != size or math.prod(shape) > size or (math.prod(shape) > 0 and last >= size):
         raise RefusedError(f"a tensor of shape {str(shape)[:99]} without its values")

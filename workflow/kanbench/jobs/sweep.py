@@ -64,9 +64,9 @@ def sweep(
         InputError: The key, a value or a seed is wrong; or a value changes nothing, so that nothing can be compared.
     """
     if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
-        raise InputError("sweep", key, f"a key by which models differ: none of {', '.join(FIXED)}")
+        raise InputError("sweep", key, f"a key that changes the models; not {', '.join(FIXED)}")
     if len(set(seeds)) < len(seeds):
-        raise InputError("sweep: --seeds", list(seeds), "each once")
+        raise InputError("sweep: --seeds", list(seeds), "no duplicates")
     changed = [(in_words(value), with_value(config, key, value)) for value in values]
     _check_different(key, [(value, (of["epochs"], _settings(of, model_type))) for value, of in changed])
     # The dense MSE is not looked at, and takes longer than training with Adam; nor are times compared closely.
@@ -108,9 +108,9 @@ def _check_different(key: str, trained: Sequence[tuple[Any, object]]) -> None:
     """Two values with which all trainings are the same are a mistake: of the key, or of a value."""
     for (value, of_one), (other, of_other) in itertools.combinations(trained, 2):
         if of_one == of_other:
-            same = f"{value} and {other}, with which the trainings are the same"
+            same = f"{value} and {other}, which give the same trainings"
             found = f"{value} twice" if value == other else same
-            raise InputError(f"sweep: {key}", found, "values of a key that these trainings depend on")
+            raise InputError(f"sweep: {key}", found, "values that change these trainings")
 
 
 def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:

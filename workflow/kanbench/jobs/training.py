@@ -37,14 +37,14 @@ from kanbench.problems.target_scale import scale_of
 from kanbench.storage.checkpoints import write_checkpoint
 from kanbench.storage.training_record import read_record, training_record, write_record
 from kanbench.training.experts import train_expert
-from kanbench.training.history import Report, Row, Training
+from kanbench.training.history import OnEpoch, Row, Training
 from kanbench.training.merge_kan import train_control, train_merged
 from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer, make_data
 
 More = dict[str, Any]  # what the consolidation has to know beside the training
 # Given the samples, where to report rows, threads and the place of a state to resume from.
-Train = Callable[[Dataset, Report, int, ResumeState], tuple[Training, More]]
+Train = Callable[[Dataset, OnEpoch, int, ResumeState], tuple[Training, More]]
 S = TypeVar("S", bound=Settings)
 
 log = logging.getLogger("kanbench")
@@ -92,8 +92,8 @@ def run_job(job: Job, threads: int = 1) -> None:
     title = job.name.training
     log.info("%s: %s", title, canonical_json(job.settings))
     data, resume = make_data(job.settings), ResumeState(job.name.run.resume_folder(title))
-    with _progress(job.epochs) as report:
-        training, more = job.train(data, report, threads, resume)
+    with _progress(job.epochs) as on_epoch:
+        training, more = job.train(data, on_epoch, threads, resume)
     if training.stopped:
         log.warning("%s: ended early: %s", title, training.stopped)
     _commit(job, data, training, more)
@@ -141,10 +141,10 @@ def training_job(name: FileName, source: Source) -> Job:
 
     settings = source.settings(name, TrainingSettings, of_config)
 
-    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
+    def train(data: Dataset, on_epoch: OnEpoch, threads: int, resume: ResumeState) -> tuple[Training, More]:
         if (scale := scale_of(data.dense_label)).is_degenerate:
             log.warning("%s is degenerate: %s", settings.problem, scale.in_words())
-        return Trainer(settings, data, threads=threads).train(epochs, report, resume), {}
+        return Trainer(settings, data, threads=threads).train(epochs, on_epoch, resume), {}
 
     return Job(name, settings, train, epochs * len(settings.grids.sizes), run.checkpoints(model_type, dataset_idx))
 
@@ -154,8 +154,8 @@ def expert_job(name: FileName, expert: tuple[int, int, int], source: Source) -> 
     _, dataset_idx = name.model
     settings = source.settings(name, ExpertSettings, lambda config, _: expert_settings(config, dataset_idx, *expert))
 
-    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
-        training, known = train_expert(settings, data, report, threads, resume)
+    def train(data: Dataset, on_epoch: OnEpoch, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training, known = train_expert(settings, data, on_epoch, threads, resume)
         return training, {"expert": known}
 
     return Job(name, settings, train, settings.epochs, {"final": name.run.expert_checkpoint(name.training)})
@@ -174,8 +174,8 @@ def merge_job(name: FileName, source: Source, experts: Sequence[Path]) -> Job:
             problem = f"{error.problem or 'damaged'}; train this expert again"
             raise InputError(error.where, error.found, error.allowed, problem=problem) from error
 
-    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
-        training, merging = train_merged(settings, known, load, data, report, threads, resume)
+    def train(data: Dataset, on_epoch: OnEpoch, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training, merging = train_merged(settings, known, load, data, on_epoch, threads, resume)
         return training, {"merging": merging}
 
     epochs = settings.epochs * len(settings.grids.sizes)
@@ -191,8 +191,8 @@ def control_job(name: FileName, source: Source, merged: Path, experts: Sequence[
     settings = source.settings(name, ControlSettings, lambda config, seed: control_settings(config, dataset_idx, seed))
     outcome = record.checkpoints["final"] | {key: record.merging[key] for key in ("width", "k", "via")}
 
-    def train(data: Dataset, report: Report, threads: int, resume: ResumeState) -> tuple[Training, More]:
-        training = train_control(settings, outcome, known, data, report, threads, resume)
+    def train(data: Dataset, on_epoch: OnEpoch, threads: int, resume: ResumeState) -> tuple[Training, More]:
+        training = train_control(settings, outcome, known, data, on_epoch, threads, resume)
         return training, {"width": training.final.network.width}
 
     return Job(name, settings, train)
@@ -214,7 +214,7 @@ def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]
 
 
 @contextlib.contextmanager
-def _progress(epochs: int | None) -> Iterator[Report]:
+def _progress(epochs: int | None) -> Iterator[OnEpoch]:
     """A function that shows a row of the history: in a bar on a terminal, as a line in a log."""
 
     def report_line(row: Row) -> None:
@@ -227,11 +227,11 @@ def _progress(epochs: int | None) -> Iterator[Report]:
 
     with tqdm(total=epochs, unit="epoch") as bar:
 
-        def report(row: Row) -> None:
+        def on_epoch(row: Row) -> None:
             bar.set_postfix_str(_losses(row), refresh=False)
             bar.update(row["epoch"] - bar.n)
 
-        yield report
+        yield on_epoch
 
 
 def _in_words(row: Row) -> str:

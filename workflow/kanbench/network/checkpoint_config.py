@@ -28,7 +28,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "width": (Annotated[list[Annotated[list[Count], TWO]], Meta(min_length=2)], "[nodes, products] of every layer"),
     "grid": (Count | list[Count], "an integer, or one for every layer"),
     "k": (Order | list[Order], f"an integer up to {MAX_STORED_ORDER}, or one for every layer"),
-    "mult_arity": (Arity | list[list[Arity]], "an integer from 1 on, or lists of them"),
+    "mult_arity": (Arity | list[list[Arity]], "an integer, at least 1, or lists of them"),
     "base_fun_name": (Literal[BASE_FUNCTIONS], ", ".join(BASE_FUNCTIONS)),
     **dict.fromkeys(("affine_trainable", "sp_trainable", "sb_trainable"), (bool, "true or false")),
     "grid_eps": (Number, "a number"),

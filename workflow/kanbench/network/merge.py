@@ -74,7 +74,9 @@ def merge(
     if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
         raise InputError("merge", "a model without hidden nodes", "at least one hidden layer")
     if len(outputs := sorted({network.width[-1] for network in networks})) > 1:
-        raise InputError("merge", f"models of {outputs[0]} and {outputs[-1]} outputs", "models of the same outputs")
+        raise InputError(
+            "merge", f"models with {outputs[0]} and {outputs[-1]} outputs", "models with the same number of outputs"
+        )
     k, first = max(network.order for network in networks), networks[0]
     fixed = [any(network.layers[0].fixed_base[i] for network in networks) for i in range(len(domain))]
     layers: list[Edges] = [{} for _ in range(depth)]

@@ -316,7 +316,7 @@ def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:
 def _check_state(base: str | Path, config: Mapping[str, Any], state: Any) -> None:
     """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{base}_state", "no tensors by name", "the state of a model")
+        raise InputError(f"{base}_state", "no named tensors", "the state of a model")
     for end, name, allowed in (
         (".coef", "coefficients", coef_shapes(config)),
         (".grid", "knots", grid_shapes(config)),  # of a layer without outputs, they are what takes memory

@@ -169,16 +169,16 @@ def _check_problems(config: Config) -> None:
             raise InputError(_key("datasets"), repr(name), f"{allowed}, or {every}" if allowed else every)
         dim = problems[name].dim
         if not is_width(network_width(config, name), dim):
-            raise InputError(
-                _key("model.width"), width, f"a first number of {dim}, the inputs of {name}, and 1 at last"
-            )
+            raise InputError(_key("model.width"), width, f"a list from {dim}, the inputs of {name}, to 1")
     for name, problem in problems.items():
         if not isinstance(problem, TableProblem):
             continue
         if name not in config["datasets"]:
-            raise InputError(_key("datasets"), config["datasets"], f"{name} among them, the name of the table")
+            raise InputError(
+                _key("datasets"), config["datasets"], f"a list that contains {name}, the name of the table"
+            )
         if "section2_3" in config["sections"] and not len(problem.parts(0)["valid"]):
-            raise InputError(problem.file, "no rows for valid", "some, which Section 2.3 selects experts by")
+            raise InputError(problem.file, "no rows for valid", "at least one: Section 2.3 selects experts by them")
 
 
 def problems_of(config: Config) -> dict[str, Problem]:
@@ -195,7 +195,7 @@ def problems_of(config: Config) -> dict[str, Problem]:
     for part in parts:
         for name, problem in part.items():
             if name in found:
-                raise InputError(problem.where, problem=f"a name twice; the other is in {found[name].file}")
+                raise InputError(problem.where, problem=f"duplicate name, also defined in {found[name].file}")
             found[name] = problem
     return found
 
@@ -239,8 +239,8 @@ def _check_experts(config: Config) -> None:
     every = [expert for seed in config["seeds"] for expert in experts(config, seed)]
     if len(set(every)) < len(every) or max(seed for _, _, seed in every) > MAX_SEED:
         allowed = (
-            f"with {len(config['seeds'])} seeds, numbers that are no multiple of {BETWEEN_REPLICATES} apart, of at "
-            f"most {MAX_SEED} when {BETWEEN_REPLICATES} is added for every seed but the first"
+            f"with {len(config['seeds'])} seeds, numbers that do not differ by a multiple of {BETWEEN_REPLICATES}, at "
+            f"most {MAX_SEED} after {BETWEEN_REPLICATES} is added for each seed but the first"
         )
         raise InputError(_key("experts.seeds"), config["experts"]["seeds"], allowed)
     if config["merge_kan"]["seeds"] > (known := len(config["seeds"])):
@@ -251,7 +251,7 @@ def _check_experts(config: Config) -> None:
         raise InputError(_key("merge_kan.n_selected"), selected, f"1 to {count}, the number of experts")
     first, grid = config["merge_kan"]["grids"][0], config["experts"]["grid"]
     if first < grid:
-        raise InputError(_key("merge_kan.grids"), f"{first} first", f"at least {grid}, the experts' grid")
+        raise InputError(_key("merge_kan.grids"), f"{first} as the first", f"at least {grid}, the experts' grid")
     if any(after >= before for before, after in itertools.pairwise([selected, *between, *([1] if between else [])])):
         raise InputError(
             _key("merge_kan.intermediate_models"), between, f"decreasing integers between {selected} and 1"

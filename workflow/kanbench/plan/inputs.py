@@ -20,7 +20,7 @@ from kanbench.plan.settings import canonical_json
 from kanbench.plan.tables import PUBLISHED, tables_of
 
 Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
-Report = dict[str, Any]
+ReportArguments = dict[str, Any]
 
 NOUNS = {EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
 CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
@@ -44,7 +44,7 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
         return sections.new_timestamp()
     pinned = pin.read_text(encoding="utf-8").strip()
     if not sections.is_timestamp(pinned):
-        raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS, or no such file, which begins a new run")
+        raise InputError(pin, f"{pinned!r}", "YYYYMMDD_HHMMSS; delete the file to begin a new run")
     return pinned
 
 
@@ -135,7 +135,7 @@ class Pipeline:
         seeds = [run, *self.replicates(run)]
         return [*(seed.frame(frame) for seed in seeds for frame in frames), run.checkpoint_metadata()]
 
-    def figure_reports(self, run: Run) -> dict[str, Report]:
+    def figure_reports(self, run: Run) -> dict[str, ReportArguments]:
         """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
         shown = zip(self.figures(run, "png"), figures_of(run.section, self._inputs), strict=True)
         return {
@@ -143,7 +143,7 @@ class Pipeline:
             for path, figure in shown
         }
 
-    def table_reports(self, run: Run) -> dict[str, Report]:
+    def table_reports(self, run: Run) -> dict[str, ReportArguments]:
         """The tables of a run as HTML, each with the arguments of Snakemake's `report`."""
         titles = {naming.STATEMENTS: "Statements", PUBLISHED: "Published figures"}
         return {
@@ -249,7 +249,7 @@ class Pipeline:
             InputError: Names the target and which part of it is wrong.
         """
         if "seeds" in targets and not any(self.replicates(self.run(name)) for name in self.config["sections"]):
-            allowed = "at least two seeds, in Section 2.3 by merge_kan.seeds"
+            allowed = "at least two seeds (for Section 2.3, merge_kan.seeds)"
             raise InputError("target 'seeds'", f"seeds: {self.config['seeds']}", allowed)
         for target in targets:
             if target not in self.target_rules:
@@ -258,7 +258,7 @@ class Pipeline:
     def _check_file(self, target: str) -> None:
         if "/" not in target and "." not in target:
             rules = ", ".join(self.target_rules)
-            raise InputError("target", f"{target!r}", f"{rules}, or the path of a file of a run")
+            raise InputError("target", f"{target!r}", f"{rules}, or the path of a result file")
         name, seeds = naming.parse(target), self.config["seeds"]
         run, expert = name.run, name.expert and "d{}_k{}_s{}".format(*name.expert)
         sections.check_variant(target, run.section, self.config["variant"])
@@ -269,7 +269,9 @@ class Pipeline:
             ("expert", expert, configured),
         ):
             if found is not None and found not in allowed:
-                raise InputError(target, f"{part} {found}", ", ".join(map(str, allowed)) or "none")
+                raise InputError(
+                    target, f"{part} {found}", ", ".join(map(str, allowed)) or f"no {part}: none is configured"
+                )
         shown = [*self.tables(run), *self.figures(run)]
         made = [*run.deliverables(len(self.datasets)), *shown]
         if name.dataset_idx is not None:
@@ -292,7 +294,7 @@ def _seed(wildcards: Wildcards) -> int | None:
     return None if wildcards.get("seed") is None else int(wildcards["seed"])
 
 
-def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> Report:
+def _report(run: Run, subcategory: str, figure: str, caption: str, dataset: str = "all") -> ReportArguments:
     return {
         "category": f"{sections.number_of(run.section)} {run.kind.question}",
         "subcategory": subcategory,

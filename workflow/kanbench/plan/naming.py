@@ -113,7 +113,7 @@ class Run:
         return f"{self.folder}/{self.training(model_type, dataset_idx)}_{checkpoint}"
 
     def checkpoints(self, model_type: str, dataset_idx: int | str) -> dict[str, str]:
-        """The bases of the checkpoints that a training leaves, `{which: base}`: none with another seed."""
+        """The bases of the checkpoints of a training, `{which: base}`: none with another seed."""
         kept = CHECKPOINTS if self.seed is None else ()
         return {checkpoint: self.checkpoint(model_type, dataset_idx, checkpoint) for checkpoint in kept}
 
@@ -138,7 +138,7 @@ class Run:
         return f"{self.results}/trainings/{training}.json"
 
     def expert_checkpoint(self, training: str) -> str:
-        """The base of the checkpoint of an expert: it is handed on, not delivered."""
+        """The base of the checkpoint of an expert: an input of merging, not a result of the run."""
         return f"{self.results}/trainings/{training}"
 
     def resume_folder(self, training: str) -> str:

@@ -102,7 +102,7 @@ def check_variant(where: str, section: str, variant: str | None) -> None:
     """
     if section != (configured := with_variant(without_variant(section), variant)):
         needed = "null" if variant is None else variant
-        raise InputError(where, section, f"{configured}, which is what this configuration makes (variant: {needed})")
+        raise InputError(where, section, f"{configured}: the configuration has variant: {needed}")
 
 
 def section_of(name: str) -> Section:
@@ -114,7 +114,7 @@ def section_of(name: str) -> Section:
     if (known := without_variant(name)) in SECTIONS:
         return SECTIONS[known]
     if not re.fullmatch(SECTION, name):
-        raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or section1_1 and the like")
+        raise InputError("section", f"{name!r}", f"{', '.join(SECTIONS)}, or an earlier one such as section1_1")
     return SECTION_1 if name.startswith("section1_") else Section("", (), "model_type")
 
 

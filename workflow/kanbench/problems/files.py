@@ -73,5 +73,5 @@ def find_problem(name: str, source: Source | None = None) -> Problem:
         raise InputError(where, repr(name), ", ".join(problems))
     found = problems[name]
     if source is not None and source.digest not in (None, found.source.digest):
-        raise InputError(found.where, problem="has changed since these settings were made; begin again")
+        raise InputError(found.where, problem="has changed since these settings were made; start again")
     return found

@@ -77,7 +77,7 @@ class Problem:
             InputError: The function failed, or returned something else than n finite floating-point numbers.
         """
         if self.target is None:
-            raise InputError(self.where, problem="it is a table: its target is known at the table's rows only")
+            raise InputError(self.where, problem="is a table: its target is known at its rows only")
         if not len(x):
             return np.empty((0, 1), x.dtype)
         inputs = x.copy()  # a function may change what it is given
@@ -163,7 +163,7 @@ def problem(
         if not NAME.fullmatch(key):
             raise InputError(made.where, f"the name {key!r}", "a letter, then letters, digits and underscores")
         if (other := {**PROBLEMS, **problems}.get(key)) is not None:
-            raise InputError(made.where, problem=f"a name twice; the other is in {other.file}")
+            raise InputError(made.where, problem=f"duplicate name, also defined in {other.file}")
         if made.width is not None and not is_width(made.width, made.dim):
             raise InputError(made.where, f"width {list(made.width)}", f"integers from {made.dim}, its inputs, to 1")
         problems[key] = made

@@ -65,7 +65,7 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
     frame = _read(path, content)
     used = [*columns.inputs, columns.target, *filter(None, [columns.split])]
     if len(set(used)) < len(used):
-        raise InputError(path, f"the columns {', '.join(used)}", "each once")
+        raise InputError(path, f"the columns {', '.join(used)}", "no duplicates")
     for column in used:
         if column not in frame:
             raise InputError(f"{path}: column {column!r}", problem="missing", allowed=", ".join(map(str, frame)))
@@ -76,7 +76,7 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
         raise InputError(path, f"{len(bad)} rows with a value that is missing or not finite: {rows}", "numbers")
     inputs, outputs = numbers[:, :-1].copy(), numbers[:, -1:].copy()
     if not len(inputs):
-        raise InputError(path, "no rows", "at least one for every part")
+        raise InputError(path, "no rows", "at least one for each part")
     domain = tuple(zip(inputs.min(axis=0).tolist(), inputs.max(axis=0).tolist(), strict=True))
     for column, (low, high) in zip(columns.inputs, domain, strict=True):
         if low == high:
@@ -95,10 +95,10 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
     )
     parts = made.parts(0)
     if len(parts["train"]) == 1:
-        raise InputError(path, "one row for train", "at least two, or no deviation is known")
+        raise InputError(path, "one row for train", "at least two, for the standard deviation")
     for each, rows in parts.items():
         if not len(rows) and not (columns.split and each == "valid"):  # section 2.3 needs it, and says so
-            raise InputError(path, f"{len(inputs)} rows, none of them for {each}", "at least one for every part")
+            raise InputError(path, f"{len(inputs)} rows, none for {each}", "at least one for each part")
     return made
 
 

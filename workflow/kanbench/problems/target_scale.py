@@ -55,8 +55,8 @@ class TargetScale:
 
     def in_words(self) -> str:
         return (
-            f"from its mean the target is typically {self.typical:.2g} away, at most {self.largest:.2g} (variance "
-            f"{self.variance:.2g}), so that at most points a constant is as good"
+            f"the target differs from its mean by typically {self.typical:.2g}, at most {self.largest:.2g} (variance "
+            f"{self.variance:.2g}): at most points a constant is as good"
         )
 
 

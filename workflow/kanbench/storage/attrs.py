@@ -121,7 +121,7 @@ def _sound(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) ->
         return sound
     if (epochs := epochs_of(stored)) is not None:
         return {**sound, "epochs": epochs}
-    warn(f"{where}: epochs: found {repr(stored)[:100]}; allowed: an integer from 1 on")
+    warn(f"{where}: epochs: found {repr(stored)[:100]}; allowed: an integer, at least 1")
     return sound
 
 

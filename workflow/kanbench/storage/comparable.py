@@ -85,8 +85,8 @@ def _check_alike(replicates: Replicates) -> None:
         if len(groups) > 1:
             attrs = next(iter(next(iter(replicates.values())).values())).attrs
             where = "_".join(str(attrs.get(key, "?")) for key in ("section", "timestamp"))
-            found = f"several of {what}, by their digests ({in_words(groups)})"
-            raise InputError(where, found, "one: train again what is older")
+            found = f"several versions of {what}, by digest ({in_words(groups)})"
+            raise InputError(where, found, "the same for all; train the older ones again")
 
 
 def _identity(source: Source) -> str | None:
@@ -153,7 +153,7 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without rows that are there twice; of one epoch of a training there may be one, of a summary too."""
+    """The frame without duplicate rows; one row for each epoch of a training, and for each dataset of a summary."""
     keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
     of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
     if of_one is None or not frame.duplicated(of_one).any():

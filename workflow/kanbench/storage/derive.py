@@ -47,7 +47,7 @@ def _values(frames: pd.DataFrame | Frames, column: str) -> list[Any]:
     try:
         return sorted(set(builtin(_column(frames, column)[column].dropna().tolist())))
     except TypeError:  # lists, or numbers and text together
-        raise InputError(column, "values that have no order", "numbers or text") from None
+        raise InputError(column, "values that cannot be sorted", "numbers or text") from None
 
 
 def _largest(frames: pd.DataFrame | Frames, column: str) -> Any:

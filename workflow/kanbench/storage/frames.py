@@ -151,8 +151,8 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """Read a pickled frame or one in parquet, by the ending of `path`; its text as Python objects.
 
     Args:
-        trusted (bool): Whether to read what would be refused, too, which may run code of the file's author. Otherwise
-            nothing that the file names is imported or called.
+        trusted (bool): Whether to read what would be refused, too (may execute code in the file). Otherwise nothing
+            that the file names is imported or called.
 
     Raises:
         InputError: The file is not a frame, is damaged, or contains what a frame does not need; or a column of every
@@ -161,7 +161,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
-        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "names without duplicates")
+        raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "unique names")
     with parser_errors(path):  # text in parquet that is not utf-8
         frame = portable(frame)
     _check_kinds(path, frame)

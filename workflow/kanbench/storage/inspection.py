@@ -95,7 +95,7 @@ def _of_file(path: Path, trusted: bool) -> Iterator[str]:
         yield f"{path}: {'metadata' if file else 'the record of a training' if is_record else 'JSON'}{of_run}"
         yield from _items(content)
         if not file:
-            yield f"  history: {len(history or [])} epochs" if is_record else "  not a file of kanbench's"
+            yield f"  history: {len(history or [])} epochs" if is_record else "  not a kanbench file"
     elif file and file.kind == "dict":
         yield f"{path}: results as a pickled dict, from before there were frames{of_run}"
         yield from _of_dict(path, trusted)
@@ -114,7 +114,7 @@ def _of_file(path: Path, trusted: bool) -> Iterator[str]:
         if path.suffix != ".yml":
             yield from _of_tensors(read_tensors(path, trusted))
     else:
-        raise InputError(path, problem="not a file of kanbench's", allowed="frames, metadata and checkpoints")
+        raise InputError(path, problem="not a kanbench file", allowed="frames, metadata and checkpoints")
 
 
 def _frame_or_metadata(path: Path, trusted: bool, file: StoredFile | None) -> pd.DataFrame | Metadata:

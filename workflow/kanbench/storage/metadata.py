@@ -44,7 +44,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     """Read the metrics of checkpoints; numpy's scalars become Python's.
 
     Args:
-        trusted (bool): Whether to read what would be refused, too, which may run code of the file's author.
+        trusted (bool): Whether to read what would be refused, too (may execute code in the file).
 
     Raises:
         InputError: The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
@@ -53,7 +53,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
     levels: list[Any] = [metadata]
     for _ in range(4):
         if not all(isinstance(level, dict) for level in levels):
-            raise InputError(path, "something else", "{model type: {dataset: {checkpoint: {metric: value}}}}")
+            raise InputError(path, "other content", "{model type: {dataset: {checkpoint: {metric: value}}}}")
         levels = [below for level in levels for below in level.values()]
     return metadata
 

@@ -57,7 +57,7 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
         there = next((other for other in every if other.run == stored.run), stored)
         stored = _before_conversion(there)
         if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
-            raise InputError(stored.path, "no epochs", "runs that tell them")
+            raise InputError(stored.path, "no number of epochs", "one in the names, attrs or metadata")
         plan = _Plan(stored, dataclasses.replace(stored.run, epochs=stored.attrs.get("epochs")), there.files)
         _check_one_of_each(stored, plan.target)
         json = [file.path for file in stored.of_kind("meta")] if delete_json else []
@@ -108,7 +108,7 @@ class _Plan:
         named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]
         for file in named:
             if not same_data(read_frame(file.path, self.stored.trusted), self.stored.frames[file.name]):
-                raise InputError(file.path, "other data than in the pickle of this frame", "one of the two files")
+                raise InputError(file.path, "data that differs from the pickle of this frame", "one of the two files")
         for name, frame in frames.items():
             for suffix in FRAME_FORMATS:
                 path = Path(self.target.frame(name, suffix))
@@ -160,7 +160,9 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
     if not same_data(there, frame) or not (own or in_both):
         raise InputError(path, problem=EXISTS)
     if own and (lost := [key for key, value in wanted.items() if value is None and attrs.get(key) is not None]):
-        raise InputError(path, f"{', '.join(map(str, lost))} in its attrs only", "the same attrs in both files")
+        raise InputError(
+            path, f"{', '.join(map(str, lost))} in the attrs of this file only", "the same attrs in both files"
+        )
     return same(attrs, wanted) if own else in_both
 
 
@@ -187,12 +189,12 @@ def _check_unneeded(stored: StoredRun, every: Iterable[StoredRun], json: list[Pa
     """A JSON file that is to be deleted must have been read, and be this run's alone."""
     for path in json:
         if path != stored.json_file:
-            problem = f"nothing of it is in the frames of {stored.name}"
-            raise InputError(path, problem=problem, allowed="to migrate without deleting it")
+            problem = f"not used for the frames of {stored.name}"
+            raise InputError(path, problem=problem, allowed="migration without --delete-json")
         for other in every:
             if other.run != stored.run and any(file.path == path for file in other.files):
-                allowed = "to migrate both, and then to delete it"
-                raise InputError(path, problem=f"{other.name} has it too", allowed=allowed)
+                allowed = "migration of both runs before it is deleted"
+                raise InputError(path, problem=f"also belongs to {other.name}", allowed=allowed)
 
 
 def _write_metadata(metadata: Metadata, path: Path) -> None:

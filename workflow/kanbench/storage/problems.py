@@ -45,7 +45,7 @@ def with_problems(provenance: dict[str, Any], records: Iterable[TrainingRecord])
 
 
 def stated_in(name: str, frames: Iterable[pd.DataFrame]) -> StatedProblem | None:
-    """What frames say of a problem: the first of them that says anything."""
+    """What is recorded about a problem in the first frame that has anything about it."""
     for frame in frames:
         stated = provenance_of(frame).get(KEY)
         if isinstance(stated, dict) and name in stated:
@@ -86,7 +86,7 @@ def problem_of_run(
     """
     if (stated := stated_in(name, frames)) is None:
         if name not in PROBLEMS:
-            raise InputError("", problem=f"the target of {name} is not known: it is none of kanbench.problems")
+            raise InputError("", problem=f"the target of {name} is not known: not in kanbench.problems")
         return PROBLEMS[name]
     source = stated.source
     if source.path is None or source.columns is not None:

@@ -113,7 +113,7 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
 
 def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
     if epochs not in ("most", "fewest") and (not isinstance(epochs, int) or epochs_of(epochs) is None):
-        raise InputError("epochs", repr(epochs), "an integer from 1 on, 'most' or 'fewest'")
+        raise InputError("epochs", repr(epochs), "an integer, at least 1, 'most' or 'fewest'")
     counts = [_stored_epochs(stored) if stored.run.epochs is None else stored.run.epochs for stored in runs]
     known = {count for count in counts if count is not None}
     if not isinstance(epochs, int) and known:
@@ -145,7 +145,7 @@ def load_run(
         timestamp (str, optional): The latest run that has frames, if it is not given.
         epochs (int or {'most', 'fewest'}, optional): Needed where several runs with this timestamp differ in it.
         load_models (bool): Whether to load the checkpoints too, in the precision they were stored with.
-        trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
+        trusted (bool): Whether to read files with other contents than results have. It may execute code in them.
 
     Returns:
         results (dict): `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame,

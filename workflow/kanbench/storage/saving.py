@@ -49,9 +49,9 @@ def save_run(
     Args:
         results (dict): A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and
             `grid_history`. The frames are not changed.
-        section (str): `section2_1` or the like, or a variant of one, as `section2_1_highd_3d_shallow`.
+        section (str): for example `section2_1`, or a variant, for example `section2_1_highd_3d_shallow`.
         checkpoints (dict, optional): `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN
-            under the key `model` is written as a checkpoint of pykan's, everything else goes into the metadata file.
+            under the key `model` is written as a pykan checkpoint, everything else goes into the metadata file.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
         timestamp (str, optional): YYYYMMDD_HHMMSS; now, in UTC, if it is not given.
@@ -65,7 +65,7 @@ def save_run(
         str: The timestamp.
 
     Warns:
-        UserWarning: Attrs are not of the format, or rows are there twice: which are left out.
+        UserWarning: Which attrs are not of the format, and which rows are duplicates: these are left out.
 
     Raises:
         InputError: Rows of one epoch differ; or something cannot be saved, or not so that `load_run` reads it. What was
@@ -92,7 +92,7 @@ def save_run(
     for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
         _check_model(where, model)
         if (key := (model_type, dataset_idx, "final")) in weights:
-            raise InputError(f"save_run: {where}", "a final model in checkpoints, too", "one")
+            raise InputError(f"save_run: {where}", "a final model, and another one in checkpoints", "one of them")
         weights[key] = model
 
     def write(new: Run) -> None:
@@ -196,7 +196,7 @@ def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
 
 
 def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without rows that are there twice, and are all the same; what else is wrong is seen when it is written.
+    """The frame without duplicate rows; rows of one epoch that differ are refused when it is written.
 
     Warns:
         UserWarning: Which these are.
@@ -206,7 +206,7 @@ def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
         if "dataset_idx" in rows and len(kept := without_doubles(rows).index) < len(rows):
             double = rows.index.difference(kept)
             named = ", ".join(map(str, double[:FEW])) + (", …" if len(double) > FEW else "")
-            warn(f"results.{name}: {len(double)} rows are there twice, and are stored once: rows {named} (from 0)")
+            warn(f"results.{name}: {len(double)} duplicate rows are stored once: rows {named} (from 0)")
             return frame.iloc[kept]
     return frame
 
@@ -234,7 +234,7 @@ def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
 
 SECONDS = (lambda v: type(v) in (int, float) and 0 <= v < float("inf"), "seconds")
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
-    "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "an integer from 1 on"),
+    "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "an integer, at least 1"),
     "device": (lambda v: isinstance(v, str), "text"),
     "lbfgs_threshold_time": SECONDS,
     "baseline_threshold_time": SECONDS,

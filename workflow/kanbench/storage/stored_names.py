@@ -47,7 +47,7 @@ class StoredFile:
 
     Attributes:
         kind ({'meta', 'metadata', 'frame', 'checkpoint', 'weights', 'dict'}): Attrs in JSON, metrics of checkpoints, a
-            frame, one file of a model of pykan's, weights of another model, or all results as a pickled dict.
+            frame, one file of a pykan model, weights of another model, or all results as a pickled dict.
         name (str): The frame's, or the model type.
         suffix (str): `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
     """

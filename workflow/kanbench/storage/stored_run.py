@@ -48,7 +48,7 @@ class StoredRun:
     Attributes:
         run (Run): The names.
         files (tuple of StoredFile): Those that belong to the run, of whatever format; none of other seeds.
-        trusted (bool): Whether to read files with other contents than results have. That may run code of their author.
+        trusted (bool): Whether to read files with other contents than results have. It may execute code in them.
         replicate_files (dict): The frames with other seeds, by `run.replicate(seed)`; those that are there.
         problems (sequence of path): The user's Python files with targets, which may be run; see `problem_of_run`.
     """
@@ -124,7 +124,7 @@ class StoredRun:
         told = [measure for measure in found if measure is not None]
         if len(told) != 1 or told[0] == expected:
             return expected
-        warn(f"{self.name}_{name}: its losses are {told[0]}, not {expected}, by the models beside it")
+        warn(f"{self.name}_{name}: its losses are {told[0]}, not {expected}, according to its checkpoints")
         return told[0]
 
     @property

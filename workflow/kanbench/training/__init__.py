@@ -1,1 +1,1 @@
-"""Optimizers, the training loop, and what a training leaves behind."""
+"""Optimizers, the training loop, and the result of a training."""

@@ -32,7 +32,7 @@ class Stagnation(StopRule):
             self._best, self._since = row["train_loss"], row["epoch"]
         if row["epoch"] - self._since < self.epochs:
             return None
-        return f"the training loss has fallen by less than {self.tolerance:g} of itself in {self.epochs} epochs"
+        return f"the training loss decreased by less than {100 * self.tolerance:g} % in {self.epochs} epochs"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class WorseningStages(StopRule):
         recent = self._losses[-self.stages - 1 :]
         if len(recent) <= self.stages or any(after <= before for before, after in itertools.pairwise(recent)):
             return None
-        return f"the test loss has worsened in {self.stages} consecutive stages"
+        return f"the test loss increased in {self.stages} consecutive stages"
 
 
 STOP_RULES: dict[str, type[StopRule]] = {"stagnation": Stagnation, "worsening_stages": WorseningStages}

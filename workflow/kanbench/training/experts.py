@@ -12,7 +12,7 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.settings import ExpertSettings
 from kanbench.problems import Array
 from kanbench.problems.samples import Dataset
-from kanbench.training.history import Report, Training
+from kanbench.training.history import OnEpoch, Training
 from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer, in_training_units
 
@@ -20,14 +20,14 @@ from kanbench.training.trainer import Trainer, in_training_units
 def train_expert(
     settings: ExpertSettings,
     data: Dataset,
-    report: Report = lambda row: None,
+    on_epoch: OnEpoch = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
 ) -> tuple[Training, dict[str, Any]]:
     """Train one expert.
 
     Args:
-        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
 
     Returns:
         training (Training): Its `final` network is the expert.
@@ -35,7 +35,7 @@ def train_expert(
             `selected`, and its `valid_loss`, the mean squared error on the validation sample.
     """
     trainer = Trainer(settings, data, threads=threads)
-    training = trainer.train(settings.epochs, report, resume)
+    training = trainer.train(settings.epochs, on_epoch, resume)
     network, row = training.final.network, training.final.row
     return training, {
         "depth": len(settings.model.width) - 2,

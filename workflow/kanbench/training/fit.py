@@ -1,4 +1,4 @@
-"""`kanbench.fit`: train a KAN of pykan's in place, or a network on arrays, with the optimizers of this package."""
+"""`kanbench.fit`: train a pykan KAN in place, or a network on arrays, with the optimizers of this package."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def fit(
 ) -> Results | Fitted:
     """Train on the whole sample to the least mean squared error.
 
-    A KAN of pykan's is trained in place and keeps its device and precision; what is computed is computed on the CPU, by
-    compiled code. Afterwards it is as after its own `fit`, but that it has seen the training inputs last, not the test
+    A pykan KAN is trained in place and keeps its device and precision; the computation runs on the CPU, in compiled
+    code. Afterwards it is as after its own `fit`, except that it has seen the training inputs last, not the test
     inputs. Names and results are those of pykan 0.2.8's `MultKAN.fit`, with these differences:
 
     - Both losses of a step are of the parameters at its end. (pykan's `train_loss` is one of those that it met on its
@@ -144,7 +144,7 @@ def fit(
         log (int): Steps between updates of a progress bar; 0 for none.
         metrics (sequence of functions), display_metrics (sequence of names): As in pykan; of a KAN only.
         loss_fn (function): None, or the mean squared error by another name.
-        lamb, batch, save_fig: Of pykan's, only 0, a whole sample, and no figures.
+        lamb, batch, save_fig: As pykan's, but only with 0, a whole sample, and no figures.
         threads (int): For many samples; results do not depend on it.
         others: What else `MultKAN.fit` takes, which changes nothing without penalties, symbolic edges and figures.
 
@@ -181,7 +181,7 @@ def fit(
 
     with _bar(steps * len(sizes.sizes), log, display_metrics, results) as show:
 
-        def report(row: Row) -> None:
+        def on_epoch(row: Row) -> None:
             _add(results, row)
             if metrics:
                 put_back(trainer.network)
@@ -190,10 +190,10 @@ def fit(
                     results[metric.__name__].append(value.item() if hasattr(value, "item") else value)
             show(row["epoch"])
 
-        training = trainer.train(steps, report)
+        training = trainer.train(steps, on_epoch)
     put_back(training.final.network)
     if training.stopped:
-        warn(f"fit: {training.stopped}; training has ended with the step before")
+        warn(f"fit: {training.stopped}; training ended before this step")
     if kan is not None:
         kan.log_history("fit")  # where the model saves itself: pykan's `auto_save`
         return results
@@ -207,18 +207,18 @@ def _as_kan(model: Any) -> KAN | None:
     from kanbench.network.pykan import is_kan
 
     if not is_kan(model):
-        raise InputError("fit: model", f"a {type(model).__name__}", "a KAN of pykan's, a SplineNetwork, or a width")
+        raise InputError("fit: model", f"a {type(model).__name__}", "a pykan KAN, a SplineNetwork, or a width")
     return model
 
 
 def _check_of_kan(is_kan: bool, metrics: Any, loss_fn: Any) -> None:
     if metrics and not is_kan:
-        raise InputError("fit: metrics", "given", "none but with a KAN, whose state they are computed of")
+        raise InputError("fit: metrics", "given", "none, unless the model is a KAN")
     if loss_fn is not None:
         from kanbench.network.pykan import is_mean_square
 
         if not is_mean_square(loss_fn):
-            raise InputError("fit: loss_fn", one_line(loss_fn)[:100], "none, or the mean squared error")
+            raise InputError("fit: loss_fn", one_line(loss_fn)[:100], "None, or the mean squared error")
 
 
 def _network(
@@ -228,15 +228,15 @@ def _network(
     if kan is None and not isinstance(model, SplineNetwork):
         width = [count("width", nodes) for nodes in model]
         if len(width) < 2:
-            raise InputError("fit: width", width, "at least inputs and outputs")
+            raise InputError("fit: width", width, "at least the numbers of inputs and outputs")
         if width[0] != samples.train[0].shape[1]:
-            raise InputError("fit: width", width, f"{samples.train[0].shape[1]} inputs, as of the sample")
+            raise InputError("fit: width", width, f"{samples.train[0].shape[1]} inputs, as in the sample")
         grid = count("grids", grids[0]) if grids else GRID
         new = initialize(width, grid, count("k", k), count("seed", seed, 0), domain=samples.domain)
         return new if targets == "raw" else in_target_units(new, TargetUnits.standardizing(samples.train[1]))
     for name, value, default in (("k", k, 3), ("seed", seed, 1)):
         if value != default:
-            raise InputError(f"fit: {name}", value, "none but with a width: the model is given")
+            raise InputError(f"fit: {name}", value, "none, unless the model is a width")
     if kan is None:
         return model
     from kanbench.network.pykan import from_pykan

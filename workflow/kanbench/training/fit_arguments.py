@@ -86,14 +86,14 @@ def samples_of(data: Any, y: Any, x_test: Any, y_test: Any) -> Samples:
     if isinstance(data, Mapping):
         for name, given in (("y", y), ("x_test", x_test), ("y_test", y_test)):
             if given is not None:
-                raise InputError(f"fit: {name}", "given beside a dataset", "a dataset, or inputs and labels")
+                raise InputError(f"fit: {name}", "given together with a dataset", "a dataset, or inputs and labels")
         if missing := [key for key in KEYS if key not in data]:
             raise InputError("fit: dataset", f"no {', '.join(missing)}", ", ".join(KEYS))
         given = {f"dataset[{key!r}]": data[key] for key in KEYS}
     else:
         given = {"x": data, "y": y, "x_test": x_test, "y_test": y_test}
         if y is None:
-            raise InputError("fit: y", "none", "a dataset with the keys of pykan's, or inputs and labels")
+            raise InputError("fit: y", "none", "a dataset with the keys of pykan, or inputs and labels")
         if (x_test is None) != (y_test is None):
             raise InputError("fit: x_test, y_test", "one of the two", "both or none")
     names, values = list(given), list(given.values())
@@ -102,14 +102,16 @@ def samples_of(data: Any, y: Any, x_test: Any, y_test: Any) -> Samples:
     if test:
         for name, one, other in zip(names[2:], test, train, strict=True):
             if one.shape[1] != other.shape[1]:
-                raise InputError(f"fit: {name}", f"{one.shape[1]} columns", f"{other.shape[1]}, as to train with")
+                raise InputError(
+                    f"fit: {name}", f"{one.shape[1]} columns", f"{other.shape[1]}, as in the training sample"
+                )
     return Samples(train, test, np.ndim(values[1]) == 1)
 
 
 def _pair(names: Sequence[str], values: Sequence[Any]) -> tuple[Array, Array]:
     inputs, labels = (_columns(name, value) for name, value in zip(names, values, strict=True))
     if len(inputs) != len(labels):
-        raise InputError(f"fit: {names[1]}", f"{len(labels)} rows", f"{len(inputs)}, as of {names[0]}")
+        raise InputError(f"fit: {names[1]}", f"{len(labels)} rows", f"{len(inputs)}, as many as {names[0]}")
     return inputs, labels
 
 
@@ -139,7 +141,7 @@ def as_numbers(where: str, value: Any) -> Array:
 def check_neutral(lamb: Any, batch: int, save_fig: bool, n: int, others: Mapping[str, Any]) -> None:
     """Raise `InputError` where arguments of `MultKAN.fit` ask for what is not done here."""
     if unknown := others.keys() - WITHOUT_EFFECT:
-        raise InputError("fit", f"an argument {min(unknown)}", "those of its documentation and of pykan's fit")
+        raise InputError("fit", problem=f"unknown argument {min(unknown)}")
     for name, found, neutral, allowed in (
         ("lamb", lamb, lamb == 0, "0, no penalty"),
         ("batch", batch, batch == -1 or batch >= n, f"-1 or from {n} on, the whole sample"),
@@ -180,14 +182,14 @@ def _optimizer(opt: str, lr: float | None) -> AdamSettings | LBFGSSettings | LMS
     if opt != "LM":
         raise InputError("fit: opt", one_line(opt), ", ".join(OPTIMIZERS))
     if lr not in (None, 1):  # pykan's default
-        raise InputError("fit: lr", lr, "none for LM, whose steps have no learning rate")
+        raise InputError("fit: lr", lr, "none for LM, which has no learning rate")
     return LM
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
     """An integer argument."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"fit: {name}", one_line(value), f"an integer from {least} on")
+        raise InputError(f"fit: {name}", one_line(value), f"an integer, at least {least}")
     return int(value)
 
 

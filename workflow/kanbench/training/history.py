@@ -1,4 +1,4 @@
-"""What a training leaves: its history, checkpoints and time."""
+"""The result of one training: its history, checkpoints and time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Row(TypedDict):
     total_neurons: NotRequired[int]
 
 
-Report = Callable[[Row], None]
+OnEpoch = Callable[[Row], None]
 
 
 class Stage(TypedDict):
@@ -52,7 +52,7 @@ class Checkpoint:
 
 @dataclass
 class Training:
-    """What a training leaves; before the first epoch has ended well, all checkpoints are the untrained model."""
+    """The result of one training; before the first epoch has ended well, all checkpoints are the untrained model."""
 
     device: str  # where it ran: `cpu` or `cuda`
     engine: str  # what evaluated the model

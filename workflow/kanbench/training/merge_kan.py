@@ -21,7 +21,7 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.settings import ControlSettings, MergeSettings, Model, with_model
 from kanbench.problems import Array
 from kanbench.problems.samples import Dataset
-from kanbench.training.history import Report, Training
+from kanbench.training.history import OnEpoch, Training
 from kanbench.training.resume import ResumeState
 from kanbench.training.selection import select_experts
 from kanbench.training.trainer import Trainer, in_target_units, in_training_units, target_units
@@ -34,7 +34,7 @@ def train_merged(
     experts: Sequence[Expert],
     load: Callable[[int], SplineNetwork],
     data: Dataset,
-    report: Report = lambda row: None,
+    on_epoch: OnEpoch = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
 ) -> tuple[Training, dict[str, Any]]:
@@ -43,8 +43,8 @@ def train_merged(
     Args:
         experts (sequence of dict): What `train_expert` says about each.
         load (callable): The network of the expert at a position.
-        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`; the trainings that come
-            before have parts of `resume`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`; the trainings
+            that come before have parts of `resume`.
 
     Returns:
         training (Training)
@@ -76,7 +76,7 @@ def train_merged(
         rows = [training.final.row for training in trained]
         via += [{"n_evals": row["n_evals"], "flops": row["flops"], "time": row["time"]} for row in rows]
         final_weights = weights_of(networks)
-    training = _trainer(settings, networks, final_weights, data, threads).train(settings.epochs, report, resume)
+    training = _trainer(settings, networks, final_weights, data, threads).train(settings.epochs, on_epoch, resume)
     return training, {
         "selected": [
             {**{key: experts[position][key] for key in ("depth", "k", "seed")}, "weight": weight}
@@ -122,7 +122,7 @@ def train_control(
     merged: Mapping[str, Any],
     experts: Sequence[Expert],
     data: Dataset,
-    report: Report = lambda row: None,
+    on_epoch: OnEpoch = lambda row: None,
     threads: int = 1,
     resume: ResumeState | None = None,
 ) -> Training:
@@ -136,7 +136,7 @@ def train_control(
     Args:
         merged (dict): `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
             its `width`, `k` and `via`.
-        data, report, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
     """
     sizes = tuple(size for size in settings.grids.sizes if size <= merged["grid_size"])
     inputs, *hidden, outputs = merged["width"]
@@ -146,7 +146,7 @@ def train_control(
     work = merged["flops"] + sum(part["flops"] for part in earlier)
     alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
     of_one = Trainer(alone, data, threads=threads).train(1).final.row["flops"]  # epoch on every grid
-    return Trainer(alone, data, threads=threads).train(max(1, round(work / max(of_one, 1))), report, resume)
+    return Trainer(alone, data, threads=threads).train(max(1, round(work / max(of_one, 1))), on_epoch, resume)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:

@@ -91,7 +91,7 @@ class ResumeState:
                 partial.write_bytes(hashlib.sha256(content).digest() + content)
         except InputError as error:
             if self.can_be_written:
-                log.warning("%s; a crash of this training would cost all of it", error)
+                log.warning("%s; after a crash this training starts anew", error)
             self.can_be_written = False
         self.saved_at = time.monotonic()
 
@@ -104,11 +104,11 @@ class ResumeState:
                 raise InputError(self.path, problem="damaged")
             its, state = _unpacked(self.path, content[DIGEST:], kind)
             if differing := sorted(name for name in key.keys() | its.keys() if its.get(name) != key.get(name)):
-                raise InputError(self.path, problem=f"of a training with another {', '.join(differing)}")
+                raise InputError(self.path, problem=f"differs from this training in {', '.join(differing)}")
         except FileNotFoundError:
             return None
         except (OSError, InputError) as error:
-            log.warning("%s; the training starts again", error)
+            log.warning("%s; the training starts from the beginning", error)
             return None
         return state
 

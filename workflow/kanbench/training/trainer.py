@@ -30,7 +30,7 @@ from kanbench.problems.files import find_problem
 from kanbench.problems.samples import Dataset, make_dataset
 from kanbench.problems.target_scale import TargetUnits
 from kanbench.training.early_stopping import make_stop_rule
-from kanbench.training.history import Checkpoint, Report, Row, Stopwatch, Training
+from kanbench.training.history import Checkpoint, OnEpoch, Row, Stopwatch, Training
 from kanbench.training.optimizers import Optimizer, make_optimizer
 from kanbench.training.resume import Resumable, ResumeState
 from kanbench.training.threshold import Threshold
@@ -153,12 +153,12 @@ class Trainer:
         self._start()
 
     @np.errstate(all="ignore")  # a loss that is not finite ends the training, and says so
-    def train(self, epochs: int, report: Report = lambda row: None, resume: ResumeState | None = None) -> Training:
+    def train(self, epochs: int, on_epoch: OnEpoch = lambda row: None, resume: ResumeState | None = None) -> Training:
         """Train on every grid for `epochs` steps of the optimizer.
 
         Args:
             epochs (int): Per grid.
-            report (callable): Given every row as soon as it is known; of a training that resumes, those that are new.
+            on_epoch (callable): Given every row as soon as it is known; of a training that resumes, those that are new.
             resume (ResumeState, optional): Where to save, at the end of stages and every few seconds, the state from
                 which the training can resume. If there is a state of the same training, this one resumes from it, and
                 its result is that of one that was never interrupted, times aside.
@@ -169,7 +169,7 @@ class Trainer:
         for epoch in range(self.epoch + 1, epochs * len(self.sizes) + 1):
             if training.stopped:
                 break
-            self._run_epoch(epoch, epochs, training, report)
+            self._run_epoch(epoch, epochs, training, on_epoch)
             if resume and resume.due(stage_ends=epoch % epochs == 0 or training.stopped is not None):
                 resume.save(key, self._state(training))
         self._repeat(epochs, training)
@@ -181,7 +181,7 @@ class Trainer:
             raise InputError("untrained model", untrained.row, "finite losses")
         return Training(self.device, self.engine_name, self.clock.clock, untrained, untrained, untrained)
 
-    def _run_epoch(self, epoch: int, epochs: int, training: Training, report: Report) -> None:
+    def _run_epoch(self, epoch: int, epochs: int, training: Training, on_epoch: OnEpoch) -> None:
         """Train for one epoch, and record its result in `training`."""
         with self.clock:
             self._advance(epoch, epochs)
@@ -198,7 +198,7 @@ class Trainer:
         training.final = Checkpoint(row, self.network)
         if self.threshold.update(row["test_loss"]):
             training.at_threshold = training.final
-        report(row)
+        on_epoch(row)
         reasons = [rule.update(row, epoch_of_stage == epochs - 1) for rule in self.stop_rules]  # each sees every row
         training.stopped = next(filter(None, reasons), None)
 
@@ -232,7 +232,7 @@ class Trainer:
                 with self.clock:
                     self._advance(epoch, epochs)
             if not np.array_equal(self.theta, theta, equal_nan=True):
-                log.warning("a repetition trained differently; the times of the first training stand")
+                log.warning("a repetition gave a different history; the times of the first training are kept")
                 return
             least = [*map(min, least, self.clock.epochs)]
             training.timings, spent = training.timings + 1, spent + self.clock.total

@@ -170,7 +170,7 @@ class TorchEngine:
 
 
 class Pass:
-    """A chunk of samples on its way through the layers to `outputs`, shape (n, outputs)."""
+    """One chunk of samples through all layers, to `outputs`, shape (n, outputs)."""
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
         self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # with the features' slopes, but of the first layer

@@ -65,7 +65,7 @@ class NumpyBuilder:
     def charge(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            raise RefusedError("parts that contain each other")
+            raise RefusedError("too many parts, or parts that contain each other")
 
     def plain(self, value: Any) -> Any:
         """The value in builtin types: arrays as lists, devices and paths as text."""
@@ -90,7 +90,7 @@ class NumpyBuilder:
             case Made("array" | "array of a buffer"):
                 array = self.array_of(value)
                 if array.ndim > self.dimensions or array.dtype.kind in "mM":
-                    raise RefusedError(f"an array of {array.dtype}, shape {array.shape}, where a number belongs")
+                    raise RefusedError(f"an array of {array.dtype}, shape {array.shape}, instead of a number")
                 return array.tolist()
         return self._plain_of_python(value)
 
@@ -109,7 +109,7 @@ class NumpyBuilder:
             case Made("path", parts) if all(type(part) is str for part in parts):
                 self.charge(sum(map(len, parts)))
                 return str(PurePosixPath(*parts))
-        raise RefusedError(f"a {kind_of(value)} where a number, text, list or dict belongs")
+        raise RefusedError(f"a {kind_of(value)} instead of a number, text, list or dict")
 
     def bytes_of(self, value: Any) -> bytes:
         raw = self.plain(value)
@@ -124,7 +124,7 @@ class NumpyBuilder:
             case Made("dtype", (str(code), False | 0, True | 1), state) if DTYPE.fullmatch(code):
                 dtype = np.dtype(code)
             case _:
-                raise RefusedError("a dtype that is none of numbers, text, dates and objects")
+                raise RefusedError("a dtype other than numbers, text, dates and objects")
         if state is None and dtype.kind not in "mM":
             return dtype
         numpys: Any = dtype.__reduce__()
@@ -134,7 +134,7 @@ class NumpyBuilder:
                 same = [(type(part), part) for part in rest[:6]] == [(type(part), part) for part in layout[:6]]
                 if same and (byteorder == "|") == (order == "|"):
                     return self._with_unit(dtype, rest[6:]).newbyteorder(byteorder)
-        raise RefusedError(f"a dtype {code} with another layout than numpy's")
+        raise RefusedError(f"a dtype {code} whose layout is not numpy's")
 
     def _with_unit(self, dtype: np.dtype[Any], more: list[Any]) -> np.dtype[Any]:
         match more:
@@ -143,11 +143,11 @@ class NumpyBuilder:
             case [(None | {}, (unit, 1, 1, 1))] if dtype.kind in "mM" and not more[0][0]:
                 if (name := self.bytes_of(unit)) in UNITS:
                     return np.dtype(f"{dtype.kind}8[{name.decode()}]")
-        raise RefusedError(f"a dtype {dtype.kind} of another unit than {b', '.join(UNITS).decode()}")
+        raise RefusedError(f"a dtype {dtype.kind} whose unit is none of {b', '.join(UNITS).decode()}")
 
     def _scalar(self, dtype: np.dtype[Any], raw: bytes) -> Any:
         if dtype.kind in "OmM":
-            raise RefusedError(f"a scalar of {dtype} where a number or text belongs")
+            raise RefusedError(f"a scalar of {dtype} instead of a number or text")
         if len(raw) != dtype.itemsize:
             raise RefusedError(f"a scalar of {dtype} in {len(raw)} bytes")
         return np.ndarray((), dtype, raw).item()
@@ -161,7 +161,7 @@ class NumpyBuilder:
             case Made("array of a buffer", (raw, dtype, tuple(shape), "K", tuple(axes))):  # since numpy 2.3
                 if all(type(axis) is int for axis in axes):
                     return self._filled(shape, self.dtype_of(dtype), raw, "C").transpose(axes)
-        raise RefusedError(f"a {kind_of(note)} where an array belongs")
+        raise RefusedError(f"a {kind_of(note)} instead of an array")
 
     def _filled(self, shape: tuple[Any, ...], dtype: np.dtype[Any], raw: Any, order: Literal["C", "F"]) -> Array:
         whole = all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape)
@@ -178,4 +178,4 @@ class NumpyBuilder:
             for position, item in enumerate(raw):  # not flat[:] = raw, which spreads lists
                 flat[position] = self.plain(item)
             return flat.reshape(shape, order=order)
-        raise RefusedError(f"an array of shape {shape} with other contents")
+        raise RefusedError(f"an array of shape {shape} with contents of another size")

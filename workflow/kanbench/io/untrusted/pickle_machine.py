@@ -20,7 +20,7 @@ from typing import Any
 from kanbench.errors import one_line
 from kanbench.io.readers import TRUST, refusal
 
-MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every piece of text
+MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every string
 VALUES = (  # opcodes whose argument is the value
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
@@ -120,13 +120,13 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise RefusedError(f"items that are appended to {kind_of(self.stack[-1])}")
+            raise RefusedError(f"items appended to {kind_of(self.stack[-1])}")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
-            raise RefusedError(f"items that are set on {kind_of(target)}")
+            raise RefusedError(f"items set on {kind_of(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             number = isinstance(key, Made) and key.kind == "scalar"  # one of numpy's, hashed as the note that it is
             if type(key) not in KEYS and not number:  # hashing nested tuples that share their parts takes for ever

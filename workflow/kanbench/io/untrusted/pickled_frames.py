@@ -76,7 +76,7 @@ class _FrameBuilder(NumpyBuilder):
             case Made("frame", state=dict(state)) | Made("reconstructor", (Named("frame"), *_), state=dict(state)):
                 columns, index, arrays = self._manager(state.get("_mgr", state.get("_data")))
             case _:
-                raise RefusedError(f"a {kind_of(note)} where a DataFrame belongs")
+                raise RefusedError(f"a {kind_of(note)} instead of a DataFrame")
         if sorted(arrays) != list(range(len(columns))):
             raise RefusedError(f"{len(arrays)} columns of values for {len(columns)} names")
         series = {i: pd.Series(values, index=index, dtype=values.dtype) for i, values in sorted(arrays.items())}
@@ -99,7 +99,9 @@ class _FrameBuilder(NumpyBuilder):
                 raise RefusedError("a DataFrame without its manager")
         columns, index = self._index(columns), self._index(index)
         if len(index) > MAX_ROWS or len(columns) > MAX_COLUMNS:
-            raise RefusedError(f"{len(index)} rows, {len(columns)} columns; of at most {MAX_ROWS} and {MAX_COLUMNS}")
+            raise RefusedError(
+                f"{len(index)} rows, {len(columns)} columns; allowed: at most {MAX_ROWS} and {MAX_COLUMNS}"
+            )
         arrays: dict[int, Any] = {}
         for values, placement in parts:
             positions = self._placement(placement, len(columns))
@@ -115,7 +117,7 @@ class _FrameBuilder(NumpyBuilder):
         match note:
             case Made("block", (values, placement, 2)):
                 return values, placement
-        raise RefusedError("a block that is none")
+        raise RefusedError("a block of an unknown form")
 
     def _placement(self, note: Any, count: int) -> list[int]:
         match note:
@@ -138,7 +140,7 @@ class _FrameBuilder(NumpyBuilder):
                 places: list[Any] = [self.array_of(level) for level in codes]
                 indexes: list[Any] = [self._index(level) for level in levels]
                 if any(index.nlevels > 1 for index in indexes) or any(place.dtype.kind != "i" for place in places):
-                    raise RefusedError("an index of levels that are none")
+                    raise RefusedError("an index whose levels are nested or whose codes are not integers")
                 return pd.MultiIndex(indexes, places, names=self.plain(rest.get("names")))
         raise RefusedError("an index that is neither numbers, text nor dates")
 
@@ -180,7 +182,7 @@ class _FrameBuilder(NumpyBuilder):
                 return np.concatenate([np.empty(0, object), *map(self._text, chunks)])
             case Made("arrow array", ((kind, int(length), _, int(start), [_, _, _] as buffers, [], None),)):
                 return self._decoded(kind, length, start, *buffers)
-        raise RefusedError("text that is in no array of pyarrow's")
+        raise RefusedError("text that is not in a pyarrow array")
 
     def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> Array:
         """Text from validity bits, offsets and letters: pyarrow itself does not check them."""
@@ -190,7 +192,7 @@ class _FrameBuilder(NumpyBuilder):
             case Made("arrow type", ("string" | "utf8",)):
                 dtype = "<i4"
             case _:
-                raise RefusedError("an array of pyarrow's that is not text")
+                raise RefusedError("a pyarrow array that is not text")
         if not 0 <= start <= start + length <= MAX_ROWS:
             raise RefusedError(f"text of length {length}")
         self.charge(start + length)
@@ -203,7 +205,7 @@ class _FrameBuilder(NumpyBuilder):
         for position, at in enumerate(range(start, start + length)):
             low, high = int(ends[at]), int(ends[at + 1])
             if not 0 <= low <= high <= len(raw):
-                raise RefusedError("text beyond its letters")
+                raise RefusedError("text with offsets beyond its buffer")
             self.charge(1 + high - low)
             text[position] = raw[low:high].decode() if present[at] else math.nan
         return text
@@ -212,4 +214,4 @@ class _FrameBuilder(NumpyBuilder):
         match note:
             case Made("arrow buffer", (content,)):
                 return self.bytes_of(content)
-        raise RefusedError("an array of pyarrow's without its buffers")
+        raise RefusedError("a pyarrow array without its buffers")

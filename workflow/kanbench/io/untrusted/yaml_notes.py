@@ -52,7 +52,7 @@ class _NotingLoader(yaml.SafeLoader):
         match parts:
             case {"args": list(args), **rest} if rest.keys() <= {"state"}:
                 return Made(kind, tuple(args), rest.get("state"))
-        raise RefusedError(f"a call of {name[:200]} with other parts than arguments and a state")
+        raise RefusedError(f"a call of {name[:200]} with parts other than arguments and a state")
 
     def as_tuple(self, node: yaml.SequenceNode) -> tuple[Any, ...]:
         return tuple(self.construct_sequence(node, deep=True))

@@ -28,7 +28,7 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     selected = selected_experts(stored, i)
     graph = merged_graph([layer.mask for layer in model.layers], len(selected) or None)
     if not graph.groups:
-        note("which expert a node came from cannot be told")
+        note("it is not known which expert each node came from")
     names = group_names(stored, i, graph, note)
     figure = style.new_figure(3.7)
     axes = figure.add_subplot()
@@ -109,7 +109,7 @@ def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: N
             for rank, (depth, k, seed, w) in enumerate(rows, start=1)
         ]
     if depths:
-        note("which of the selected experts a part is cannot be told; parts are numbered")
+        note("it is not known which selected expert each part is: parts are numbered")
     return [f"part {group}: {_layers(depth)}" for group, depth in enumerate(depths, start=1)]
 
 

@@ -72,7 +72,7 @@ def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
         if len(gain):
             gains[other] = gain
         else:
-            note(f"no gain over {other} {MERGED[moment]}: the summary does not tell both errors")
+            note(f"no gain over {other} {MERGED[moment]}: the summary lacks one of the errors")
     return gains
 
 
@@ -83,7 +83,7 @@ def experts_figure(stored: StoredRun, note: Note) -> Figure:
     if error is None or not {"dataset_idx", "depth", "k"} <= set(frame):
         raise FigureUnavailableError("no frame experts with depth, k and dense_mse")
     if "selected" not in frame:
-        note("the frame experts does not tell which were selected: all are drawn as not selected")
+        note("the frame experts lacks the column selected: all are drawn as not selected")
         frame = frame.assign(selected=False)
     scale, label = scales(stored)
     if error == "test_loss":

@@ -32,7 +32,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
     tables = {(m, i): node_intervals(stored, m, i) for m in stored.model_types for i in stored.datasets}
     tables = {key: table for key, table in tables.items() if len(table)}
     if not tables:
-        raise FigureUnavailableError("no record and no checkpoint tells the grids of nodes")
+        raise FigureUnavailableError("the grids of nodes are in no record or checkpoint")
     for model_type, i in {(m, i) for m in stored.model_types for i in stored.datasets} - set(tables):
         note(f"no panel of {model_type} on {stored.datasets[i]}: it has no record and no checkpoint")
     styles, n = looks(stored.model_types), len(stored.datasets)

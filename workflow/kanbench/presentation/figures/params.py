@@ -29,7 +29,7 @@ def params_figure(stored: StoredRun, note: Note) -> Figure:
         raise FigureUnavailableError("no frame has num_params, grid_size and dense_mse")
     order = order_of(stored)
     if order is None:
-        note(f"no checkpoint tells the order of the splines: the slope is that of order {DEFAULT_ORDER}")
+        note(f"no checkpoint with the order of the splines: the slope is that of order {DEFAULT_ORDER}")
         order = DEFAULT_ORDER
     figure, panels = dataset_panels(stored.datasets, 4, (1.75, 1.7), extra=0.7, sharex=True)
     styles = looks(list(ends))

@@ -27,7 +27,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
     problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
     if isinstance(problem, TableProblem):
-        note("shown are the rows of a table: elsewhere its target is not known")
+        note("the problem is a table: its rows are shown, because its target is known only there")
         points, wanted = problem.inputs, problem.outputs[:, 0]
         names = problem.columns.inputs
     else:
@@ -89,7 +89,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     """Values and absolute errors along the first axes, through the middle and through the target's peak."""
     problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
     if isinstance(problem, TableProblem):
-        note("a table has no values along lines: shown are the models against its rows")
+        note("the problem is a table, without values along lines: the models are shown against its rows")
         return _against_rows(stored, problem, found)
     styles, along_axes = style.looks(stored.model_types), range(min(problem.dim, MOST_AXES))
     figure = style.new_figure(6.6, style.WIDE if len(along_axes) > 1 else 4.5)

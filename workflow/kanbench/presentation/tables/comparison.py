@@ -15,7 +15,7 @@ from kanbench.plan.labels import model_label
 from kanbench.plan.sections import SECTIONS, number_of, section_of
 from kanbench.presentation.tables.table import Table
 
-COLUMNS = {  # `errors`: the dense MSE, its root, the relative L2 and the relative error
+SHOWN = {  # `errors`: the dense MSE, its root, the relative L2 and the relative error
     "threshold": ("epoch", "flops", "time", "n_evals", "test_loss", "errors"),
     **dict.fromkeys(EQUAL_COMPUTE, ("errors",)),
     "final": ("flops", "time", "n_evals", "errors"),
@@ -54,9 +54,9 @@ def _figures(measures: Measures) -> pd.DataFrame:
     density = section_of(measures.section) is SECTIONS["section2_2"]
     index = pd.MultiIndex.from_product([measures.datasets, measures.model_types], names=KEYS)
     figures: dict[str, pd.Series] = {}
-    for moment in [moment for moment in COLUMNS if moment in measures.logs]:
+    for moment in [moment for moment in SHOWN if moment in measures.logs]:
         here = measures.rows[measures.rows.index.isin([moment], level="moment")]
-        for column in (*COLUMNS[moment], *(DENSITY_COLUMNS if density and moment == "final" else ())):
+        for column in (*SHOWN[moment], *(DENSITY_COLUMNS if density and moment == "final" else ())):
             if column in here:
                 mean = geometric_mean if column == "test_loss" else "median"
                 figures[f"{moment}_{column}"] = here[column].groupby(level=KEYS).agg(mean).reindex(index)

@@ -29,27 +29,31 @@ __all__ = ["VerificationReport", "verify"]
 
 
 def verify(
-    stored: StoredRun, config: Config | None = None, report: Callable[[int, int], None] = lambda done, total: None
+    stored: StoredRun, config: Config | None = None, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> VerificationReport:
     """Check every file of a run by itself, and compare those that pass with each other.
 
     Args:
         config (dict, optional): The configuration that it may have been made with. It describes the samples of the
             losses where the records of the trainings (`results/trainings`) are gone.
-        report (callable): Is told how many checkpoints have been read, and of how many.
+        progress (callable): Is told how many checkpoints have been read, and of how many.
 
     Raises:
         InputError: It is not a run of the present format.
     """
     run = stored.run
     if not stored.has_present_names:
-        raise InputError(run.name, "a run of an earlier format", f"one of {', '.join(SECTIONS)} (migrate makes one)")
+        raise InputError(
+            run.name, "a run of an earlier format", f"one of {', '.join(SECTIONS)}; see python -m kanbench migrate"
+        )
     if stored.of_kind("dict") and not stored.has_frames:
         raise InputError(run.name, "a pickled dict of results", "frames")
     found = VerificationReport()
     read, metadata = _read_frames(stored, found), None
     if any(map(is_original, read.values())):
-        raise InputError(run.name, "a run of the study's original scripts", "one of kanbench's (migrate makes one)")
+        raise InputError(
+            run.name, "a run of the study's original scripts", "a run of kanbench; see python -m kanbench migrate"
+        )
     if Path(run.checkpoint_metadata()).exists():
         with found.collecting():
             metadata = stored.metadata
@@ -73,7 +77,7 @@ def verify(
     known = partial(problem_of_run, frames=sound.values(), files=stored.problems, trusted=stored.trusted)
     for done, checkpoint in enumerate(checkpoints, start=1):
         check_checkpoint(checked, checkpoint, config, known)
-        report(done, len(checkpoints))
+        progress(done, len(checkpoints))
     return found
 
 

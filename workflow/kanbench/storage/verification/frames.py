@@ -89,7 +89,7 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
     stated: dict[Any, Any] = {**provenance_of(frame), **attrs}
     for key, value in named.items():
         if value is not None and not same(stated.get(key, value), value):
-            report.fault(path, f"its attrs say {key} {stated[key]!r}, its name {value!r}")
+            report.fault(path, f"{key} is {stated[key]!r} in its attrs, {value!r} in its name")
     if attrs.get("device", "cpu") not in ("cpu", "cuda"):
         report.fault(f"{path}: device", found=repr(attrs["device"]), allowed="cpu, cuda")
     for key in sorted(THRESHOLD_TIMES.intersection(required, attrs)):
@@ -116,20 +116,20 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
             report.fault(where, f"the epochs are not 1 to {len(rows)}, in order and without duplicates")
             continue
         if not rows["grid_size"].is_monotonic_increasing:
-            report.fault(where, "grid_size falls from one epoch to the next")
+            report.fault(where, "grid_size decreases from one epoch to the next")
         if not (np.diff(rows["n_evals"], prepend=0) > 0).all():
-            report.fault(where, "n_evals does not rise from 0 with every epoch")
+            report.fault(where, "n_evals does not increase from 0 with every epoch")
         if "flops" in rows and not (np.diff(rows["flops"], prepend=0) > 0).all():
-            report.fault(where, "flops does not rise from 0 with every epoch")
+            report.fault(where, "flops does not increase from 0 with every epoch")
         if not (np.diff(rows["time"], prepend=0) >= 0).all() or not rows["time"].iloc[-1]:  # of coarse clocks, too
-            report.fault(where, "time falls, or is 0 at the end")
+            report.fault(where, "time decreases, or is 0 at the end")
         stages = rows.groupby("grid_size", sort=False)
         if isinstance(epochs, int) and stages.size().max() > epochs:
             report.fault(where, found=f"{stages.size().max()} epochs on one grid", allowed=epochs)
         if any(not np.allclose(rows[name], values) for name, values in stage_times(rows).items()):
-            report.fault(where, "total_time and time_per_epoch are not those of the column time")
+            report.fault(where, "total_time and time_per_epoch do not follow from the column time")
         if stages["num_params"].nunique().max() > 1:
-            report.fault(where, "num_params changes while the grid stays")
+            report.fault(where, "num_params changes within a grid")
 
 
 def check_frames_of_run(checked: CheckedRun, known: dict[int, str] | None = None) -> None:
@@ -144,4 +144,4 @@ def check_frames_of_run(checked: CheckedRun, known: dict[int, str] | None = None
         for key in (key for key in essential(checked.run.section) if key != "provenance"):
             own, value = frame.attrs.get(key), checked.frames[first].attrs.get(key)
             if not same(own, value):
-                checked.report.fault(path, f"its attrs say {key} {own!r}, those of {first} {value!r}")
+                checked.report.fault(path, f"{key} is {own!r} in its attrs, {value!r} in those of {first}")

@@ -47,24 +47,24 @@ def _check_experts(checked: CheckedRun, experts: pd.DataFrame) -> None:
             if not same(experts.attrs.get(key), value):
                 checked.report.fault(where, f"{key} is {value}, in the attrs {experts.attrs.get(key)}")
         if sorted(select_experts(_rows(group), n_selected)) != np.flatnonzero(group["selected"]).tolist():
-            checked.report.fault(where, "selected: not those that valid_loss and dependencies say")
+            checked.report.fault(where, "selected: not the experts that follow from valid_loss and dependencies")
 
 
 def _check_selected(checked: CheckedRun, chosen: pd.DataFrame, experts: pd.DataFrame) -> None:
     path, report = checked.run.frame("selected_experts"), checked.report
     wanted, found = (frame.sort_values(KEYS) for frame in (experts[experts["selected"]], chosen))
     if not same(found[KEYS].to_numpy(), wanted[KEYS].to_numpy()):
-        report.fault(path, "not the experts that are selected in the frame of all")
+        report.fault(path, "not the experts that are selected in the frame experts")
     else:
         shared = chosen.columns.intersection(experts.columns)
         if differing := [name for name in shared if not same(found[name].tolist(), wanted[name].tolist())]:
-            report.fault(path, f"{', '.join(differing)} differ from those in the frame of all experts")
+            report.fault(path, f"{', '.join(differing)} differ from those in the frame experts")
     for index, group in chosen.groupby("dataset_idx"):
         in_order = group["valid_loss"].fillna(math.inf).is_monotonic_increasing
         if group["rank"].tolist() != list(range(1, len(group) + 1)) or not in_order:
             report.fault(f"{path}: dataset {index}", f"rank: not 1 to {len(group)}, in the order of valid_loss")
         if not group["weight"].any():
-            report.fault(f"{path}: dataset {index}: weight", found="0 for all", allowed="others for some")
+            report.fault(f"{path}: dataset {index}: weight", found="0 for all", allowed="at least one that is not 0")
 
 
 def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataFrame) -> None:
@@ -84,7 +84,7 @@ def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataF
             found, value = rows.loc[index, column], wanted[index][column]
             if not math.isclose(found, value):
                 where = f"{checked.run.frame('summary')}: dataset {index}"
-                checked.report.fault(where, f"{column} is {found}, by other frames {value}")
+                checked.report.fault(where, f"{column} is {found}, but {value} by the other frames")
 
 
 def _rows(group: pd.DataFrame) -> list[dict[str, Any]]:

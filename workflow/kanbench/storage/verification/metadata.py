@@ -55,7 +55,7 @@ def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[st
     if len(content) > MAX_BYTES * (count + 1):
         report.fault(path, found=f"{len(content)} bytes for {count} checkpoints", allowed=f"{MAX_BYTES} for each")
     if b"numpy" in content:  # read_metadata makes Python's of them
-        report.fault(path, found="numbers of numpy's", allowed="builtin types, which load without it")
+        report.fault(path, found="numpy scalars", allowed="builtin types, which load without numpy")
     if not checked.is_converted:  # whose threshold time was found by another rule
         _check_threshold_time(checked, sound)
     return sound

@@ -70,7 +70,7 @@ def _check_model(base: str, model: KAN, row: dict[str, Any], report: Verificatio
     if (found := device and device[1]) != "cpu":
         report.fault(f"{base}_config.yml: device", found=repr(found), allowed="cpu, so that any machine reads it")
     if count_parameters(model) != row.get("num_params"):
-        report.fault(f"{base}_state", f"{count_parameters(model)} parameters, recorded are {row.get('num_params')}")
+        report.fault(f"{base}_state", f"{count_parameters(model)} parameters; recorded: {row.get('num_params')}")
 
 
 def _check_losses(
@@ -135,7 +135,7 @@ def _compare_losses(
         x, target = map(torch.from_numpy, samples)
         loss, recorded = (predict(model, x) - target).square().mean().item(), checkpoint.row.get(metric)
         if not _agree(loss, recorded, target) and not _agree(loss, recorded, terms(model, x)):
-            report.fault(f"{base}_state", f"{metric} is {loss!r}, recorded is {recorded!r}")
+            report.fault(f"{base}_state", f"{metric} is {loss!r}; recorded: {recorded!r}")
 
 
 @torch.no_grad()
@@ -172,7 +172,7 @@ def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Confi
         settings = read_record(path).settings
         if settings_digest(settings) == recorded:
             return settings
-        checked.report.fault(path, "its settings are not those that the frame was made with")
+        checked.report.fault(path, "its settings are not those of the frame")
     if config is not None and checkpoint.dataset_idx < len(config["datasets"]):
         merge = run.epochs is None
         made = merge_settings(config, which[1]) if merge else training_settings(config, run.section, *which)

@@ -51,7 +51,7 @@ def _check_against_records(checked: CheckedRun, name: str) -> dict[str, Training
     parts = {part: [run.record(training) for training in names] for part, names in _trainings(checked, name).items()}
     paths = [path for part in parts.values() for path in part]
     if not paths or not all(Path(path).exists() for path in paths):
-        checked.report.note(f"{run.frame(name)}: not compared with its training records: some are gone")
+        checked.report.note(f"{run.frame(name)}: not compared with its training records: some are missing")
         return {}
     read = {path: read_record(path) for path in paths}
     records = {part: [read[path] for path in paths] for part, paths in parts.items()}
@@ -89,4 +89,4 @@ def _check_settings(run: Run, replicate: CheckedRun, training: TrainingRecord) -
     first = Path(run.record(run.training(*which)))
     if first.exists() and {**read_record(first).settings, "seed": None} != {**training.settings, "seed": None}:
         path = replicate.run.record(replicate.run.training(*which))
-        replicate.report.fault(path, "its settings differ from those with the first seed, not in the seed alone")
+        replicate.report.fault(path, "its settings differ from those with the first seed in more than the seed")

@@ -35,7 +35,7 @@ class VerificationReport:
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:
-        """Take a file that cannot be read as a fault, and go on."""
+        """Record a file that cannot be read as a fault, and continue."""
         try:
             yield
         except InputError as error:

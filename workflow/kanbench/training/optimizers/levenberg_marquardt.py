@@ -104,14 +104,14 @@ class Path(NamedTuple):
         velocity (vector of shape (P,)): δ.
         acceleration (vector of shape (P,) or None): a; None for a straight line.
         slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
-        excess (float): 2 |a| / |δ| over the largest that is allowed, but at least 1: how much too curved it is.
+        curvature_ratio (float): 2 |a| / |δ| relative to the largest that is accepted; 1 where it is below that.
     """
 
     velocity: Vector
     acceleration: Vector | None
     slope: float
     bend: float
-    excess: float = 1.0
+    curvature_ratio: float = 1.0
 
     def offset(self, s: float) -> Vector:
         if self.acceleration is None:
@@ -139,7 +139,7 @@ class Descent:
     """What a step is: the damped Gauss-Newton step, with geodesic acceleration or without."""
 
     CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
-    MAX_EXCESS = 10.0  # with which a path is followed, in a tenth of its length
+    MAX_CURVATURE_RATIO = 10.0  # with which a path is followed, in a tenth of its length
 
     def __init__(self, geodesic_acceleration: bool) -> None:
         self.geodesic_acceleration = geodesic_acceleration
@@ -158,8 +158,10 @@ class Descent:
         if not rounding.of_residuals**2 < square(deviation) < math.inf:
             return line
         acceleration = solve(2 / PROBE**2 * deviation)  # ∂²r(θ + s δ)/∂s² at s = 0
-        excess = 2 * math.sqrt(square(acceleration) / square(velocity)) / self.CURVATURE
-        return line if excess > self.MAX_EXCESS else line._replace(acceleration=acceleration, excess=max(1.0, excess))
+        ratio = 2 * math.sqrt(square(acceleration) / square(velocity)) / self.CURVATURE
+        if ratio > self.MAX_CURVATURE_RATIO:
+            return line
+        return line._replace(acceleration=acceleration, curvature_ratio=max(1.0, ratio))
 
 
 class Accepted(NamedTuple):
@@ -179,7 +181,7 @@ class Backtracking:
         self.attempts = attempts
 
     def search(self, linearization: Linearization, path: Path, rounding: Rounding) -> Accepted:
-        before, s = square(linearization.residuals), 1 / path.excess
+        before, s = square(linearization.residuals), 1 / path.curvature_ratio
         for rejected in range(self.attempts):
             offset, predicted = path.offset(s), path.predicted(s)
             reduction = before - square(linearization.residuals_at(offset))
@@ -216,7 +218,7 @@ class Damping:
         self.value = min(max(self.value, self.LOWEST * scale), self.HIGHEST * scale)
 
     def restart(self) -> None:
-        """On another grid λ goes on, unless the last step was without success."""
+        """On another grid λ stays, unless the last step was without success."""
         if self.idle:
             self.value, self.idle = math.nan, 0
 
@@ -224,8 +226,8 @@ class Damping:
         self.value *= self.LOWER
         self._count(success=False)
 
-    def update(self, excess: float, accepted: Accepted) -> None:
-        raised = math.sqrt(excess) * self.RAISE**accepted.rejected
+    def update(self, curvature_ratio: float, accepted: Accepted) -> None:
+        raised = math.sqrt(curvature_ratio) * self.RAISE**accepted.rejected
         success = accepted.offset is not None
         fair = success and accepted.gain_ratio > self.MIN_GAIN_RATIO
         self.value *= self.LOWER if raised == 1 and fair else raised
@@ -282,7 +284,7 @@ class LevenbergMarquardt:
             self.damping.nothing_promised()
             return theta
         accepted = self.acceptance.search(linearization, path, rounding)
-        self.damping.update(path.excess, accepted)
+        self.damping.update(path.curvature_ratio, accepted)
         return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
     def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
