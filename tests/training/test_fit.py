@@ -359,7 +359,7 @@ def test_arrays_that_are_refused(arguments, message):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(model, dataset):
-    with pytest.warns(UserWarning, match="fit: epoch .* not finite; training has ended"):
+    with pytest.warns(UserWarning, match="fit: epoch .* not finite; training ended"):
         results = fit(model, dataset, opt="Adam", lr=1e30, steps=9, log=0, update_grid=False)
     assert len(results["train_loss"]) < 9
     assert all(p.isfinite().all() for p in model.act_fun.parameters())
