@@ -15,7 +15,7 @@ from kanbench.errors import InputError
 from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.evaluation import Activations, activations, base_function, evaluate
 from kanbench.network.initialization import initialize
-from kanbench.network.merge import merge
+from kanbench.network.merge import merge_networks
 from kanbench.network.pykan import default_dtype, global_random_state_kept, to_pykan
 from kanbench.network.refinement import PykanRefit, refine
 
@@ -86,14 +86,14 @@ def relative_rms(merged, networks, weights, x=X):
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_output_is_the_weighted_sum(group):
     experts = GROUPS[group]
-    merged = merge(experts, WEIGHTS[: len(experts)], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[: len(experts)], DOMAIN)
     assert relative_rms(merged, experts, WEIGHTS[: len(experts)]) < 1e-12
 
 
 @pytest.mark.parametrize("group", MIXED)
 def test_orders_are_mixed_nearly_exactly(group):
     experts = MIXED[group]
-    merged = merge(experts, WEIGHTS[: len(experts)], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[: len(experts)], DOMAIN)
     assert merged.order == max(network.order for network in experts)
     assert relative_rms(merged, experts, WEIGHTS[: len(experts)]) < 1e-7
 
@@ -101,7 +101,7 @@ def test_orders_are_mixed_nearly_exactly(group):
 @pytest.mark.parametrize(("orders", "limit"), [((3, 3), 1e-6), ((2, 3), 1e-4)], ids=str)
 def test_float32(orders, limit):
     experts = [expert(k=k, seed=k + s, dtype=np.float32) for s, k in enumerate(orders)]
-    merged = merge(experts, WEIGHTS[:2], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[:2], DOMAIN)
     assert merged.dtype == merged.output_bias.dtype == np.float32
     assert relative_rms(merged, experts, WEIGHTS[:2], X.astype(np.float32)) < limit
 
@@ -109,7 +109,7 @@ def test_float32(orders, limit):
 def test_a_lower_order_is_the_same_piecewise_polynomial():
     """Against scipy: a quadratic spline, and what it becomes beside a cubic one."""
     quadratic = expert((1, 1, 1), k=2, seed=1)
-    merged = merge([quadratic, expert((1, 1, 1), k=3, seed=2)], [1.0, 0.0], [(-1, 1)])
+    merged = merge_networks([quadratic, expert((1, 1, 1), k=3, seed=2)], [1.0, 0.0], [(-1, 1)])
     layer, x = quadratic.layers[0], np.linspace(-1, 1, 999)[:, None]
     spline = BSpline(layer.knots[0], layer.coef[0][0], 2)(x)
     wanted = layer.scale_sp * spline + layer.scale_base * base_function("silu", x)
@@ -118,17 +118,17 @@ def test_a_lower_order_is_the_same_piecewise_polynomial():
 
 def test_a_network_without_hidden_nodes_is_refused():
     with pytest.raises(InputError, match=r"merge: found a model without hidden nodes"):
-        merge([expert((2, 1)), expert()], [1.0, 1.0], DOMAIN)
+        merge_networks([expert((2, 1)), expert()], [1.0, 1.0], DOMAIN)
 
 
 def test_networks_of_different_outputs_are_refused():
-    with pytest.raises(InputError, match=r"merge: found models of 1 and 3 outputs"):
-        merge([expert((2, 5, 3)), expert()], [1.0, 1.0], DOMAIN)
+    with pytest.raises(InputError, match=r"merge: found models with 1 and 3 outputs"):
+        merge_networks([expert((2, 5, 3)), expert()], [1.0, 1.0], DOMAIN)
 
 
 def test_only_the_experts_edges_are_trained():
     experts = GROUPS["alike"]
-    merged = merge(experts, WEIGHTS[:4], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[:4], DOMAIN)
     assert merged.width == [2, 20, 20, 1]
     assert merged.n_parameters == sum(network.n_parameters for network in experts)
     between = block_diag(*[np.ones((5, 5))] * 4) == 0
@@ -140,7 +140,7 @@ def test_only_the_experts_edges_are_trained():
 def test_every_node_keeps_its_own_grid():
     """Rows are not padded to the longest."""
     experts = GROUPS["density"]
-    merged = merge(experts, WEIGHTS[:3], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[:3], DOMAIN)
     assert sorted(merged.intervals[-1]) == sorted(itertools.chain(*(network.intervals[-1] for network in experts)))
     hidden = experts[0].layers[-1]
     kept = {t.tobytes(): c for t, c in zip(merged.layers[-1].knots, merged.layers[-1].coef, strict=True)}
@@ -150,15 +150,15 @@ def test_every_node_keeps_its_own_grid():
 
 
 def test_shared_inputs_are_passed_on_once():
-    merged = merge(GROUPS["depths"], WEIGHTS[:4], DOMAIN)
+    merged = merge_networks(GROUPS["depths"], WEIGHTS[:4], DOMAIN)
     assert merged.width == [2, 10 + 2, 20, 20, 1]
     experts = [without_input(expert(seed=5), 0), expert(DEEP, seed=6)]
-    assert merge(experts, [1.0, 1.0], DOMAIN).width == [2, 5 + 1, 10, 10, 1]
+    assert merge_networks(experts, [1.0, 1.0], DOMAIN).width == [2, 5 + 1, 10, 10, 1]
 
 
 def test_cross_edges_begin_at_zero_and_can_be_trained():
     experts = GROUPS["depths"]
-    absent, zero = (merge(experts, WEIGHTS[:4], DOMAIN, cross_edges) for cross_edges in ("absent", "zero"))
+    absent, zero = (merge_networks(experts, WEIGHTS[:4], DOMAIN, cross_edges) for cross_edges in ("absent", "zero"))
     np.testing.assert_allclose(evaluate(zero, X), evaluate(absent, X), rtol=1e-12, atol=1e-12)
     assert all((layer.mask == 1).all() for layer in zero.layers)
     assert zero.n_parameters > 3 * absent.n_parameters
@@ -169,14 +169,14 @@ def test_cross_edges_begin_at_zero_and_can_be_trained():
 
 def test_merged_networks_are_merged_again():
     experts = GROUPS["grids and depths"]
-    pairs = [merge(experts[i : i + 2], WEIGHTS[i : i + 2], DOMAIN) for i in range(0, 8, 2)]
-    merged = merge(pairs, [0.5, 2.0, -1.0, 1.0], DOMAIN)
+    pairs = [merge_networks(experts[i : i + 2], WEIGHTS[i : i + 2], DOMAIN) for i in range(0, 8, 2)]
+    merged = merge_networks(pairs, [0.5, 2.0, -1.0, 1.0], DOMAIN)
     factors = [w * f for w, f in zip(WEIGHTS, [0.5, 0.5, 2, 2, -1, -1, 1, 1], strict=True)]
     assert relative_rms(merged, experts, factors) < 1e-12
 
 
 def test_refinement_keeps_a_merged_network():
-    merged = merge(MIXED["orders and depths"], WEIGHTS, DOMAIN)
+    merged = merge_networks(MIXED["orders and depths"], WEIGHTS, DOMAIN)
     refined = refine(merged, [[25] * layer.inputs for layer in merged.layers], Activations.of(merged, X[:1000]))
     np.testing.assert_allclose(evaluate(refined, X), evaluate(merged, X), rtol=1e-9, atol=1e-9)
 
@@ -184,7 +184,7 @@ def test_refinement_keeps_a_merged_network():
 def test_refined_rows_of_lower_order_cover_the_activations():
     """The outermost knots of such a row are very near each other, and no measure for where the next ones go."""
     experts = [with_large_activations(expert(k=k, seed=k)) for k in (2, 3)]
-    merged = merge(experts, WEIGHTS[:2], DOMAIN)
+    merged = merge_networks(experts, WEIGHTS[:2], DOMAIN)
     merged = refine(merged, [[50] * layer.inputs for layer in merged.layers], Activations.of(merged, X[:1000]))
     assert relative_rms(merged, experts, WEIGHTS[:2]) < 1e-7
     hidden = activations(merged, X[:1000])[1]
@@ -199,7 +199,7 @@ def with_large_activations(network):
 
 
 def test_pykan_reads_a_merged_network(tmp_path):
-    merged = merge(MIXED["orders and depths"], WEIGHTS, DOMAIN)
+    merged = merge_networks(MIXED["orders and depths"], WEIGHTS, DOMAIN)
     write_checkpoint(merged, str(tmp_path / "merged"), X[:10])
     with global_random_state_kept(), default_dtype(torch.float64):
         loaded = KAN.loadckpt(str(tmp_path / "merged"))
@@ -213,7 +213,7 @@ def test_experts_on_a_large_domain(tmp_path):
     """Inputs that are passed on keep to their splines, whatever the depth at which they are used."""
     domain = [(0.0, 100.0), (-1.0, 1.0)]
     experts = [initialize(width, 5, k, seed=7, domain=domain) for width, k in (([2, 3, 1], 3), ([2, 3, 3, 1], 3))]
-    merged = merge(experts, [0.25, 0.75], domain)
+    merged = merge_networks(experts, [0.25, 0.75], domain)
     x = np.random.default_rng(0).random((300, 2)) * [100, 2] - [0, 1]
     expected = 0.25 * evaluate(experts[0], x) + 0.75 * evaluate(experts[1], x)
     np.testing.assert_allclose(evaluate(merged, x), expected, atol=1e-12)

@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from kanbench import load_checkpoint_metadata, load_run
 from kanbench.network.initialization import initialize
-from kanbench.network.merge import merge
+from kanbench.network.merge import merge_networks
 from kanbench.plan.figures import Figure
 from kanbench.presentation.figures.make import draw
 from kanbench.presentation.figures.merged_graph import merged_graph
@@ -228,7 +228,7 @@ def test_nodes_of_a_merged_network_are_given_to_their_experts():
     """Depths 2, 1, 1 and 3 with two nodes each: known from how `merge` puts them together."""
     depths, domain = (2, 1, 1, 3), [(-1, 1), (-1, 1)]
     models = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
-    merged = merge(models, [0.1, 0.2, 0.3, 0.4], domain)
+    merged = merge_networks(models, [0.1, 0.2, 0.3, 0.4], domain)
     graph = merged_graph([layer.mask for layer in merged.layers], len(depths))
     assert graph.width == [2, 4, 6, 8, 1]
     assert graph.depths() == [2, 1, 1, 3]
@@ -237,7 +237,7 @@ def test_nodes_of_a_merged_network_are_given_to_their_experts():
     from_inputs, to_output, handing_on = 2 * 2, 2, 2 + 2
     assert len(graph.edges) == sum(from_inputs + (depth - 1) * 4 + to_output for depth in depths) + handing_on
     assert merged_graph([layer.mask for layer in merged.layers], 3).groups == {}  # 8 nodes, 3 experts
-    crossed = merge(models, [0.1, 0.2, 0.3, 0.4], domain, "zero")
+    crossed = merge_networks(models, [0.1, 0.2, 0.3, 0.4], domain, "zero")
     assert merged_graph([layer.mask for layer in crossed.layers], len(depths)).groups == {}
 
 

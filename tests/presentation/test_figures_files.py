@@ -24,7 +24,7 @@ from kanbench import problems
 from kanbench.cli.main import main
 from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.initialization import initialize
-from kanbench.network.merge import merge
+from kanbench.network.merge import merge_networks
 from kanbench.network.pykan import save_checkpoint, to_pykan
 from kanbench.plan.config import ROOT
 from kanbench.plan.figures import KINDS, Figure, figures_of
@@ -115,7 +115,7 @@ def test_a_diagram_of_eight_experts_fits_its_page(tiny_results, monkeypatch):
     given = open_run("section2_3", STAMP, results_dir=tiny_results)
     depths, domain = [3, 2] * 4, [(-1, 1), (-1, 1)]
     experts = [initialize([2, *[2] * depth, 1], 3, seed=seed) for seed, depth in enumerate(depths)]
-    merged = merge(experts, [-0.00012] * 8, domain)
+    merged = merge_networks(experts, [-0.00012] * 8, domain)
     monkeypatch.setattr(diagram, "model_of", lambda *_: ("at the threshold", merged))
     selected = {"rank": range(1, 9), "depth": depths, "k": 3, "seed": range(11, 19), "weight": -0.00012}
     given.frames["selected_experts"] = pd.DataFrame({"dataset_idx": 0, **selected})

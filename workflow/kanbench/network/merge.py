@@ -52,7 +52,7 @@ Edges = dict[tuple[Node, Node], Edge]  # of a layer, by source and target
 IDENTITY = Edge(None, 0.0, 1.0)
 
 
-def merge(
+def merge_networks(
     networks: Sequence[SplineNetwork], weights: Sequence[float], domain: Sequence[Interval], cross_edges: str = "absent"
 ) -> SplineNetwork:
     """The network whose output is Σ weight × network on the domain.

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from kanbench.network.evaluation import evaluate
-from kanbench.network.merge import merge
+from kanbench.network.merge import merge_networks
 from kanbench.network.spline_network import SplineNetwork
 from kanbench.plan.settings import ControlSettings, MergeSettings, Model, with_model
 from kanbench.problems import Array
@@ -95,7 +95,7 @@ def _trainer(
     settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float], data: Dataset, threads: int
 ) -> Trainer:
     """Begins with one network in the place of several, which are in the units of the training."""
-    merged = merge(networks, weights, data.domain, settings.merge.cross_edges)
+    merged = merge_networks(networks, weights, data.domain, settings.merge.cross_edges)
     return Trainer(settings, data, in_target_units(merged, target_units(settings, data)), threads)
 
 
