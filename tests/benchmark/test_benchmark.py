@@ -314,7 +314,7 @@ def test_a_missing_package_is_said_in_one_line(monkeypatch, config, ours):
         (["--datasets", "poisson"], "config: datasets: found 'poisson'"),
         (["--input", "{folder}/none.json"], "none.json: cannot be read"),
         (["--input", "{folder}/text.json"], "text.json: cannot be read"),
-        (["--input", "{folder}/other.json"], "other.json: no key kanbench"),
+        (["--input", "{folder}/other.json"], "other.json: missing: kanbench"),
         (["--output", "{folder}/text.json/result.json"], "result.json: cannot be written"),
     ],
 )
