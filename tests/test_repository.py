@@ -11,7 +11,9 @@ from trove_classifiers import classifiers
 
 from kanbench import __version__
 from kanbench.plan.config import ROOT
-from support.documents import DOCUMENTS, blocks_of, prose, relative
+from kanbench.plan.sections import SECTIONS, number_of
+from kanbench.presentation.documents import BLOCK
+from support.documents import DOCUMENTS, blocks_of, prose, read, relative
 from support.readme_figure import FIGURE, FINDINGS, figure, relative_errors
 
 # The folders and documents that people use, and what tools look for at the top and nowhere else.
@@ -126,5 +128,19 @@ def test_python_in_documents_parses_and_imports_what_is_there(path):
 def test_the_figure_is_that_of_the_findings():
     """`python tests/support/readme_figure.py` draws it anew."""
     errors = relative_errors(FINDINGS.read_text(encoding="utf-8"))
-    assert all(set(row) == {"adam", "lbfgs", "lm"} for row in errors.values())
+    assert all(set(row) == {"Adam", "L-BFGS", "LM"} for row in errors.values())
     assert FIGURE.read_text(encoding="utf-8") == figure(errors)
+
+
+def test_the_readme_says_what_findings_and_speed_say():
+    readme, speed = (read(ROOT / name) for name in ("README.md", "workflow/docs/speed.md"))
+    times = re.findall(r"(\d+) \(Levenberg-Marquardt\) to (\d+) times \(L-BFGS\)", readme)
+    measured = [re.findall(rf"^\| {name} +\| all +\|.*?\| (\d+) +\|", speed, re.MULTILINE) for name in ("lm", "lbfgs")]
+    assert [float(n) for n in times[0]] == pytest.approx([float(n) for [n] in measured], rel=0.1)
+
+    found = {block[2]: block[4].strip() for block in BLOCK.finditer(read(FINDINGS)) if block[1] == "answer"}
+    for section in SECTIONS:
+        [answer] = re.findall(rf"^\| {number_of(section)} \|.*\| (.*?) \|$", readme, re.MULTILINE)
+        first = re.match(r"\w+", re.sub(r"\[(.*?)\].*", r"\1", answer))[0]
+        assert re.match(rf"\*\*{first}\b", found[section], re.IGNORECASE), found[section]
+    assert "three problems of four" in readme and "lowest on 3 of 4 problems" in found["section2_1"]

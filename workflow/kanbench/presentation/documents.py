@@ -81,11 +81,11 @@ def view_of(found: Findings, view: str, of: str) -> str:
     if view == "answer":
         return f"**{found.sentence}**"
     if view == "errors" and (frame := _errors(tables)) is not None:
-        return Table(view, f"Dense MSE / variance of the target: {of}.", frame).markdown()
+        return Table(view, f"Dense MSE / variance of the target ({of}).", frame).markdown()
     if view == "factors":
-        return Table(view, f"Factors between dense MSEs: {of}.", _factors(found.statements)).markdown()
+        return Table(view, f"Factors between dense MSEs ({of}).", _factors(found.statements)).markdown()
     if view in tables:
-        return Table(view, f"{tables[view].caption.rstrip('.')}: {of}.", tables[view].frame).markdown()
+        return Table(view, f"{tables[view].caption.rstrip('.')} ({of}).", tables[view].frame).markdown()
     known = ["answer", *(["errors"] if _errors(tables) is not None else []), "factors", *tables]
     raise InputError("view", view, join_names(known, "or"))
 
