@@ -11,6 +11,9 @@ from trove_classifiers import classifiers
 
 from kanbench import __version__
 from kanbench.plan.config import ROOT
+from kanbench.plan.sections import SECTIONS, number_of
+from kanbench.presentation.documents import BLOCK
+from support.documents import DOCUMENTS, blocks_of, prose, read, relative
 from support.readme_figure import FIGURE, FINDINGS, figure, relative_errors
 
 # The folders and documents that people use, and what tools look for at the top and nowhere else.
@@ -18,14 +21,8 @@ TOP = {"Snakefile", "workflow", "config", "envs", "results", "tests", "README.md
     *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "pyproject.toml"),
     *(".ci", ".dockerignore", ".gitattributes", ".github", ".gitignore", ".snakemake-workflow-catalog.yml"),
 }
-TEXTS = ("config", "workflow")  # the folders with documents
 MADE = re.compile(r"\.git|\.venv|\.snakemake|\.\w+_cache|\.hypothesis|shared|.*\.egg-info|__pycache__")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-DOCUMENTS = sorted(  # not what is made in results
-    {*ROOT.glob("*.md"), ROOT / "results" / "README.md"}.union(*((ROOT / top).rglob("*.md") for top in TEXTS))
-)
-FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 
 def read_yaml(name):
@@ -75,15 +72,6 @@ def test_the_image_has_what_is_sent_to_it(line):
         assert all((ROOT / source).exists() and f"!{source}" in sent for source in sources)
 
 
-def relative(path):
-    return path.relative_to(ROOT).as_posix()
-
-
-def prose(path):
-    """A document without its blocks of code."""
-    return FENCED.sub("", path.read_text(encoding="utf-8"))
-
-
 def anchors(path):
     """The names by which GitHub links to the headings of a document."""
     made = []
@@ -131,8 +119,8 @@ def named(dotted):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
 def test_python_in_documents_parses_and_imports_what_is_there(path):
-    for language, block in FENCED.findall(path.read_text(encoding="utf-8")):
-        for node in ast.walk(ast.parse(block)) if language == "python" else ():
+    for block in blocks_of(path, "python"):
+        for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("kanbench"):
                 assert all(named(f"{node.module}.{alias.name}") is not None for alias in node.names), block
 
@@ -140,5 +128,19 @@ def test_python_in_documents_parses_and_imports_what_is_there(path):
 def test_the_figure_is_that_of_the_findings():
     """`python tests/support/readme_figure.py` draws it anew."""
     errors = relative_errors(FINDINGS.read_text(encoding="utf-8"))
-    assert all(set(row) == {"adam", "lbfgs", "lm"} for row in errors.values())
+    assert all(set(row) == {"Adam", "L-BFGS", "LM"} for row in errors.values())
     assert FIGURE.read_text(encoding="utf-8") == figure(errors)
+
+
+def test_the_readme_says_what_findings_and_speed_say():
+    readme, speed = (read(ROOT / name) for name in ("README.md", "workflow/docs/speed.md"))
+    times = re.findall(r"(\d+) \(Levenberg-Marquardt\) to (\d+) times \(L-BFGS\)", readme)
+    measured = [re.findall(rf"^\| {name} +\| all +\|.*?\| (\d+) +\|", speed, re.MULTILINE) for name in ("lm", "lbfgs")]
+    assert [float(n) for n in times[0]] == pytest.approx([float(n) for [n] in measured], rel=0.1)
+
+    found = {block[2]: block[4].strip() for block in BLOCK.finditer(read(FINDINGS)) if block[1] == "answer"}
+    for section in SECTIONS:
+        [answer] = re.findall(rf"^\| {number_of(section)} \|.*\| (.*?) \|$", readme, re.MULTILINE)
+        first = re.match(r"\w+", re.sub(r"\[(.*?)\].*", r"\1", answer))[0]
+        assert re.match(rf"\*\*{first}\b", found[section], re.IGNORECASE), found[section]
+    assert "three problems of four" in readme and "lowest on 3 of 4 problems" in found["section2_1"]

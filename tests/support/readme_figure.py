@@ -1,4 +1,4 @@
-"""The figure of README.md, `workflow/docs/optimizers.svg`, of the first table in `workflow/docs/findings.md`.
+"""The figure of README.md, `workflow/docs/optimizers.svg`, of the errors in `workflow/docs/findings.md`.
 
 python tests/support/readme_figure.py    # after that table has changed
 
@@ -6,13 +6,13 @@ Errors at equal compute by flops, relative to the variance of the target on the 
 """
 
 import math
-import re
 
 from kanbench.plan.config import ROOT
+from kanbench.presentation.documents import BLOCK
 from kanbench.presentation.looks import LOOKS
+from kanbench.presentation.tables.comparison import AVERAGE
 
 FINDINGS, FIGURE = ROOT / "workflow" / "docs" / "findings.md", ROOT / "workflow" / "docs" / "optimizers.svg"
-PROBLEMS = ("sin", "poly", "highfreq", "spec")  # in the order of the variances
 LEFT, RIGHT, TOP, ROW = 80, 700, 44, 30  # pixels
 MARKERS = {
     "o": '<circle cx="{x}" cy="{y}" r="6" fill="{color}"/>',
@@ -23,17 +23,18 @@ MARKERS = {
 
 def relative_errors(text):
     """`{problem: {optimizer: error relative to the variance}}` of the page with the findings."""
-    [variances] = re.findall(r"variances\s+of the four targets there are (.*?)\.\s", text.partition("```")[0])
-    variances = [float(number) for number in re.split(r",\s+|\s+and\s+", variances)]
-    table = text.partition("| problem | optimizer | equal flops |")[2].partition("\n\n")[0]
-    errors = {problem: {} for problem in PROBLEMS}
-    for problem, optimizer, error in re.findall(r"^\| (\w+) \| (\w+) \| (\S+) \|", table, re.MULTILINE):
-        errors[problem][optimizer] = float(error) / variances[PROBLEMS.index(problem)]
-    return errors
+    block = next(block[4] for block in BLOCK.finditer(text) if block[1] == "errors" and block[2] == "section2_1")
+    heads, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines() if "|" in line)
+    errors = {}
+    for problem, optimizer, *cells in rows:
+        error = float(dict(zip(heads[2:], cells, strict=True))["equal flops"].replace(",", ""))
+        errors.setdefault(problem, {})[optimizer] = error
+    return {problem: row for problem, row in errors.items() if problem != AVERAGE}
 
 
 def figure(errors):
     """The figure as SVG: a row for every problem, a marker for every optimizer, the error on a logarithmic axis."""
+    looks = {look.label: look for look in LOOKS.values()}
     exponents = [math.log10(error) for row in errors.values() for error in row.values()]
     low, high = math.floor(min(exponents)), math.ceil(max(exponents))
     bottom = TOP + ROW * len(errors)
@@ -42,7 +43,7 @@ def figure(errors):
         return round(LEFT + (RIGHT - LEFT) * (exponent - low) / (high - low), 1)
 
     def marker(optimizer, x, y):
-        look = LOOKS[optimizer]
+        look = looks[optimizer]
         return MARKERS[look.marker].format(x=x, y=y, left=round(x - 5.5, 1), top=y - 6, color=look.color)
 
     box = f'viewBox="0 0 740 {bottom + 50}"'
@@ -53,7 +54,7 @@ def figure(errors):
     ]
     for i, optimizer in enumerate(next(iter(errors.values()))):
         lines.append(marker(optimizer, LEFT + 10 + 110 * i, 20))
-        lines.append(f'<text x="{LEFT + 24 + 110 * i}" y="24">{LOOKS[optimizer].label}</text>')
+        lines.append(f'<text x="{LEFT + 24 + 110 * i}" y="24">{optimizer}</text>')
     for exponent in range(low, high + 1, 2):
         x = place(exponent)
         lines.append(f'<path d="M{x} {TOP}V{bottom}" stroke="#d0d0d0"/>')

@@ -1,6 +1,5 @@
 """The code of `workflow/docs/python.md` and of README.md runs, and does what they say."""
 
-import re
 import shutil
 import warnings
 
@@ -10,18 +9,15 @@ import torch
 from kanbench.cli.main import main
 from kanbench.network.pykan import global_random_state_kept
 from kanbench.plan.config import ROOT
+from support.documents import blocks_of
 
 PAGE, README = ROOT / "workflow" / "docs" / "python.md", ROOT / "README.md"
-
-
-def blocks_of(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def test_the_page_runs_from_top_to_bottom(tiny_results, tmp_path, monkeypatch):
     shutil.copytree(tiny_results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    blocks = blocks_of(PAGE)
+    blocks = blocks_of(PAGE, "python")
     assert len(blocks) == 7
     assert all("assert" in block for block in blocks)
     names = {}
@@ -34,7 +30,7 @@ def test_the_page_runs_from_top_to_bottom(tiny_results, tmp_path, monkeypatch):
 def test_the_readme_runs(tiny_results, tmp_path, monkeypatch, capsys):
     shutil.copytree(tiny_results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    reading, own, training = blocks_of(README)
+    reading, own, training = blocks_of(README, "python")
     (tmp_path / "mine.py").write_text(own)
     assert main(["problems", "mine.py"]) == 0
     assert "mine" in capsys.readouterr().out

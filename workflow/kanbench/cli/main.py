@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from kanbench import __version__
-from kanbench.cli import benchmark, consolidate, presentation, problems, results, train
+from kanbench.cli import benchmark, consolidate, docs, presentation, problems, results, train
 from kanbench.errors import InputError
 
 
@@ -31,6 +31,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kanbench", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for module in (train, consolidate, results, presentation, problems, benchmark):
+    for module in (train, consolidate, results, presentation, docs, problems, benchmark):
         module.add_commands(commands)
     return parser

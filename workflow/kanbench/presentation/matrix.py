@@ -68,10 +68,10 @@ def shown(matrix: Matrix) -> ShownMatrix:
 
 def _line(row: Row, label: str) -> Line:
     errors = tuple(MISSING if isnan(error) else short(error) for error in row.errors)
-    return Line(label, errors, row.best, *_factor(row.statement))
+    return Line(label, errors, row.best, *factor_texts(row.statement))
 
 
-def _factor(statement: Statement | None) -> tuple[str, str]:
+def factor_texts(statement: Statement | None) -> tuple[str, str]:
     """2.3, or 2.3? where that is not decided, and its interval."""
     if statement is None or statement.factor is None:
         return MISSING, ""
