@@ -10,14 +10,18 @@ import matplotlib
 import numpy as np
 import pytest
 
+from kanbench.plan.figures import Figure
 from kanbench.presentation import FOLDER
+from kanbench.presentation.figures.make import draw
 from kanbench.presentation.figures.node_grids import COLOURS, DARK
+from kanbench.presentation.figures.style import style
 from kanbench.presentation.matrix import shown
 from kanbench.presentation.page.dots import dots
 from kanbench.presentation.page.page import page
 from kanbench.presentation.tables.findings import findings
 from kanbench.presentation.templates import UNBROKEN
-from support.planted import POLY, SIN, SPEC, run, some_run, store
+from kanbench.storage.runs import open_run
+from support.planted import POLY, SIN, SPEC, frame, merged, run, some_run, store
 
 CSS = (FOLDER / "page.css").read_text()
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -106,6 +110,33 @@ def test_what_is_wide_scrolls_in_its_own_box(html_of_one):
     on_screen = CSS.split("@page")[0]
     rules = [rule for rule, least in re.findall(r"([^{}]+)\{[^}]*min-width: ([^;]+)", on_screen) if least != "0"]
     assert {rule.strip() for rule in rules} == {"td.words", "img"}
+
+
+def test_an_interval_is_never_broken():
+    made = {seed: run({"adam": {SIN: 1.0 * seed}, "lbfgs": {SIN: 1e-4 / seed}}) for seed in (1, 2)}
+    shown_parts = re.findall(
+        r">([^<>]*)</span> <span class=\"word\">(\([^<>]* to [^<>]*\))<", findings(made).tables[1].html()
+    )
+    assert len(shown_parts) >= 2
+    assert ".word { white-space: nowrap; }" in CSS.split("@page")[0]
+
+
+def test_heads_that_are_repeated_in_print_have_text():
+    """Chromium does not print buttons in the heads that it repeats on the next page."""
+    assert "th button { display: contents; }" in CSS.split("@media print")[1]
+
+
+def test_overfitting_does_not_flatten_the_losses_of_merged_models(tmp_path):
+    columns = {"best_expert_dense_mse": 1.0, "merged_threshold_dense_mse": 0.5, "merged_dense_mse": 0.25}
+    history = frame("merge_kan", {SIN: [1e-2, 1e-3, 2e-3]}, section="section2_3")
+    history["train_loss"] = [1e-3, 1e-10, 1e-27]
+    made = store({**merged({SIN: columns}), "grid_history": history}, tmp_path)
+    for path in tmp_path.rglob("*.pkl"):
+        path.rename(path.with_name(path.name.replace(f"_e{made.epochs}_", "_")))
+    with style():
+        [axes] = draw(open_run("section2_3", results_dir=tmp_path), Figure("merge_history", None)).axes
+    low, high = axes.get_ylim()
+    assert 1e-7 < low < 1e-6 and high > 1e-2
 
 
 LOOK = """

@@ -57,7 +57,8 @@ def sentence(answer: Statement, problems: int) -> str:
         low = "lowest" if answer.is_ranking else "lower"
         by_one, by_other = (f"{_names(s.best)} at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
         return f"Not decided: the {low} error is that of {by_one}, but that of {by_other}."
-    certainty = "" if answer.factor.seeds == 1 else f" ({_above_one(answer.factor).certainty})"
+    # Of too few seeds, the interval may span thirty decades; the matrix has it.
+    certainty = "" if answer.factor.decided is None else f" ({_above_one(answer.factor).certainty})"
     claim = f"{when}, {_claim(answer, answer.factor)}{certainty}"
     if answer.decided is False:
         return f"Not decided: {claim}, but {answer.doubt}."

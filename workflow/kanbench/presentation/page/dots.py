@@ -11,7 +11,7 @@ from kanbench.presentation.looks import BLACK, looks
 from kanbench.presentation.matrix import ShownMatrix
 
 WIDTH, RIGHT, TOP, ROW, BOTTOM = 300, 12, 8, 24, 34
-APART = 12  # the height of a row that its points take: side by side, so that equal errors do not hide each other
+APART = 10  # the height of a row that its points take: side by side, so that equal errors do not hide each other
 LETTER = 6.2  # width of a letter of 11 px, about
 MOST_TICKS = 6
 SHAPES = {  # of matplotlib's markers, around 0, 0
