@@ -243,7 +243,7 @@ def seeds_of(ratios):
 def test_several_seeds_that_agree_decide():
     statement = said(seeds_of([2, 3, 4, 5, 6]))
     # 720^(1/5) = 3.728; the logarithms have a standard deviation of 0.4332 and 2.776 is Student's quantile for 4
-    assert statement.factor.certainty.replace("\u00a0", " ") == "95 % interval 2.2 to 6.4, 5 seeds"
+    assert statement.factor.certainty.replace("\u00a0", " ") == "95 % CI 2.2–6.4, 5 seeds"
     assert statement.doubt == ""
     assert statement.decided is True
     assert statement.factor.seeds == 5
