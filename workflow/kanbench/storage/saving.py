@@ -205,8 +205,8 @@ def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     with contextlib.suppress(InputError):
         if "dataset_idx" in rows and len(kept := without_doubles(rows).index) < len(rows):
             double = rows.index.difference(kept)
-            named = ", ".join(map(str, double[:FEW])) + (", …" if len(double) > FEW else "")
-            warn(f"results.{name}: {len(double)} rows are there twice, and are stored once: rows {named} (from 0)")
+            named = ", ".join(map(str, double[:FEW])) + (f", … {len(double)} in all" if len(double) > FEW else "")
+            warn(f"results.{name}: rows that are there twice are stored once: {named} (counted from 0)")
             return frame.iloc[kept]
     return frame
 
