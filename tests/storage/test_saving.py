@@ -65,6 +65,13 @@ def test_rows_of_one_epoch_that_differ_are_refused(frame, tmp_path):
     assert not list(tmp_path.rglob("*.pkl"))
 
 
+def test_a_column_that_is_there_twice_is_refused(frame, tmp_path):
+    double = pd.concat([frame, frame[["time"]]], axis=1)
+    double.attrs = frame.attrs
+    with pytest.raises(InputError, match=r"^save_run: results\.adam: found the column 'time' twice; allowed: one$"):
+        save(double, tmp_path)
+
+
 def test_what_load_run_returned_is_saved_without_a_word(frame, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
