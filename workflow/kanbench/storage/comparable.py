@@ -6,7 +6,6 @@ training for every model type and dataset. Frames of the present format are that
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -154,18 +153,25 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
 def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without duplicate rows; one row for each epoch of a training, and for each dataset of a summary."""
-    keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
-    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
-    if of_one is None or not frame.duplicated(of_one).any():
+    keys: list[Any] = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
+    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else list(frame)
+    if not _doubles(frame, of_one).any():
         return frame
-    with contextlib.suppress(TypeError):  # of lists
-        frame = frame.drop_duplicates()
-    if (double := frame.duplicated(of_one)).any():
+    frame = frame[~_doubles(frame, list(frame))]
+    if (double := _doubles(frame, of_one)).any():
         which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, of_one].iloc[0].items())
         name = "_".join(str(frame.attrs.get(key, "?")) for key in ("section", "timestamp", "model_type"))
         allowed = "one, or columns that tell trainings apart"
         raise InputError(f"frame {name}", f"several rows of {which}", allowed)
     return frame
+
+
+def _doubles(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
+    """Which rows have the same values in these columns as one before."""
+    try:
+        return frame.duplicated(columns)
+    except TypeError:  # of lists
+        return frame[columns].map(repr).duplicated()
 
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
