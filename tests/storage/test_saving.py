@@ -45,7 +45,7 @@ def test_experts_that_are_there_twice_are_named_and_stored_once(tmp_path):
     experts["dense_mse"] = [1.0, float("nan"), float("nan")]
     double = pd.concat([experts, experts.iloc[1:2]], ignore_index=True)
     double.attrs = experts.attrs
-    with pytest.warns(UserWarning, match=r"^results\.experts: rows that are there twice .*: 3 "):
+    with pytest.warns(UserWarning, match=r"^results\.experts: 1 duplicate rows are stored once: rows 3 "):
         save_run({"experts": double}, "section2_3", results_dir=tmp_path)
     there = load_run("section2_3", results_dir=tmp_path)[0]["experts"]
     assert there[["k", "seed"]].to_numpy().tolist() == [[2, 1], [3, 1], [3, 2]]
