@@ -83,7 +83,8 @@ SlurmdTimeout=300
 JobRequeue=0
 ReturnToService=2
 KillWait=2
-MinJobAge=600
+MinJobAge=86400
+MessageTimeout=100
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host CPUs=$cpus RealMemory=$memory Gres=gpu:1
