@@ -82,7 +82,7 @@ def test_progress_is_told_in_words(smoke_run):
     assert re.fullmatch(r"\d+:\d\d  39 of 39 jobs are done", lines[-1])
     done = [line.partition("  done: ")[2] for line in lines]
     assert {"train_expert, 2 jobs", "Drawing the figures of Section 2.1", "Writing the summary page"} <= set(done)
-    assert len(lines) < 60
+    assert len([line for line in lines if " of 39 done" not in line]) < 30  # those are of a machine's speed
     log = min((folder / ".snakemake" / "log").iterdir()).read_text()  # later ones are of other tests
     assert "Training L-BFGS on poisson_2d_sin" in log
     for word in ("Finished jobid: 3", "39 of 39 steps (100%) done"):
