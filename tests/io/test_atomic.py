@@ -195,6 +195,7 @@ def test_a_run_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monkeypatc
     assert list((tmp_path / "sec1_results").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_one_line_that_says_so(tmp_path):
     """Files of more than 2000 bytes do not fit; torch only says that its writer failed."""
     code = """

@@ -367,6 +367,7 @@ def test_figures_of_frames_need_no_models(tiny_results, monkeypatch):
     assert order_of(given) == 3
 
 
+@pytest.mark.slow
 def test_every_folder_is_listed_once(tiny_results, tmp_path, monkeypatch):
     """Whatever is made of a run: it is opened, and then passed on."""
     listed = Counter()
@@ -395,6 +396,7 @@ def draw_blank(folder):
     return folder / "blank.png"
 
 
+@pytest.mark.slow
 def test_results_are_shown_without_torch_and_pykan(tiny_results, tmp_path):
     """In a process of its own; the figures of models are among what is drawn."""
     output = [f"--output={tmp_path}"]
