@@ -105,7 +105,9 @@ def _differing(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     found = []
     for name in columns:
         with contextlib.suppress(TypeError):
-            if name in frame and frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
+            if name not in frame or frame[name].nunique(dropna=False) < 2:  # which is soon found out
+                continue
+            if frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
                 found.append(name)
     return found
 
