@@ -1,8 +1,9 @@
 """Cholesky factors A = UᵀU of dense matrices, compiled by numba, and what they solve.
 
-For the few hundred to a few thousand unknowns of a step of Levenberg-Marquardt this takes half the time of OpenBLAS's
-`dpotrf`. The upper triangle lies in *strips* of LANES columns, one after another: of each, row by row, those above the
-diagonal and those of its block on the diagonal. Then the factor's products,
+For the hundreds of unknowns of a step of Levenberg-Marquardt this takes half the time of OpenBLAS's `dpotrf`, for a
+thousand two thirds (`workflow/docs/levenberg_marquardt.md`). The upper triangle lies in *strips* of LANES columns, one
+after another: of each, row by row, those above the diagonal and those of its block on the diagonal. Then the factor's
+products,
 
     A[rows, columns] - Σ_k U[k, rows]ᵀ U[k, columns],
 
