@@ -165,6 +165,15 @@ tempfile.TemporaryFile = none_there
     assert copy != folder
 
 
+def test_where_nothing_can_be_written_kernels_are_compiled_when_they_are_used(toy, tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = "tempfile._candidate_tempdir_list = lambda: ['/none']"
+    value, misses, _, folder, log = toy.use(before=nowhere, NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    assert (value, misses, str(folder)) == (4, 1, "None")
+    [line] = log.splitlines()
+    assert "cannot be written (Not a directory); every job" in line
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

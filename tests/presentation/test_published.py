@@ -131,7 +131,7 @@ def test_it_is_written_and_in_the_summary(tmp_path, capsys):
 def test_it_is_on_the_page(tmp_path):
     store(run({"lbfgs": {F1: relative(1e-3)}, "lm": {F1: relative(1e-5)}}), tmp_path)
     html = page(["section2_1"], results_dir=tmp_path)
-    assert SAID in html and "Published figures" in html and "arXiv:2509.03417" in html
+    assert SAID in html and "Comparison with published results" in html and "arXiv:2509.03417" in html
 
 
 @pytest.mark.slow

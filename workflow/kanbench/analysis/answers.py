@@ -16,17 +16,17 @@ from kanbench.io.numbers import factor_text
 from kanbench.plan.labels import model_label
 
 WHEN = {
-    "iso_flops": "for the same compute",
-    "iso_time": "for the same training time",
+    "iso_flops": "at equal compute",
+    "iso_time": "at equal training time",
     "threshold": "at the best test loss",
     "final": "at the end of training",
     "initial": "before its training",
 }
 BEST_EXPERT = "best_expert"  # what the question of section 2.3 compares the merged model with
-UNITS = {"iso_flops": "floating-point operations", "iso_time": "seconds"}
-_MERGED = "the merged model has", "the best expert"
-YES_OR_NO = {  # by the first of the two that answer a question: subject and verb, and with whom it is compared
-    "adaptive_only": ("refining only the important ones gives", "refining all"),
+UNITS = {"iso_flops": "flops", "iso_time": "time"}
+_MERGED = "it has", "the best expert"
+YES_OR_NO = {  # by the first of the two: subject and verb, to be read after the question, and what it is compared with
+    "adaptive_only": ("it gives", "refining all"),
     "merged_threshold": _MERGED,
     "merged_final": _MERGED,
 }
@@ -42,26 +42,33 @@ def answer_of(said: Sequence[Statement]) -> Statement:
     return next((s for s in answers if s.factor), next(iter(answers), said[0]))
 
 
-def sentence(answer: Statement) -> str:
-    """The answer in words, to be read after the question: yes, no, or a name; by what factor, how sure, on how many."""
+def sentence(answer: Statement, problems: int) -> str:
+    """The answer in words, to be read after the question: yes, no, or a name; by what factor, how sure, on how many.
+
+    Args:
+        problems (int): How many the run has, of which some may have no errors to compare.
+    """
     when = WHEN[answer.comparison]
     if answer.obstacle:
         return f"Nothing can be compared: {answer.obstacle}."
     if answer.factor is None or answer.other is None:
         return f"A tie: {when}, {_names(answer.one)} have the same error."
     if answer.differs and answer.counterpart:
-        by = [f"in {UNITS[s.comparison]} {_names(s.best)}" for s in (answer, answer.counterpart)]
         low = "lowest" if answer.is_ranking else "lower"
-        return f"Not decided: who has the {low} error {when} depends on how it is counted: {', '.join(by)}."
-    certainty = "" if answer.factor.seeds == 1 else f" ({_above_one(answer.factor).certainty})"
+        by_one, by_other = (f"{_names(s.best)} at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
+        return f"Not decided: the {low} error is that of {by_one}, but that of {by_other}."
+    # Of too few seeds, the interval may span thirty decades; the matrix has it.
+    certainty = "" if answer.factor.decided is None else f" ({_above_one(answer.factor).certainty})"
     claim = f"{when}, {_claim(answer, answer.factor)}{certainty}"
     if answer.decided is False:
         return f"Not decided: {claim}, but {answer.doubt}."
     verdict = _names(answer.one) if answer.is_ranking else "Yes" if answer.factor.value > 1 else "No"
     if answer.decided is None:
         seeds = answer.factor.seeds
-        verdict += f", as far as {'one seed tells' if seeds == 1 else f'{seeds} seeds tell'}"
-    return f"{verdict}: {claim}, and {_count(answer, answer.factor)}."
+        verdict += f" ({'one seed' if seeds == 1 else f'{seeds} seeds'} only)"
+    others = problems - len(answer.datasets)
+    left_out = f"; {others} problem{'' if others == 1 else 's'} cannot be compared" if others else ""
+    return f"{verdict}: {claim}{_count(answer, answer.factor)}{left_out}."
 
 
 def _names(names: Sequence[str]) -> str:
@@ -97,14 +104,22 @@ def _low(factor: Factor) -> str:
 
 
 def _count(answer: Statement, factor: Factor) -> str:
-    """the lowest on 3 of 4 problems"""
+    """, and the lowest on 3 of 4 problems; nothing for a single problem"""
     of, equal = len(answer.datasets), answer.equal
-    problems = f"of {of} problem{'' if of == 1 else 's'}"
+    if of == 1:
+        return ""
     if _is_one(factor):
-        return f"the same on {equal} {problems}"
+        return f", and the same on {_problems(equal, of)}"
     number = answer.better if factor.value > 1 else of - answer.better - equal
     word = "the lowest" if answer.is_ranking else f"a {_low(factor)} one"
-    return f"{word} on {number} {problems}{f', equal on {equal}' if equal else ''}"
+    return f", and {word} on {_problems(number, of)}{f', equal on {equal}' if equal else ''}"
+
+
+def _problems(number: int, of: int) -> str:
+    """3 of 4 problems, all 4 problems, both problems"""
+    if number < of:
+        return f"{number} of {of} problems"
+    return "both problems" if of == 2 else f"all {of} problems"
 
 
 @dataclass(frozen=True)

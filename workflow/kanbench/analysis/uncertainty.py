@@ -74,4 +74,4 @@ class Factor:
         """The interval and the number of seeds, in words."""
         if self.seeds == 1:
             return "one seed"
-        return f"95\u00a0% interval {factor_text(self.low)} to {factor_text(self.high)}, {self.seeds} seeds"
+        return f"95\u00a0% CI {factor_text(self.low)}–{factor_text(self.high)}, {self.seeds} seeds"

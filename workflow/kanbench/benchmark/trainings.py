@@ -14,7 +14,8 @@ from kan.utils import create_dataset
 from torch import Tensor
 
 from kanbench.benchmark.contenders import lm_module
-from kanbench.network.pykan import default_dtype, global_random_state_kept
+from kanbench.network.pykan import global_random_state_kept
+from kanbench.network.typed_kan import default_dtype
 from kanbench.plan.config import Config, network_width, problems_of
 from kanbench.plan.settings import training_settings
 from kanbench.problems import Problem

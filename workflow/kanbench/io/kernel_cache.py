@@ -121,6 +121,8 @@ class KernelCache:
             self._keep(self.kernels)
 
     def _keep(self, kernels: Iterable[Any]) -> None:
+        if self.folder is None:
+            return
         before = numba.config.CACHE_DIR  # numba reads its setting here; other people's functions keep theirs
         numba.config.CACHE_DIR = str(self.folder)
         try:
@@ -137,8 +139,8 @@ class KernelCache:
             log.warning("%s: %s (%s); %s", file, trouble, why, CONSEQUENCES[trouble])
 
     @functools.cached_property
-    def folder(self) -> Path:
-        """The folder, which exists and can be written to."""
+    def folder(self) -> Path | None:
+        """The folder, which exists and can be written to; None where there is no such place at all."""
         base = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("kanbench")
         folder = Path(base) / self._digest()
         try:
@@ -171,10 +173,12 @@ class KernelCache:
             return
         self.begun.add(what)  # `compile` may come here again
         self.open()
+        if self.folder is None:  # what is used is compiled then
+            return
         done = self.folder / f"{what}.compiled"
         if done.exists():
             return
-        with self._lock():
+        with self._lock(self.folder / "lock"):
             if not done.exists():
                 log.info("compiling kernels for %s into %s", what, self.folder)
                 compile()
@@ -182,12 +186,11 @@ class KernelCache:
                     done.touch()
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, lock: Path) -> Iterator[None]:
         """One process compiles at a time; what it compiles may need other kernels, which it compiles then."""
         if self.is_locked:
             yield
             return
-        lock = self.folder / "lock"
         with contextlib.suppress(OSError):
             lock.touch()
         with locked(lock):  # some network file systems have no locks: then every job compiles
@@ -257,12 +260,15 @@ class _CheckedFile(IndexDataCacheFile):
             file.write(zlib.crc32(content).to_bytes(CHECKSUM) + content)
 
 
-def _throwaway_copy(folder: Path) -> Path:
-    """A copy of a folder, which need not exist, that is deleted at the end of the process.
+def _throwaway_copy(folder: Path) -> Path | None:
+    """A copy of a folder, which need not exist, that is deleted at the end of the process; None where it has no place.
 
     numba does not read from a folder that it cannot write to.
     """
-    copy = Path(tempfile.mkdtemp(prefix="kanbench-"))
+    try:
+        copy = Path(tempfile.mkdtemp(prefix="kanbench-"))
+    except OSError:
+        return None
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     with contextlib.suppress(OSError):
         shutil.copytree(folder, copy, dirs_exist_ok=True)

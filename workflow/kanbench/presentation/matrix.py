@@ -38,12 +38,14 @@ class ShownMatrix:
 
     Attributes:
         measure, short_measure (str): What the errors are.
+        definition (str): Of the measure; empty for the plain dense MSE.
         ratio (str): What the factor is.
         has_doubts (bool): Whether a factor has the sign `?`: not decided, with enough seeds to tell.
     """
 
     measure: str
     short_measure: str
+    definition: str
     compared: tuple[str, ...]
     ratio: str
     lines: tuple[Line, ...]
@@ -59,6 +61,7 @@ def shown(matrix: Matrix) -> ShownMatrix:
     return ShownMatrix(
         f"{long} {ERRORS[matrix.comparison]}",
         f"{brief}, {MOMENT_NAMES[matrix.comparison]}",
+        "dense MSE / variance of the target" if matrix.is_relative else "",
         tuple(map(model_label, matrix.compared)),
         ratio,
         lines,

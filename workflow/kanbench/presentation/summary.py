@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
@@ -11,16 +12,24 @@ from kanbench.plan.sections import number_of, without_variant
 from kanbench.presentation.matrix import ShownMatrix, shown
 from kanbench.presentation.tables.findings import Findings
 
-WIDTH = 100
+WIDTH = 80
 INDENT = "  "
 
 
 def first_screen(run: Run, found: Findings) -> str:
-    """Question, answer and matrix of a run, at most 100 columns wide; for three model types 8 lines."""
-    name = run.name if run.section != without_variant(run.section) else run.name.removeprefix(f"{run.section}_")
-    title = textwrap.fill(f"{number_of(run.section)} {found.question} [{name}]", WIDTH, subsequent_indent=INDENT)
+    """Question, answer and matrix of a run, at most 80 columns wide; for three model types about 8 lines."""
+    variant = f" [{run.name}]" if run.section != without_variant(run.section) else ""
+    title = textwrap.fill(f"{number_of(run.section)} {found.question}{variant}", WIDTH, subsequent_indent=INDENT)
     answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join([title, answer, *_matrix(shown(found.matrix))])
+
+
+def legend(runs: Sequence[Run], more: str = "") -> str:
+    """What the signs of first screens mean, which runs they are of and, if there is, `more`."""
+    names = dict.fromkeys(run.timestamp for run in runs) if len(runs) > 1 else [runs[0].name]
+    signs = f"* lowest, ? not decided; run{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    line = f"{signs}; {more}" if more else signs
+    return line if len(line) <= WIDTH or not more else f"{signs}\n{more}"
 
 
 def details(found: Findings) -> str:

@@ -12,6 +12,10 @@ from kanbench.presentation import FOLDER
 
 DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "halt_level": 2}
 LOADER = FileSystemLoader(FOLDER, encoding="utf-8")
+UNBROKEN = (
+    "L-BFGS",
+    "L-\N{WORD JOINER}BFGS",
+)  # lines break after a hyphen; a non-breaking one would not be found by a search
 PAGES = Environment(autoescape=True, loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
 
 
@@ -20,7 +24,7 @@ def render(template: str, **values: Any) -> Markup:
     values["css"], values["script"] = (
         Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
     )
-    return Markup(PAGES.get_template(template).render(values))
+    return Markup(PAGES.get_template(template).render(values).replace(*UNBROKEN))
 
 
 def caption(kind: str, seeds: Sequence[int | None]) -> Markup:

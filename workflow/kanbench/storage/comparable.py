@@ -6,7 +6,6 @@ training for every model type and dataset. Frames of the present format are that
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +50,7 @@ def comparable(replicates: Replicates) -> Comparable:
             are of other settings or problems than others, by the digests in their provenance.
     """
     _check_alike(replicates)
-    every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
+    every = {seed: converted_frames(_sharing_provenance(frames)) for seed, frames in replicates.items()}
     compared = {seed: _sharing_provenance(_best_of(frames)) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
     of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
@@ -154,13 +153,12 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
 def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame without duplicate rows; one row for each epoch of a training, and for each dataset of a summary."""
-    keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
-    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
-    if of_one is None or not frame.duplicated(of_one).any():
+    keys: list[Any] = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
+    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else list(frame)
+    if not _doubles(frame, of_one).any():
         return frame
-    with contextlib.suppress(TypeError):  # of lists
-        frame = frame.drop_duplicates()
-    if (double := frame.duplicated(of_one)).any():
+    frame = frame[~_doubles(frame, list(frame))]
+    if (double := _doubles(frame, of_one)).any():
         which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, of_one].iloc[0].items())
         name = "_".join(str(frame.attrs.get(key, "?")) for key in ("section", "timestamp", "model_type"))
         allowed = "one, or columns that tell trainings apart"
@@ -168,10 +166,18 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _doubles(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
+    """Which rows have the same values in these columns as one before."""
+    try:
+        return frame.duplicated(columns)
+    except TypeError:  # of lists
+        return frame[columns].map(repr).duplicated()
+
+
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with epochs from 1, counted through all grids, where they begin at 0 or anew with every grid."""
     keys = _training(frame)
-    twice, stage = frame.duplicated([*keys, "epoch"]).any(), [*keys, "grid_size", "epoch"]
+    twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
     if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
         rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
         return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)

@@ -152,8 +152,7 @@ def load_run(
             "experts": …}`. The frames have the attrs of the present format, whatever was stored.
         meta (dict): The attrs on which all frames agree.
         models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In
-            place of a model that is not pykan's (`.pth`), its state dict. What pykan makes of a model (`copy`, `prune`,
-            `refine`) is of torch's default precision: `torch.set_default_dtype(torch.float64)` before, for such models.
+            place of a model that is not pykan's (`.pth`), its state dict.
 
     Raises:
         InputError: There is no such run, or a file is damaged or refused.

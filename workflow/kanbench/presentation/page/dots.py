@@ -10,7 +10,8 @@ from kanbench.io.numbers import power_of_ten
 from kanbench.presentation.looks import BLACK, looks
 from kanbench.presentation.matrix import ShownMatrix
 
-WIDTH, RIGHT, TOP, ROW, BOTTOM = 360, 12, 8, 22, 34
+WIDTH, RIGHT, TOP, ROW, BOTTOM = 300, 12, 8, 24, 34
+APART = 10  # the height of a row that its points take: side by side, so that equal errors do not hide each other
 LETTER = 6.2  # width of a letter of 11 px, about
 MOST_TICKS = 6
 SHAPES = {  # of matplotlib's markers, around 0, 0
@@ -69,9 +70,10 @@ def dots(matrix: Matrix, text: ShownMatrix) -> Dots | None:
     for number, (row, line) in enumerate(zip(matrix.rows, text.lines, strict=True)):
         y = TOP + ROW * (number + 0.5)
         rows.append((y, line.label))
-        for mark, name, error, shown in zip(marks, text.compared, row.errors, line.errors, strict=True):
+        for i, (mark, name, error, shown) in enumerate(zip(marks, text.compared, row.errors, line.errors, strict=True)):
             if isfinite(error) and error > 0:
-                found.append(Dot(x_of(log10(error)), y, *mark, f"{name}, {line.label}: {shown}"))
+                place = y + APART * (i / max(len(marks) - 1, 1) - 0.5)
+                found.append(Dot(x_of(log10(error)), place, *mark, f"{name}, {line.label}: {shown}"))
     height = TOP + ROW * len(matrix.rows) + BOTTOM
     return Dots(WIDTH, height, left, ticks, tuple(rows), tuple(found), marks)
 

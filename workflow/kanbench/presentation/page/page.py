@@ -45,18 +45,20 @@ def page(
         InputError: None of the sections has a run, or a section's name is none.
     """
     wanted = {section: epochs if section_of(section).has_epochs else None for section in sections}
-    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), []
+    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), {}
     missing: dict[str, InputError] = {}
     for section, its_epochs in wanted.items():
         try:
-            parts.append(_part(choose_run(runs, section, timestamp, its_epochs, results_dir)))
+            parts[section] = _part(choose_run(runs, section, timestamp, its_epochs, results_dir))
         except InputError as error:  # a run of which only a part is there does not hide the others
             log.info("%s: left out: %s", section, error)
             missing[section] = error
     if not parts and missing:
         raise next(iter(missing.values()))
+    there = {stored.run.section for stored in runs}
+    reasons = {s: error if s in there else "there is no run of this section" for s, error in missing.items()}
     words = {"number": number_of, "section_of": section_of, "problem_label": problem_label}
-    return render("page.html.jinja", parts=parts, missing=missing, **words)
+    return render("page.html.jinja", sections=wanted, parts=parts, missing=reasons, **words)
 
 
 def _part(stored: StoredRun) -> dict[str, Any]:

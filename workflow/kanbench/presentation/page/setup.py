@@ -16,8 +16,8 @@ from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
 
 PACKAGES = ("kanbench", "pykan", "torch", "python")
-TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "as they are"}
-CLOCKS = {"thread": "of the processor, spent on the training's thread", "wall": "on the wall clock"}
+TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "not standardized"}
+CLOCKS = {"thread": "CPU time of the training's thread", "wall": "wall-clock time"}
 
 
 def setup(stored: StoredRun) -> dict[str, str]:
@@ -39,7 +39,7 @@ def setup(stored: StoredRun) -> dict[str, str]:
         "Targets": TARGETS.get(str(provenance.get("targets")), NOT_RECORDED),
         "Time": _clock(provenance.get("timing")),
         "Versions": ", ".join(versions) or NOT_RECORDED,
-        "Begun": f"{datetime.strptime(stored.run.timestamp, TIMESTAMP_FORMAT):%Y-%m-%d, %H:%M:%S}",
+        "Started": f"{datetime.strptime(stored.run.timestamp, TIMESTAMP_FORMAT):%Y-%m-%d, %H:%M:%S}",
     }
 
 
@@ -51,7 +51,9 @@ def _clock(timing: Any) -> str:
         return NOT_RECORDED
     if repeats < 2:
         return clock
-    return f"{clock}; trainings were timed for {seconds:g} s, up to {repeats} times, and the least of each epoch counts"
+    return (
+        f"{clock}; trainings were repeated for {seconds:g} s, up to {repeats} times: the minimum of every epoch counts"
+    )
 
 
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
@@ -59,7 +61,7 @@ def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
     kans = [f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)]
     return {
-        "Compared": join_names(map(model_label, stored.model_types)),
+        "Model types": join_names(map(model_label, stored.model_types)),
         "Model": join_names(kans or [NOT_RECORDED], "or"),
         "Training": f"grids of {_grids(stored.compared.values())} intervals, {epochs} epochs on each",
     }

@@ -91,7 +91,7 @@ def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Find
     return Findings(
         question,
         answer,
-        sentence(answer),
+        sentence(answer, len(measures.datasets)),
         matrix(measures, said, answer),
         tuple(replicates),
         (table, statements_table(question, said, about), *published),

@@ -235,7 +235,8 @@ def header(name: str) -> tuple[str, str]:
     """The heads of a column: of its group, which may be empty, and its own."""
     group = next((group for group in GROUPS if name.startswith(f"{group}_")), "")
     rest = name.removeprefix(f"{group}_") if group else name
-    words = HEADERS.get(rest, model_label(rest).replace("n_evals", "evaluations").replace("_", " "))
+    plain_words = model_label(rest).replace("n_evals", "evaluations").replace("params", "parameters").replace("_", " ")
+    words = HEADERS.get(rest, plain_words)
     return MOMENT_NAMES[group] if group else "", words
 
 
