@@ -34,7 +34,11 @@ def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "fl
     Raises:
         InputError: The reference, or a frame's column `by`, is missing.
     """
-    section, compared = next(iter(results.values())).attrs["section"], _sorted(results)
+    return _iso_compute(next(iter(results.values())).attrs["section"], _sorted(results), metadata, by)
+
+
+def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: str) -> pd.DataFrame:
+    """See `iso_compute`, of frames as `_sorted` makes them."""
     work = _reference_work(section, compared, metadata, by)
     rows = []
     for model_type, frame in compared.items():
@@ -84,13 +88,14 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
             no row for a training without epochs, without an epoch within the reference's work, or for equal compute
             without flops or times.
     """
-    parts = []
-    for model_type, frame in _sorted(results).items():
+    parts, compared = [], _sorted(results)
+    for model_type, frame in compared.items():
         parts.append(frame.groupby("dataset_idx").tail(1).assign(moment="final"))
         if "test_loss" in frame:
             rows = at_threshold(frame, (metadata or {}).get(model_type, {}))
             parts.append(rows.assign(moment="threshold"))
+    section = next(iter(results.values())).attrs["section"]
     for moment, by in EQUAL_COMPUTE.items():
         with contextlib.suppress(InputError):
-            parts.append(iso_compute(results, metadata, by).reset_index().assign(moment=moment))
+            parts.append(_iso_compute(section, compared, metadata, by).reset_index().assign(moment=moment))
     return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])

@@ -50,7 +50,7 @@ def comparable(replicates: Replicates) -> Comparable:
             are of other settings or problems than others, by the digests in their provenance.
     """
     _check_alike(replicates)
-    every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
+    every = {seed: converted_frames(_sharing_provenance(frames)) for seed, frames in replicates.items()}
     compared = {seed: _sharing_provenance(_best_of(frames)) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
     of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
@@ -177,7 +177,7 @@ def _doubles(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with epochs from 1, counted through all grids, where they begin at 0 or anew with every grid."""
     keys = _training(frame)
-    twice, stage = frame.duplicated([*keys, "epoch"]).any(), [*keys, "grid_size", "epoch"]
+    twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
     if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
         rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
         return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)

@@ -160,6 +160,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)
+    attrs, frame.attrs = frame.attrs, {}  # pandas copies them, however deep, with every column that is looked at
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
         raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "unique names")
     with parser_errors(path):  # text in parquet that is not utf-8
@@ -168,6 +169,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     with parser_errors(path):  # integers that are too large for any of numpy's types
         frame = _plain_numbers(frame)
     _check_integers(path, frame)
+    frame.attrs = attrs
     return frame
 
 
