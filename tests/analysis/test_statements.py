@@ -147,7 +147,7 @@ def test_without_the_reference_nothing_is_compared_at_equal_compute():
     frames = run({name: CLEAR[name] for name in ("adam", "lm")})
     assert not [s for s in findings({1: frames}).statements if s.comparison in ("iso_flops", "iso_time")]
     assert findings({1: frames}).answer.comparison == "threshold"
-    assert "Nothing is compared at equal compute (section2_1: no lbfgs, the reference" in notes(frames)
+    assert "Nothing is compared at equal compute (section2_1: the reference lbfgs is missing" in notes(frames)
     assert said(frames, "threshold").best == ("lm",)
 
 

@@ -38,7 +38,7 @@ def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "fl
 
 
 def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: str) -> pd.DataFrame:
-    """See `iso_compute`, of frames as `_sorted` makes them."""
+    """As `iso_compute`, for frames from `_sorted`."""
     work = _reference_work(section, compared, metadata, by)
     rows = []
     for model_type, frame in compared.items():
