@@ -63,9 +63,7 @@ def test_flops_and_time_that_disagree_decide_nothing():
     }
     frames = run(errors, seconds={"adam": 0.5, "lm": 2.0})
     frames["adam"]["flops"] //= 2
-    assert sentence(frames) == (
-        "Not decided: the lowest error is that of LM at equal flops, but that of Adam at equal time."
-    )
+    assert sentence(frames) == ("Not decided: LM has the lowest error at equal flops, but Adam at equal time.")
 
 
 def test_ties_and_near_ties():

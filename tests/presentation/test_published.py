@@ -84,7 +84,9 @@ def test_singular_problems_are_apart():
     none, named, apart = found.published
     assert none == "Better than 0 of 3 published figures."
     assert named.count("initialization_f1") == 3
-    assert apart == ("Apart, because the target is singular on its domain (feynman_08): better than 2 of 2.")
+    assert apart == (
+        "Counted separately, because the target is singular on its domain (feynman_08): better than 2 of 2."
+    )
 
 
 def test_nothing_is_said_where_nothing_is_measured():

@@ -22,10 +22,10 @@ WHEN = {
     "final": "at the end of training",
     "initial": "before its training",
 }
-BEST_EXPERT = "best_expert"  # what the question of section 2.3 compares the merged model with
+BEST_EXPERT = "best_expert"  # section 2.3 asks whether the merged model beats it
 UNITS = {"iso_flops": "flops", "iso_time": "time"}
 _MERGED = "it has", "the best expert"
-YES_OR_NO = {  # by the first of the two: subject and verb, to be read after the question, and what it is compared with
+YES_OR_NO = {  # model type → subject and verb of the answer, and the reference, as read after the question
     "adaptive_only": ("it gives", "refining all"),
     "merged_threshold": _MERGED,
     "merged_final": _MERGED,
@@ -33,20 +33,20 @@ YES_OR_NO = {  # by the first of the two: subject and verb, to be read after the
 
 
 def answer_of(said: Sequence[Statement]) -> Statement:
-    """The statement that answers the question best, over all datasets.
+    """Pick the statement over all datasets that answers the section's question.
 
-    At equal compute by flops, or by time where flops are not known; for section 2.3 at the threshold, or at the end
-    where that is not known.
+    That is the one at equal compute by flops, or by time if flops are not known; for section 2.3 the one at the
+    threshold, or at the end of training if the threshold is not known.
     """
     answers = [s for s in said if not s.is_ranking and s.one[0] in YES_OR_NO and s.dataset is None]
     return next((s for s in answers if s.factor), next(iter(answers), said[0]))
 
 
 def sentence(answer: Statement, problems: int) -> str:
-    """The answer in words, to be read after the question: yes, no, or a name; by what factor, how sure, on how many.
+    """Phrase the answer, to be read after the question: yes, no or a name, with factor, certainty and counts.
 
     Args:
-        problems (int): How many the run has, of which some may have no errors to compare.
+        problems (int): Number of problems of the run, including those that cannot be compared.
     """
     when = WHEN[answer.comparison]
     if answer.obstacle:
@@ -54,10 +54,10 @@ def sentence(answer: Statement, problems: int) -> str:
     if answer.factor is None or answer.other is None:
         return f"A tie: {when}, {_names(answer.one)} have the same error."
     if answer.differs and answer.counterpart:
-        low = "lowest" if answer.is_ranking else "lower"
-        by_one, by_other = (f"{_names(s.best)} at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
-        return f"Not decided: the {low} error is that of {by_one}, but that of {by_other}."
-    # Of too few seeds, the interval may span thirty decades; the matrix has it.
+        has = f"{'has' if len(answer.best) == 1 else 'have'} the {'lowest' if answer.is_ranking else 'lower'} error"
+        by_one, by_other = (f"at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
+        return f"Not decided: {_names(answer.best)} {has} {by_one}, but {_names(answer.counterpart.best)} {by_other}."
+    # With too few seeds, the interval may span thirty decades; the matrix shows it.
     certainty = "" if answer.factor.decided is None else f" ({_above_one(answer.factor).certainty})"
     claim = f"{when}, {_claim(answer, answer.factor)}{certainty}"
     if answer.decided is False:
@@ -80,7 +80,7 @@ def _above_one(factor: Factor) -> Factor:
 
 
 def _claim(answer: Statement, factor: Factor) -> str:
-    """LM has an error 2.3 times lower than L-BFGS, the next best"""
+    """Such as `LM has an error 2.3 times lower than L-BFGS, the next best`."""
     if answer.is_ranking:
         who = _names(answer.one) if answer.decided is False else "it" if len(answer.one) == 1 else "they"
         subject = f"{who} {'has' if len(answer.one) == 1 else 'have'}"
@@ -104,7 +104,7 @@ def _low(factor: Factor) -> str:
 
 
 def _count(answer: Statement, factor: Factor) -> str:
-    """, and the lowest on 3 of 4 problems; nothing for a single problem"""
+    """Such as `, and the lowest on 3 of 4 problems`; empty for a single problem."""
     of, equal = len(answer.datasets), answer.equal
     if of == 1:
         return ""
@@ -116,7 +116,7 @@ def _count(answer: Statement, factor: Factor) -> str:
 
 
 def _problems(number: int, of: int) -> str:
-    """3 of 4 problems, all 4 problems, both problems"""
+    """Such as `3 of 4 problems`, `all 4 problems` or `both problems`."""
     if number < of:
         return f"{number} of {of} problems"
     return "both problems" if of == 2 else f"all {of} problems"
@@ -124,13 +124,13 @@ def _problems(number: int, of: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The errors on a problem, or of all.
+    """The errors on one problem, or their means over all problems.
 
     Attributes:
-        dataset (str or None): None for the geometric mean over all that can be compared.
-        errors (tuple of float): In the order of the matrix; nan where there is none.
-        best (tuple of bool): Which are the lowest.
-        statement (Statement or None): The comparison that the factor is of; None where there is none.
+        dataset (str or None): None for the geometric mean over all comparable problems.
+        errors (tuple of float): In the order of `Matrix.compared`; nan if missing.
+        best (tuple of bool): Whether each error is the lowest.
+        statement (Statement or None): The comparison that gives the factor, if there is one.
     """
 
     dataset: str | None
@@ -141,13 +141,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Errors by problem and by what is compared, at the moment that answers the question.
+    """Errors by problem and model type, at the moment that answers the question.
 
     Attributes:
-        is_relative (bool): Whether they are divided by the variance of the target, which has to be known of all.
+        comparison (str): The moment, a key of `WHEN`.
+        is_relative (bool): Whether errors are divided by the target's variance, which has to be known for all problems.
         compared (tuple of str): Model types; for section 2.3 expert, merged model and control.
-        ratio (tuple of two str, or None): Whose error the factor divides by whose; None if that differs by problem:
-            the next best's by the best's.
+        ratio (tuple of two str, or None): Numerator and denominator of the factor. None in a ranking, where the factor
+            is the error of the next best over that of the best, whichever they are on a problem.
+        rows (tuple of Row): One per problem; the last is the mean over all.
     """
 
     comparison: str
@@ -158,7 +160,7 @@ class Matrix:
 
 
 def matrix(measures: Measures, said: Sequence[Statement], answer: Statement) -> Matrix:
-    """The errors behind an answer; the last row is that of all problems."""
+    """Collect the errors behind an answer; the last row is the mean over all problems."""
     moment, compared = answer.comparison, measures.model_types
     if answer.other == BEST_EXPERT:
         compared = (BEST_EXPERT, *answer.one, f"control_{moment}")
@@ -180,7 +182,7 @@ def matrix(measures: Measures, said: Sequence[Statement], answer: Statement) -> 
 
 
 def _of_all(measures: Measures, answer: Statement, compared: Sequence[str], is_relative: bool) -> np.ndarray:
-    """Geometric means over the datasets that the answer is about."""
+    """Geometric means of relative errors over the datasets that the answer covers."""
     if not is_relative:
         return np.full(len(compared), np.nan)
     indices = [i for i, name in measures.datasets.items() if name in answer.datasets]

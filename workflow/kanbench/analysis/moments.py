@@ -1,4 +1,4 @@
-"""What is derived from frames and never stored: every training at equal compute, at its threshold and at its end."""
+"""Trainings at equal compute, at their threshold and at their end; derived from frames, never stored."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from kanbench.storage.comparable import comparable_frames
 from kanbench.storage.derive import Frames, at_threshold
 from kanbench.storage.metadata import Metadata
 
-EQUAL_COMPUTE = {"iso_flops": "flops", "iso_time": "time"}  # the one that is the same on every machine comes first
+EQUAL_COMPUTE = {"iso_flops": "flops", "iso_time": "time"}  # flops come first: they are the same on every machine
 MOMENTS = (*EQUAL_COMPUTE, "threshold", "final")
 
 
 def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "flops") -> pd.DataFrame:
-    """Every model type at its last epoch that ended within the reference's work.
+    """Take every model type at its last epoch within the reference's work.
 
-    The reference's work on a dataset is what the section's reference model type had needed at its threshold.
+    The work on a dataset is what the section's reference model type had used up to its threshold.
 
     Args:
-        results (dict): Frames with the column `by`; for `time`, times of the grids' stages will do.
-        metadata (dict, optional): That of the checkpoints; without it the threshold is found in the reference's frame.
-        by (str): `flops` (operations so far) or `time` (seconds so far).
+        results (dict): Frames by model type, with the column `by`; for `time`, the times of stages are enough.
+        metadata (dict, optional): Metadata of the checkpoints; without it, the threshold is found in the reference's
+            frame.
+        by (str): `flops` (cumulative operations) or `time` (cumulative seconds).
 
     Returns:
-        DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took
-            more has no row.
+        DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch exceeds
+            the work has no row.
 
     Raises:
         InputError: The reference, or a frame's column `by`, is missing.
@@ -37,7 +38,7 @@ def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "fl
 
 
 def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: str) -> pd.DataFrame:
-    """See `iso_compute`, of frames as `_sorted` makes them."""
+    """As `iso_compute`, for frames from `_sorted`."""
     work = _reference_work(section, compared, metadata, by)
     rows = []
     for model_type, frame in compared.items():
@@ -49,7 +50,7 @@ def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: 
 
 
 def _reference_work(section: str, results: Frames, metadata: Metadata | None, by: str) -> dict[int, float | None]:
-    """By dataset, the reference's `by` at its threshold; metadata alone tell only its time."""
+    """The reference's `by` at its threshold, by dataset; metadata alone give only its time."""
     reference = section_of(section).reference
     if reference is None:
         raise InputError(section, allowed="a section that compares model types", problem="has no reference")
@@ -66,7 +67,7 @@ def _reference_work(section: str, results: Frames, metadata: Metadata | None, by
 
 
 def _sorted(results: Frames) -> Frames:
-    """Comparable copies by dataset and epoch, with `model_type`, and without attrs, which `concat` would compare."""
+    """Comparable copies sorted by dataset and epoch, with `model_type`, and without attrs (`concat` compares them)."""
     found = {}
     for model_type, frame in comparable_frames(results).items():
         found[model_type] = frame.sort_values(["dataset_idx", "epoch"], kind="stable").assign(model_type=model_type)
@@ -75,17 +76,17 @@ def _sorted(results: Frames) -> Frames:
 
 
 def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
-    """Every training at four moments: at equal compute by flops and by time, at its threshold, and at its end.
+    """Take every training at four moments: equal compute by flops and by time, its threshold, and its end.
 
     Args:
         results (dict): Frames of a section that compares model types.
-        metadata (dict, optional): That of the checkpoints, which tells the epochs of the thresholds; without it they
-            are found in the frames.
+        metadata (dict, optional): Metadata of the checkpoints, which records the epochs of the thresholds; without it,
+            they are found in the frames.
 
     Returns:
-        DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What
-            there is not has no row: a training without epochs, one that had no epoch within the reference's work, equal
-            compute where there are no flops or no times.
+        DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. There is
+            no row for a training without epochs, without an epoch within the reference's work, or for equal compute
+            without flops or times.
     """
     parts, compared = [], _sorted(results)
     for model_type, frame in compared.items():

@@ -87,7 +87,7 @@ def _summary(arguments: argparse.Namespace) -> None:
             shown.append(stored.run)
             if arguments.section:
                 print(legend(shown), details(found), sep="\n")
-        except InputError as error:  # a run of which only a part is there does not hide the others
+        except InputError as error:  # an incomplete run does not hide the others
             if arguments.section:
                 raise
             print(f"{section}: {error}")

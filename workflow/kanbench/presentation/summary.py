@@ -1,4 +1,4 @@
-"""What the terminal says of runs: the first screen of the page, as text."""
+"""The summary of runs on the terminal: the first screen of the page, as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDENT = "  "
 
 
 def first_screen(run: Run, found: Findings) -> str:
-    """Question, answer and matrix of a run, at most 80 columns wide; for three model types about 8 lines."""
+    """Format question, answer and matrix of a run, up to 80 columns wide; about 8 lines for three model types."""
     variant = f" [{run.name}]" if run.section != without_variant(run.section) else ""
     title = textwrap.fill(f"{number_of(run.section)} {found.question}{variant}", WIDTH, subsequent_indent=INDENT)
     answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
@@ -25,7 +25,7 @@ def first_screen(run: Run, found: Findings) -> str:
 
 
 def legend(runs: Sequence[Run], more: str = "") -> str:
-    """What the signs of first screens mean, which runs they are of and, if there is, `more`."""
+    """Explain the symbols of first screens, and name their runs; append `more` if given."""
     names = dict.fromkeys(run.timestamp for run in runs) if len(runs) > 1 else [runs[0].name]
     signs = f"* lowest, ? not decided; run{'s' if len(names) > 1 else ''} {', '.join(names)}"
     line = f"{signs}; {more}" if more else signs
@@ -33,15 +33,15 @@ def legend(runs: Sequence[Run], more: str = "") -> str:
 
 
 def details(found: Findings) -> str:
-    """What follows from published figures, and the notes."""
+    """Format the comparison with published figures, and the notes."""
     texts = [*found.published, *(f"Note: {note}" for note in found.notes)]
     return "\n".join(textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in texts)
 
 
 def _matrix(matrix: ShownMatrix) -> list[str]:
-    """A line for each of what is compared and one for the factors; a column per problem.
+    """Format a matrix: a line per model type and one for the factors, a column per problem.
 
-    Where there is no room for all, intervals are left out first, then problems.
+    If it is too wide, intervals are left out first, then problems.
     """
     number = len(matrix.lines) - 1
     for problems, has_intervals in ((number, True), *((n, False) for n in range(number, -1, -1))):

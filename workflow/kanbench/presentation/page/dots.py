@@ -1,4 +1,4 @@
-"""The figure of a first screen: the errors of a matrix as points, drawn as SVG in the colours of the page."""
+"""The dot plot of a first screen: the errors of a matrix, as SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from kanbench.presentation.looks import BLACK, looks
 from kanbench.presentation.matrix import ShownMatrix
 
 WIDTH, RIGHT, TOP, ROW, BOTTOM = 300, 12, 8, 24, 34
-APART = 10  # the height of a row that its points take: side by side, so that equal errors do not hide each other
-LETTER = 6.2  # width of a letter of 11 px, about
+APART = 10  # vertical spread of the points of a row, so that equal errors do not hide each other
+LETTER = 6.2  # approximate width of a letter at 11 px
 MOST_TICKS = 6
-SHAPES = {  # of matplotlib's markers, around 0, 0
+SHAPES = {  # matplotlib marker → SVG path around the origin
     "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
     "s": "M-3.6-3.6h7.2v7.2h-7.2z",
     "^": "M0-4.6L4.4 3.4H-4.4z",
@@ -27,7 +27,7 @@ SHAPES = {  # of matplotlib's markers, around 0, 0
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a model type; without a colour it has that of the text."""
+    """A point of a model type, in px; a colour of None means the text's colour."""
 
     x: float
     y: float
@@ -38,9 +38,12 @@ class Dot:
 
 @dataclass(frozen=True)
 class Dots:
-    """Where everything is, in px.
+    """A dot plot, in px.
 
-    `ticks` are places and texts, `rows` their middles and labels, `marks` the shapes and colours of what is compared.
+    Attributes:
+        ticks (tuple): Positions and labels.
+        rows (tuple): Vertical centres and labels.
+        marks (tuple): Shapes and colours of the compared model types.
     """
 
     width: int
@@ -53,7 +56,7 @@ class Dots:
 
 
 def dots(matrix: Matrix, text: ShownMatrix) -> Dots | None:
-    """Rows of problems, with the errors on a logarithmic axis; None if there are no errors that it can show."""
+    """Lay out a row per problem with errors on a logarithmic axis; None if no error is positive and finite."""
     marks = tuple((SHAPES[look.marker], _color(look.color)) for look in looks(matrix.compared).values())
     positive = [error for row in matrix.rows for error in row.errors if isfinite(error) and error > 0]
     if not positive:
@@ -79,5 +82,5 @@ def dots(matrix: Matrix, text: ShownMatrix) -> Dots | None:
 
 
 def _color(color: str) -> str | None:
-    """Black is the colour of the text, which is white on a dark page."""
+    """Replace black by None, the text's colour, which is white on a dark page."""
     return None if color == BLACK else color

@@ -1,4 +1,4 @@
-"""The set-up of a run in words, from what its frames, their attrs and its checkpoints record."""
+"""The set-up of a run in words, from its frames, their attrs and its checkpoints."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CLOCKS = {"thread": "CPU time of the training's thread", "wall": "wall-clock tim
 
 
 def setup(stored: StoredRun) -> dict[str, str]:
-    """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
-    # Those of the frame that records most: that of the experts has no seed, because each has its own.
+    """Describe the set-up as `{heading: text}`; entries that earlier formats do not record say so."""
+    # Use the frame that records most: the frame of experts has no seed, because each expert has its own.
     frame = max(stored.compared.values(), key=lambda frame: len(str(frame.attrs.get("provenance"))))
     attrs, provenance = {str(key): value for key, value in frame.attrs.items()}, provenance_of(frame)
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
@@ -44,10 +44,10 @@ def setup(stored: StoredRun) -> dict[str, str]:
 
 
 def _clock(timing: Any) -> str:
-    """What the times of a run are, of its provenance."""
+    """Describe how times were measured, from the provenance's `timing`."""
     try:
         clock, repeats, seconds = CLOCKS[timing["clock"]], int(timing["repeats"]), float(timing["seconds"])
-    except (KeyError, TypeError, ValueError):  # of an earlier format, or anybody's
+    except (KeyError, TypeError, ValueError):  # an earlier format, or edited by a user
         return NOT_RECORDED
     if repeats < 2:
         return clock
