@@ -61,7 +61,7 @@ SECTIONS = {
         "baseline",
         "baseline_threshold_time",
         table="density",
-        question="Does refining only the important neurons' grids beat refining all?",
+        question="Does refining only the important nodes' grids beat refining all?",
     ),
     "section2_3": Section(
         "sec3_results",
