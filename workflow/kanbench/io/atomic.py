@@ -28,7 +28,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    r"""Write a text file atomically, in UTF-8 with "\n" line ends on every system.
+    """Write a text file atomically, in UTF-8 and with line feeds on every system.
 
     Raises:
         InputError: The file cannot be written.

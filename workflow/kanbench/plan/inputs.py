@@ -33,8 +33,8 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
     """The timestamp of the current run.
 
     Args:
-        configured (str): A timestamp; `auto` for the pinned one, or the present time if there is none; `new` for the
-            present time.
+        configured (str): A timestamp; `auto` for the pinned one, or the current time if there is none; `new` for the
+            current time.
         is_main (bool): Whether this is the process that the user started. Jobs parse the Snakefile again, and use the
             pinned timestamp.
         pin (path): The file with the pinned timestamp.

@@ -132,7 +132,7 @@ def section_with(model_type: str) -> str:
 
 
 def new_timestamp() -> str:
-    """The present time in UTC, so that timestamps sort by time, independent of time zones and daylight saving."""
+    """The current time in UTC, so that timestamps sort by time, whatever the time zone and daylight saving."""
     return datetime.now(UTC).strftime(TIMESTAMP_FORMAT)
 
 

@@ -179,7 +179,7 @@ def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
     """Make settings of this kind from JSON or a mapping.
 
     Raises:
-        InputError: A key is invalid; names the first one. Or the problem does not exist or has changed.
+        InputError: A key is invalid (names the first one), or the problem does not exist or has changed.
     """
     try:
         made = msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)

@@ -1,6 +1,6 @@
 """Targets from Poisson equations, -Δu = f with a known solution u.
 
-To add a problem, add one decorated function of a numpy array.
+To add a problem, write a decorated function of a numpy array; nothing else has to be edited.
 
 The problems in more than two dimensions generalize those on the square: u is a product over all dimensions. Products
 of many factors less than one nearly vanish: see `kanbench.problems.target_scale`.

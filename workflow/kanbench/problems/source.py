@@ -47,7 +47,7 @@ def read_file(path: str | Path) -> bytes:
     """The content of a user's file.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         stat = Path(path).stat()

@@ -56,6 +56,7 @@ class TargetScale:
         return self.typical < DEGENERATE * self.largest
 
     def in_words(self) -> str:
+        """Explain why the target is degenerate."""
         return (
             f"the target differs from its mean by typically {self.typical:.2g}, at most {self.largest:.2g} (variance "
             f"{self.variance:.2g}): at most points a constant is as good"

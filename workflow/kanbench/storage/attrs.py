@@ -41,15 +41,15 @@ def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
     named: Attrs = {"section": run.section, "timestamp": run.timestamp}
     if run.epochs is not None and section_of(run.section).has_epochs:
         named["epochs"] = run.epochs
-    beside = _sound(run, run.name, stored, frames)
+    from_json = _usable(run, run.name, stored, frames)
     for name, frame in frames.items():
         where = f"{run.name}_{name}"
-        own = _sound(run, where, frame.attrs, frame)
+        own = _usable(run, where, frame.attrs, frame)
         _warn_of_differences(f"{where}: attrs", own, named)
-        _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
-        attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
+        _warn_of_differences(f"{run.name}: the JSON file", from_json, {**own, **named})
+        attrs = {**dict.fromkeys(essential(run.section)), **_known(from_json), **_known(own), **named}
         if "epochs" in attrs and attrs["epochs"] is None:
-            with contextlib.suppress(InputError):  # nothing tells
+            with contextlib.suppress(InputError):  # stays unknown
                 attrs["epochs"] = epochs_per_grid(frames)
         frame.attrs = {**attrs, "model_type": section_of(run.section).model_type_of(name)}
     return agreed([frame.attrs for frame in frames.values()])
@@ -107,7 +107,7 @@ def _warn_of_differences(where: str, attrs: Attrs, right: Attrs) -> None:
             warn(f"{where}: {key}={value!r} conflicts with other sources; using {right[key]!r}")
 
 
-def _sound(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
+def _usable(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
     """The attrs without derivable ones; `epochs` as an integer, or dropped if invalid or if the section has none."""
     for key, stored in attrs.items():
         if key not in DERIVABLE:
@@ -118,13 +118,13 @@ def _sound(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) ->
             continue
         if not _agree(stored, derived):
             warn(f"{where}: {key}={stored!r} conflicts with the data; using {derived!r}")
-    sound = {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
-    if (stored := sound.pop("epochs", None)) is None or not section_of(run.section).has_epochs:
-        return sound
+    usable = {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
+    if (stored := usable.pop("epochs", None)) is None or not section_of(run.section).has_epochs:
+        return usable
     if (epochs := epochs_of(stored)) is not None:
-        return {**sound, "epochs": epochs}
+        return {**usable, "epochs": epochs}
     warn(f"{where}: epochs: found {repr(stored)[:100]}; allowed: an integer, at least 1")
-    return sound
+    return usable
 
 
 def _agree(stored: Any, derived: Any) -> bool:

@@ -229,19 +229,17 @@ def _notes(stored: Frames, frames: Frames, of_original: bool) -> list[str]:
     measures = {name: loss_measure(frame) for name, frame in stored.items() if has_losses(frame)}
     if roots := [name for name, measure in measures.items() if measure == "rmse"]:
         others = [name for name, measure in measures.items() if measure == "mse"]
-        rest = f"; those of {', '.join(others)} are mean squared errors as they are" if others else ""
+        rest = f"; those of {', '.join(others)} were stored as mean squared errors" if others else ""
         found.append(
             f"Losses of {', '.join(roots)} were stored as root mean squared errors, and are squared here{rest}."
         )
     if of_original:
-        counted = (
-            "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones for every edge."
-        )
+        counted = "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones per edge."
         found.append(
-            "Trained by the study's original scripts: the dense MSE of an epoch is that at the end of its grid, on a "
-            "domain padded by 5 % a side, where no model was trained; train losses of Adam are those before the step; "
-            f"times include evaluations.{counted} Epochs are counted from 1, and thresholds are found on mean squared "
-            "errors."
+            "Trained by the study's original scripts: the dense MSE of all epochs of a grid is that at its end, on a "
+            "domain padded by 5 % on each side, where no model was trained; train losses of Adam were computed before "
+            f"the step; times include evaluations.{counted} Epochs are counted from 1, and thresholds are determined "
+            "from mean squared errors."
         )
     elif timed := [name for name, frame in frames.items() if "time" in frame and "time" not in stored[name]]:
         found.append(f"The time of {', '.join(timed)} follows from total_time.")
@@ -256,12 +254,12 @@ def _notes(stored: Frames, frames: Frames, of_original: bool) -> list[str]:
 def _choice(name: str, frame: pd.DataFrame, best: pd.DataFrame) -> str:
     keys = training_keys(frame)
     if keys[1:] == ["is_pruned"]:
-        return f"{name}: the pruned models are compared, where there are some."
+        return f"{name}: the pruned models are compared, if available."
     count = frame.groupby("dataset_idx")[keys].apply(lambda rows: len(rows.drop_duplicates())).max()
     named = best.assign(dataset=best["dataset_name"] if "dataset_name" in best else best["dataset_idx"])
     chosen = named.drop_duplicates("dataset_idx")[["dataset", *keys[1:]]].itertuples(index=False, name=None)
     words = "; ".join(f"{dataset}: {', '.join(map(str, values))}" for dataset, *values in chosen)
     return (
-        f"{name} was trained in {count} configurations ({', '.join(keys[1:])}), of which that with the lowest last "
-        f"test loss is compared: {words}."
+        f"{name} was trained in {count} configurations ({', '.join(keys[1:])}); the one with the lowest last test loss "
+        f"is compared: {words}."
     )

@@ -193,10 +193,10 @@ def _of_checkpoint(path: Path, file: StoredFile | None) -> Iterator[str]:
 def _of_tensors(content: Any) -> Iterator[str]:
     for name, value in content.items() if isinstance(content, dict) else [("", content)]:
         if (shape := getattr(value, "shape", None)) is not None:
-            said = f"{tuple(shape)} {value.dtype}"
+            text = f"{tuple(shape)} {value.dtype}"
         else:  # nested lists with shared parts may be too large to print
-            said = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
-        yield f"  {name}: {said}"
+            text = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
+        yield f"  {name}: {text}"
 
 
 def _of_run(stored: StoredRun) -> Iterator[str]:

@@ -102,9 +102,9 @@ class _Plan:
             for name, write in self.writes.items():
                 write(Path(new.folder) / name)
             if self.replaced:
-                with atomic_folder(Path(self.target.folder) / KEPT, about=self.target.folder) as beside:
+                with atomic_folder(Path(self.target.folder) / KEPT, about=self.target.folder) as kept:
                     for path in self.replaced:
-                        _copy(path, beside / path.name)
+                        _copy(path, kept / path.name)
 
     def _plan_frames(self, frames: Frames) -> None:
         named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]

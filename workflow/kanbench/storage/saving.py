@@ -54,7 +54,7 @@ def save_run(
             under the key `model` is written as a pykan checkpoint; everything else goes into the metadata file.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
-        timestamp (str, optional): YYYYMMDD_HHMMSS; by default the present time in UTC.
+        timestamp (str, optional): YYYYMMDD_HHMMSS; by default the current time in UTC.
         results_dir (path): The results folder.
         overwrite (bool): Whether to replace an existing run, as a whole.
         **metadata: Attrs that cannot be derived from the columns: epochs, device, lbfgs_threshold_time, … Derivable
@@ -122,11 +122,11 @@ def staged(run: Run) -> Iterator[Run]:
     Raises:
         InputError: The files cannot be written, or the block raised an error, which then names the final paths.
     """
-    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
+    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as temporary:
         try:
-            yield dataclasses.replace(run, folder_override=str(beside))
+            yield dataclasses.replace(run, folder_override=str(temporary))
         except InputError as error:  # the temporary file that it names no longer exists when a user reads it
-            raise error.at(error.where.replace(str(beside), run.folder)) from error
+            raise error.at(error.where.replace(str(temporary), run.folder)) from error
 
 
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:

@@ -121,11 +121,11 @@ class StoredRun:
             if (of_type, checkpoint, file.kind) == (model_type, "final", "checkpoint"):
                 with contextlib.suppress(InputError):  # skip unreadable models
                     found.add(recomputed_measure(self.network(file.base), *last_test_loss(frame, index)))
-        told = [measure for measure in found if measure is not None]
-        if len(told) != 1 or told[0] == expected:
+        measured = [measure for measure in found if measure is not None]
+        if len(measured) != 1 or measured[0] == expected:
             return expected
-        warn(f"{self.name}_{name}: its losses are {told[0]}, not {expected}, according to its checkpoints")
-        return told[0]
+        warn(f"{self.name}_{name}: its losses are {measured[0]}, not {expected}, according to its checkpoints")
+        return measured[0]
 
     @property
     def is_original(self) -> bool:

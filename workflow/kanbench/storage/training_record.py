@@ -174,7 +174,7 @@ def read_record(path: str | Path) -> TrainingRecord:
     """
     try:
         record = msgspec.json.decode(Path(path).read_bytes(), type=TrainingRecord)
-        if _is_whole(record):
+        if _is_complete(record):
             return record
     except OSError as error:
         raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
@@ -183,7 +183,7 @@ def read_record(path: str | Path) -> TrainingRecord:
     raise InputError(path, problem="damaged; delete it and the training is repeated")
 
 
-def _is_whole(record: TrainingRecord) -> bool:
+def _is_complete(record: TrainingRecord) -> bool:
     """Whether a record has everything that the consolidation needs."""
     if without_variant(record.section) not in SECTIONS or not record.checkpoints.keys() >= set(CHECKPOINTS):
         return False

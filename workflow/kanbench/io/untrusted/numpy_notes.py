@@ -18,7 +18,7 @@ from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, kind
 
 Array = NDArray[Any]
 
-MAX_LENGTH = 10_000_000  # of an axis of an array, and of a frame
+MAX_LENGTH = 10_000_000  # of an axis of an array; also rows of a frame
 MAX_DIMENSIONS = 32  # of an array: numpy 1's limit
 DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8|[US]\d{1,6}|[mM]8")  # no long doubles: they differ by machine
 UNITS = (b"s", b"ms", b"us", b"ns")  # of dates, as in pandas
@@ -65,6 +65,7 @@ class NumpyBuilder:
         self.dimensions = dimensions
 
     def charge(self, count: int) -> None:
+        """Subtract values from the budget; raise `RefusedError` if it is exceeded."""
         self.budget -= count
         if self.budget < 0:
             raise RefusedError("too many parts, or parts that contain each other")
@@ -114,6 +115,7 @@ class NumpyBuilder:
         raise RefusedError(f"a {kind_of(value)} instead of a number, text, list or dict")
 
     def bytes_of(self, value: Any) -> bytes:
+        """The bytes that a note or value stands for, else raise `RefusedError`."""
         raw = self.plain(value)
         if type(raw) is not bytes:
             raise RefusedError("an array without bytes")
@@ -155,6 +157,7 @@ class NumpyBuilder:
         return np.ndarray((), dtype, raw).item()
 
     def array_of(self, note: Any) -> Array:
+        """The array that a note describes, else raise `RefusedError`."""
         match note:
             case Made("array", (Named("ndarray"), (0,), _), (1, tuple(shape), dtype, bool(fortran), raw)):
                 return self._filled(shape, self.dtype_of(dtype), raw, "F" if fortran else "C")

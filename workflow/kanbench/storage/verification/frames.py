@@ -83,7 +83,7 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
     if missing := [key for key in required if key not in attrs]:
         report.fault(path, f"its attrs have no {', '.join(missing)}")
     for key in (key for key in attrs if key not in required):
-        why = "can be derived from the columns" if key in DERIVABLE else "is none of the format's"
+        why = "can be derived from the columns" if key in DERIVABLE else "is not part of the format"
         report.fault(path, f"its attrs have {key}, which {why}")
     named = {**{key: getattr(run, key) for key in ("section", "timestamp", "epochs", "seed")}, "model_type": model_type}
     stated: dict[Any, Any] = {**provenance_of(frame), **attrs}
@@ -102,7 +102,7 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
     provenance = attrs.get("provenance")
     if provenance is None or is_converted(frame):
         why = "no provenance" if provenance is None else "converted from another format"
-        report.note(f"{path}: {why}, so that the settings of its trainings are not known")
+        report.note(f"{path}: {why}, so the settings of its trainings are unknown")
     elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
         report.fault(f"{path}: provenance", allowed=f"a dict with {', '.join(PROVENANCE)}")
 
