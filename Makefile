@@ -13,17 +13,18 @@ STAMP := $(VENV)/installed
 MOVED := $(if $(wildcard $(STAMP)),$(shell grep -qsF ' $(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg || echo moved))
 # Child processes (Snakemake's jobs) find the environment's programs too.
 ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
-# A process for every core; each takes the next file, in the order given: the longest ones first.
+# A process for every core; each takes the next file, in the order of tests/conftest.py: the longest ones first.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test fast lint format install clean
+.PHONY: run test fast lint kernels format install clean
 
 run: install
 	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
 	$(ACTIVATE) python -P -m kanbench summary
 
-test: lint
-	$(ACTIVATE) $(PYTEST) tests/workflow/test_cluster.py tests/workflow/test_workflow.py tests
+test: install
+	$(MAKE) --jobs 2 --output-sync lint kernels
+	$(ACTIVATE) $(PYTEST)
 
 fast: install
 	$(ACTIVATE) $(PYTEST) -m "not slow"
@@ -34,6 +35,10 @@ lint: install
 	$(ACTIVATE) snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(ACTIVATE) snakemake --lint
 	$(if $(shell command -v shellcheck),shellcheck .ci/run tests/support/slurm.sh workflow/profiles/pbs/*.sh)
+
+# Compiled ahead, because tests would wait for each other's.
+kernels: install
+	$(ACTIVATE) python -P -m kanbench compile
 
 format: install
 	$(ACTIVATE) ruff format . && ruff check --fix .

@@ -9,7 +9,7 @@ min_version("9.0")
 
 # Find the package without installation, here and in all jobs. Snakemake also searches this folder and the working
 # folder for modules; exclude them, so that a kan/ or random.py there is not imported.
-HERE = str(workflow.current_basedir)  # workflow.basedir belongs to the top-level Snakefile
+HERE = str(workflow.current_basedir)  # workflow.basedir is the folder of the Snakefile that Snakemake was given
 PACKAGE = os.path.join(HERE, "workflow")
 if os.pathsep in PACKAGE:
     sys.exit(f"kanbench: {HERE}: found {os.pathsep!r} in the path; allowed: any other letters")

@@ -1,9 +1,14 @@
 """What several test modules need."""
 
+import os
+import shutil
+
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from kanbench.io.atomic import folder_lock
 from kanbench.plan.config import experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
@@ -12,10 +17,26 @@ from support.pipelines import PROFILE, snakemake
 from support.results import STAMP, TINY, command, train_and_compare, train_and_merge
 from support.trainings import trainer_of
 
+# Files that take minutes: processes that take the next file get them first, and end together.
+LONGEST = ("test_cluster.py", "test_workflow.py", "test_own_problems.py", "test_numba_engine.py", "test_seeds.py")
+LONGEST += ("test_plans.py", "test_trainer.py", "test_optimizers.py", "test_variants.py", "test_wheel.py")
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_global_random_numbers():
+    """Whatever tests ran before in this process."""
+    torch.manual_seed(0)
+    np.random.seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +58,20 @@ def make_trainer(config):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """The folder of a finished run of the smoke configuration on this machine, to leave as it is; and what it said."""
-    folder = tmp_path_factory.mktemp("smoke")
-    result = snakemake(folder, "--workflow-profile", PROFILE)
-    assert result.returncode == 0, result.stderr
-    return folder, result.stderr
+    """The folder of a finished run of the smoke configuration on this machine, to leave as it is; and what it said.
+
+    Of processes of pytest-xdist one makes it, and every one has a copy.
+    """
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    made, told = common / "smoke_run", common / "smoke_run.txt"
+    with folder_lock(made):
+        if not told.exists():
+            result = snakemake(made, "--workflow-profile", PROFILE)
+            assert result.returncode == 0, result.stderr
+            told.write_text(result.stderr)
+    return shutil.copytree(made, tmp_path_factory.mktemp("smoke") / "run"), told.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ BELOW = {
 # Modules of training that hold no engine: all that storage takes from there.
 RECORDS = {"history", "selection", "threshold"}
 # Who may import them; the benchmark compares with them, and verification reads checkpoints as everybody does.
-PYKAN = ("network/pykan.py", "storage/verification/models.py", "benchmark/")
+PYKAN = ("network/pykan.py", "network/typed_kan.py", "storage/verification/models.py", "benchmark/")
 TORCH = ("engine/torch_engine/", "engine/reference.py", "plan/devices.py", "training/history.py", "io/readers.py")
 BORDER = {"kan": PYKAN, "torch": (*PYKAN, *TORCH)}
 LONGEST = 350

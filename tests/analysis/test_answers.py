@@ -28,28 +28,29 @@ def seeds_of(ratios, section="section2_1", one="adam", other="lbfgs"):
     }
 
 
-AS_FAR = ", as far as one seed tells: for the same compute, "
+ONE = " (one seed only): at equal compute, "
 
 
 def test_the_best_is_named_with_its_factor_and_on_how_many_problems():
     assert sentence(run(CLEAR)) == (
-        f"LM{AS_FAR}it has an error 20 times lower than L-BFGS, the next best, and the lowest on 2 of 2 problems."
+        f"LM{ONE}it has an error 20 times lower than L-BFGS, the next best, and the lowest on both problems."
     )
     few = seeds_of([2, 3, 4])
-    assert sentence(few).startswith(
-        "Adam, as far as 3 seeds tell: for the same compute, it has an error 2.9 times lower"
+    assert sentence(few) == (
+        "Adam (3 seeds only): at equal compute, it has an error 2.9 times lower than L-BFGS, the next best, and the "
+        "lowest on both problems."
     )
     # 720^(1/5) = 3.728; the logarithms have a standard deviation of 0.4332 and 2.776 is Student's quantile for 4
     assert sentence(seeds_of([2, 3, 4, 5, 6])) == (
-        "Adam: for the same compute, it has an error 3.7 times lower than L-BFGS, the next best (95 % interval 2.2 to "
-        "6.4, 5 seeds), and the lowest on 2 of 2 problems."
+        "Adam: at equal compute, it has an error 3.7 times lower than L-BFGS, the next best (95 % CI 2.2–6.4, "
+        "5 seeds), and the lowest on both problems."
     )
 
 
 def test_what_is_not_decided_is_said_to_be_so():
     assert re.fullmatch(
-        r"Not decided: for the same compute, Adam has an error 1\.5 times lower than L-BFGS, the next best \(95 % "
-        r"interval 0\.\d+ to \S+, 5 seeds\), but the interval includes 1\.",
+        r"Not decided: at equal compute, Adam has an error 1\.5 times lower than L-BFGS, the next best \(95 % CI "
+        r"0\.\d+–\S+, 5 seeds\), but the interval includes 1\.",
         sentence(seeds_of([2, 0.5, 4, 0.3, 6])),
     )
 
@@ -62,19 +63,16 @@ def test_flops_and_time_that_disagree_decide_nothing():
     }
     frames = run(errors, seconds={"adam": 0.5, "lm": 2.0})
     frames["adam"]["flops"] //= 2
-    assert sentence(frames) == (
-        "Not decided: who has the lowest error for the same compute depends on how it is counted: in floating-point "
-        "operations LM, in seconds Adam."
-    )
+    assert sentence(frames) == ("Not decided: LM has the lowest error at equal flops, but Adam at equal time.")
 
 
 def test_ties_and_near_ties():
     assert sentence(run({**CLEAR, "adam": CLEAR["lm"]})) == (
-        f"Adam and LM{AS_FAR}they have an error 20 times lower than L-BFGS, the next best, and the lowest on 2 of 2 "
+        f"Adam and LM{ONE}they have an error 20 times lower than L-BFGS, the next best, and the lowest on both "
         "problems."
     )
     assert sentence(run(dict.fromkeys(CLEAR, CLEAR["lm"]))) == (
-        "A tie: for the same compute, Adam, L-BFGS and LM have the same error."
+        "A tie: at equal compute, Adam, L-BFGS and LM have the same error."
     )
     assert "an error within 0.5 % of that of L-BFGS" in sentence(run({"adam": {SIN: 1.0}, "lbfgs": {SIN: 1.003}}))
 
@@ -84,22 +82,27 @@ def test_questions_of_yes_or_no():
         sentence(run({"adaptive_only": {SIN: error, POLY: 1.0}, "baseline": {SIN: 1.0, POLY: 1.0}}, "section2_2"))
         for error in (0.25, 4.0, 1.0)
     )
-    subject = "refining only the important ones gives"
     of = "one on 1 of 2 problems, equal on 1."
-    assert yes == f"Yes{AS_FAR}{subject} an error 2.0 times lower than refining all, and a lower {of}"
-    assert no == f"No{AS_FAR}{subject} an error 2.0 times higher than refining all, and a higher {of}"
-    assert equal == f"No{AS_FAR}{subject} the same error as refining all, and the same on 2 of 2 problems."
+    assert yes == f"Yes{ONE}it gives an error 2.0 times lower than refining all, and a lower {of}"
+    assert no == f"No{ONE}it gives an error 2.0 times higher than refining all, and a higher {of}"
+    assert equal == f"No{ONE}it gives the same error as refining all, and the same on both problems."
     good = {"best_expert_dense_mse": 4.0, "merged_threshold_dense_mse": 0.5, "merged_dense_mse": 8.0}
     assert sentence(merged({SIN: good})) == (
-        "Yes, as far as one seed tells: at the best test loss, the merged model has an error 8.0 times lower than the "
-        "best expert, and a lower one on 1 of 1 problem."
+        "Yes (one seed only): at the best test loss, it has an error 8.0 times lower than the best expert."
+    )
+
+
+def test_problems_that_cannot_be_compared_are_counted():
+    errors = {"adam": {SIN: 1.0, POLY: math.nan, SPEC: 1.0}, "lbfgs": {SIN: 0.5, POLY: 0.5, SPEC: math.nan}}
+    assert sentence(run(errors)) == (
+        f"L-BFGS{ONE}it has an error 2.0 times lower than Adam, the next best; 2 problems cannot be compared."
     )
 
 
 def test_where_nothing_can_be_compared():
     assert sentence(run({"lbfgs": CLEAR["lbfgs"]})) == "Nothing can be compared: only L-BFGS has an error."
     without_reference = sentence(run({name: CLEAR[name] for name in ("adam", "lm")}))
-    assert without_reference.startswith("LM, as far as one seed tells: at the best test loss, it has an error")
+    assert without_reference.startswith("LM (one seed only): at the best test loss, it has an error")
 
 
 # --- the matrix ---

@@ -15,15 +15,25 @@ from kanbench.presentation.tables.findings import findings
 from kanbench.problems import PROBLEMS, Problem
 from support.planted import POLY, SIN, SPEC, merged, run
 
+KNOWN = []  # the last data, and what is said of them
 CLEAR = {"adam": {SIN: 1.0, POLY: 0.1}, "lbfgs": {SIN: 0.2, POLY: 0.02}, "lm": {SIN: 0.01, POLY: 0.001}}
+
+
+def known(replicates, metadata):
+    """What is said of a run or of several; in a row for the same frames, it is looked for once."""
+    runs = replicates if 1 in replicates else {1: replicates}
+    frames = [(seed, name, frame) for seed, frames in runs.items() for name, frame in frames.items()]
+    key = id(metadata), [(seed, name, id(frame)) for seed, name, frame in frames]
+    if not KNOWN or KNOWN[0] != key:
+        KNOWN[:] = key, findings(runs, metadata), (frames, metadata)  # which are kept, or others could have their ids
+    return KNOWN[1]
 
 
 def said(replicates, comparison="threshold", dataset=None, metadata=None, one=None, other=None):
     """The statement about this: the ranking or, if one of the two is named, their comparison."""
-    replicates = replicates if 1 in replicates else {1: replicates}
     found = [
         statement
-        for statement in findings(replicates, metadata).statements
+        for statement in known(replicates, metadata).statements
         if (statement.comparison, statement.dataset) == (comparison, dataset)
         and one in (None, *statement.one)
         and other in (None, statement.other)
@@ -58,8 +68,7 @@ def without(frames, *columns):
 
 
 def notes(replicates, metadata=None):
-    replicates = replicates if 1 in replicates else {1: replicates}
-    return " ".join(findings(replicates, metadata).notes)
+    return " ".join(known(replicates, metadata).notes)
 
 
 # --- one seed ---
@@ -75,9 +84,9 @@ def test_the_winner_and_by_how_much():
 
 def test_a_planted_change_changes_the_conclusion():
     for winner in CLEAR:
-        changed = {**CLEAR, winner: {SIN: 1e-9, POLY: 1e-9}}
-        assert said(run(changed)).best == said(run(changed), dataset=SIN).best == (winner,)
-        assert said(run(changed)).factor.value > 1e5
+        changed = run({**CLEAR, winner: {SIN: 1e-9, POLY: 1e-9}})
+        assert said(changed).best == said(changed, dataset=SIN).best == (winner,)
+        assert said(changed).factor.value > 1e5
 
 
 def test_moments_may_have_different_winners():
@@ -138,7 +147,7 @@ def test_without_the_reference_nothing_is_compared_at_equal_compute():
     frames = run({name: CLEAR[name] for name in ("adam", "lm")})
     assert not [s for s in findings({1: frames}).statements if s.comparison in ("iso_flops", "iso_time")]
     assert findings({1: frames}).answer.comparison == "threshold"
-    assert "Nothing is compared at equal compute (section2_1: no lbfgs, the reference" in notes(frames)
+    assert "Nothing is compared at equal compute (section2_1: the reference lbfgs is missing" in notes(frames)
     assert said(frames, "threshold").best == ("lm",)
 
 
@@ -146,7 +155,7 @@ def test_a_dataset_that_one_lacks_is_not_averaged():
     lacking = {**CLEAR, "lm": {SIN: 1e-9}}
     statement = said(run(lacking))
     assert (statement.datasets, statement.better) == ((SIN,), 1)
-    assert "LM on poly: no epochs; the training failed at once, or there was none." in notes(run(lacking))
+    assert "LM on poly: no epochs; the training failed at once or was not run." in notes(run(lacking))
     assert said(run(lacking), dataset=POLY).best == ("lbfgs",)
 
 
@@ -175,7 +184,7 @@ def test_no_epoch_within_the_reference_time_is_said():
     frames = run(CLEAR, seconds={"lm": 100.0})
     assert "LM has no epoch within the time of L-BFGS's threshold on sin and poly: it is not" in notes(frames)
     seeds = {1: frames, 2: run(CLEAR), 3: frames}
-    late = "threshold on sin (seed 1 and 3) and poly (seed 1 and 3): these seeds are not compared there."
+    late = "threshold on sin (seeds 1 and 3) and poly (seeds 1 and 3): these seeds are not compared there."
     assert late in notes(seeds)
     assert said(seeds, "iso_time").factor.seeds == 1
     assert said(frames, "iso_time").best == ("lbfgs",)
@@ -209,7 +218,7 @@ def test_a_constant_target_is_not_averaged(monkeypatch, target):
     frames = run({"adam": {"flat": 1e-30, SIN: 1.0}, "lbfgs": {"flat": 1.0, SIN: 0.5}})
     assert said(frames).best == ("lbfgs",)
     assert said(frames).datasets == (SIN,)
-    assert "Not in averages: flat. The target is constant but for rounding" in notes(frames)
+    assert "Not in averages: flat. The target is constant up to rounding" in notes(frames)
 
 
 @pytest.mark.parametrize("size", [1e-9, 1e-40])
@@ -243,7 +252,7 @@ def seeds_of(ratios):
 def test_several_seeds_that_agree_decide():
     statement = said(seeds_of([2, 3, 4, 5, 6]))
     # 720^(1/5) = 3.728; the logarithms have a standard deviation of 0.4332 and 2.776 is Student's quantile for 4
-    assert statement.factor.certainty.replace("\u00a0", " ") == "95 % interval 2.2 to 6.4, 5 seeds"
+    assert statement.factor.certainty.replace("\u00a0", " ") == "95 % CI 2.2–6.4, 5 seeds"
     assert statement.doubt == ""
     assert statement.decided is True
     assert statement.factor.seeds == 5
@@ -265,7 +274,7 @@ def test_few_seeds_decide_nothing():
     statement = said(seeds_of([2, 3, 4]))
     assert statement.doubt == "too few seeds"
     assert statement.decided is None
-    assert "A difference may be decided from 5 seeds on." in notes(seeds_of([2, 3, 4]))
+    assert "Deciding a difference takes at least 5 seeds." in notes(seeds_of([2, 3, 4]))
     assert "from 5 seeds on" not in notes(seeds_of([2] * 5))
 
 
@@ -311,10 +320,10 @@ def test_equal_compute_by_flops_and_by_time():
     assert (by_flops.doubt, by_time.doubt) == ("by time the best is Adam", "by flops the best is LM")
     assert (by_flops.decided, by_time.decided) == (False, False)
     assert by_flops.wins == {"not decided": 1}
-    assert about(findings({1: frames}).answer) == about(by_flops)
+    assert about(known(frames, None).answer) == about(by_flops)
     # seconds per flop: adam 0.5/50, lm 2/100, lbfgs 1/100
     assert (
-        "At equal compute flops and time give different answers, which are not decided: over all problems LM by flops, "
+        "At equal compute, flops and time disagree, so these are not decided: over all problems LM by flops, "
         "Adam by time; on sin LM by flops, Adam by time. A flop takes 1 times as long with Adam, 2.0 times as long "
         "with LM as with L-BFGS."
     ) in notes(frames)
@@ -347,9 +356,10 @@ def test_a_winner_is_decided_if_flops_and_time_agree_and_both_are_sure():
         (UNSURE, LARGER, "the interval includes 1"),
     ]
     for by_flops, by_time, doubt in cases:
-        statement = said(both(by_flops, by_time), "iso_flops")
+        runs = both(by_flops, by_time)
+        statement = said(runs, "iso_flops")
         assert statement.doubt == doubt
-        assert statement.decided is said(both(by_flops, by_time), "iso_time").decided is False
+        assert statement.decided is said(runs, "iso_time").decided is False
         assert statement.wins == {"not decided": 1}
     few = {seed: frames for seed, frames in both(LARGER, LARGER).items() if seed < 5}
     assert said(few, "iso_flops").decided is None
@@ -362,9 +372,9 @@ def test_what_is_known_by_one_measure_alone_is_not_decided():
         statement = said(frames, moment)
         assert statement.doubt == f"not known by {lacking}"
         assert statement.decided is False
-        assert about(findings(frames).answer) == about(statement)
+        assert about(known(frames, None).answer) == about(statement)
         assert (
-            f"Nothing is compared at equal compute by {lacking} (section2_1: lbfgs has no column '{lacking}'), so that "
+            f"Nothing is compared at equal compute by {lacking} (section2_1: lbfgs has no column '{lacking}'), so "
             "no winner at equal compute is decided."
         ) in notes(frames)
         assert said({1: frames[1]}, moment).decided is None  # one seed: that is what is said
@@ -432,7 +442,7 @@ def frame_of(values):
     return pd.DataFrame(np.reshape(values, (6, 3)), index, ["a", "b", "c"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(LOGS, st.permutations(["a", "b", "c"]), LOGS)
 def test_the_order_of_columns_and_the_scales_of_datasets_do_not_matter(values, order, scales):
     logs = frame_of(np.round(values, 3))
@@ -446,7 +456,7 @@ def test_the_order_of_columns_and_the_scales_of_datasets_do_not_matter(values, o
         assert shifted.factor.value == pytest.approx(ranking.factor.value, rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(LOGS)
 def test_there_and_back_again(values):
     one, other = versus(frame_of(values), "a", "b"), versus(frame_of(values), "b", "a")
@@ -467,9 +477,9 @@ def test_adaptive_density_is_compared_with_the_baseline():
     assert worse.factor.value == pytest.approx(0.5**0.5)
     assert said(frames, dataset=SIN, one="adaptive_only").factor.value == pytest.approx(0.5)
     assert said(frames, one="adaptive_regular").factor.value == pytest.approx(2)
-    assert about(findings({1: frames}).answer) == about(said(frames, "iso_flops", one="adaptive_only"))
-    frames["adaptive_only"] = run({"adaptive_only": {SIN: 0.1, POLY: 0.1}}, "section2_2")["adaptive_only"]
-    assert said(frames, one="adaptive_only").factor.value == pytest.approx(10)
+    assert about(known(frames, None).answer) == about(said(frames, "iso_flops", one="adaptive_only"))
+    better = run({"adaptive_only": {SIN: 0.1, POLY: 0.1}}, "section2_2")
+    assert said({**frames, **better}, one="adaptive_only").factor.value == pytest.approx(10)
 
 
 GOOD = {"best_expert_dense_mse": 4.0, "ensemble_dense_mse": 2.0, "initial_dense_mse": 2.0}

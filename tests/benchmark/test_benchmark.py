@@ -270,6 +270,7 @@ def test_both_procedures_train(optimizer, small, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_both_fits_train_the_same_model(monkeypatch):
     """On the tutorial's sample, and what is reported is what the trained models have."""
     monkeypatch.setattr(fits, "STEPS", 2)

@@ -69,6 +69,7 @@ def test_figures_are_drawn_whatever_backend_the_environment_names(tmp_path):
     assert (Path(made.figure_folder) / "loss_epochs.png").exists()
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_whatever_numba_is_told():
     result = process("compile", env={"NUMBA_DISABLE_JIT": "1"}, text=True)
     assert (result.returncode, "kernels are compiled" in result.stderr) == (0, True)

@@ -20,7 +20,8 @@ from kanbench.benchmark.report import NAMES, as_text
 from kanbench.benchmark.run import Benchmark
 from kanbench.cli.main import main
 from kanbench.engine import make_engine
-from kanbench.network.pykan import default_dtype, global_random_state_kept
+from kanbench.network.pykan import global_random_state_kept
+from kanbench.network.typed_kan import default_dtype
 from kanbench.plan.config import load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS

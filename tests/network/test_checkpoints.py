@@ -15,7 +15,6 @@ from kanbench.network.evaluation import evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.pykan import (
     count_parameters,
-    default_dtype,
     from_pykan,
     global_random_state_kept,
     load_checkpoint,
@@ -23,6 +22,7 @@ from kanbench.network.pykan import (
     to_pykan,
 )
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
+from kanbench.network.typed_kan import default_dtype
 
 FILES = ("config.yml", "state", "cache_data")
 TOLERANCES = {np.dtype("float64"): 1e-12, np.dtype("float32"): 1e-4}

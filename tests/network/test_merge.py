@@ -16,8 +16,9 @@ from kanbench.network.checkpoints import write_checkpoint
 from kanbench.network.evaluation import Activations, activations, base_function, evaluate
 from kanbench.network.initialization import initialize
 from kanbench.network.merge import merge_networks
-from kanbench.network.pykan import default_dtype, global_random_state_kept, to_pykan
+from kanbench.network.pykan import global_random_state_kept, to_pykan
 from kanbench.network.refinement import PykanRefit, refine
+from kanbench.network.typed_kan import default_dtype
 
 DOMAIN = ((-1, 1), (-1, 1))
 X = np.random.default_rng(0).uniform(-1, 1, (10_000, 2))

@@ -62,7 +62,7 @@ FIGURES = [
 def test_no_text_is_cut_or_on_top_of_another(tiny_results, section, figure):
     given = open_run(section, STAMP, results_dir=tiny_results)
     for name, frame in given.frames.items():
-        given.frames[name] = frame.assign(flops=10**6 * frame["epoch"]) if "epoch" in frame else frame
+        given.frames[name] = with_work(frame) if "epoch" in frame else frame
     assert_texts_have_their_place(given, figure)
 
 
@@ -78,9 +78,14 @@ def test_one_dataset_and_one_loss_have_their_place_too(tiny_results, section, ki
     for name, frame in given.frames.items():
         columns = [] if kind in ("comparison", "params", "gain", "experts") else ["train_loss", "dense_mse"]
         part = frame[frame["dataset_idx"] == 1].drop(columns=columns, errors="ignore")
-        part["flops"] = 10**6 * part.get("epoch", 1)
-        given.frames[name] = part
+        given.frames[name] = with_work(part)
     assert_texts_have_their_place(given, Figure(kind))
+
+
+def with_work(frame):
+    """With operations and seconds that are the same on every machine: labels are made of them."""
+    epoch = frame.get("epoch", 1)
+    return frame.assign(flops=10**6 * epoch, time=1e-3 * epoch)
 
 
 def assert_texts_have_their_place(given, figure):
@@ -362,6 +367,7 @@ def test_figures_of_frames_need_no_models(tiny_results, monkeypatch):
     assert order_of(given) == 3
 
 
+@pytest.mark.slow
 def test_every_folder_is_listed_once(tiny_results, tmp_path, monkeypatch):
     """Whatever is made of a run: it is opened, and then passed on."""
     listed = Counter()
@@ -390,6 +396,7 @@ def draw_blank(folder):
     return folder / "blank.png"
 
 
+@pytest.mark.slow
 def test_results_are_shown_without_torch_and_pykan(tiny_results, tmp_path):
     """In a process of its own; the figures of models are among what is drawn."""
     output = [f"--output={tmp_path}"]

@@ -1,8 +1,11 @@
 """Snakemake as users call it, in a folder of its own, and what it answers."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from kanbench.plan.config import ROOT
@@ -13,23 +16,56 @@ PROFILE = ROOT / "workflow" / "profiles" / "default"
 STAMP = "20260101_000000"
 
 
-def run(command, folder, timeout=600):
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+# Two thirds of what a dry run takes are imports: its process is forked from one that has imported Snakemake.
+SERVER = """
+import json, os, sys
+from snakemake.cli import main
+for line in sys.stdin:
+    sys.argv, folder, environment, *files = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number, file in enumerate(files, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@functools.cache
+def server():
+    """A process that makes dry runs until this one ends."""
+    command = [sys.executable, "-P", "-c", SERVER]
+    return subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def environment():
+    """That of a user, who has the programs beside this Python."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return kept | {"PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
+
+
+def run(command, folder):
+    command = [str(part) for part in command]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def snakemake(folder, *arguments, cores=2, smoke=True):
     configfile = ["--configfile", SMOKE] if smoke else []
-    return run(["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments], folder)
+    command = ["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments]
+    return dry_run(command, folder) if "--dry-run" in arguments else run(command, folder)
+
+
+def dry_run(command, folder):
+    """What `run` gives, for a command of Snakemake that starts no jobs."""
+    command = [str(part) for part in command]
+    with tempfile.TemporaryDirectory() as written:
+        files = [Path(written, name) for name in ("stdout", "stderr")]
+        print(json.dumps([command, str(folder), environment(), *map(str, files)]), file=server().stdin, flush=True)
+        status = int(server().stdout.readline())
+        return subprocess.CompletedProcess(command, status, *(file.read_text() for file in files))
 
 
 def planned(result):

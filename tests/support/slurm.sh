@@ -78,12 +78,13 @@ SelectTypeParameters=CR_Core_Memory
 # What can never run is refused at once, rather than left pending for ever.
 EnforcePartLimits=ALL
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=5
-# A node that does not answer is given up after so many seconds, its jobs with it, and taken back when it does.
-SlurmdTimeout=10
+# A node that is down has lost its jobs, and is taken back when it answers. One that is slow to answer is only busy.
+SlurmdTimeout=300
 JobRequeue=0
 ReturnToService=2
 KillWait=2
-MinJobAge=600
+MinJobAge=86400
+MessageTimeout=100
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host CPUs=$cpus RealMemory=$memory Gres=gpu:1
@@ -103,7 +104,7 @@ start() { # start DAEMON OPTION...: it forks as soon as it is ready
 start_node() {
     start slurmd -N "$(hostname -s)"
     local state=
-    for _ in {1..150}; do
+    for _ in {1..1500}; do
         state=$(sinfo --noheader --format "%T %E" 2>&1) || true
         [[ $state =~ ^(idle|mixed|allocated)" " ]] && return
         sleep 0.2

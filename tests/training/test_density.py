@@ -11,8 +11,9 @@ from kanbench.engine import make_engine
 from kanbench.network.checkpoints import read_checkpoint, write_checkpoint
 from kanbench.network.evaluation import Activations, evaluate
 from kanbench.network.initialization import initialize
-from kanbench.network.pykan import count_parameters, default_dtype, global_random_state_kept, load_checkpoint, to_pykan
+from kanbench.network.pykan import count_parameters, global_random_state_kept, load_checkpoint, to_pykan
 from kanbench.network.refinement import AttributionRefinement, KnotInsertion, refine
+from kanbench.network.typed_kan import default_dtype
 from kanbench.training.optimizers import make_optimizer
 
 X = np.random.default_rng(0).uniform(-1, 1, (300, 2))

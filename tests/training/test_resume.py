@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -415,20 +414,28 @@ def test_a_state_is_a_value(config, model_type):
 RUN = Run("section2_3", "20260101_000000")
 EXPERT = RUN.expert(0, 2, 3, 1)
 LONG = {"experts": {"epochs": 100, "stagnation": {"epochs": 0}}, "data": {"train_num": 200, "test_num": 50}}
-# A state at every evaluation, so that one is there soon.
+# A state at every evaluation; the process may be killed as soon as there are so many.
 TRAIN = """if True:
-    import sys
+    import os, signal, sys
     from kanbench.cli.main import main
     from kanbench.training import resume
     resume.EVERY = 0.0
-    sys.exit(main(sys.argv[1:]))
+    lives, save = int(sys.argv[1]), resume.ResumeState.save
+    def save_and_die(self, key, state):
+        global lives
+        save(self, key, state)
+        lives -= 1
+        if lives == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    resume.ResumeState.save = save_and_die
+    sys.exit(main(sys.argv[2:]))
 """
 
 
-def start_training(folder, config):
+def start_training(folder, config, lives=-1):
     arguments = ["train", EXPERT, "--settings", canonical_json(expert_settings(merge(config, LONG), 0, 2, 3, 1))]
     return subprocess.Popen(
-        [sys.executable, "-c", TRAIN, *arguments],
+        [sys.executable, "-c", TRAIN, str(lives), *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
         stderr=subprocess.PIPE,
@@ -457,13 +464,10 @@ def test_a_killed_process_costs_little(config, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     undisturbed.mkdir(), killed.mkdir()
     ended_well(start_training(undisturbed, config))
-    process = start_training(killed, config)
-    state = killed / RUN.resume_folder(EXPERT) / "training.state"
-    while process.poll() is None and not state.exists():
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process = start_training(killed, config, lives=3)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert (killed / RUN.resume_folder(EXPERT) / "training.state").exists()
     assert not (killed / RUN.record(EXPERT)).exists()
     assert "resuming after epoch" in ended_well(start_training(killed, config))
     assert handed_over(killed) == handed_over(undisturbed)

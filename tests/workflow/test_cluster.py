@@ -23,12 +23,14 @@ pytestmark = pytest.mark.slow
 PROFILES = ROOT / "workflow" / "profiles"
 SLURM = Path(__file__).parents[1] / "support" / "slurm.sh"
 QUICK = ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "3"]
-MOST_SECONDS = 480  # of anything; on a machine with nothing else to do, a quarter of that
+MOST_SECONDS = 1800  # of anything, on however busy a machine; on one with nothing else to do, it takes up to 120
 
 
-def command(*words, timeout=MOST_SECONDS):
+def command(*words):
     """The output of a command that has to succeed."""
-    result = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=timeout, check=False)
+    result = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+    )
     assert result.returncode == 0, f"{words}: {result.stdout}{result.stderr}"
     return result.stdout.strip()
 
@@ -37,7 +39,9 @@ def command(*words, timeout=MOST_SECONDS):
 def slurm(tmp_path_factory):
     """The folder of a Slurm that runs."""
     folder = tmp_path_factory.mktemp("slurm")
-    started = subprocess.run([SLURM, "up", folder], stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    started = subprocess.run(
+        [SLURM, "up", folder], stderr=subprocess.PIPE, text=True, timeout=MOST_SECONDS, check=False
+    )
     if started.returncode:
         message = f"no Slurm on this machine: {started.stderr.strip()}"
         pytest.fail(message) if os.getenv("KANBENCH_SLURM") else pytest.skip(message)
@@ -103,6 +107,10 @@ def running(folder):
     return [job for job in jobs(folder) if job["JobState"] == "RUNNING"]
 
 
+def states(folder):
+    return [job["JobState"] for job in jobs(folder)]
+
+
 def records(folder):
     return sorted((folder / "results" / "trainings").glob("*.json"))
 
@@ -110,19 +118,29 @@ def records(folder):
 def fail_node(slurm, folder):
     """What a crash of the node does, while jobs run: its daemon and all processes of its jobs are gone at once.
 
-    Everything is stopped first. A step that had already reported its end leaves no running job: then all goes on, and
-    False is returned. The steps die before their children, whose deaths they would report as failures.
+    Slurm is told, rather than left to notice. Whatever else the jobs may do meanwhile, their processes are stopped
+    before. Jobs that had ended by then cannot fail any more: with no others all goes on, and False is returned.
     """
     steps = [process for process in psutil.process_iter() if process.name() == "slurmstepd"]
     daemon = psutil.Process(int((slurm / "slurmd.pid").read_text()))
-    doomed = [daemon, *steps]
-    doomed += [child for step in steps for child in reached(step.children, recursive=True) or []]
-    for process in doomed:
-        reached(process.suspend)
-    failed = bool(running(folder))
-    for process in doomed:
+    stopped = [each for process in (daemon, *steps) for each in stop(process)]
+    set_node("state=down", "reason=crash")
+    failed = "NODE_FAIL" in states(folder)
+    for process in stopped:  # steps before their children, whose deaths they would report as failures
         reached(process.kill if failed else process.resume)
+    if not failed:
+        set_node("state=resume")
     return failed
+
+
+def set_node(*what):
+    command("scontrol", "update", f"nodename={os.uname().nodename.partition('.')[0]}", *what)
+
+
+def stop(process):
+    """Stop a process, and then what it has started, which it adds nothing to any more; return all of them."""
+    reached(process.suspend)
+    return [process, *(each for child in reached(process.children) or [] for each in stop(child))]
 
 
 def reached(method, **options):
@@ -142,10 +160,9 @@ def test_a_run_whose_node_fails_ends_like_a_local_one(slurm, smoke_folder, tmp_p
     options = [*QUICK, "--retries", 0, "--groups", *groups, "--group-components", "short=3", "experts=4"]
     with Submission(tmp_path, "slurm", *options, targets=targets) as first:
         first.wait_for(lambda: len(records(tmp_path)) >= 3 and running(tmp_path) and fail_node(slurm, tmp_path))
-        first.wait_for(lambda: command("sinfo", "--noheader", "--format", "%T").startswith("down"))
         command(SLURM, "node", slurm)
         first.ends(1)
-    assert "NODE_FAIL" in {job["JobState"] for job in jobs(tmp_path)}
+    assert "NODE_FAIL" in states(tmp_path)
     with Submission(tmp_path, "slurm", *options, targets=targets) as second:
         second.ends(0)
     made = Finished(tmp_path).results()
@@ -210,7 +227,7 @@ def test_pbs_submits_retries_and_recovers(slurm, smoke_folder, tmp_path):
         command("qdel", job["JobId"])
         log = submission.ends(0)
     assert log.count("Trying to restart job") == 1
-    assert [job["JobState"] for job in jobs(tmp_path)].count("COMPLETED") == 3
+    assert states(tmp_path).count("COMPLETED") == 3
     assert {job["Partition"] for job in jobs(tmp_path)} == {"workq"}
     made, local = Finished(tmp_path).results(), Finished(smoke_folder).results()
     assert f"{Path(frame).relative_to('results')}" in made

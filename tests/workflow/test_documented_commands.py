@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 COMMANDS = commands()
 NOT_RUN = {  # the first words of commands: why they are not even tried here
     "pip": "takes packages from a network; tests/test_wheel.py builds and installs one",
+    "source": "changes the shell that it is typed into",
     "snakemake --sdm conda": "needs conda",
     "snakemake --archive": "needs conda",
     "snakemake --report": "needs a finished run of the pipeline; tests/workflow/test_workflow.py does it",
@@ -90,7 +91,7 @@ def folder(tiny_results, tmp_path_factory):
     [table] = (block for block in blocks_of(configuration, "yaml") if "mine.yaml" in block)
     (folder / "mine.yaml").write_text(table)
     (folder / "my.yaml").write_text("epochs: 3\n")
-    (folder / "many.yaml").write_text(yaml.safe_dump({"experts": {"seeds": list(range(1, 101)), "steps": 10}}))
+    (folder / "many.yaml").write_text(yaml.safe_dump({"experts": {"seeds": list(range(1, 101)), "epochs": 10}}))
     columns = ("a", "b", "y", "temperature", "pressure", "density")
     rows = pd.DataFrame({name: [(i * (7 + j)) % 50 / 50 for i in range(50)] for j, name in enumerate(columns)})
     rows.to_csv(folder / "measurements.csv", index=False)

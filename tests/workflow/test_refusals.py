@@ -85,6 +85,15 @@ def test_a_name_of_another_variant_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(["--sdm", "conda"], "allowed: with --conda-not-block-search-path-envvars"), (["--use-conda"], "--sdm conda")],
+)
+def test_conda_environments_that_would_not_find_the_package_are_one_line(tmp_path, options, word):
+    assert_one_line(snakemake(tmp_path, *options), tmp_path, word)
+
+
+@pytest.mark.slow
 def test_a_damaged_pin_is_one_line(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "timestamp").write_text("yesterday\n")

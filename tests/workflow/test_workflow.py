@@ -82,7 +82,7 @@ def test_progress_is_told_in_words(smoke_run):
     assert re.fullmatch(r"\d+:\d\d  39 of 39 jobs are done", lines[-1])
     done = [line.partition("  done: ")[2] for line in lines]
     assert {"train_expert, 2 jobs", "Drawing the figures of Section 2.1", "Writing the summary page"} <= set(done)
-    assert len(lines) < 60
+    assert len([line for line in lines if " of 39 done" not in line]) < 30  # those are of a machine's speed
     log = min((folder / ".snakemake" / "log").iterdir()).read_text()  # later ones are of other tests
     assert "Training L-BFGS on poisson_2d_sin" in log
     for word in ("Finished jobid: 3", "39 of 39 steps (100%) done"):
@@ -245,13 +245,16 @@ def test_merged_models_are_read_without_kanbench(smoke):
 def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
     folder, finished = smoke
     given = [f"timestamp={finished.timestamp}", "datasets=[poisson_2d_poly]"]
-    result = snakemake(tmp_path, "--config", *given, "--verbose", cores=1)
+    runs = finished, *others(finished)
+    targets = [made.frame(name) for made in runs for name in SECTIONS[made.section].frames]
+    targets += [made.checkpoint_metadata() for made in runs]
+    result = snakemake(tmp_path, "--config", *given, "--verbose", "--", *targets, cores=1)
     assert result.returncode == 0, result.stderr
     jobs = len(re.findall("Finished jobid", result.stderr))
     assert jobs > 20
     assert result.stderr.count("Ready jobs: ") < 2 * jobs  # it does not look for jobs to start again and again
     assert not (tmp_path / "results" / "timestamp").exists()  # it was given, not chosen
-    for made in (finished, *others(finished)):
+    for made in runs:
         for name in SECTIONS[made.section].frames:
             frames = [pd.read_pickle(root / made.frame(name)) for root in (folder, tmp_path)]
             times = [column for column in frames[0] if column.endswith(("time", "time_per_epoch"))]

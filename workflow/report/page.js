@@ -4,6 +4,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
+    button.title = "Sort by this column";
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
@@ -26,6 +27,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// What is wider than its box can be scrolled with the keyboard too.
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
+});
+document.querySelectorAll(".scroll").forEach((box) => watch.observe(box));
 // A link to something that is folded opens it.
 const reveal = () => {
   const target = document.getElementById(location.hash.slice(1));

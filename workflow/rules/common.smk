@@ -1,6 +1,7 @@
 """Configuration, timestamp and targets, all checked before anything runs."""
 
 from snakemake.cli import get_argument_parser
+from snakemake.settings.types import DeploymentMethod
 
 from kanbench.errors import InputError
 from kanbench.plan import naming
@@ -15,6 +16,13 @@ def checked(function, *arguments):
         return function(*arguments)
     except InputError as error:
         sys.exit(f"kanbench: {error}")
+
+
+def check_conda():
+    """Check that jobs keep PYTHONPATH, by which they find the package; in conda environments Snakemake removes it."""
+    settings, option = workflow.deployment_settings, "--conda-not-block-search-path-envvars"
+    if DeploymentMethod.CONDA in settings.deployment_method and not settings.conda_not_block_search_path_envvars:
+        sys.exit(f"kanbench: --sdm conda: jobs would not find the package; allowed: with {option}")
 
 
 def requested_targets():
@@ -67,6 +75,7 @@ def reported(described):
     return [report(path, **description) for path, description in described.items()]
 
 
+check_conda()
 config = checked(check, config)
 pipeline = Pipeline(config, checked(current_timestamp, config["timestamp"], workflow.is_main_process))
 TARGETS = requested_targets()

@@ -1,6 +1,6 @@
-"""`snakemake --logger kanbench`: Snakemake finds the plugin by the name of this package, beside `kanbench`.
+"""The plugin of `snakemake --logger kanbench`, which Snakemake finds by this package's name.
 
-What is shown, `kanbench.cli.progress` says.
+It passes messages to `kanbench.cli.progress`, which shows a run's progress.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from kanbench.cli.progress import Display
 
 
 class LogHandler(LogHandlerBase):
-    """Shows a run's progress in the place of Snakemake's messages; where those were asked for, it leaves them alone."""
+    """Shows a run's progress instead of Snakemake's messages, unless options ask for those."""
 
     writes_to_file = False
-    has_filter = False  # Snakemake gives it its own, which knows of --quiet
-    has_formatter = False  # and its own words for what is passed on
+    has_filter = False  # uses Snakemake's own, which handles --quiet
+    has_formatter = False  # uses Snakemake's own for messages that are shown unchanged
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
@@ -28,7 +28,7 @@ class LogHandler(LogHandlerBase):
 
     @property
     def writes_to_stream(self) -> bool:
-        """Without it, Snakemake shows its messages itself."""
+        """Whether this handler writes; if not, Snakemake shows its messages itself."""
         return self._is_wanted
 
     def emit(self, record: LogRecord) -> None:

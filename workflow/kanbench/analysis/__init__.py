@@ -1,1 +1,1 @@
-"""What the results say: equal compute, ranking, uncertainty, findings."""
+"""Evaluation of results: equal compute, ranking, uncertainty, statements and answers."""

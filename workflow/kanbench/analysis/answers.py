@@ -16,52 +16,59 @@ from kanbench.io.numbers import factor_text
 from kanbench.plan.labels import model_label
 
 WHEN = {
-    "iso_flops": "for the same compute",
-    "iso_time": "for the same training time",
+    "iso_flops": "at equal compute",
+    "iso_time": "at equal training time",
     "threshold": "at the best test loss",
     "final": "at the end of training",
     "initial": "before its training",
 }
-BEST_EXPERT = "best_expert"  # what the question of section 2.3 compares the merged model with
-UNITS = {"iso_flops": "floating-point operations", "iso_time": "seconds"}
-_MERGED = "the merged model has", "the best expert"
-YES_OR_NO = {  # by the first of the two that answer a question: subject and verb, and with whom it is compared
-    "adaptive_only": ("refining only the important ones gives", "refining all"),
+BEST_EXPERT = "best_expert"  # section 2.3 asks whether the merged model beats it
+UNITS = {"iso_flops": "flops", "iso_time": "time"}
+_MERGED = "it has", "the best expert"
+YES_OR_NO = {  # model type → subject and verb of the answer, and the reference, as read after the question
+    "adaptive_only": ("it gives", "refining all"),
     "merged_threshold": _MERGED,
     "merged_final": _MERGED,
 }
 
 
 def answer_of(said: Sequence[Statement]) -> Statement:
-    """The statement that answers the question best, over all datasets.
+    """Pick the statement over all datasets that answers the section's question.
 
-    At equal compute by flops, or by time where flops are not known; for section 2.3 at the threshold, or at the end
-    where that is not known.
+    That is the one at equal compute by flops, or by time if flops are not known; for section 2.3 the one at the
+    threshold, or at the end of training if the threshold is not known.
     """
     answers = [s for s in said if not s.is_ranking and s.one[0] in YES_OR_NO and s.dataset is None]
     return next((s for s in answers if s.factor), next(iter(answers), said[0]))
 
 
-def sentence(answer: Statement) -> str:
-    """The answer in words, to be read after the question: yes, no, or a name; by what factor, how sure, on how many."""
+def sentence(answer: Statement, problems: int) -> str:
+    """Phrase the answer, to be read after the question: yes, no or a name, with factor, certainty and counts.
+
+    Args:
+        problems (int): Number of problems of the run, including those that cannot be compared.
+    """
     when = WHEN[answer.comparison]
     if answer.obstacle:
         return f"Nothing can be compared: {answer.obstacle}."
     if answer.factor is None or answer.other is None:
         return f"A tie: {when}, {_names(answer.one)} have the same error."
     if answer.differs and answer.counterpart:
-        by = [f"in {UNITS[s.comparison]} {_names(s.best)}" for s in (answer, answer.counterpart)]
-        low = "lowest" if answer.is_ranking else "lower"
-        return f"Not decided: who has the {low} error {when} depends on how it is counted: {', '.join(by)}."
-    certainty = "" if answer.factor.seeds == 1 else f" ({_above_one(answer.factor).certainty})"
+        has = f"{'has' if len(answer.best) == 1 else 'have'} the {'lowest' if answer.is_ranking else 'lower'} error"
+        by_one, by_other = (f"at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
+        return f"Not decided: {_names(answer.best)} {has} {by_one}, but {_names(answer.counterpart.best)} {by_other}."
+    # With too few seeds, the interval may span thirty decades; the matrix shows it.
+    certainty = "" if answer.factor.decided is None else f" ({_above_one(answer.factor).certainty})"
     claim = f"{when}, {_claim(answer, answer.factor)}{certainty}"
     if answer.decided is False:
         return f"Not decided: {claim}, but {answer.doubt}."
     verdict = _names(answer.one) if answer.is_ranking else "Yes" if answer.factor.value > 1 else "No"
     if answer.decided is None:
         seeds = answer.factor.seeds
-        verdict += f", as far as {'one seed tells' if seeds == 1 else f'{seeds} seeds tell'}"
-    return f"{verdict}: {claim}, and {_count(answer, answer.factor)}."
+        verdict += f" ({'one seed' if seeds == 1 else f'{seeds} seeds'} only)"
+    others = problems - len(answer.datasets)
+    left_out = f"; {others} problem{'' if others == 1 else 's'} cannot be compared" if others else ""
+    return f"{verdict}: {claim}{_count(answer, answer.factor)}{left_out}."
 
 
 def _names(names: Sequence[str]) -> str:
@@ -73,7 +80,7 @@ def _above_one(factor: Factor) -> Factor:
 
 
 def _claim(answer: Statement, factor: Factor) -> str:
-    """LM has an error 2.3 times lower than L-BFGS, the next best"""
+    """Such as `LM has an error 2.3 times lower than L-BFGS, the next best`."""
     if answer.is_ranking:
         who = _names(answer.one) if answer.decided is False else "it" if len(answer.one) == 1 else "they"
         subject = f"{who} {'has' if len(answer.one) == 1 else 'have'}"
@@ -97,25 +104,33 @@ def _low(factor: Factor) -> str:
 
 
 def _count(answer: Statement, factor: Factor) -> str:
-    """the lowest on 3 of 4 problems"""
+    """Such as `, and the lowest on 3 of 4 problems`; empty for a single problem."""
     of, equal = len(answer.datasets), answer.equal
-    problems = f"of {of} problem{'' if of == 1 else 's'}"
+    if of == 1:
+        return ""
     if _is_one(factor):
-        return f"the same on {equal} {problems}"
+        return f", and the same on {_problems(equal, of)}"
     number = answer.better if factor.value > 1 else of - answer.better - equal
     word = "the lowest" if answer.is_ranking else f"a {_low(factor)} one"
-    return f"{word} on {number} {problems}{f', equal on {equal}' if equal else ''}"
+    return f", and {word} on {_problems(number, of)}{f', equal on {equal}' if equal else ''}"
+
+
+def _problems(number: int, of: int) -> str:
+    """Such as `3 of 4 problems`, `all 4 problems` or `both problems`."""
+    if number < of:
+        return f"{number} of {of} problems"
+    return "both problems" if of == 2 else f"all {of} problems"
 
 
 @dataclass(frozen=True)
 class Row:
-    """The errors on a problem, or of all.
+    """The errors on one problem, or their means over all problems.
 
     Attributes:
-        dataset (str or None): None for the geometric mean over all that can be compared.
-        errors (tuple of float): In the order of the matrix; nan where there is none.
-        best (tuple of bool): Which are the lowest.
-        statement (Statement or None): The comparison that the factor is of; None where there is none.
+        dataset (str or None): None for the geometric mean over all comparable problems.
+        errors (tuple of float): In the order of `Matrix.compared`; nan if missing.
+        best (tuple of bool): Whether each error is the lowest.
+        statement (Statement or None): The comparison that gives the factor, if there is one.
     """
 
     dataset: str | None
@@ -126,13 +141,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Errors by problem and by what is compared, at the moment that answers the question.
+    """Errors by problem and model type, at the moment that answers the question.
 
     Attributes:
-        is_relative (bool): Whether they are divided by the variance of the target, which has to be known of all.
+        comparison (str): The moment, a key of `WHEN`.
+        is_relative (bool): Whether errors are divided by the target's variance, which has to be known for all problems.
         compared (tuple of str): Model types; for section 2.3 expert, merged model and control.
-        ratio (tuple of two str, or None): Whose error the factor divides by whose; None if that differs by problem:
-            the next best's by the best's.
+        ratio (tuple of two str, or None): Numerator and denominator of the factor. None in a ranking, where the factor
+            is the error of the next best over that of the best, whichever they are on a problem.
+        rows (tuple of Row): One per problem; the last is the mean over all.
     """
 
     comparison: str
@@ -143,7 +160,7 @@ class Matrix:
 
 
 def matrix(measures: Measures, said: Sequence[Statement], answer: Statement) -> Matrix:
-    """The errors behind an answer; the last row is that of all problems."""
+    """Collect the errors behind an answer; the last row is the mean over all problems."""
     moment, compared = answer.comparison, measures.model_types
     if answer.other == BEST_EXPERT:
         compared = (BEST_EXPERT, *answer.one, f"control_{moment}")
@@ -165,7 +182,7 @@ def matrix(measures: Measures, said: Sequence[Statement], answer: Statement) -> 
 
 
 def _of_all(measures: Measures, answer: Statement, compared: Sequence[str], is_relative: bool) -> np.ndarray:
-    """Geometric means over the datasets that the answer is about."""
+    """Geometric means of relative errors over the datasets that the answer covers."""
     if not is_relative:
         return np.full(len(compared), np.nan)
     indices = [i for i, name in measures.datasets.items() if name in answer.datasets]

@@ -1,4 +1,4 @@
-"""The errors that tables and statements are made from, by seed, dataset and model type, at every moment."""
+"""The errors behind tables and statements, by moment, seed, dataset and model type."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from kanbench.storage.derive import datasets_of
 from kanbench.storage.metadata import Metadata
 from kanbench.storage.problems import scale_of_problem
 
-# Squared: what float64 cannot tell from an error of 0, relative to the variance of the target.
+# Smallest meaningful MSE in float64, relative to the variance of the target.
 ROUNDING = float(np.finfo(float).eps) ** 2
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What was measured in the run of a section.
+    """The measured errors of a section's run.
 
     Attributes:
-        seeds (tuple): Of the replicates; None where a run does not tell.
+        seeds (tuple): Seeds of the replicates; None if a run does not record its seed.
         datasets (dict): `{dataset_idx: name}`.
         scales (dict): `{dataset_idx: TargetScale}`, None if the problem is not known.
         rows (DataFrame): Rows of the frames, indexed by `seed` (its position), `moment`, `dataset_idx` and
-            `model_type`; of section 2.3 those of the frames `summary`, indexed by `seed` and `dataset_idx`.
-        errors (dict): `{moment: dense MSEs}`: frames indexed by seed and dataset, with one column for each of what is
-            compared; nan where there is none. Without the kinds of equal compute that no frame tells.
-        logs (dict): Their logarithms; nan where they are not finite. Errors below rounding count as rounding, so that
-            an error of 0 has a logarithm.
+            `model_type`. For section 2.3, rows of the frames `summary`, indexed by `seed` and `dataset_idx`.
+        errors (dict): `{moment: dense MSEs}`: frames indexed by seed and dataset, with one column per model type; nan
+            if missing. Equal compute is omitted if no frame has the flops, or the times.
+        logs (dict): Natural logarithms of `errors`; nan if not finite. Errors below `ROUNDING` are raised to it, so an
+            error of 0 has a logarithm.
     """
 
     section: str
@@ -47,30 +47,30 @@ class Measures:
 
     @property
     def model_types(self) -> tuple[str, ...]:
-        """Those that have a frame, in the order of tables."""
+        """Model types that have a frame, in the order of tables."""
         return tuple(map(str, self.logs["final"]))
 
     @property
     def labels(self) -> dict[int, str]:
-        """What the datasets are called in text."""
+        """Names of the datasets in text, by `dataset_idx`."""
         labels = problem_labels(self.datasets.values())
         return {i: labels[name] for i, name in self.datasets.items()}
 
     @property
     def variances(self) -> dict[int, float | None]:
-        """Of the targets, by dataset; 0 if one is constant, None if the problem is not known."""
+        """Variances of the targets, by `dataset_idx`; 0 if constant, None if the problem is not known."""
         return {i: None if s is None else 0.0 if s.is_constant else s.variance for i, s in self.scales.items()}
 
     @property
     def comparable(self) -> list[int]:
-        """The datasets whose target is not constant: those that averages are made of."""
+        """The datasets that averages include: those whose target is not constant."""
         return [i for i in self.datasets if self.variances[i] != 0]
 
     def logs_on(self, moment: str, datasets: Iterable[int]) -> pd.DataFrame:
-        """The part of `logs` that is about some datasets, and can be compared.
+        """Select the comparable part of `logs` on some datasets.
 
-        On a dataset, a seed with which one has no error that has some with others is nan for all: everything that is
-        said and shown of it is then of the same trainings.
+        If a model type has errors on a dataset but lacks one for some seed, that seed is nan for all model types there.
+        All statements and figures about the dataset then come from the same seeds.
         """
         logs = self.logs[moment]
         logs = logs[logs.index.isin(list(datasets), level="dataset_idx")]
@@ -79,15 +79,15 @@ class Measures:
         return logs.mask(lacks, axis="index")
 
     def mean_errors(self, moment: str) -> pd.DataFrame:
-        """Geometric means of the errors over the seeds, a row per dataset; with one seed the errors themselves."""
+        """Geometric means of the errors over the seeds, one row per dataset; with one seed, the errors themselves."""
         if len(self.seeds) == 1:
             return self.errors[moment].droplevel("seed")
         return self.logs_on(moment, self.datasets).groupby(level="dataset_idx").mean().apply(np.exp)
 
     def relative_logs(self, logs: pd.DataFrame) -> pd.DataFrame:
-        """Means over the datasets of the logarithms of the errors relative to the targets' variances, a row per seed.
+        """Mean logarithms of the relative errors over the datasets, one row per seed.
 
-        `logs` has only datasets whose targets have a variance that is known.
+        `logs` must contain only datasets whose target has a known variance.
         """
         variances = pd.Series(self.variances, dtype=float).loc[logs.index.get_level_values("dataset_idx")]
         return logs.sub(np.log(variances.to_numpy()), axis="index").groupby(level="seed").mean()
@@ -101,9 +101,11 @@ def measures_of(
     errors: dict[str, pd.DataFrame],
     frames: Sequence[pd.DataFrame],
 ) -> Measures:
-    """Measures from the mean squared errors at moments, which are indexed by `seed` and `dataset_idx`.
+    """Make `Measures` from dense MSEs by moment.
 
-    `frames` are those whose attrs tell of the problems.
+    Args:
+        errors (dict): `{moment: dense MSEs}`, frames indexed by `seed` (its position) and `dataset_idx`.
+        frames (sequence of DataFrame): Their attrs describe the problems.
     """
     seeds, scales = tuple(seeds), {i: scale_of_problem(name, frames) for i, name in datasets.items()}
     variances = {i: 1.0 if s is None or s.is_constant else s.variance for i, s in scales.items()}
@@ -122,7 +124,7 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
 
     Args:
         replicates (dict): `{seed: {model type: frame}}`; the first is the run itself.
-        metadata (dict, optional): Of the checkpoints of the first.
+        metadata (dict, optional): Metadata of the first replicate's checkpoints.
 
     Raises:
         InputError: A frame lacks the columns `dataset_idx` or `epoch`.
@@ -133,12 +135,12 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
                 if column not in frame:
                     raise InputError(model_type, problem=f"no column {column!r}")
     first = next(iter(replicates.values()))
-    # All that frames or metadata have, also those on which trainings failed.
+    # Metadata also has the datasets on which every training failed.
     named = datasets_of(frame for frames in replicates.values() for frame in frames.values())
     recorded = {int(i): str(i) for checkpoints in (metadata or {}).values() for i in checkpoints}
     datasets = dict(sorted({**recorded, **named}.items()))
     parts = [moments(frames, metadata if frames is first else None) for frames in replicates.values()]
-    parts = [part.drop(columns="seed", errors="ignore") for part in parts]  # somebody's; here it is a level
+    parts = [part.drop(columns="seed", errors="ignore") for part in parts]  # a user's column; here it is an index level
     rows = pd.concat(dict(enumerate(parts)), names=["seed"])
     model_types = list(dict.fromkeys(name for frames in replicates.values() for name in frames))
     told = [m for m in MOMENTS if m not in EQUAL_COMPUTE or m in rows.index.unique("moment")]
@@ -148,7 +150,7 @@ def measure(replicates: Replicates, metadata: Metadata | None = None) -> Measure
 
 
 def _errors(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
-    """The dense MSEs at a moment, by seed and dataset, one column per model type."""
+    """Dense MSEs at a moment, by seed and dataset, one column per model type."""
     keys, there = ["seed", "dataset_idx"], rows[rows.index.isin([moment], level="moment")].reset_index()
     if "dense_mse" not in there or there.empty:
         return there[keys].head(0).set_index(keys)

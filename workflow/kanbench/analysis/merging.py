@@ -1,4 +1,4 @@
-"""Section 2.3: the errors of experts, ensemble, merged model and control, and how the merged model does."""
+"""Section 2.3: the errors of experts, ensemble, merged model and control, and their comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kanbench.errors import InputError
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import datasets_of
 
-ERRORS = {  # columns of the frame `summary` → what they are called in tables
+ERRORS = {  # columns of the frame `summary` → names in tables
     "best_expert_dense_mse": "best_expert",
     "chosen_expert_dense_mse": "chosen_expert",
     "ensemble_dense_mse": "ensemble",
@@ -28,7 +28,7 @@ COUNTS = {
     "control_num_params": "control_params",
     **{f"{who}_{what}": f"{who}_{what}" for who in ("experts", "merged", "control") for what in ("n_evals", "flops")},
 }
-COMPARED_WITH = {  # by moment of the merged model
+COMPARED_WITH = {  # moment of the merged model → references
     "initial": ("best_expert", "chosen_expert", "ensemble"),
     "threshold": ("best_expert", "chosen_expert", "ensemble", "control_threshold"),
     "final": ("best_expert", "chosen_expert", "ensemble", "control_final"),
@@ -36,7 +36,7 @@ COMPARED_WITH = {  # by moment of the merged model
 
 
 def measure_merging(replicates: Replicates) -> Measures:
-    """Collect the errors of section 2.3; seeds whose frame `summary` is not there are left out.
+    """Collect the errors of section 2.3; seeds without a frame `summary` are left out.
 
     Raises:
         InputError: The run has no frame `summary`.
@@ -56,10 +56,11 @@ def measure_merging(replicates: Replicates) -> Measures:
 
 
 def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
-    """What a reader has to know before the statements."""
+    """Notes on missing and failed data, to be read before the statements."""
     found = [seeds_note(measures.seeds), *targets_notes(measures)]
     if unfinished := [seed for seed in replicates if seed not in measures.seeds]:
-        found.append(f"Not finished, and left out: seed {join_names(unfinished)}.")
+        plural = "s" if len(unfinished) > 1 else ""
+        found.append(f"Not finished, and left out: seed{plural} {join_names(unfinished)}.")
     if lacking := [column for column in (*ERRORS, *COUNTS) if column not in measures.rows]:
         found.append(f"Not recorded in this run: {join_names(lacking)}; what needs it is left out.")
     recorded = [name for column, name in ERRORS.items() if column in measures.rows]
@@ -72,7 +73,7 @@ def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:
 
 
 def merge_statements(measures: Measures) -> list[Statement]:
-    """Whether the merged model beats the experts, their ensemble and the control, over all datasets and on each."""
+    """Compare the merged model with experts, ensemble and control, over all datasets and on each."""
     return [
         compare_two(measures, moment, f"merged_{moment}", other, i)
         for moment, others in COMPARED_WITH.items()

@@ -1,4 +1,4 @@
-"""What is derived from frames and never stored: every training at equal compute, at its threshold and at its end."""
+"""Trainings at equal compute, at their threshold and at their end; derived from frames, never stored."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ from kanbench.storage.comparable import comparable_frames
 from kanbench.storage.derive import Frames, at_threshold
 from kanbench.storage.metadata import Metadata
 
-EQUAL_COMPUTE = {"iso_flops": "flops", "iso_time": "time"}  # the one that is the same on every machine comes first
+EQUAL_COMPUTE = {"iso_flops": "flops", "iso_time": "time"}  # flops come first: they are the same on every machine
 MOMENTS = (*EQUAL_COMPUTE, "threshold", "final")
 
 
 def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "flops") -> pd.DataFrame:
-    """Every model type at its last epoch that ended within the reference's work.
+    """Take every model type at its last epoch within the reference's work.
 
-    The reference's work on a dataset is what the section's reference model type had needed at its threshold.
+    The work on a dataset is what the section's reference model type had used up to its threshold.
 
     Args:
-        results (dict): Frames with the column `by`; for `time`, times of the grids' stages will do.
-        metadata (dict, optional): That of the checkpoints; without it the threshold is found in the reference's frame.
-        by (str): `flops` (operations so far) or `time` (seconds so far).
+        results (dict): Frames by model type, with the column `by`; for `time`, the times of stages are enough.
+        metadata (dict, optional): Metadata of the checkpoints; without it, the threshold is found in the reference's
+            frame.
+        by (str): `flops` (cumulative operations) or `time` (cumulative seconds).
 
     Returns:
-        DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch took
-            more has no row.
+        DataFrame: Rows of the frames, indexed by `dataset_idx` and `model_type`. A model type whose first epoch exceeds
+            the work has no row.
 
     Raises:
         InputError: The reference, or a frame's column `by`, is missing.
     """
-    section, compared = next(iter(results.values())).attrs["section"], _sorted(results)
+    return _iso_compute(next(iter(results.values())).attrs["section"], _sorted(results), metadata, by)
+
+
+def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: str) -> pd.DataFrame:
+    """As `iso_compute`, for frames from `_sorted`."""
     work = _reference_work(section, compared, metadata, by)
     rows = []
     for model_type, frame in compared.items():
@@ -45,7 +50,7 @@ def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "fl
 
 
 def _reference_work(section: str, results: Frames, metadata: Metadata | None, by: str) -> dict[int, float | None]:
-    """By dataset, the reference's `by` at its threshold; metadata alone tell only its time."""
+    """The reference's `by` at its threshold, by dataset; metadata alone give only its time."""
     reference = section_of(section).reference
     if reference is None:
         raise InputError(section, allowed="a section that compares model types", problem="has no reference")
@@ -62,7 +67,7 @@ def _reference_work(section: str, results: Frames, metadata: Metadata | None, by
 
 
 def _sorted(results: Frames) -> Frames:
-    """Comparable copies by dataset and epoch, with `model_type`, and without attrs, which `concat` would compare."""
+    """Comparable copies sorted by dataset and epoch, with `model_type`, and without attrs (`concat` compares them)."""
     found = {}
     for model_type, frame in comparable_frames(results).items():
         found[model_type] = frame.sort_values(["dataset_idx", "epoch"], kind="stable").assign(model_type=model_type)
@@ -71,25 +76,26 @@ def _sorted(results: Frames) -> Frames:
 
 
 def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
-    """Every training at four moments: at equal compute by flops and by time, at its threshold, and at its end.
+    """Take every training at four moments: equal compute by flops and by time, its threshold, and its end.
 
     Args:
         results (dict): Frames of a section that compares model types.
-        metadata (dict, optional): That of the checkpoints, which tells the epochs of the thresholds; without it they
-            are found in the frames.
+        metadata (dict, optional): Metadata of the checkpoints, which records the epochs of the thresholds; without it,
+            they are found in the frames.
 
     Returns:
-        DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. What
-            there is not has no row: a training without epochs, one that had no epoch within the reference's work, equal
-            compute where there are no flops or no times.
+        DataFrame: Rows of the frames, indexed by `moment` (one of `MOMENTS`), `dataset_idx` and `model_type`. There is
+            no row for a training without epochs, without an epoch within the reference's work, or for equal compute
+            without flops or times.
     """
-    parts = []
-    for model_type, frame in _sorted(results).items():
+    parts, compared = [], _sorted(results)
+    for model_type, frame in compared.items():
         parts.append(frame.groupby("dataset_idx").tail(1).assign(moment="final"))
         if "test_loss" in frame:
             rows = at_threshold(frame, (metadata or {}).get(model_type, {}))
             parts.append(rows.assign(moment="threshold"))
+    section = next(iter(results.values())).attrs["section"]
     for moment, by in EQUAL_COMPUTE.items():
         with contextlib.suppress(InputError):
-            parts.append(iso_compute(results, metadata, by).reset_index().assign(moment=moment))
+            parts.append(_iso_compute(section, compared, metadata, by).reset_index().assign(moment=moment))
     return pd.concat(parts).set_index(["moment", "dataset_idx", "model_type"])

@@ -1,4 +1,4 @@
-"""What a reader has to know of the data before the statements: what is missing, failed, or cannot be compared."""
+"""Notes on the data, to be read before the statements: what is missing, failed, or cannot be compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEEDED = {
 
 
 def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None = None) -> list[str]:
-    """Sentences about a section that compares model types."""
+    """Collect the notes of a section that compares model types."""
     first = next(iter(replicates.values()))
     missing = [name for name in section_of(measures.section).model_types if name not in measures.model_types]
     return [
@@ -45,39 +45,40 @@ def notes(measures: Measures, replicates: Replicates, metadata: Metadata | None 
 
 
 def seeds_note(seeds: tuple[int | None, ...]) -> str:
-    """How many seeds there are, and what that means."""
-    more = f" A difference may be decided from {ENOUGH_SEEDS} seeds on."
+    """Say how many seeds were run, and what that means for the numbers."""
+    more = f" Deciding a difference takes at least {ENOUGH_SEEDS} seeds."
     if len(seeds) == 1:
         which = "" if seeds[0] is None else f" ({seeds[0]})"
-        return f"One seed was run{which}: nothing is known about how results differ from seed to seed.{more}"
+        return f"One seed was run{which}: the variation between seeds is not known.{more}"
     text = (
-        f"{len(seeds)} seeds were run ({join_names(seeds)}): errors and factors are geometric means over them, so "
-        "that a factor is the ratio of the errors, with Student's 95 % intervals of the logarithm; other figures are "
-        "medians."
+        f"{len(seeds)} seeds were run ({join_names(seeds)}). Errors and factors are geometric means over them, so a "
+        "factor is the ratio of two errors; their 95 % intervals are Student's t intervals of the logarithm. Other "
+        "figures are medians."
     )
     return text if len(seeds) >= ENOUGH_SEEDS else text + more
 
 
 def targets_notes(measures: Measures) -> list[str]:
-    """Targets on which relative errors say little or are not known."""
+    """Name the targets whose relative errors are not known or say little."""
     variances = {label: measures.variances[i] for i, label in measures.labels.items()}
     of_kind = {
-        "Degenerate: {}. At most points the target is nearer to its mean than a hundredth of the largest distance, so "
-        "that a constant is as good there, and the error is that at a few points.": [
+        "Degenerate: {}. At most points, the target deviates from its mean by less than a hundredth of its largest "
+        "deviation: a constant fits there, and the error is due to a few points.": [
             measures.labels[i]
             for i, scale in measures.scales.items()
             if scale is not None and scale.is_degenerate and not scale.is_constant
         ],
-        "Not in averages: {}. The target is constant but for rounding, relative to its own size, so that there is no "
-        "relative error.": [name for name, variance in variances.items() if variance == 0],
-        "The target of {} is not among the problems of this version: its variance is not known, and errors relative to "
-        "it are left out. Ratios of errors need no variance.": [n for n, v in variances.items() if v is None],
+        "Not in averages: {}. The target is constant up to rounding, so there is no relative error.": [
+            name for name, variance in variances.items() if variance == 0
+        ],
+        "The target of {} is not among the problems of this version: its variance is not known, and relative errors "
+        "are left out. Ratios of errors need no variance.": [n for n, v in variances.items() if v is None],
     }
     return [text.format(join_names(names)) for text, names in of_kind.items() if names]
 
 
 def of_seed(measures: Measures, position: int) -> str:
-    """', seed 3', where there are several."""
+    """Such as `, seed 3`; empty if there is only one seed."""
     return "" if len(measures.seeds) == 1 else f", seed {measures.seeds[position]}"
 
 
@@ -93,7 +94,7 @@ def _missing_columns(measures: Measures, replicates: Replicates) -> list[str]:
 
 
 def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
-    """With several seeds: the thresholds of the other seeds are found by the default rule."""
+    """With several seeds, note a non-default threshold rule of the first, because the others' use the default."""
     for model_type, checkpoints in (metadata or {}).items() if len(measures.seeds) > 1 else ():
         if model_type not in first or "test_loss" not in first[model_type]:
             continue
@@ -101,14 +102,14 @@ def _other_rule(measures: Measures, first: Frames, metadata: Metadata | None) ->
         recorded = {i: named.get("at_threshold", {}).get("epoch") for i, named in checkpoints.items()}
         if any(recorded.get(i) not in (None, epoch) for i, epoch in zip(found.index, found, strict=True)):
             return [
-                "The first seed's thresholds were found by another rule than the default one, by which those of the "
-                "other seeds are found here."
+                "The first seed's thresholds were found with a non-default rule; those of the other seeds are found "
+                "here with the default rule."
             ]
     return []
 
 
 def _trainings(measures: Measures) -> list[str]:
-    """Trainings without epochs, with fewer than the others, and with errors that are not finite."""
+    """Name trainings without epochs, with fewer epochs than the others, or with errors that are not finite."""
     ends = measures.rows.index.isin(["final"], level="moment")
     rows = measures.rows[ends].droplevel("moment")
     trained = rows[~is_pruned(rows)]  # pruning comes after the epochs
@@ -119,7 +120,7 @@ def _trainings(measures: Measures) -> list[str]:
             where = f"{model_label(str(model_type))} on {measures.labels[i]}{of_seed(measures, position)}"
             last = epochs.get((position, i, model_type))
             if last is None:
-                found.append(f"{where}: no epochs; the training failed at once, or there was none.")
+                found.append(f"{where}: no epochs; the training failed at once or was not run.")
                 continue
             if last < most:
                 found.append(f"{where}: ended early, after epoch {last} of {most}.")
@@ -138,7 +139,7 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
     if len(failed) == len(EQUAL_COMPUTE):
         return [f"Nothing is compared at equal compute ({'; '.join(dict.fromkeys(map(str, failed.values())))})."]
     found = [
-        f"Nothing is compared at equal compute by {by} ({error}), so that no winner at equal compute is decided."
+        f"Nothing is compared at equal compute by {by} ({error}), so no winner at equal compute is decided."
         for by, error in failed.items()
     ]
     reference, there = model_label(str(section_of(measures.section).reference)), measures.rows.index
@@ -150,7 +151,10 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
                 late.setdefault(name, []).append(seed)
         if late:
             several = len(measures.seeds) > 1
-            where = [name + f" (seed {join_names(seeds)})" * several for name, seeds in late.items()]
+            where = [
+                name + f" (seed{'s' if len(seeds) > 1 else ''} {join_names(seeds)})" * several
+                for name, seeds in late.items()
+            ]
             found.append(
                 f"{model_label(model_type)} has no epoch within the {EQUAL_COMPUTE[moment]} of {reference}'s threshold "
                 f"on {join_names(where)}: {'these seeds are' if several else 'it is'} not compared there."
@@ -159,10 +163,10 @@ def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None)
 
 
 def differences(measures: Measures, said: Iterable[Statement]) -> list[str]:
-    """Where the answers at equal compute by flops and by time differ, and why: what a flop takes."""
+    """Say where the answers at equal compute by flops and by time differ, and how long a flop takes."""
     found, labels = [], problem_labels(measures.datasets.values())
     for one in said:
-        is_told = one.is_ranking or one.dataset is None  # on a problem, the ranking tells of all
+        is_told = one.is_ranking or one.dataset is None  # on one problem, the ranking says it all
         if one.comparison == "iso_flops" and one.differs and one.counterpart and is_told:
             pair = "" if one.is_ranking else f"between {model_label(one.one[0])} and {model_label(str(one.other))} "
             where = f"on {labels[one.dataset]}" if one.dataset else f"{pair}over all problems"
@@ -173,11 +177,11 @@ def differences(measures: Measures, said: Iterable[Statement]) -> list[str]:
     times = {model_label(name): factor_text(value) for name, value in _flop_times(measures).items()}
     why = ", ".join(f"{value} times as long with {name}" for name, value in times.items())
     why = f" A flop takes {why} as with {model_label(str(section_of(measures.section).reference))}." if why else ""
-    return [f"At equal compute flops and time give different answers, which are not decided: {'; '.join(found)}.{why}"]
+    return [f"At equal compute, flops and time disagree, so these are not decided: {'; '.join(found)}.{why}"]
 
 
 def _flop_times(measures: Measures) -> dict[str, float]:
-    """By model type, how many times as long as the reference's a flop takes, in the geometric mean over trainings."""
+    """Time per flop relative to the reference, by model type, as the geometric mean over trainings."""
     rows = measures.rows[measures.rows.index.isin(["final"], level="moment") & measures.rows["flops"].gt(0)]
     each = rows.assign(seconds=np.log(rows["time"] / rows["flops"]))
     each = each.pivot_table("seconds", ["seed", "dataset_idx"], "model_type").dropna()

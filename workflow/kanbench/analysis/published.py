@@ -1,4 +1,4 @@
-"""What others have published of a run's problems, and what the run measured."""
+"""Published figures on a run's problems, compared with the run's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Against:
     """A published figure and ours.
 
     Attributes:
-        ours (dict): By model type, the geometric mean over the seeds; nan where there is none.
+        ours (dict): `{model type: geometric mean over the seeds}`; nan if missing.
     """
 
     figure: Published
@@ -36,16 +36,16 @@ class Against:
 
     @property
     def text(self) -> str:
-        """What is compared, with both numbers."""
+        """Problem, set-up, measure and both figures in words."""
         ours = f"{self.figure.measure} {self.best:.3g} against {self.figure.value:.3g}"
         return f"{self.figure.problem}, {self.figure.set_up}: {ours}"
 
 
 def against_published(measures: Measures, replicates: Replicates) -> list[Against]:
-    """Every published figure of the run's problems with ours.
+    """Pair every published figure on the run's problems with ours.
 
-    Relative L2 is that of the dense sample at the threshold, a figure of a grid is that of the last epoch there, any
-    other that of the last epoch.
+    Ours is, for a relative L2 error, on the dense sample at the threshold; for a figure on a given grid, at the last
+    epoch on that grid; otherwise at the last epoch.
     """
     return [
         Against(
@@ -67,7 +67,7 @@ def _ours(figure: Published, i: int, model_type: str, measures: Measures, replic
 
 
 def _last(column: str, i: int, grid: int | None, model_type: str, replicates: Replicates) -> Iterator[float]:
-    """The values of a column at the last epoch of the grid, or of all, one of every seed that has any."""
+    """A column's value at the last epoch of a grid, or of the training, for every seed that has one."""
     for frames in replicates.values():
         frame = frames.get(model_type)
         if frame is not None and {column, "grid_size"} <= set(frame):
@@ -76,7 +76,7 @@ def _last(column: str, i: int, grid: int | None, model_type: str, replicates: Re
 
 
 def published_statements(compared: Sequence[Against]) -> list[str]:
-    """On how many figures we are better, by how much, and on which we are not; singular problems apart."""
+    """Say how many figures we improve on, by how much, and which not; singular problems are counted separately."""
     known = [one for one in compared if not isnan(one.factor)]
     return [
         *_said([one for one in known if not one.figure.singular]),
@@ -104,4 +104,5 @@ def _apart(singular: Sequence[Against]) -> Iterator[str]:
     if singular:
         names = ", ".join(dict.fromkeys(one.figure.problem for one in singular))
         better = sum(one.factor > 1 for one in singular)
-        yield f"Apart, because the target is singular on its domain ({names}): better than {better} of {len(singular)}."
+        count = f"better than {better} of {len(singular)}"
+        yield f"Counted separately, because the target is singular on its domain ({names}): {count}."

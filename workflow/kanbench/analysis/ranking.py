@@ -1,4 +1,4 @@
-"""Who is best, and by how much: computed from logarithms of errors, one row per seed and dataset."""
+"""Rankings and pairwise comparisons, from logarithms of errors with one row per seed and dataset."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pandas as pd
 
 from kanbench.analysis.uncertainty import Factor
 
-EQUAL = 1e-12  # logarithms of errors that are the same but for rounding
+EQUAL = 1e-12  # logarithms closer than this differ by rounding only
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which column has the lowest error, in the geometric mean over datasets and seeds.
+    """The column with the lowest geometric mean error over datasets and seeds.
 
     Attributes:
-        best (tuple of str): Several if they are equal; none if there is nothing to compare.
+        best (tuple of str): The best; several if tied, none if there is nothing to compare.
         next (str or None): The best of the others.
-        factor (Factor or None): How many times larger the error of `next` is than that of `best`.
-        datasets (tuple of int): Those that were compared: on which all have an error with every seed.
-        compared (tuple of str): The columns that were compared: those that have any error.
+        factor (Factor or None): The error of `next` divided by the error of `best`.
+        datasets (tuple of int): The compared datasets, on which all columns have an error for every seed.
+        compared (tuple of str): The compared columns, which have at least one error.
     """
 
     best: tuple[str, ...]
@@ -31,10 +31,10 @@ class Ranking:
 
 
 def rank(logs: pd.DataFrame) -> Ranking:
-    """Rank columns by their mean errors.
+    """Rank columns by their geometric mean errors.
 
     Args:
-        logs (DataFrame): Logarithms of errors, indexed by `seed` and `dataset_idx`; nan where there is none.
+        logs (DataFrame): Logarithms of errors, indexed by `seed` and `dataset_idx`; nan if missing.
     """
     balanced = common(logs)
     compared, datasets = tuple(balanced.columns), tuple(balanced.index.unique("dataset_idx"))
@@ -52,13 +52,13 @@ def rank(logs: pd.DataFrame) -> Ranking:
 
 @dataclass(frozen=True)
 class Versus:
-    """How one column does against another.
+    """A comparison of one column with another.
 
     Attributes:
-        factor (Factor or None): How many times larger the error of the other is, in the geometric mean over datasets
-            and seeds; None if there is nothing to compare.
-        better, equal (tuple of int): The datasets on which its error is lower, or equal, in the mean over seeds.
-        datasets (tuple of int): Those that were compared.
+        factor (Factor or None): Error of the other divided by error of the one, as the geometric mean over datasets and
+            seeds; None if there is nothing to compare.
+        better, equal (tuple of int): The datasets on which the one has the lower, or the same, mean error over seeds.
+        datasets (tuple of int): The compared datasets.
     """
 
     factor: Factor | None
@@ -83,10 +83,10 @@ def versus(logs: pd.DataFrame, one: str, other: str) -> Versus:
 
 
 def common(logs: pd.DataFrame) -> pd.DataFrame:
-    """What can be compared: every column, seed and dataset with an error, so that all averages are over the same.
+    """Keep a balanced part without missing errors, so that all averages are over the same seeds and datasets.
 
-    Left out are columns without any error; then seeds with which a column has none; then datasets on which a column
-    has none with one of the other seeds.
+    Dropped are, in this order: columns without any error, seeds for which a column has no error, and datasets on which
+    a column lacks an error for one of the remaining seeds.
     """
     present = logs.dropna(axis="columns", how="all")
     if present.columns.empty:

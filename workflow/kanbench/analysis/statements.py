@@ -1,4 +1,4 @@
-"""Statements about a run: who has the lowest error, by what factor, and with what certainty."""
+"""Statements about a run: which model type has the lowest error, by what factor, and how certain that is."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from kanbench.plan.sections import SECTIONS, section_of
 
 @dataclass(frozen=True)
 class Statement:
-    """One comparison of errors: of two, or a ranking of all.
+    """One comparison of errors: of two model types, or a ranking of all.
 
     Attributes:
-        comparison (str): When the errors were compared: one of `MOMENTS`, or `initial`.
-        dataset (str or None): None if it is about the geometric mean over all datasets that can be compared.
-        one (tuple of str): Who is compared with `other`: of a ranking the best, several if they are equal; none if
-            nothing can be compared.
-        other (str or None): Of a ranking the best of the others, if there are any.
-        factor (Factor or None): How many times larger the error of `other` is; None where nothing can be compared.
-        best (tuple of str): Who has the lowest error; several if they are equal, none if nothing can be compared.
-        datasets (tuple of str): Those that were compared.
-        better, equal (int): On how many of them `one` has the lower error, or the same.
-        wins (dict): Of a ranking over all datasets, on how many each is best; `not decided` for the others.
-        is_ranking (bool)
+        comparison (str): The moment of the comparison: one of `MOMENTS`, or `initial`.
+        dataset (str or None): None for the geometric mean over all comparable datasets.
+        one (tuple of str): Compared with `other`. In a ranking the best, several if tied; empty if nothing can be
+            compared.
+        other (str or None): In a ranking the best of the others, if there are any.
+        factor (Factor or None): Error of `other` divided by error of `one`; None if nothing can be compared.
+        best (tuple of str): Those with the lowest error; several if tied, empty if nothing can be compared.
+        datasets (tuple of str): The compared datasets.
+        better, equal (int): The number of datasets on which `one` has the lower error, or the same.
+        wins (dict): In a ranking over all datasets, `{best: number of datasets}`; `not decided` counts the others.
+        is_ranking (bool): Whether all model types are compared.
         obstacle (str): Why nothing can be compared.
-        counterpart (Statement or None): At equal compute by flops, the same by time, and the other way round; None
-            where that is not known.
+        counterpart (Statement or None): At equal compute by flops, the same comparison by time, and vice versa; None
+            if not known.
     """
 
     comparison: str
@@ -58,7 +58,7 @@ class Statement:
 
     @property
     def decided(self) -> bool | None:
-        """Whether the seeds leave no doubt and, at equal compute, flops and time agree; None with too few seeds."""
+        """Whether the interval excludes 1 and, at equal compute, flops and time agree; None with too few seeds."""
         if self.differs:
             return False
         own = self.factor.decided if self.factor else None
@@ -69,7 +69,7 @@ class Statement:
 
     @property
     def doubt(self) -> str:
-        """Why it is not decided; empty where it is."""
+        """Why the comparison is not decided; empty if it is."""
         by = next((by for moment, by in EQUAL_COMPUTE.items() if moment != self.comparison), "")
         if self.obstacle:
             return self.obstacle
@@ -86,7 +86,7 @@ class Statement:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """`factor`, `low`, `high` and `seeds`, which are None where they are not known."""
+        """The `factor`, its interval `low` to `high`, and the number of `seeds`; None if not known."""
         factor = self.factor
         if factor is None:
             return dict.fromkeys(("factor", "low", "high", "seeds"))
@@ -95,15 +95,16 @@ class Statement:
 
 
 def join_names(names: Iterable[object], last: str = "and") -> str:
-    """a, b and c"""
+    """Join names for a sentence, such as `a, b and c`."""
     *first, final = map(str, names)
     return f"{', '.join(first)} {last} {final}" if first else final
 
 
 def statements(measures: Measures) -> list[Statement]:
-    """Comparisons of the model types of a section at every moment.
+    """Compare the model types of a section at every moment.
 
-    The ranking over all datasets and on each; for section 2.2 every approach against the baseline, likewise.
+    The result has the rankings over all datasets and on each and, for section 2.2, every approach against the baseline,
+    likewise.
     """
     single = _paired({m: [_single(measures, m, i) for i in measures.datasets] for m in measures.logs})
     over_all = _paired({m: [_over_all(measures, m, single[m])] for m in measures.logs})
@@ -112,7 +113,7 @@ def statements(measures: Measures) -> list[Statement]:
 
 
 def _paired(found: dict[str, list[Statement]]) -> dict[str, list[Statement]]:
-    """Lists of statements about the same things by moment; those at equal compute are given their counterparts."""
+    """Link the statements at equal compute by flops and by time, which come in the same order, as counterparts."""
     if not set(EQUAL_COMPUTE) <= set(found):
         return found
     by_flops, by_time = (found[moment] for moment in EQUAL_COMPUTE)
@@ -128,7 +129,7 @@ def _single(measures: Measures, comparison: str, dataset_idx: int) -> Statement:
 
 
 def _over_all(measures: Measures, comparison: str, single: list[Statement]) -> Statement:
-    """The ranking over all datasets, with who won on how many."""
+    """The ranking over all datasets, with the number of datasets that each wins."""
     ranking = rank(measures.logs_on(comparison, measures.comparable))
     made = _ranking(comparison, None, ranking, measures)
     there = [statement for statement in single if statement.dataset in made.datasets]
@@ -166,7 +167,7 @@ def _against_reference(measures: Measures, comparison: str) -> list[Statement]:
 
 
 def compare_two(measures: Measures, comparison: str, one: str, other: str, dataset_idx: int | None = None) -> Statement:
-    """How one column of `measures.logs` does against another, over all datasets or on one."""
+    """Compare one column of `measures.logs` with another, over all datasets or on one."""
     datasets = measures.comparable if dataset_idx is None else [dataset_idx]
     result = versus(measures.logs_on(comparison, datasets), one, other)
     return Statement(
@@ -184,7 +185,7 @@ def compare_two(measures: Measures, comparison: str, one: str, other: str, datas
 
 
 def _ahead(factor: Factor | None, one: str, other: str) -> tuple[str, ...]:
-    """Which of two has the lower error; both if they are equal."""
+    """The one of two with the lower error; both if tied."""
     if factor is None:
         return ()
     return (one, other) if abs(log(factor.value)) <= EQUAL else (one,) if factor.value > 1 else (other,)

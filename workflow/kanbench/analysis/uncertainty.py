@@ -1,4 +1,4 @@
-"""How large a difference is, and how sure: factors with intervals over seeds."""
+"""Factors between errors, with confidence intervals over seeds."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import ArrayLike
 from kanbench.io.numbers import factor_text
 
 LEVEL = 0.95
-# With fewer, the spread of the seeds is known from three differences at most, and whether the logarithms are spread as
-# the interval supposes, from none.
+# Fewer seeds leave at most three degrees of freedom for the spread, and no way to check that the logarithms are
+# normally distributed, as the interval assumes.
 ENOUGH_SEEDS = 5
 
 
 def interval(values: ArrayLike) -> tuple[float, float]:
-    """Student's interval of the mean at the level `LEVEL`; nan for a single value."""
+    """Student's t confidence interval of the mean at level `LEVEL`; nan for a single value."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return nan, nan
     from scipy.special import stdtrit  # scipy.stats takes five times as long to import
 
-    middle = float(values.mean())
-    reach = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1)) / sqrt(len(values))
-    return middle - reach, middle + reach
+    mean = float(values.mean())
+    half_width = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1)) / sqrt(len(values))
+    return mean - half_width, mean + half_width
 
 
 def geometric_mean(values: ArrayLike) -> float:
-    """Of numbers that are not negative, without those that are nan; a single one stays as it is, to the bit."""
+    """Geometric mean of non-negative numbers, ignoring nan; a single number is returned unchanged."""
     every = np.asarray(values, dtype=float)
     there = every[~np.isnan(every)]
     if len(there) < 2:
@@ -40,10 +40,10 @@ def geometric_mean(values: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Factor:
-    """How many times larger one error is than another, in the geometric mean over seeds.
+    """The ratio of two errors, as the geometric mean over seeds.
 
-    That is the ratio of the errors' geometric means: no factor contradicts the errors beside it. From `low` to `high`
-    is Student's interval of the mean logarithm, at the level `LEVEL`; both are nan for one seed.
+    This equals the ratio of the geometric means, so a factor agrees with the errors shown beside it. [`low`, `high`] is
+    Student's t interval of the mean logarithm at level `LEVEL`, transformed back; both are nan for one seed.
     """
 
     value: float
@@ -53,9 +53,9 @@ class Factor:
 
     @classmethod
     def of_logs(cls, logs: ArrayLike) -> Factor:
-        """From the logarithms of the ratios, one per seed: errors are paired by seed."""
+        """Make a factor from the logarithms of the ratios, one per seed: errors are paired by seed."""
         logs = np.asarray(logs, dtype=float)
-        # Of two seeds that differ much, an end may be beyond the largest number.
+        # With two very different seeds, the exponential of a bound may overflow.
         value, low, high = np.exp(np.clip([logs.mean(), *interval(logs)], -700, 700)).tolist()
         return cls(value, low, high, len(logs))
 
@@ -64,7 +64,7 @@ class Factor:
 
     @property
     def decided(self) -> bool | None:
-        """Whether the interval does not hold 1; None if there are too few seeds to tell."""
+        """Whether the interval excludes 1; None with fewer than `ENOUGH_SEEDS` seeds."""
         if self.seeds < ENOUGH_SEEDS:
             return None
         return not self.low <= 1 <= self.high
@@ -74,4 +74,4 @@ class Factor:
         """The interval and the number of seeds, in words."""
         if self.seeds == 1:
             return "one seed"
-        return f"95\u00a0% interval {factor_text(self.low)} to {factor_text(self.high)}, {self.seeds} seeds"
+        return f"95\u00a0% CI {factor_text(self.low)}–{factor_text(self.high)}, {self.seeds} seeds"

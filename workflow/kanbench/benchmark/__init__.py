@@ -1,7 +1,7 @@
-"""`python -m kanbench benchmark`: our speed against pykan 0.2.8's, and against the limit of the hardware.
+"""`python -m kanbench benchmark`: our speed compared with pykan 0.2.8 and with the hardware's limit.
 
-Every comparison runs both sides in one process, in turns, on one thread, in one precision, with the same model and the
-same samples; what is reported is the ratio of each pair. Nothing here is used by the pipeline.
+Every comparison runs both sides alternately in one process on one thread, with the same model, samples and precision,
+and reports the ratio of each pair of measurements. The pipeline does not use this wing.
 """
 
 PARTS = ("pairs", "growth", "fit", "trainings")

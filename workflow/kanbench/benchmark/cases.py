@@ -1,4 +1,4 @@
-"""What is measured: models and samples."""
+"""Models and samples to measure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.problems import PROBLEMS, Array
 from kanbench.problems.torch_random import TorchGenerator
 
-PROBLEM = PROBLEMS["poisson_2d_sin"]  # of the first two inputs, however many there are
+PROBLEM = PROBLEMS["poisson_2d_sin"]  # a function of the first two inputs, however many there are
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model as it begins (seed 1), and a sample of n inputs, uniform in [-1, 1]^d."""
+    """An untrained model (seed 1) and n samples, uniform in [-1, 1]^d."""
 
     width: tuple[int, ...]
     grid: int
@@ -30,14 +30,14 @@ class Case:
         return initialize(self.width, self.grid, self.k, dtype=self.dtype)
 
     def sample(self, seed: int = 0) -> tuple[Array, Array]:
-        """Inputs of shape (n, d) and targets of shape (n, 1)."""
+        """Draw inputs of shape (n, d) and targets of shape (n, 1)."""
         x = TorchGenerator(seed).rand(self.n, self.width[0]) * np.float32(2) - np.float32(1)
         x = x.astype(self.dtype)
         return x, PROBLEM.values(x[:, :2])
 
 
 DTYPES = ("float64", "float32")
-# Widths and grids, the fourth an expert's.
+# Widths and grids; the fourth is an expert.
 SHAPES = ((2, 5, 1), 3), ((2, 5, 1), 20), ((2, 5, 1), 100), ((2, 5, 5, 1), 5), ((10, 10, 5, 1), 20), ((100, 10, 1), 20)
 QUICK_SHAPES = ((2, 5, 1), 3), ((2, 5, 1), 100)
 GROWING = ((2, 5, 1), 100)

@@ -1,6 +1,6 @@
-"""The two sides of a comparison: each can evaluate loss and gradient, predict, and take steps of Levenberg-Marquardt.
+"""The two sides of a comparison; each evaluates loss and gradient, predicts, and takes Levenberg-Marquardt steps.
 
-Both are made from one case, and so have the same network and samples.
+Both are made from one case, so they have the same network and samples.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from kanbench.problems import Array
 from kanbench.training.history import now
 from kanbench.training.optimizers import make_optimizer
 
-# Of LM, before it begins anew from the first model: an epoch is a step, and a stage of a training has ten. The first
-# steps alone are not typical, because hardly any attempt is rejected there.
+# LM steps before restarting from the initial model: as many as a stage of a training. The first steps alone are not
+# typical, because hardly any attempt is rejected there.
 STEPS = 10
 
 
 class Kanbench:
-    """Ours, with the given engine, and the configured settings of `optimizers.lm`."""
+    """Our side.
+
+    Args:
+        engine (str): Name of the engine.
+        lm (dict): The configured settings `optimizers.lm`.
+    """
 
     def __init__(self, case: Case, engine: str, lm: dict[str, Any], device: str = "cpu") -> None:
         self.lm, self.device = lm, device
@@ -37,14 +42,14 @@ class Kanbench:
         return self.engine.loss_and_gradient(self.initial)
 
     def predict(self) -> Array:
-        """For other inputs than those of the sample, whose bases may be known."""
+        """Evaluate new inputs, because the engine may have stored the bases of the sample."""
         return self.engine.predict(self.initial, self.new_inputs)
 
     def begin_lm(self) -> None:
         self.theta, self.optimizer = self.initial, make_optimizer("lm", **self.lm)
 
     def lm_step(self) -> Array:
-        """The parameters before."""
+        """Take a step; return the parameters before it."""
         before, self.theta = self.theta, self.optimizer.step(self.engine, self.theta)
         return before
 
@@ -53,10 +58,10 @@ class Kanbench:
 
 
 class Pykan:
-    """pykan's forward and autograd in its fastest setting, that of `model.speed()`: no symbolic branch, no statistics.
+    """pykan's side in its fastest mode, `model.speed()`: no symbolic branch, no statistics.
 
-    Gradients are taken with respect to all parameters that pykan marks as trainable. LM steps are
-    torch-levenberg-marquardt's, as the original scripts used it.
+    Gradients are with respect to all parameters that pykan marks as trainable. LM steps are taken by
+    torch-levenberg-marquardt, as in the original scripts.
     """
 
     def __init__(self, case: Case, device: str = "cpu") -> None:
@@ -66,11 +71,11 @@ class Pykan:
         self.new_inputs = torch.tensor(case.sample(1)[0], device=device)
 
     def new_model(self) -> KAN:
-        """As training begins."""
+        """Make the untrained model."""
         return to_pykan(self.case.network).to(self.device).speed()
 
     def loss_and_gradient(self) -> Tensor:
-        """The gradient is left in the parameters."""
+        """Return the loss; the gradient is stored in the parameters."""
         self.model.zero_grad()
         loss = ((self.model(self.x) - self.y) ** 2).mean()
         loss.backward()
@@ -84,7 +89,7 @@ class Pykan:
         self.module = lm_module(self.new_model())
 
     def lm_step(self) -> tuple[Tensor, Tensor]:
-        """The outputs before, and the loss of the last accepted attempt."""
+        """Take a step; return the outputs before it and the loss of the last accepted attempt."""
         return self.module.training_step(self.x, self.y)[:2]
 
     def accepted(self, outcome: tuple[Tensor, Tensor]) -> bool:
@@ -93,7 +98,12 @@ class Pykan:
 
 
 class LMSteps:
-    """Calling it takes one step, and returns the seconds; `accepted` says of each whether it changed the parameters."""
+    """A callable that takes one LM step and returns its seconds.
+
+    Attributes:
+        seconds (list of float): Of all steps.
+        accepted (list of bool): Whether each step changed the parameters.
+    """
 
     def __init__(self, side: Kanbench | Pykan) -> None:
         self.side = side
@@ -111,14 +121,14 @@ class LMSteps:
 
 
 def lm_module(model: torch.nn.Module) -> Any:
-    """torch-levenberg-marquardt's optimizer as the original scripts set it, its own defaults otherwise."""
+    """Make torch-levenberg-marquardt's optimizer with the settings of the original scripts, defaults otherwise."""
     from torch_levenberg_marquardt.training import LevenbergMarquardtModule
 
     return LevenbergMarquardtModule(model, attempts_per_step=10, solve_method="qr")
 
 
 def has_lm() -> bool:
-    """Whether torch-levenberg-marquardt, and what it needs, is installed."""
+    """Return whether torch-levenberg-marquardt and its dependencies are installed."""
     try:
         import torch_levenberg_marquardt  # noqa: F401
     except ImportError:

@@ -1,7 +1,7 @@
-"""`kanbench.fit` against pykan's `fit`, on pykan's tutorial: exp(sin πx + y²) on [-1, 1]², [2, 1, 1], G = 3, seed 1.
+"""`kanbench.fit` compared with pykan's `fit` on its tutorial: exp(sin πx + y²) on [-1, 1]², [2, 1, 1], G = 3, seed 1.
 
-Both sides do as many steps and grid updates, evaluate the test loss after every step, and draw no progress bar. What is
-timed is the whole call, everything around the steps included.
+Both sides do the same number of steps and grid updates, evaluate the test loss after every step, and draw no progress
+bar. The whole call is timed, not only the steps.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from kanbench.benchmark.timing import in_turns, seconds_of, spread
 from kanbench.benchmark.trainings import pykan_undisturbed
 from kanbench.training.fit import fit
 
-STEPS = 20  # the tutorial's
-MORE_STEPS = 200  # of pykan's L-BFGS, to compare with LM's STEPS
+STEPS = 20  # as in the tutorial
+MORE_STEPS = 200  # of pykan's L-BFGS, compared with STEPS of LM
 TEST_NUM = 1000
 SIZES = (1000, 10_000, 100_000)
 QUICK_SIZES = (1000,)
-TOO_LONG = 200.0  # seconds that pykan's steps may be expected to take; larger samples are left out
+TOO_LONG = 200.0  # seconds; samples for which pykan is expected to take longer are left out
 Dataset = dict[str, Tensor]
 
 log = logging.getLogger(__name__)
 
 
 def tutorial(n: int) -> Dataset:
-    """With n training samples."""
+    """Draw the tutorial's dataset with n training samples."""
     return create_dataset(
         lambda x: torch.exp(torch.sin(torch.pi * x[:, [0]]) + x[:, [1]] ** 2), train_num=n, test_num=TEST_NUM
     )
 
 
 class Side:
-    """Calling it trains a new model, and returns the seconds; `losses` are the last root mean squared errors."""
+    """A callable that trains a new model and returns the seconds; `losses` are its final root mean squared errors."""
 
     def __init__(self, train: Callable[..., Any], data: Dataset, **settings: Any) -> None:
         self.train, self.data, self.settings = train, data, settings
@@ -61,14 +61,18 @@ class Side:
 
 
 def of_pykan(model: KAN, data: Dataset, **settings: Any) -> Any:
-    """pykan's own `fit`; `save_act` as the tutorial leaves it, which `fit` switches off itself."""
+    """Call pykan's own `fit` with `save_act` on, as in the tutorial; `fit` switches it off."""
     return model.fit(data, log=10**9, **settings)
 
 
 def compare(seconds: float, quick: bool) -> list[Result]:
-    """Comparisons, each with `ours` and `pykan`: `opt`, `steps`, seconds and losses; and `n`, `pairs` and `ratio`."""
+    """Run the comparisons: each has `n`, `pairs`, `ratio`, and for `ours` and `pykan` `opt`, `steps`, times and losses.
+
+    Args:
+        seconds (float): Approximate time per comparison.
+    """
     with pykan_undisturbed():
-        Side(fit, tutorial(100), opt="LM", steps=6, log=0)()  # what is done only once
+        Side(fit, tutorial(100), opt="LM", steps=6, log=0)()  # warm-up
         Side(of_pykan, tutorial(100), opt="LBFGS", steps=1)()
         results: list[Result] = []
         for n in QUICK_SIZES if quick else SIZES:

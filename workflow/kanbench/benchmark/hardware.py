@@ -1,4 +1,4 @@
-"""The machine: what it is, and what one of its cores can do at most."""
+"""The machine: its description and the peak performance of one core."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kanbench.benchmark.cases import DTYPES
 from kanbench.benchmark.timing import seconds_of
 
 PACKAGES = ("numpy", "torch", "pykan", "numba", "torch-levenberg-marquardt")
-MATRIX = 1500  # rows: 27 MB in float64, a product takes a tenth of a second
-TRIAD = 16_000_000  # elements: three arrays of 128 MB, beyond any cache
+MATRIX = 1500  # rows: 18 MB in float64, and a product takes a tenth of a second
+TRIAD = 16_000_000  # elements: three arrays of 128 MB, larger than any cache
 REPETITIONS = 7
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold torch, numba, and the BLAS of numpy and scipy to one thread."""
+    """Limit torch, numba, and the BLAS of numpy and scipy to one thread."""
     before = torch.get_num_threads(), numba.get_num_threads()
     try:
         with threadpool_limits(1):
@@ -38,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 
 def machine(device: str = "cpu") -> dict[str, object]:
-    """What the figures depend on; None for a package that is not installed, and for the GPU of a CPU's figures."""
+    """Describe what the figures depend on; None for packages that are not installed, and for the GPU on `cpu`."""
     return {
         "cpu": _cpu_model(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -66,23 +66,23 @@ def _version(package: str) -> str | None:
 
 
 def measure_peaks() -> dict[str, float]:
-    """FLOP/s by precision, and bytes/s (`bandwidth`), of one core; to be called with one thread."""
+    """Measure FLOP/s by precision and bytes/s (`bandwidth`) of one core; call this inside `one_thread`."""
     return {dtype: peak_flops(dtype) for dtype in DTYPES} | {"bandwidth": bandwidth()}
 
 
 def peak_flops(dtype: str) -> float:
-    """Of a large matrix product (2 n³ operations): the better of numpy's BLAS and torch's."""
+    """FLOP/s of a large matrix product (2 n³ operations), with numpy's or torch's BLAS, whichever is faster."""
     a = np.random.default_rng(0).random((MATRIX, MATRIX)).astype(dtype)
     in_torch = torch.from_numpy(a)
     return 2 * MATRIX**3 / min(_best(lambda: a @ a), _best(lambda: in_torch @ in_torch))
 
 
 def bandwidth() -> float:
-    """Of STREAM's triad, a = b + s c (McCalpin 1995), which counts two arrays read and one written."""
+    """Bytes/s of STREAM's triad, a = b + s c (McCalpin 1995), which counts two arrays read and one written."""
     a, b, c = (torch.ones(TRIAD, dtype=torch.float64) for _ in range(3))
     return 3 * a.nbytes / _best(lambda: torch.add(b, c, alpha=3.0, out=a))
 
 
 def _best(call: Callable[[], object]) -> float:
-    """Seconds of the fastest call: a peak is what the machine can do when nothing else runs."""
+    """Seconds of the fastest call, because other processes can only slow a call down."""
     return min(seconds_of(call) for _ in range(REPETITIONS))

@@ -1,4 +1,4 @@
-"""Peak memory of a case, in a process of its own, so that cases do not hide each other."""
+"""Peak memory of a case, measured in its own process, because a process keeps its highest peak."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from kanbench.benchmark.timing import seconds_of
 MIB = 2**20
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
-# A server that has imported torch forks a process for every case. Memory that the benchmark itself has used is not
-# among it (a child of this process would begin with its peak), and imports take their seconds once.
+# A server that has imported torch forks a process for every case, so torch is imported only once. A child of this
+# process would instead inherit its peak.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([__name__])
 
 
 class TooLarge(Exception):  # noqa: N818
-    """A case needs more memory than it may have."""
+    """A case needs more memory than the limit."""
 
 
 def run_apart(
@@ -35,32 +35,32 @@ def run_apart(
     """Run an operation of a side once or twice in a new process.
 
     Args:
-        side ({"ours", "pykan"})
-        operation ({"loss_and_gradient", "lm_step"})
-        limit_mib (int): The data that the process may allocate, on CUDA there.
-        ours (dict): The arguments of `Kanbench`, the case aside.
+        side ({"ours", "pykan"}): Whose operation.
+        operation ({"loss_and_gradient", "lm_step"}): A method of the side.
+        limit_mib (int): Limit of the process's data, on CUDA of its GPU memory.
+        ours (dict): Arguments of `Kanbench` other than the case.
 
     Returns:
-        dict: `peak` and what of it is there after the imports, `imports`, in MiB; `seconds` of one call. On CUDA the
-            peak is of the memory that torch's tensors take there, without what CUDA itself takes.
+        dict: `peak` memory and the part of it due to `imports`, in MiB; `seconds` of one call. On CUDA, the peak counts
+            torch's tensors, not CUDA's own memory.
 
     Raises:
-        TooLarge
+        TooLarge: The limit is exceeded.
     """
-    _ = case.network  # goes with the case from here on: what making it takes is not the side's
+    _ = case.network  # made here and sent with the case, so that making it is not measured
     with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
         try:
             return pool.submit(_run, side, operation, case, limit_mib, ours, device).result()
         except (MemoryError, torch.OutOfMemoryError, BrokenProcessPool) as error:
             raise TooLarge from error
         except RuntimeError as error:
-            if "allocate memory" in str(error):  # torch's way of saying it
+            if "allocate memory" in str(error):  # torch's message
                 raise TooLarge from error
             raise
 
 
 def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, Any], device: str) -> dict[str, float]:
-    if device == "cuda":  # which maps more than any limit of the process
+    if device == "cuda":  # CUDA maps more address space than any limit of the process
         total = torch.cuda.get_device_properties().total_memory
         torch.cuda.set_per_process_memory_fraction(min(1, limit_mib * MIB / total))
     else:
@@ -71,7 +71,7 @@ def _run(side: str, operation: str, case: Case, limit_mib: int, ours: dict[str, 
         contender = Kanbench(case, **ours, device=device) if side == "ours" else Pykan(case, device)
         call = LMSteps(contender) if operation == "lm_step" else contender.loss_and_gradient
         seconds = seconds_of(call, 1, device)
-        if seconds < 1:  # without what is done only once
+        if seconds < 1:  # again, without one-time work
             seconds = seconds_of(call, 1, device)
     return {"peak": _peak(device), "imports": imports, "seconds": seconds}
 

@@ -1,4 +1,4 @@
-"""A result of `kanbench.benchmark.run` as tables."""
+"""Formats a result of `kanbench.benchmark.run` as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = "–"
 
 
 def as_text(result: Result, markdown: bool = False) -> str:
-    """For a terminal, with aligned columns, or for a Markdown document."""
+    """Format a result for a terminal, with aligned columns, or as Markdown."""
     title, style = ("**{}**", "github") if markdown else ("{}:", "plain")
     drawn = [
         f"{title.format(name)}\n\n{tabulate(rows, header, style, disable_numparse=True)}"
@@ -33,7 +33,7 @@ def _introduction(result: Result) -> str:
     if peaks:
         flops = ", ".join(f"{number(peaks[dtype] / 1e9)} GFLOP/s in {dtype}" for dtype in ("float64", "float32"))
         limits = f"Measured peaks of one core: {flops}, {number(peaks['bandwidth'] / 1e9)} GB/s. "
-    device = machine.get("gpu") or f"{machine['cpu']}, one thread"  # results of earlier versions have no such key
+    device = machine.get("gpu") or f"{machine['cpu']}, one thread"  # results of earlier versions lack the key
     return (
         f"kanbench {result['kanbench']}, engine `{result['settings']['engine']}`; {device}; {versions}. {limits}"
         "× is how many times as fast kanbench is: median of the pairs (quartiles)."
@@ -41,7 +41,7 @@ def _introduction(result: Result) -> str:
 
 
 def tables(result: Result) -> Iterator[TextTable]:
-    """The tables of the parts that were run."""
+    """Yield the tables of the parts that were run."""
     if "pairs" in result:
         yield _pairs(result["pairs"])
     if "growth" in result:
@@ -137,12 +137,12 @@ def _times(ratio: Result | None) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time in s or ms."""
+    """Format a time in s or ms."""
     return f"{number(value)} s" if value >= 1 else f"{number(1e3 * value)} ms"
 
 
 def number(value: float | None) -> str:
-    """A number with at least two digits, and without an exponent."""
+    """Format a number with at least two digits and no exponent."""
     if value is None:
         return NOTHING
     decimals = max(0, 1 - math.floor(math.log10(abs(value)))) if value else 0

@@ -1,24 +1,24 @@
-"""How much arithmetic and traffic one evaluation of loss and gradient needs, and how near to the limit it is.
+"""Roofline model: the arithmetic and memory traffic of one evaluation of loss and gradient, and the hardware's limit.
 
-The count is of what no program can leave out that evaluates the k + 1 live basis functions of a spline as polynomials,
-and keeps the first layer's (its inputs change only with the grid). A multiplication and an addition are one operation
-each, an exponential is `EXP`. With E_l the edges of layer l, I_l its inputs, C = k + 1, per sample:
+Counted is the minimum work of a program that evaluates the k + 1 nonzero basis functions of a spline as polynomials and
+stores those of the first layer (its inputs change only with the grid). A multiplication and an addition are one
+operation each, an exponential is `EXP`. With E_l edges and I_l inputs of layer l, and C = k + 1, per sample:
 
     bases of an input, l > 1       I_l (2 + 2kC + 2(k-1)C)       local coordinate; Horner, values and derivatives
     base function, l > 1           I_l (EXP + 3 + 4)             x/(1 + exp(-x)) and its derivative
-    edges forward                  E_l (2C + 2)                  Σ e_c B_c + b base, into the sum of the node
-    edges backward                 E_l (2C + 2)                  ∂/∂e_c and ∂/∂b, into the sums over the samples
-    to the inputs, l > 1           E_l (2C + 4)                  δ_j (Σ e_c B'_c + b base'), into δ_i
-    loss                           4                             r, r² into the sum, 2r/n
+    edges forward                  E_l (2C + 2)                  Σ e_c B_c + b base, added to the node
+    edges backward                 E_l (2C + 2)                  ∂/∂e_c and ∂/∂b, added to the sums over samples
+    to the inputs, l > 1           E_l (2C + 4)                  δ_j (Σ e_c B'_c + b base'), added to δ_i
+    loss                           4                             r, r² added to the sum, 2r/n
 
-and per evaluation, for e = scale_sp coef and b = scale_base and their chain rule, E_l (4 (G + k) + 2).
+and per evaluation, for e = scale_sp coef, b = scale_base and their chain rule, E_l (4 (G + k) + 2).
 
-The traffic: per sample the C bases, the base function and the position of the window of every input of the first layer,
-and the target; per evaluation every parameter read and every element of the gradient written. All else can stay in
-cache.
+Traffic per sample: for every input of the first layer C bases, the base function and the index of the knot span, and
+the target. Traffic per evaluation: every parameter is read, and every element of the gradient written. All else can
+stay in cache.
 
-A program can do min(peak FLOP/s, FLOP/byte · peak bytes/s) (Williams, Waterman & Patterson 2009). Where the sample fits
-in a cache, its traffic is faster than memory's, and only the share of FLOP/s means something.
+The limit is min(peak FLOP/s, FLOP/byte · peak bytes/s) (Williams, Waterman & Patterson 2009). If the sample fits in a
+cache, traffic is faster than memory, and only the share of peak FLOP/s is meaningful.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-# Operations of an exponential: to double precision, a polynomial of degree 11 or so after the reduction of the range;
-# libraries take about that in float32 too.
+# Operations of an exponential in double precision: range reduction and a polynomial of degree 11 or so. In float32,
+# libraries take about as many.
 EXP = 20
 
 
 def flops(width: Sequence[int], grid: int, k: int, n: int) -> int:
-    """Operations of one evaluation of loss and gradient for n samples, all edges live; see above."""
+    """Operations of one evaluation of loss and gradient for n samples without masked edges, counted as above."""
     c = k + 1
     per_sample, per_evaluation = 4, 0
     for number, (inputs, outputs) in enumerate(itertools.pairwise(width)):
@@ -45,14 +45,14 @@ def flops(width: Sequence[int], grid: int, k: int, n: int) -> int:
 
 
 def traffic(width: Sequence[int], grid: int, k: int, n: int, itemsize: int) -> int:
-    """Bytes of one evaluation of loss and gradient for n samples, all edges live; see above."""
+    """Bytes of one evaluation of loss and gradient for n samples without masked edges, counted as above."""
     edges = sum(inputs * outputs for inputs, outputs in itertools.pairwise(width))
     parameters = edges * (grid + k + 2)
     return itemsize * (n * (width[0] * (k + 1 + 2) + 1) + 2 * parameters)
 
 
 def roofline(flops: int, traffic: int, seconds: float, peak_flops: float, bandwidth: float) -> dict[str, object]:
-    """What was reached, in operations and bytes per second and as shares of the peaks; and what the limit is."""
+    """Compute operations and bytes per second, their shares of the peaks, and which of the two is the limit."""
     by_memory = flops / traffic * bandwidth
     return {
         "flops": flops,

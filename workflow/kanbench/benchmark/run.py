@@ -1,6 +1,6 @@
-"""The benchmark as a whole: what is run, and the mapping that comes out.
+"""Runs the benchmark and collects its result.
 
-The result holds builtin types only, and is what the command writes as JSON. Times are in seconds, memory in MiB.
+The result has builtin types only; the command writes it as JSON. Times are in seconds, memory in MiB.
 
 | key | value |
 |---|---|
@@ -13,11 +13,12 @@ The result holds builtin types only, and is what the command writes as JSON. Tim
 | `trainings` | a list of `dataset`, `optimizer`, `ratio`; `ours`, `original`: `seconds`, `epochs`, `best_test_loss` |
 | `notes` | what is missing, and why: lines of text |
 
-A comparison: `operation`; `width`, `grid`, `k`, `n`, `dtype`; `pairs`, the number of them; `ours`, `pykan` and `ratio`
-(pykan / ours), each with `median`, `q1`, `q3` and `min`, or None where a side was not run. With loss and gradient comes
-`roofline` (see `kanbench.benchmark.roofline`; not on CUDA), of our fastest measurement, as the peaks are; with LM steps
-`accepted`, the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`); with growing n `memory`, by side
-`peak` and what of that are the `imports`.
+A comparison has `operation`; `width`, `grid`, `k`, `n`, `dtype`; `pairs`, their number; `ours`, `pykan` and `ratio`
+(pykan / ours), each with `median`, `q1`, `q3` and `min`, or None if a side was not run. Some have more:
+
+- loss and gradient, except on CUDA: `roofline` (see `kanbench.benchmark.roofline`), from our fastest measurement
+- LM steps: `accepted`, the seconds per step that lowered the loss (`ours`, `pykan`, `ratio`)
+- growing n: `memory`, by side the `peak` and the part of it due to `imports`
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from kanbench.plan.devices import resolve_device, resolve_engine
 from kanbench.plan.sections import SECTIONS
 
 GROWING_OPERATIONS = ("loss_and_gradient", "lm_step")
-TOO_LONG = 60.0  # seconds of one call, beyond which a size is left out
+TOO_LONG = 60.0  # seconds of one call; larger sizes are left out
 SIDES = {"ours": "kanbench", "pykan": "pykan"}
 MISSING_LM = "torch-levenberg-marquardt is not installed, so LM is not compared (pip install 'kanbench[benchmark]')."
 
@@ -54,21 +55,23 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, seconds: float, memory_limit: int, quick: bool = False, parts: Sequence[str] = PARTS) -> Result:
-    """Run it, on one thread. The configuration gives device, engine, the settings of LM, and the trainings.
+    """Run the benchmark on one thread.
 
     Args:
-        seconds (float): For each comparison, about.
-        memory_limit (int): MiB that a case of growing n may allocate, on CUDA there.
-        quick (bool): Fewer models and sizes of `cases`.
+        config (Config): Its device, engine, settings of LM, and trainings.
+        seconds (float): Approximate time per comparison.
+        memory_limit (int): MiB that a case of growing n may allocate, on CUDA of GPU memory.
+        quick (bool): Run fewer models and sizes of `cases`.
+        parts (sequence of str): Which of `PARTS` to run.
 
     Raises:
-        InputError: The device is not there, or a part is not for it.
+        InputError: The device is not available, or a part does not run on it.
     """
     benchmark = Benchmark(config, seconds, memory_limit, quick)
     with one_thread():
         peaks = [measure_peaks()] if benchmark.device == "cpu" else []
         measured = {part: getattr(benchmark, part)() for part in PARTS if part in parts}
-        peaks += [measure_peaks() for _ in peaks]  # the better one: the machine may have been busy
+        peaks += [measure_peaks() for _ in peaks]  # keep the better one: the machine may have been busy
     best = {key: max(found[key] for found in peaks) for key in peaks[0]} if peaks else None
     for comparison in [*measured.get("pairs", []), *measured.get("growth", {}).get("cells", [])]:
         if best and comparison["operation"] == "loss_and_gradient":
@@ -87,7 +90,7 @@ def run(config: Config, seconds: float, memory_limit: int, quick: bool = False, 
 
 
 class Benchmark:
-    """The parts, each a method that returns its share of the result; `notes` are gathered on the way."""
+    """The parts of the benchmark: each is a method that returns its part of the result and may add to `notes`."""
 
     def __init__(self, config: Config, seconds: float, memory_limit: int, quick: bool = False) -> None:
         self.config, self.seconds, self.memory_limit, self.quick = config, seconds, memory_limit, quick
@@ -97,7 +100,7 @@ class Benchmark:
         self.notes: list[str] = [] if self.with_lm else [MISSING_LM]
 
     def pairs(self) -> list[Result]:
-        """Every operation for the models, 1000 samples."""
+        """Compare every operation on every model, with 1000 samples."""
         shapes, dtypes = (cases.QUICK_SHAPES, cases.DTYPES[:1]) if self.quick else (cases.SHAPES, cases.DTYPES)
         operations = [operation for operation in NAMES if self.with_lm or operation != "lm_step"]
         comparisons = []
@@ -109,7 +112,7 @@ class Benchmark:
         return comparisons
 
     def growth(self) -> Result:
-        """With the number of samples: time of the sides that can, and peak memory."""
+        """Compare time and peak memory for growing numbers of samples, as far as each side gets."""
         sizes = cases.QUICK_SIZES if self.quick else cases.SIZES
         growing = [Case(*cases.GROWING, n=n) for n in sizes]
         cells: list[Result] = []
@@ -129,11 +132,11 @@ class Benchmark:
         return {"cells": cells, "exponents": exponents}
 
     def fit(self) -> list[Result]:
-        """pykan's tutorial, by either `fit`."""
+        """Compare both `fit` on pykan's tutorial."""
         return compare_fits(self.seconds, self.quick)
 
     def trainings(self) -> list[Result]:
-        """Section 2.1, every dataset and optimizer."""
+        """Compare the trainings of section 2.1, on every dataset with every optimizer."""
         return [
             self._train(optimizer, dataset_idx)
             for optimizer in SECTIONS["section2_1"].model_types
@@ -145,12 +148,12 @@ class Benchmark:
         return Kanbench(case, **self.ours, device=self.device) if side == "ours" else Pykan(case, self.device)
 
     def _compare(self, operation: str, case: Case, sides: dict[str, Kanbench | Pykan]) -> Result:
-        """Times of the sides, ours first, in turns."""
+        """Measure the sides alternately; ours comes first in `sides`."""
         steps, fewest = [], FEWEST_PAIRS
         if operation == "lm_step":
             for side in sides.values():
-                LMSteps(side)()  # what is done only once
-            steps, fewest = [LMSteps(side) for side in sides.values()], STEPS  # all of the steps, which differ
+                LMSteps(side)()  # warm-up
+            steps, fewest = [LMSteps(side) for side in sides.values()], STEPS  # steps differ: measure all of them
             measures = [in_a_row(measure) for measure in steps]
         else:
             measures = [repeated(getattr(side, operation), self.device) for side in sides.values()]
@@ -170,7 +173,7 @@ class Benchmark:
         return result
 
     def _apart(self, side: str, operation: str, growing: Sequence[Case]) -> dict[Case, Result]:
-        """Peak memory of the cases, of increasing n, up to the first that takes too much time or memory."""
+        """Measure the peak memory of cases with increasing n, up to the first that takes too much time or memory."""
         found: dict[Case, Result] = {}
         for case in growing:
             if not (reason := _too_long(found, case)):
@@ -196,7 +199,7 @@ class Benchmark:
 
 
 def _too_long(found: dict[Case, Result], case: Case) -> str | None:
-    """Why a case need not be tried, after the smaller ones: time grows in proportion."""
+    """Say why a case would take too long, extrapolating in proportion to n; None if it would not."""
     if found:
         smaller, result = list(found.items())[-1]
         if (expected := result["seconds"] * case.n / smaller.n) > TOO_LONG:
@@ -211,7 +214,7 @@ def _roofline(comparison: Result, peaks: dict[str, float]) -> Result:
 
 
 def _per_accepted(times: Sequence[Sequence[float]], accepted: Sequence[Sequence[bool]]) -> Result:
-    """Seconds per step that lowered the loss, by side, and their ratio; None where there was none."""
+    """Seconds per step that lowered the loss, by side, and their ratio; None if no step did."""
     result: Result = dict.fromkeys(("ours", "pykan", "ratio"))
     for side, seconds, taken in zip(("ours", "pykan"), times, accepted, strict=False):
         result[side] = sum(seconds) / sum(taken) if any(taken) else None

@@ -1,4 +1,4 @@
-"""Measuring times: pairs of calls in turns, and what to say of them."""
+"""Paired time measurements and their statistics."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from kanbench.training.history import now
 
 Measure = Callable[[], float]  # does something and returns the seconds that it took
 
-# Seconds of calls in a row that make one measurement. In training calls follow each other; a single short one after the
-# other side's would find its data, and its code, out of cache.
+# Least seconds of the repeated calls that make one measurement. A single short call would find its data and code
+# evicted from cache by the other side, which does not happen in training.
 LONG_ENOUGH = 5e-3
 FEWEST_PAIRS = 3
-PATIENCE = 4  # times the seconds asked for, after which fewer pairs have to do
+PATIENCE = 4  # multiple of the requested time after which fewer pairs are accepted
 
 
 def repeated(call: Callable[[], object], device: str = "cpu") -> Measure:
-    """A measurement of `call`, as often in a row as takes `LONG_ENOUGH`: seconds of one call."""
-    call()  # what is done only once: compiling, allocating
+    """Make a measurement of `call`: seconds per call, from repeated calls that take `LONG_ENOUGH`."""
+    call()  # warm-up: compile, allocate
     count = max(1, math.ceil(LONG_ENOUGH / seconds_of(call, 1, device)))
     return lambda: seconds_of(call, count, device) / count
 
 
 def in_a_row(measure: Measure) -> Measure:
-    """The mean of as many measurements in a row as take `LONG_ENOUGH`, for calls that differ from each other."""
+    """Make a measurement that averages as many of `measure` as take `LONG_ENOUGH`, for calls that are not all alike."""
 
     def mean() -> float:
         seconds = [measure()]
@@ -39,7 +39,7 @@ def in_a_row(measure: Measure) -> Measure:
 
 
 def seconds_of(call: Callable[[], object], count: int = 1, device: str = "cpu") -> float:
-    """Seconds of `count` calls in a row."""
+    """Seconds of `count` successive calls."""
     start = now(device)
     for _ in range(count):
         call()
@@ -47,9 +47,12 @@ def seconds_of(call: Callable[[], object], count: int = 1, device: str = "cpu") 
 
 
 def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_PAIRS) -> list[list[float]]:
-    """Measure A B A B … for about `seconds`; what each of `measures` found, the n-th values being a pair.
+    """Measure alternately, A B A B …, for about `seconds`.
 
-    At least `fewest` pairs, unless they take `PATIENCE` times as long; at least one.
+    Takes at least `fewest` pairs, or, if these take longer than `PATIENCE` times `seconds`, at least one.
+
+    Returns:
+        list of lists of float: The results of each of `measures`; the n-th of each form a pair.
     """
     pairs, start = [], now()
     while True:
@@ -60,11 +63,11 @@ def in_turns(measures: Sequence[Measure], seconds: float, fewest: int = FEWEST_P
 
 
 def spread(values: Sequence[float] | NDArray[np.floating]) -> dict[str, float]:
-    """Median, quartiles, and the smallest."""
+    """Median, quartiles and minimum."""
     smallest, q1, median, q3 = np.percentile(values, [0, 25, 50, 75]).tolist()
     return {"median": median, "q1": q1, "q3": q3, "min": smallest}
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """The a of seconds ∝ sizes^a, by least squares of the logarithms."""
+    """Fit the exponent a of seconds ∝ sizes^a by least squares on the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])

@@ -1,4 +1,4 @@
-"""Whole trainings of Section 2.1, ours and by the original procedure."""
+"""Complete trainings of Section 2.1, ours and with the original procedure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from kan.utils import create_dataset
 from torch import Tensor
 
 from kanbench.benchmark.contenders import lm_module
-from kanbench.network.pykan import default_dtype, global_random_state_kept
+from kanbench.network.pykan import global_random_state_kept
+from kanbench.network.typed_kan import default_dtype
 from kanbench.plan.config import Config, network_width, problems_of
 from kanbench.plan.settings import training_settings
 from kanbench.problems import Problem
 from kanbench.training.trainer import Trainer, make_data
 
-PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # of the optimizers, in `MultKAN.fit`
+PYKAN_NAMES = {"adam": "Adam", "lbfgs": "LBFGS"}  # names of optimizers in `MultKAN.fit`
 
 
 def train_ours(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
-    """`seconds` of training, as a run of the pipeline records them; `epochs`; their `best_test_loss`."""
+    """Train once; return `seconds` of training as the pipeline records them, `epochs`, and `best_test_loss`."""
     settings = training_settings(config, "section2_1", optimizer, dataset_idx)
     training = Trainer(settings, make_data(settings)).train(config["epochs"])
     return _outcome(training.final.row["time"], [row["test_loss"] for row in training.history])
@@ -35,13 +36,14 @@ def _outcome(seconds: float, test_losses: list[float]) -> dict[str, float]:
 
 
 def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str, float]:
-    """As `train_ours` returns it, by the original procedure with the configured model, samples, grids and epochs.
+    """Train once with the original procedure; the same arguments and result as `train_ours`.
 
-    In float32: pykan's `refine` through the grids; Adam and L-BFGS by its `fit`, with learning rate 1 and its grid
-    updates; LM by torch-levenberg-marquardt on a full batch, a new optimizer for every grid. Counted are steps, grid
-    updates and refinements. Not counted is the evaluation of the test loss that `fit` has in its loop; checkpoints are
-    not written, and the progress bar is drawn once a stage, into nothing. While LM trains, the symbolic branch and
-    pykan's statistics are off, as `fit` has them.
+    The procedure, in float32: pykan's `refine` through the grids; Adam and L-BFGS with its `fit`, learning rate 1 and
+    its grid updates; LM with torch-levenberg-marquardt on the full batch, with a new optimizer on every grid. The
+    symbolic branch and pykan's statistics are off during LM, as they are in `fit`.
+
+    The time includes steps, grid updates and refinements, but not the evaluation of the test loss in `fit`. Checkpoints
+    are not written, and the progress bar is drawn once per stage, to nowhere.
     """
     name = config["datasets"][dataset_idx]
     problem = problems_of(config)[name]
@@ -62,7 +64,7 @@ def train_original(config: Config, optimizer: str, dataset_idx: int) -> dict[str
 
 
 def original_samples(problem: Problem, train_num: int, test_num: int, seed: int) -> dict[str, Tensor]:
-    """`train_input`, `train_label`, `test_input` and `test_label`, as pykan makes them."""
+    """Draw `train_input`, `train_label`, `test_input` and `test_label` as pykan does."""
     return create_dataset(
         lambda x: torch.from_numpy(problem.values(x.numpy())),
         n_var=problem.dim,
@@ -74,7 +76,10 @@ def original_samples(problem: Problem, train_num: int, test_num: int, seed: int)
 
 
 def _fit_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, clock: Clock) -> list[float]:
-    """The test losses of a stage of `fit`, which evaluates `model(test_input[...])` before it reads a label."""
+    """Train a stage with `fit`; return its test losses.
+
+    `fit` evaluates the test loss between reading `test_input` and reading `test_label`: the clock stops there.
+    """
     on_read = {"test_input": clock.stop, "test_label": clock.start}
     watched = data | {name: Watched(data[name], call) for name, call in on_read.items()}
     with clock:
@@ -94,13 +99,13 @@ def _lm_stage(model: KAN, data: dict[str, Tensor], optimizer: str, epochs: int, 
             losses.append((model(data["test_input"]) - data["test_label"]).square().mean().item())
         if stop:
             break
-    # As `fit` leaves it: `refine` looks at the activations of the samples that were forwarded last, and needs them all.
+    # As after `fit`: `refine` needs the activations of the last forward pass, on all training samples.
     model.symbolic_enabled = model.save_act = True
     return losses
 
 
 class Clock:
-    """Adds up the seconds between `start` and `stop`, or inside `with`."""
+    """Sums the seconds between `start` and `stop`, or inside `with`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -115,7 +120,7 @@ class Clock:
 
 
 class Watched:
-    """A tensor to `MultKAN.fit`, which calls `on_read` before it is indexed."""
+    """Stands in for a tensor in `MultKAN.fit`; calls `on_read` before it is indexed."""
 
     def __init__(self, tensor: Tensor, on_read: Callable[[], None]) -> None:
         self.tensor, self.on_read, self.shape = tensor, on_read, tensor.shape
@@ -127,7 +132,7 @@ class Watched:
 
 @contextlib.contextmanager
 def pykan_undisturbed() -> Iterator[None]:
-    """pykan in float32, as a script has it, but silent, and without a trace in global random states."""
+    """Run pykan in float32 as in a script, but silently and without changing global random states."""
     with (
         global_random_state_kept(),
         default_dtype(torch.float32),

@@ -14,7 +14,7 @@ from kanbench.io.atomic import atomic_write
 from kanbench.io.readers import read_json
 from kanbench.plan.config import Config, check, load_config, merge
 
-CUDA_PARTS = ("pairs", "growth")  # the original procedure is that of a CPU
+CUDA_PARTS = ("pairs", "growth")  # the original trainings run on the CPU only
 ALWAYS = {"kanbench", "machine", "settings", "peaks", "notes"}  # keys of any result
 
 
@@ -52,13 +52,13 @@ def _positive(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from kanbench.benchmark.report import as_text  # with tabulate, which takes a tenth of a second
+    from kanbench.benchmark.report import as_text  # imports tabulate, which takes a tenth of a second
 
     if arguments.input:
         result = read_result(arguments.input)
     elif arguments.output:
         with atomic_write(arguments.output) as partial:
-            partial.touch()  # what cannot be written is known before anything is measured
+            partial.touch()  # fails before anything is measured, if it cannot be written
             result = _measure(arguments)
             partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8", newline="\n")
     else:
@@ -78,7 +78,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    over: Config = {"device": arguments.device, "data": {"dense_num": 1}}  # the dense MSE is not looked at
+    over: Config = {"device": arguments.device, "data": {"dense_num": 1}}  # the dense MSE is not used
     if arguments.quick or arguments.epochs is not None:
         over["epochs"] = 1 if arguments.epochs is None else arguments.epochs
     if arguments.datasets:
@@ -87,10 +87,10 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """The result that `--output` wrote, from its file.
+    """Read a result that `--output` wrote.
 
     Raises:
-        InputError
+        InputError: The file cannot be read or is not such a result.
     """
     result = read_json(path, pipe=True)
     if missing := ALWAYS - result.keys():

@@ -91,7 +91,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
                 write_rows(rows, arguments.output)
             which = f"{key} {row[key]}, seed {row['seed']}, {row['dataset']}"
             log.info("%s: relative test loss %.3g", which, row["relative_test_loss"])
-    finally:  # what was trained is told, whatever ended it
+    finally:  # also after an error, print what was trained
         if len(rows):
             print(as_text(rows, arguments.model_type, key))
 

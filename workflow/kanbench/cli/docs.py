@@ -1,4 +1,4 @@
-"""The subcommand `docs`, which brings what documents say of results up to date."""
+"""The subcommand `docs`, which updates the blocks of documents that show results."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _docs(arguments: argparse.Namespace) -> None:
 
 
 def _run(section: str, results_dir: str) -> tuple[str, Findings]:
-    """The latest run of a section, or of a variant: its name, and what it says."""
+    """Read the latest run of a section or variant; return its name and findings."""
     from kanbench.presentation.tables.findings import findings_of
     from kanbench.storage.runs import open_run
 

@@ -13,7 +13,7 @@ from kanbench.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; wrong input ends in one line on stderr and the status 1."""
+    """Run one subcommand and return its exit status; wrong input gives one line on stderr and status 1."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:

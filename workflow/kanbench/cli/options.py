@@ -17,7 +17,7 @@ JSON: dict[str, Any] = {"type": Path, "metavar": "JSON"}  # a file
 
 
 def command(commands: Commands[Any], name: str, run: Run, summary: str) -> argparse.ArgumentParser:
-    """Add a subcommand: `run` is given the arguments."""
+    """Add a subcommand that calls `run` with its parsed arguments."""
     parser = commands.add_parser(name, help=summary)
     parser.set_defaults(run=run)
     return parser
@@ -36,7 +36,7 @@ def add_trusted(parser: argparse.ArgumentParser) -> None:
 
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which Python files may be run for the targets of runs, which runs only name."""
+    """Add the options that allow running Python files for a run's targets, because runs only record their names."""
     text = "Python files that define the problems of the run, if they are your own"
     parser.add_argument("--problems", type=Path, nargs="+", default=[], metavar="FILE", help=text)
     text = "run the Python files that the run names and read any pickle (may execute code in them)"
@@ -44,12 +44,12 @@ def add_problems(parser: argparse.ArgumentParser) -> None:
 
 
 def run_files(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `add_problems` adds, as arguments of `open_run` and `page`."""
+    """Turn the options of `add_problems` into arguments of `open_run` and `page`."""
     return {"trusted": arguments.trusted, "problems": arguments.problems}
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which run of a section is meant."""
+    """Add the options that select a run of a section."""
     parser.add_argument("--timestamp", help="default: the latest run")
     parser.add_argument("--epochs", type=_epochs, help="epochs of the run: a number, most or fewest")
     add_results_dir(parser)

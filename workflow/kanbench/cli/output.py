@@ -1,4 +1,4 @@
-"""Standard output: written in any encoding, and what becomes of a command whose output cannot be written."""
+"""Standard output in any encoding, and the exit status of a command whose output cannot be written."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-BROKEN_PIPE = 141  # as a shell has it of a program that writes to `head` when that has ended
+BROKEN_PIPE = 141  # 128 + SIGPIPE: a shell's status of a program that writes to a closed pipe
 DEFAULTS = ("strict", "surrogateescape")  # of `sys.stdout.errors`, in locales with an encoding and in C
 
 T = TypeVar("T")
 
 
 class Output(io.TextIOWrapper):
-    """Standard output that keeps the error with which it could not be written; argparse ignores it.
+    """Standard output that remembers a write error, which argparse would ignore.
 
-    Names of files that are no text are written as they are; what another encoding has no sign for, as an escape, unless
-    the user says how.
+    Undecodable file names are written byte for byte. Characters that the encoding lacks are written as escapes, unless
+    the user has set another error handler.
     """
 
     error: OSError | None = None
@@ -46,14 +46,14 @@ class Output(io.TextIOWrapper):
 
 
 def told(command: Callable[[], int]) -> int:
-    """The status of a command; where its output cannot be written another one, and a line instead of a traceback."""
-    if not isinstance(sys.stdout, io.TextIOWrapper):  # it is closed
+    """Run a command and return its exit status; if its output cannot be written, print one line, not a traceback."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):  # closed
         return command()
     output = sys.stdout = Output(sys.stdout)
     try:
         status = command()
         output.flush()
-    except SystemExit as end:  # of argparse
+    except SystemExit as end:  # from argparse
         status = end.code if isinstance(end.code, int) else 1
         with contextlib.suppress(OSError):
             output.flush()
@@ -62,7 +62,7 @@ def told(command: Callable[[], int]) -> int:
             raise
     if output.error is None:
         return status
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # or the interpreter tries once more at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())  # else the interpreter flushes again at exit
     if isinstance(output.error, BrokenPipeError):
         return BROKEN_PIPE
     print(f"kanbench: the output cannot be written ({output.error.strerror})", file=sys.stderr)

@@ -68,7 +68,7 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.summary import details, first_screen
+    from kanbench.presentation.summary import details, first_screen, legend
     from kanbench.presentation.tables.findings import findings_of
     from kanbench.storage.runs import choose_run
     from kanbench.storage.stored_run import stored_runs
@@ -78,19 +78,21 @@ def _summary(arguments: argparse.Namespace) -> None:
     sections = [arguments.section] if arguments.section else list(dict.fromkeys(stored.run.section for stored in runs))
     if not sections:
         print(f"{folder}: no runs")
+    shown = []
     for section in sections:
         try:
             stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, folder)
             found = findings_of(stored)
             print(first_screen(stored.run, found))
+            shown.append(stored.run)
             if arguments.section:
-                print(details(found))
-        except InputError as error:  # a run of which only a part is there does not hide the others
+                print(legend(shown), details(found), sep="\n")
+        except InputError as error:  # an incomplete run does not hide the others
             if arguments.section:
                 raise
             print(f"{section}: {error}")
-    if sections and not arguments.section:
-        print("* lowest, ? not decided; notes on the data: python -m kanbench summary SECTION")
+    if shown and not arguments.section:
+        print(legend(shown, "notes: summary SECTION"))
 
 
 def _report(arguments: argparse.Namespace) -> None:

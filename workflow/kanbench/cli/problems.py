@@ -1,4 +1,4 @@
-"""The subcommand `problems`: what can be trained on."""
+"""The subcommand `problems`, which lists what can be trained on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _row(problem: Problem) -> dict[str, Any]:
-    """A line about a problem, whose target is evaluated on a thousand samples."""
+    """Describe a problem in one row, with its target evaluated on `SAMPLES` samples."""
     from kanbench.problems.samples import make_dataset
     from kanbench.problems.target_scale import scale_of
 

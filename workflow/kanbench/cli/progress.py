@@ -1,8 +1,8 @@
-"""What a run of the pipeline shows while it runs: what is done, what runs, and about how long the rest takes.
+"""Progress of a pipeline run: jobs done, jobs running, and an estimate of the remaining time.
 
-On a terminal a few lines that are written anew, elsewhere (a file, CI) a line now and then; failures and whatever else
-Snakemake has to say stand above them. `snakemake_logger_plugin_kanbench` hands Snakemake's messages over. They are
-records of `logging` with an `event` and what belongs to it, here as dictionaries.
+On a terminal, a few lines are redrawn; elsewhere (a file, CI), a line is printed now and then. Failures and Snakemake's
+other messages are printed above. Messages come from `snakemake_logger_plugin_kanbench`, as dictionaries of the
+attributes of `logging` records: `event` and its data.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any, TextIO
 
 Message = Mapping[str, Any]
 
-FAILED_LINES = 15  # of the log of a failed job
-BETWEEN_LINES = 10.0  # seconds, elsewhere than on a terminal; of a long run a tenth of the time so far
-BETWEEN_FRAMES = 0.1  # seconds on a terminal, so that many events together are shown once
-NAMED = 4  # jobs that are named of those that run
-# Seconds of a job by the first word of its rule's name (default configuration, a core of an Intel Xeon). They weigh the
-# rules that no job has ended of.
+FAILED_LINES = 15  # lines shown of a failed job's log
+BETWEEN_LINES = 10.0  # least seconds between lines if not on a terminal; in a long run, a tenth of the elapsed time
+BETWEEN_FRAMES = 0.1  # least seconds between updates of a terminal, which group bursts of events
+NAMED = 4  # running jobs that are shown by name
+# Seconds of a job by the first word of its rule's name (default configuration, one core of an Intel Xeon), used for
+# rules without a finished job.
 USUAL = {"train": 1.2, "merge": 5.0, "figures": 7.0, "report": 3.0, "tables": 1.5, "frame": 0.5, "metadata": 0.5}
 USUAL_OF_RULE = {
     "train_section2_1_seeds": 4.6,
@@ -37,7 +37,7 @@ USUAL_OF_RULE = {
     "train_control_seeds": 9.5,
     "all": 0.1,
 }
-# What is said in other words, or to nobody: events, and the beginnings of messages without one.
+# Messages that are rephrased or dropped: events, and first words of messages without an event.
 EVENTS = {"workflow_started", "resources_info", "run_info", "job_info", "job_started", "job_finished", "progress"}
 PHRASES = (
     "Assuming unrestricted shared filesystem",
@@ -48,17 +48,17 @@ PHRASES = (
     "Singularity containers: ignored",
     "Using shell: ",
 )
-# The command in an error of Snakemake's: with the settings of a training it has a thousand letters.
+# A command in Snakemake's error messages; with the settings of a training, it has a thousand characters.
 COMMAND = re.compile(r"(Command '.{80}).+(' (?:returned|died) )", re.DOTALL)
 
 
 def usual(rule: str) -> float:
-    """About how many seconds a job of a rule takes."""
+    """The usual time of a job of a rule, in seconds."""
     return USUAL_OF_RULE.get(rule) or USUAL.get(rule.partition("_")[0], 1.0)
 
 
 def about(seconds: float) -> str:
-    """A time that is only known roughly: `about 20 seconds`, `about 1.5 hours`."""
+    """Format an estimated time, such as `about 20 seconds` or `about 1.5 hours`."""
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (number := _rough(seconds / size)) >= 1:
             return f"about {number:g} {unit}{'' if number == 1 else 's'}"
@@ -66,40 +66,42 @@ def about(seconds: float) -> str:
 
 
 def _rough(number: float) -> float:
-    """Below 3 to halves, below 20 to whole numbers, and then to fives."""
+    """Round to halves below 3, to integers below 20, and to multiples of 5 above."""
     return round(2 * number) / 2 if number < 3 else round(number) if number < 20 else 5 * round(number / 5)
 
 
 def clock(seconds: float) -> str:
-    """A time that has been: `0:07`, `1:00:07`."""
+    """Format an elapsed time, such as `0:07` or `1:00:07`."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 @dataclass
 class Job:
+    """A job that has begun; times are seconds on any one clock."""
+
     rule: str
     title: str
-    begun: float  # seconds of some clock
+    begun: float
     ended: float | None = None
     has_failed: bool = False
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long it took; 0 while it runs."""
         return (self.begun if self.ended is None else self.ended) - self.begun
 
 
 @dataclass
 class Progress:
-    """The jobs of a run: all, by rule, and those that have begun. Times are seconds of one clock."""
+    """The jobs of a run. Times are seconds on one clock."""
 
-    planned: Counter[str] = field(default_factory=Counter)
-    jobs: dict[int, Job] = field(default_factory=dict)
-    at_once: int = 0  # the most that ran at the same time
+    planned: Counter[str] = field(default_factory=Counter)  # number of all jobs by rule
+    jobs: dict[int, Job] = field(default_factory=dict)  # those that have begun, by job id
+    at_once: int = 0  # largest number of jobs that ran at the same time
 
     def begin(self, number: int, rule: str, title: str, now: float) -> None:
-        """A job begins, perhaps again."""
+        """Record the start of a job, or its restart."""
         self.jobs[number] = Job(rule, title, now)
         self.at_once = max(self.at_once, len(self.running))
 
@@ -120,7 +122,7 @@ class Progress:
         return [job for job in self.jobs.values() if job.has_failed]
 
     def completed(self, number: int) -> str | None:
-        """What is complete with this job: it, if it is the only one of its rule, or all jobs of the rule."""
+        """Name the rule, or its only job, that this job completes; None if jobs of the rule are left."""
         rule = self.jobs[number].rule if number in self.jobs else ""
         done = [job for job in self.done if job.rule == rule]
         if not done or len(done) < self.planned[rule]:
@@ -128,10 +130,11 @@ class Progress:
         return done[0].title if len(done) == 1 else f"{rule}, {len(done)} jobs"
 
     def remaining(self, now: float) -> float | None:
-        """About how many seconds the rest will take, if as many jobs run at once as did.
+        """Estimate the remaining time in seconds, with as many jobs at once as so far.
 
-        A job takes as long as those of its rule took, in the median; where none has ended, what is usual, as many times
-        as in the median of all jobs. None until two have ended for each that runs: the first may compile kernels.
+        A job is expected to take the median time of its rule or, if none of its rule is done, its usual time multiplied
+        by the median slowness of all done jobs. Returns None until two jobs per running job are done, because the first
+        ones may compile kernels.
         """
         left = self.planned - Counter(job.rule for job in self.jobs.values())
         running = self.running
@@ -150,19 +153,19 @@ class Progress:
         return max(work / self.at_once, *ends, 0.0)
 
     def state(self, now: float) -> str:
-        """`57 of 133 done, about 2 minutes left`."""
+        """Such as `57 of 133 done, about 2 minutes left`."""
         seconds = self.remaining(now)
         left = "" if seconds is None else f", {about(seconds)} left"
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"{len(self.done)} of {self.planned.total()} done{failed}{left}"
 
     def named(self, most: int) -> list[str]:
-        """What runs: at most so many jobs, the longest running ones, and how many more."""
+        """Titles of the `most` longest-running jobs, and the number of others."""
         titles = [job.title for job in self.running]
         return titles[:most] + ([f"{more} more"] if (more := len(titles) - most) > 0 else [])
 
     def summary(self) -> str:
-        """How the run ended."""
+        """Say how many jobs were done, failed or not run."""
         rest = self.planned.total() - len(self.done) - len(self.failed)
         parts = [f"{len(self.done)} of {self.planned.total()} jobs are done"]
         if self.failed:
@@ -173,10 +176,11 @@ class Progress:
 
 
 class Display:
-    """Writes to a stream what Snakemake's messages come to.
+    """Writes the progress and Snakemake's other messages to a stream.
 
     Args:
-        lock: Held while something is written: the line is written again every second, too.
+        lock: Held by the thread that redraws every second; `show` is called with it held.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -191,11 +195,11 @@ class Display:
         self.progress = Progress()
         self.start: float | None = None
         self.last = 0.0  # when running jobs were last shown
-        self.drawn: list[str] = []  # on a terminal, the lines that are written anew
+        self.drawn: list[str] = []  # on a terminal, the lines to redraw
         self.stopped = threading.Event()
 
     def show(self, message: Message, text: str) -> None:
-        """Take a message in; `text` is what Snakemake would write."""
+        """Process a message; `text` is what Snakemake would write."""
         event, now = message.get("event"), self.now()
         if event == "run_info":
             self._begin(message["stats"], now)
@@ -217,7 +221,7 @@ class Display:
         self._refresh()
 
     def close(self) -> None:
-        """Say how the run ended."""
+        """Stop redrawing and print a summary."""
         self.stopped.set()
         with self.lock:
             if self.start is not None:
@@ -237,7 +241,7 @@ class Display:
                 self._refresh()
 
     def _failure(self, message: Message) -> str | None:
-        """Which job failed, and the end of its log; None if it has none."""
+        """Name the failed job and show the end of its log; None if there is no log."""
         job, logs = self.progress.jobs.get(message["jobid"]), message["log"]
         if job is None or not logs:
             return None
@@ -254,12 +258,12 @@ class Display:
         return clock(0 if self.start is None else self.now() - self.start)
 
     def _say(self, text: str) -> None:
-        """Write lines that stay."""
+        """Write lines that are not redrawn."""
         self._write(f"{text}\n")
         self.drawn = []
 
     def _refresh(self) -> None:
-        """Show the running jobs again, if it is time."""
+        """Show the current progress, if it is time."""
         if self.start is None or self.stopped.is_set() or not self.progress.jobs:
             return
         now = self.now()
@@ -279,7 +283,7 @@ class Display:
             self._say(" | ".join([state, *self.progress.named(NAMED)]))
 
     def _write(self, text: str) -> None:
-        """Write in the place of the lines that are written anew; the cursor is at the end of the last of them."""
+        """Overwrite the lines to redraw; the cursor is at the end of the last of them."""
         if self.is_terminal:
             up = f"\x1b[{len(self.drawn) - 1}A" if len(self.drawn) > 1 else ""
             text = f"{up}\r\x1b[J{text}"

@@ -76,7 +76,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _with_seeds(name: naming.FileName, seeds: Sequence[int]) -> list[naming.FileName]:
-    """The training with each of these seeds; itself, if there are none."""
+    """Repeat a training for each of these seeds; without seeds, return it alone."""
     if seeds and (name.expert is not None or name.run.seed is not None):
         raise InputError(name.training, "a seed in the name and --seeds", "one of them")
     return [dataclasses.replace(name, run=name.run.replicate(seed)) for seed in seeds] or [name]
@@ -112,14 +112,14 @@ def _run(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
     from kanbench.engine.numba_engine.lapack import extension
     from kanbench.jobs.training import run_jobs
 
-    extension("cython_blas", "scipy.linalg.cython_blas")  # which numba imports, and with it all of scipy.linalg
+    extension("cython_blas", "scipy.linalg.cython_blas")  # numba would import all of scipy.linalg for it
     run_jobs(jobs, arguments.threads)
 
 
 def _parse(
     title: str, settings: str | None, arguments: argparse.Namespace, *model_types: str
 ) -> tuple[naming.FileName, Source]:
-    """The training that was asked for, and where its settings come from."""
+    """Parse the name of a training, and find where its settings come from."""
     from kanbench.jobs.training import Source
 
     name = naming.parse(title)
@@ -130,5 +130,5 @@ def _parse(
             f"seed), with MODELTYPE one of {', '.join(model_types)}"
         )
         raise InputError(title, allowed=allowed, problem="not a training for this command")
-    check_writable(Path(run.record(name.training)).parent)  # rather than find out after hours
+    check_writable(Path(run.record(name.training)).parent)  # rather than fail after hours
     return dataclasses.replace(name, run=run), Source(settings, arguments.config)

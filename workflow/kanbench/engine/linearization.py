@@ -47,7 +47,7 @@ class Linearization(Protocol):
     def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
         """The function that solves (M + shift I) x = b, for M symmetric; None where that is not definite.
 
-        Of M only the lower triangle counts, and it is overwritten.
+        Of M only the lower triangle counts, and it is overwritten. The function may be used until the next call.
         """
 
     def residuals_at(self, offset: Vector) -> Vector:

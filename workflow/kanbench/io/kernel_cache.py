@@ -38,9 +38,11 @@ from kanbench.io.locks import locked
 PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "engine/numba_engine/activations.py",
+    "engine/numba_engine/cholesky.py",
     "engine/numba_engine/gram.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",
+    "engine/numba_engine/linearized.py",
     "engine/numba_engine/objective.py",
     "engine/numba_engine/rows.py",
     "engine/numba_engine/simd.py",
@@ -92,12 +94,16 @@ class KernelCache:
         """
         return self._compiled(function, {"contract"})
 
+    def compiled_inline(self, function: Callable[..., Any]) -> Any:
+        """Like `compiled`, but inlined into callers: for functions that take no longer than passing a few arrays."""
+        return self._compiled(function, {"contract"}, forceinline=True)
+
     def compiled_unfused(self, function: Callable[..., Any]) -> Any:
         """Like `compiled`, without fused multiply-add, so results round as in numpy and Python."""
         return self._compiled(function, False)
 
-    def _compiled(self, function: Callable[..., Any], fastmath: set[str] | Literal[False]) -> Any:
-        kernel = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    def _compiled(self, function: Callable[..., Any], fastmath: set[str] | Literal[False], **options: Any) -> Any:
+        kernel = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, **options)(function)
         self.kernels.append(kernel)
         if self.is_open:
             self._keep([kernel])
@@ -120,6 +126,8 @@ class KernelCache:
             self._keep(self.kernels)
 
     def _keep(self, kernels: Iterable[Any]) -> None:
+        if self.folder is None:
+            return
         before = numba.config.CACHE_DIR  # read when a cache is created; restored for functions of other packages
         numba.config.CACHE_DIR = str(self.folder)
         try:
@@ -136,8 +144,8 @@ class KernelCache:
             log.warning("%s: %s (%s); %s", file, trouble, why, CONSEQUENCES[trouble])
 
     @functools.cached_property
-    def folder(self) -> Path:
-        """The cache folder, created if needed; a temporary copy if it is not writable."""
+    def folder(self) -> Path | None:
+        """The cache folder, created if needed; a temporary copy if it is not writable, None if there is none either."""
         base = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("kanbench")
         folder = Path(base) / self._digest()
         try:
@@ -171,10 +179,12 @@ class KernelCache:
             return
         self.begun.add(what)  # first: `compile` may call `once` again
         self.open()
+        if self.folder is None:  # kernels are compiled on first use
+            return
         done = self.folder / f"{what}.compiled"
         if done.exists():
             return
-        with self._lock():
+        with self._lock(self.folder / "lock"):
             if not done.exists():
                 log.info("compiling kernels for %s into %s", what, self.folder)
                 compile()
@@ -182,12 +192,11 @@ class KernelCache:
                     done.touch()
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, lock: Path) -> Iterator[None]:
         """Let one process compile at a time; reentrant, because kernels may compile other kernels."""
         if self.is_locked:
             yield
             return
-        lock = self.folder / "lock"
         with contextlib.suppress(OSError):
             lock.touch()
         with locked(lock):  # on network file systems without locks, every job compiles
@@ -257,12 +266,15 @@ class _CheckedFile(IndexDataCacheFile):
             file.write(zlib.crc32(content).to_bytes(CHECKSUM) + content)
 
 
-def _throwaway_copy(folder: Path) -> Path:
+def _throwaway_copy(folder: Path) -> Path | None:
     """Copy a folder, which need not exist, to a temporary one that is deleted at the end of the process.
 
-    numba reads only from folders that it can write to.
+    numba reads only from folders that it can write to. Returns None if no temporary folder can be created.
     """
-    copy = Path(tempfile.mkdtemp(prefix="kanbench-"))
+    try:
+        copy = Path(tempfile.mkdtemp(prefix="kanbench-"))
+    except OSError:
+        return None
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     with contextlib.suppress(OSError):
         shutil.copytree(folder, copy, dirs_exist_ok=True)
@@ -270,4 +282,4 @@ def _throwaway_copy(folder: Path) -> Path:
 
 
 cache = KernelCache(PACKAGE / source for source in SOURCES)
-compiled, compiled_unfused = cache.compiled, cache.compiled_unfused
+compiled, compiled_inline, compiled_unfused = cache.compiled, cache.compiled_inline, cache.compiled_unfused

@@ -40,6 +40,7 @@ from kanbench.network.checkpoint_config import (
 )
 from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
 from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
+from kanbench.network.typed_kan import TypedKAN, default_dtype
 
 PREDICTION_CHUNK = 1000  # samples per call, to fit in cache: 10,000 samples at G = 100 take a sixth of the time
 
@@ -56,17 +57,6 @@ def global_random_state_kept() -> Iterator[None]:
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
-
-
-@contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Set torch's default dtype inside the block."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def is_kan(model: object) -> bool:
@@ -161,7 +151,7 @@ def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineN
     model.cache_data = torch.tensor(x.astype(network.dtype))
     model.save_act = True  # pykan refines from the activations
     silent = contextlib.redirect_stdout(io.StringIO())
-    with global_random_state_kept(), default_dtype(model.cache_data.dtype), silent:
+    with global_random_state_kept(), silent:
         return _like(network, from_pykan(model.refine(grid)))
 
 
@@ -188,7 +178,7 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
     passed_on = ("mult_arity", "affine_trainable", "sp_trainable", "sb_trainable")
     more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"], "auto_save": False}
     with global_random_state_kept(), default_dtype(torch.float32):
-        model = KAN(width=[list(nodes) for nodes in config["width"]], grid=1, k=1, **more)
+        model = TypedKAN(width=[list(nodes) for nodes in config["width"]], grid=1, k=1, **more)
     model.type(dtype)  # pykan's `to` takes a device only
     for key in ("grid", "k", "grid_eps", "grid_range"):
         setattr(model, key, config[key])

@@ -1,5 +1,5 @@
-"""Results for people: tables, figures, a page."""
+"""Presentation of results: tables, figures, the summary page."""
 
 from kanbench.plan.config import ROOT
 
-FOLDER = ROOT / "workflow" / "report"  # what is no code: styles, templates, captions and a font
+FOLDER = ROOT / "workflow" / "report"  # styles, templates, captions and a font

@@ -1,7 +1,7 @@
-"""Blocks of Markdown documents that are made from results: what they say, and how they are replaced.
+"""Generates blocks of Markdown documents from results and replaces them.
 
 A block stands between two comments, `<!-- kanbench: VIEW of SOURCE with N seeds -->` and `<!-- kanbench: end -->`. The
-source is a section or a variant of one; the seeds, where they are named, are those that a run needs for the block.
+source is a section or a variant of one. If the number of seeds is given, the block needs a run with that many.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ def renew(text: str, make: Make) -> tuple[str, list[tuple[str, str]]]:
     """Replace the blocks of a document.
 
     Args:
-        make: The text of a block; raises InputError where its source is not there: the block stays then.
+        make (callable): Returns the new text of a block, or raises `InputError` to keep the old one.
 
     Returns:
-        The document; for every block what it is of, and what became of it: '', 'stale', or why it was not made.
+        str: The document.
+        list of (str, str): For every block, what it shows and its state: '' (up to date), 'stale', or why it was kept.
 
     Raises:
-        InputError: A marker that no block begins or ends with.
+        InputError: A marker does not belong to a block.
     """
     outcomes = []
 
@@ -67,15 +68,15 @@ def _blank(block: re.Match[str]) -> str:
 
 
 def view_of(found: Findings, view: str, of: str) -> str:
-    """What a block says of a run.
+    """Write the text of a block.
 
     Args:
-        view (str): `answer`, `errors` (relative ones, at every moment), `factors` (of all comparisons), or the name of
-            one of the run's tables.
-        of (str): What the caption calls the run.
+        view (str): `answer`, `errors` (relative, at every moment), `factors` (of all comparisons), or the name of one
+            of the run's tables.
+        of (str): The run, as the caption calls it.
 
     Raises:
-        InputError: There is no such view of this run.
+        InputError: The run has no such view.
     """
     tables = {table.name: table for table in found.tables}
     if view == "answer":
@@ -91,7 +92,7 @@ def view_of(found: Findings, view: str, of: str) -> str:
 
 
 def _errors(tables: dict[str, Table]) -> pd.DataFrame | None:
-    """By problem and model type, the relative errors at every moment; None where model types are not compared."""
+    """Relative errors at every moment by problem and model type; None if the section does not compare model types."""
     frame = next(iter(tables.values())).frame
     columns = {f"{moment}_relative_error": name for moment, name in MOMENT_NAMES.items()}
     chosen = [*frame.columns[:2], *(column for column in columns if column in frame)]
@@ -99,9 +100,9 @@ def _errors(tables: dict[str, Table]) -> pd.DataFrame | None:
 
 
 def _factors(statements: Sequence[Statement]) -> pd.DataFrame:
-    """A row for every comparison, a column for every problem.
+    """Tabulate factors: one row per comparison, one column per problem.
 
-    Where model types are compared with a reference, only that; otherwise the best with the next best.
+    If there are comparisons with a reference, only these; otherwise those of the best with the next best.
     """
     said = [s for s in statements if not s.is_ranking] or statements
     labels = problem_labels([s.dataset for s in said if s.dataset])
@@ -120,7 +121,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def columns_of_frames() -> str:
-    """The schema of frames as a table."""
+    """Format the schema of frames as a table."""
     rows = ["| column | frames | type | unit | meaning |", "|---|---|---|---|---|"]
     every = {frame for column in COLUMNS for frame in column.frames}
     for column in COLUMNS:

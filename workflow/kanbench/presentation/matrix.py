@@ -1,4 +1,4 @@
-"""The small matrix of an answer as text, for the page and the terminal."""
+"""Formats the matrix of an answer as text, for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class Line:
-    """What is shown of a problem: the errors, whether each is the lowest, and the factor with its interval."""
+    """One problem: the errors, whether each is the lowest, and the factor with its interval."""
 
     label: str
     errors: tuple[str, ...]
@@ -37,13 +37,15 @@ class ShownMatrix:
     """The text of a matrix.
 
     Attributes:
-        measure, short_measure (str): What the errors are.
-        ratio (str): What the factor is.
-        has_doubts (bool): Whether a factor has the sign `?`: not decided, with enough seeds to tell.
+        measure, short_measure (str): Names of the error measure.
+        definition (str): Definition of the measure; empty for the plain dense MSE.
+        ratio (str): Name of the factor, such as `next best/best`.
+        has_doubts (bool): Whether a factor is marked `?`: not decided in spite of enough seeds.
     """
 
     measure: str
     short_measure: str
+    definition: str
     compared: tuple[str, ...]
     ratio: str
     lines: tuple[Line, ...]
@@ -51,7 +53,7 @@ class ShownMatrix:
 
 
 def shown(matrix: Matrix) -> ShownMatrix:
-    """A matrix as text."""
+    """Format a matrix as text."""
     labels = problem_labels([row.dataset for row in matrix.rows if row.dataset])
     ratio = "next best/best" if matrix.ratio is None else "/".join(map(model_label, matrix.ratio))
     long, brief = ("relative error", "rel. error") if matrix.is_relative else ("dense MSE", "dense MSE")
@@ -59,6 +61,7 @@ def shown(matrix: Matrix) -> ShownMatrix:
     return ShownMatrix(
         f"{long} {ERRORS[matrix.comparison]}",
         f"{brief}, {MOMENT_NAMES[matrix.comparison]}",
+        "dense MSE / variance of the target" if matrix.is_relative else "",
         tuple(map(model_label, matrix.compared)),
         ratio,
         lines,
@@ -72,7 +75,7 @@ def _line(row: Row, label: str) -> Line:
 
 
 def factor_texts(statement: Statement | None) -> tuple[str, str]:
-    """2.3, or 2.3? where that is not decided, and its interval."""
+    """Format a factor, such as `2.3`, or `2.3?` if not decided, and its interval."""
     if statement is None or statement.factor is None:
         return MISSING, ""
     factor, numbers = statement.factor, statement.numbers

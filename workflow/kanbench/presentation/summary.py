@@ -1,8 +1,9 @@
-"""What the terminal says of runs: the first screen of the page, as text."""
+"""The summary of runs on the terminal: the first screen of the page, as text."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
@@ -11,28 +12,36 @@ from kanbench.plan.sections import number_of, without_variant
 from kanbench.presentation.matrix import ShownMatrix, shown
 from kanbench.presentation.tables.findings import Findings
 
-WIDTH = 100
+WIDTH = 80
 INDENT = "  "
 
 
 def first_screen(run: Run, found: Findings) -> str:
-    """Question, answer and matrix of a run, at most 100 columns wide; for three model types 8 lines."""
-    name = run.name if run.section != without_variant(run.section) else run.name.removeprefix(f"{run.section}_")
-    title = textwrap.fill(f"{number_of(run.section)} {found.question} [{name}]", WIDTH, subsequent_indent=INDENT)
+    """Format question, answer and matrix of a run, up to 80 columns wide; about 8 lines for three model types."""
+    variant = f" [{run.name}]" if run.section != without_variant(run.section) else ""
+    title = textwrap.fill(f"{number_of(run.section)} {found.question}{variant}", WIDTH, subsequent_indent=INDENT)
     answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join([title, answer, *_matrix(shown(found.matrix))])
 
 
+def legend(runs: Sequence[Run], more: str = "") -> str:
+    """Explain the symbols of first screens, and name their runs; append `more` if given."""
+    names = dict.fromkeys(run.timestamp for run in runs) if len(runs) > 1 else [runs[0].name]
+    signs = f"* lowest, ? not decided; run{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    line = f"{signs}; {more}" if more else signs
+    return line if len(line) <= WIDTH or not more else f"{signs}\n{more}"
+
+
 def details(found: Findings) -> str:
-    """What follows from published figures, and the notes."""
+    """Format the comparison with published figures, and the notes."""
     texts = [*found.published, *(f"Note: {note}" for note in found.notes)]
     return "\n".join(textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in texts)
 
 
 def _matrix(matrix: ShownMatrix) -> list[str]:
-    """A line for each of what is compared and one for the factors; a column per problem.
+    """Format a matrix: a line per model type and one for the factors, a column per problem.
 
-    Where there is no room for all, intervals are left out first, then problems.
+    If it is too wide, intervals are left out first, then problems.
     """
     number = len(matrix.lines) - 1
     for problems, has_intervals in ((number, True), *((n, False) for n in range(number, -1, -1))):

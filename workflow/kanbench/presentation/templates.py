@@ -1,4 +1,4 @@
-"""What is written as HTML: the templates, and the captions that Snakemake's report has too; see workflow/report."""
+"""HTML from templates, and the captions shared with Snakemake's report; the files are in workflow/report."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from kanbench.presentation import FOLDER
 
 DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "halt_level": 2}
 LOADER = FileSystemLoader(FOLDER, encoding="utf-8")
+UNBROKEN = (
+    "L-BFGS",
+    "L-\N{WORD JOINER}BFGS",
+)  # lines may break after a hyphen, and a search would not find a non-breaking hyphen
 PAGES = Environment(autoescape=True, loader=LOADER, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
 
 
 def render(template: str, **values: Any) -> Markup:
-    """Fill in a template; what is text in `values` is escaped, what is `Markup` is not."""
+    """Fill in a template; strings in `values` are escaped, `Markup` is not."""
     values["css"], values["script"] = (
         Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
     )
-    return Markup(PAGES.get_template(template).render(values))
+    return Markup(PAGES.get_template(template).render(values).replace(*UNBROKEN))
 
 
 def caption(kind: str, seeds: Sequence[int | None]) -> Markup:
-    """The caption of a kind of figures or tables as HTML, for a run with these seeds."""
+    """Render the caption of a kind of figures or tables as HTML, for a run with these seeds."""
     from docutils.core import publish_parts  # slow to import, and tables need no captions
 
     text = (FOLDER / f"{kind}.rst").read_text(encoding="utf-8")
-    # What Snakemake gives its captions, as far as ours use it.
+    # The part of Snakemake's variables that our captions use.
     config = {"seeds": list(seeds), "merge_kan": {"seeds": len(seeds)}}
     text = Template(text).render(snakemake={"config": config})
     return Markup(publish_parts(text, writer="html5", settings_overrides=DOCUTILS)["fragment"])

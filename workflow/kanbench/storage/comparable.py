@@ -6,7 +6,6 @@ per model type and dataset. Frames of the present format already are comparable,
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +50,7 @@ def comparable(replicates: Replicates) -> Comparable:
             problems differ between frames, according to the digests in their provenance.
     """
     _check_alike(replicates)
-    every = {seed: converted_frames(frames) for seed, frames in replicates.items()}
+    every = {seed: converted_frames(_sharing_provenance(frames)) for seed, frames in replicates.items()}
     compared = {seed: _sharing_provenance(_best_of(frames)) for seed, frames in every.items()}
     stored, first = next(iter(replicates.values())), next(iter(every.values()))
     of_original = any(is_original(frame) or is_converted(frame) for frame in stored.values())
@@ -158,13 +157,12 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: Rows of the same epoch or dataset differ.
     """
-    keys = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
-    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else None
-    if of_one is None or not frame.duplicated(of_one).any():
+    keys: list[Any] = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
+    of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else list(frame)
+    if not _duplicated(frame, of_one).any():
         return frame
-    with contextlib.suppress(TypeError):  # lists are not hashable
-        frame = frame.drop_duplicates()
-    if (double := frame.duplicated(of_one)).any():
+    frame = frame[~_duplicated(frame, list(frame))]
+    if (double := _duplicated(frame, of_one)).any():
         which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, of_one].iloc[0].items())
         name = "_".join(str(frame.attrs.get(key, "?")) for key in ("section", "timestamp", "model_type"))
         allowed = "one, or columns that tell trainings apart"
@@ -172,10 +170,18 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _duplicated(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
+    """A mask of the rows that equal an earlier row in these columns."""
+    try:
+        return frame.duplicated(columns)
+    except TypeError:  # lists are not hashable
+        return frame[columns].map(repr).duplicated()
+
+
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
     """Count epochs from 1 through all grids, if they start at 0 or restart with each grid."""
     keys = _training(frame)
-    twice, stage = frame.duplicated([*keys, "epoch"]).any(), [*keys, "grid_size", "epoch"]
+    twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
     if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
         rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
         return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)

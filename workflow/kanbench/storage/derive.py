@@ -91,12 +91,13 @@ def training_keys(frame: pd.DataFrame) -> list[str]:
     if "dataset_idx" not in frame or frame.empty:
         return ["dataset_idx"]
     keys = ["dataset_idx", *_differing(frame, CONFIGURATION)]
-    rest = [str(name) for name in frame if name not in (*keys, *MEASURED) and frame[name].dtype.kind != "f"]
-    for name in _differing(frame, rest):
+    for name in frame:
         epoch = [key for key in (*keys, "grid_size", "epoch") if key in frame]
-        if "epoch" not in frame or not frame.duplicated(epoch).any():
+        # Select these columns first: otherwise pandas visits all columns, and copies the attrs for each.
+        if "epoch" not in frame or not frame[epoch].duplicated().any():
             break
-        keys.append(name)
+        if name not in (*keys, *MEASURED) and frame[name].dtype.kind != "f":
+            keys += _differing(frame, [str(name)])
     return keys
 
 
@@ -105,7 +106,9 @@ def _differing(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     found = []
     for name in columns:
         with contextlib.suppress(TypeError):
-            if name in frame and frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
+            if name not in frame or frame[name].nunique(dropna=False) < 2:  # a fast check first
+                continue
+            if frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
                 found.append(name)
     return found
 
@@ -150,15 +153,16 @@ def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int =
         InputError: A column `test_loss`, `epoch` or `dataset_idx` is missing.
     """
     _column(frame, "dataset_idx", "epoch", "test_loss")
-    keys, rows = training_keys(frame), []
-    for _, training in frame.groupby(keys, dropna=False):
-        threshold, best = Threshold(patience, tolerance), None
-        for row in training.sort_values("epoch", kind="stable").to_dict("records"):
-            if threshold.update(row["test_loss"]):
-                best = row
-        if best is not None:
-            rows.append(best)
-    return pd.DataFrame(rows, columns=frame.columns).set_index(keys)
+    keys, ordered = training_keys(frame), frame.sort_values("epoch", kind="stable")
+    thresholds: dict[int, Threshold] = {}
+    best: dict[int, int] = {}  # position of the row at the threshold, by training
+    trainings = ordered.groupby(keys, dropna=False).ngroup()
+    for position, (training, loss) in enumerate(zip(trainings, ordered["test_loss"], strict=True)):
+        if thresholds.setdefault(training, Threshold(patience, tolerance)).update(loss):
+            best[training] = position
+    rows = ordered.iloc[[best[training] for training in sorted(best)]].set_index(keys)
+    rows.attrs = {}
+    return rows
 
 
 def at_threshold(history: pd.DataFrame, checkpoints: dict[int, dict[str, dict[str, Any]]]) -> pd.DataFrame:
@@ -169,9 +173,13 @@ def at_threshold(history: pd.DataFrame, checkpoints: dict[int, dict[str, dict[st
         checkpoints (dict): `{dataset_idx: {checkpoint: {metric: value}}}`; epoch 0 is an untrained model, without a
             row.
     """
-    epochs = threshold_rows(history)["epoch"].to_dict()
-    for dataset_idx, named in checkpoints.items():
-        epochs[dataset_idx] = named.get("at_threshold", {}).get("epoch", epochs.get(dataset_idx))
+    epochs: dict[Any, Any] = {
+        i: named["at_threshold"]["epoch"]
+        for i, named in checkpoints.items()
+        if "epoch" in named.get("at_threshold", {})
+    }
+    if not history["dataset_idx"].isin(epochs).all():
+        epochs = threshold_rows(history)["epoch"].to_dict() | epochs
     return history[history["epoch"] == history["dataset_idx"].map(epochs)]
 
 

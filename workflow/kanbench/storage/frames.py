@@ -168,6 +168,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)
+    attrs, frame.attrs = frame.attrs, {}  # pandas deep-copies attrs whenever a column is selected
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
         raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "unique names")
     with parser_errors(path):  # parquet text may not be valid UTF-8
@@ -176,6 +177,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
     with parser_errors(path):  # integers may be too large for any numpy dtype
         frame = _plain_numbers(frame)
     _check_integers(path, frame)
+    frame.attrs = attrs
     return frame
 
 

@@ -162,9 +162,7 @@ def load_run(
             "experts": …}`. The frames have the attrs of the present format.
         meta (dict): The attrs on which all frames agree.
         models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`.
-            Models other than pykan's (`.pth`) are returned as state dicts. New models that pykan makes (`copy`,
-            `prune`, `refine`) have torch's default dtype; for float64, call `torch.set_default_dtype(torch.float64)`
-            before.
+            Models other than pykan's (`.pth`) are returned as state dicts.
 
     Raises:
         InputError: The run does not exist, or a file is damaged or refused.

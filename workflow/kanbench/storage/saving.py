@@ -185,6 +185,9 @@ def _given(section: str, metadata: Attrs) -> Attrs:
 def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
     """The attrs of a frame, besides section, timestamp and model type: those given, else its own, else None."""
     _require(isinstance(frame, pd.DataFrame), f"results.{name}", frame, "a DataFrame")
+    if not frame.columns.is_unique:
+        twice = one_line(repr(frame.columns[frame.columns.duplicated()][0]))[:100]
+        raise InputError(f"save_run: results.{name}", f"the column {twice} twice", "one")
     known = (*essential(section), *OF_FRAMES, "section", "timestamp", "epochs")
     if others := [str(key) for key in frame.attrs if key not in known]:
         warn(f"results.{name}.attrs: not stored: {', '.join(others)}; stored are {', '.join(essential(section))}")

@@ -1,4 +1,4 @@
-"""Why a training may end before its last epoch."""
+"""Rules that end a training before its last epoch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kanbench.training.resume import Stateful
 class StopRule(Stateful, ABC):
     @abstractmethod
     def update(self, row: Row, last_of_stage: bool) -> str | None:
-        """Take the next row of the history; return why the training ends with it, or None."""
+        """Take the next row of the history; return the reason to stop after it, or None."""
 
 
 @dataclass
 class Stagnation(StopRule):
-    """Ends when the training loss has not fallen by `tolerance`, relatively, within `epochs` epochs."""
+    """Stops when the training loss has not fallen by the relative `tolerance` within `epochs` epochs."""
 
     epochs: int
     tolerance: float
@@ -37,7 +37,7 @@ class Stagnation(StopRule):
 
 @dataclass
 class WorseningStages(StopRule):
-    """Ends when the test loss at the end of a stage is above that of the stage before, `stages` times in a row."""
+    """Stops when the test loss has risen from one stage end to the next, `stages` times in a row."""
 
     stages: int
     _losses: list[float] = field(default_factory=list)
@@ -56,5 +56,5 @@ STOP_RULES: dict[str, type[StopRule]] = {"stagnation": Stagnation, "worsening_st
 
 
 def make_stop_rule(rule: str, **settings: Any) -> StopRule:
-    """The rule of this name in the settings, before its first row."""
+    """Make the stop rule with this name, one of `STOP_RULES`."""
     return STOP_RULES[rule](**settings)

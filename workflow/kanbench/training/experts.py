@@ -1,4 +1,4 @@
-"""Experts: small models that are trained on their own, and later merged."""
+"""Experts: small models that are trained separately and merged later."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def train_expert(
     """Train one expert.
 
     Args:
-        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer` and its `train`.
 
     Returns:
         training (Training): Its `final` network is the expert.
-        expert (dict): What the selection and the frames need to know about it: its row of the frame `experts`, but
-            `selected`, and its `valid_loss`, the mean squared error on the validation sample.
+        expert (dict): The expert's row of the frame `experts`, without `selected`, and its `valid_loss`, the mean
+            squared error on the validation sample.
     """
     trainer = Trainer(settings, data, threads=threads)
     training = trainer.train(settings.epochs, on_epoch, resume)
@@ -57,6 +57,11 @@ def train_expert(
 
 
 def dependencies(network: SplineNetwork, x: Array, threshold: float) -> str:
-    """The inputs that a network depends on, as text: those whose attribution score over x is at least `threshold`."""
+    """List the inputs that a network depends on, such as `0,2`.
+
+    Args:
+        x (array of shape (n, d)): The sample that the attribution scores are computed on.
+        threshold (float): The least attribution score of an input that counts.
+    """
     scores = node_scores(deviations(network, x))[0].tolist()
     return ",".join(str(i) for i, score in enumerate(scores) if score >= threshold)

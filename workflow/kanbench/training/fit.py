@@ -1,4 +1,4 @@
-"""`kanbench.fit`: train a pykan KAN in place, or a network on arrays, with the optimizers of this package."""
+"""`kanbench.fit`: trains a pykan KAN in place, or a network on arrays, with this package's optimizers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kanbench.training.fit_arguments import (
 from kanbench.training.history import Row
 from kanbench.training.trainer import Trainer, in_target_units
 
-KAN = Any  # pykan's, which takes seconds to import
+KAN = Any  # pykan's class, not imported because that takes seconds
 Results = dict[str, list[Any]]
 
 GRID = 5  # intervals of a new network's grids
@@ -41,10 +41,10 @@ class Fitted:
     """A trained network.
 
     Attributes:
-        network (SplineNetwork)
+        network (SplineNetwork): In the units of the labels.
         results (dict): As `fit` returns it for a KAN; without `test_loss` if no test sample was given.
-        history (tuple of dict): Of every step its `epoch`, `grid_size`, losses (mean squared errors), `time` (seconds
-            of training until its end), `n_evals`, `flops` and `num_params`.
+        history (tuple of dict): One row per step: `epoch`, `grid_size`, losses (mean squared errors), `time` (seconds
+            of training so far), `n_evals`, `flops` and `num_params`.
     """
 
     network: SplineNetwork
@@ -54,9 +54,18 @@ class Fitted:
     flat: bool = field(repr=False)  # whether labels are a vector
 
     def predict(self, x: Any) -> Array:
-        """The network's outputs for inputs of shape (n, d): shape (n,) if `y` had such a shape, (n, outputs) else.
+        """Evaluate the network.
 
-        Beyond the range of the training sample splines fade to 0: predictions there mean nothing.
+        Outside the range of the training sample the splines fade to 0, and predictions are meaningless.
+
+        Args:
+            x (array-like of shape (n, d)): Inputs; a vector if d is 1.
+
+        Returns:
+            array: Shape (n,) if the training labels were a vector, otherwise (n, outputs).
+
+        Raises:
+            InputError: `x` is not an array of numbers, or has the wrong number of columns.
         """
         inputs = as_numbers("predict: x", x)
         if inputs.ndim == 1 and self.network.width[0] == 1:
@@ -71,7 +80,7 @@ class Fitted:
         write_checkpoint(self.network, base, self.inputs.astype(self.network.dtype))
 
     def to_pykan(self) -> KAN:
-        """A KAN that is this network, on the CPU."""
+        """Convert the network to a pykan KAN on the CPU."""
         from kanbench.network.pykan import to_pykan
 
         return to_pykan(self.network)
@@ -105,56 +114,57 @@ def fit(
     threads: int = 1,
     **others: Any,
 ) -> Results | Fitted:
-    """Train on the whole sample to the least mean squared error.
+    """Train a network to minimize the mean squared error on the full batch.
 
     A pykan KAN is trained in place and keeps its device and precision; the computation runs on the CPU, in compiled
-    code. Afterwards it is as after its own `fit`, except that it has seen the training inputs last, not the test
-    inputs. Names and results are those of pykan 0.2.8's `MultKAN.fit`, with these differences:
+    code. Afterwards it is in the same state as after its own `fit`, except that its last forward pass was on the
+    training inputs, not the test inputs. Names and results are those of `MultKAN.fit` in pykan 0.2.8, except:
 
-    - Both losses of a step are of the parameters at its end. (pykan's `train_loss` is one of those that it met on its
-      way: Adam's is of the beginning of the step.)
-    - No global random state is used or changed. (pykan permutes even a whole sample.)
-    - `opt="LM"`, `grids`, `targets`, `threads`; other defaults of `opt` and `steps`; and Adam's learning rate, 0.02
-      here, 1 there.
-    - If a loss is not finite, training ends with the last step whose losses were, and a warning says so.
+    - Both losses of a step are evaluated at its end. (pykan's `train_loss` is from an evaluation within the step;
+      Adam's is from its beginning.)
+    - The global random state is neither used nor changed. (pykan permutes the sample even if it takes all of it.)
+    - `opt="LM"`, `grids`, `targets` and `threads` are new, and the defaults of `opt` and `steps` differ, as does
+      Adam's learning rate (0.02, not 1).
+    - If a loss is not finite, training ends after the last step with finite losses, and a warning says so.
 
-    A step is one of pykan's: of L-BFGS up to 20 iterations, none begun after 25 evaluations of the gradient, with ten
-    remembered pairs and the same line search; of Adam one evaluation; of Levenberg-Marquardt one Jacobian and one
-    factorisation.
+    A step is the same as in pykan. L-BFGS does up to 20 iterations, starts none after 25 gradient evaluations, keeps
+    ten pairs and uses the same line search. Adam evaluates one gradient. Levenberg-Marquardt evaluates one Jacobian
+    and computes one factorization.
 
     Args:
-        model (KAN, SplineNetwork, or sequence of int): A KAN that is a sum of splines: edges may be masked (pruned),
-            but not symbolic; without multiplication nodes and trained affine maps. A SplineNetwork is not changed. Of a
-            width, like [2, 5, 1], a new network is made that begins as pykan's would, but on the range of `data`.
-        data, y: A dataset as of `kan.create_dataset`, or inputs of shape (n, d) and labels of shape (n,) or
-            (n, outputs): tensors, arrays, frames.
-        opt ({"LM", "LBFGS", "Adam"})
-        steps (int): On every grid.
-        grids (increasing integers): Train on each, refining in between without changing the function. By default the
-            model keeps the grid that it has; a new one has 5 intervals, or the first of these.
-        x_test, y_test: Where `data` are inputs, a sample to compute `test_loss` with.
+        model (KAN, SplineNetwork, or sequence of int): A KAN of spline edges only: edges may be masked (pruned), but
+            not symbolic, and there are no multiplication nodes or trained affine maps. A SplineNetwork is not changed.
+            A width such as [2, 5, 1] makes a new network, initialized as in pykan, but on the range of `data`.
+        data, y: A dataset as from `kan.create_dataset`, or inputs of shape (n, d) and labels of shape (n,) or
+            (n, outputs) as tensors, arrays or frames.
+        opt ({"LM", "LBFGS", "Adam"}): The optimizer.
+        steps (int): Steps on every grid.
+        grids (increasing integers): Train on each; refinement in between keeps the function. By default, the model
+            keeps its grid; a new network starts with the first of these, or 5 intervals.
+        x_test, y_test: The test sample for `test_loss`, if `data` are inputs.
         k, seed (int): Order and random seed of a new network.
-        targets ({"standardized", "raw"}): Whether the training works on labels with mean 0 and deviation 1; scale and
-            mean are folded into the last layer and its bias. pykan's is on the raw ones. A model that is given begins
-            as the function that it is, a new one, of standardized labels, near their mean.
-        lr (float): Of L-BFGS 1, and of Adam 0.02 by default; LM has none.
-        update_grid (bool): Whether the grids, while they are the first of `grids`, follow the activations as in pykan:
-            `grid_update_num` times before step `stop_grid_update_step`, and not before `start_grid_update_step` (of LM
-            by default not before the first step: it seldom recovers from grids on what an untrained model carries).
-        log (int): Steps between updates of a progress bar; 0 for none.
-        metrics (sequence of functions), display_metrics (sequence of names): As in pykan; of a KAN only.
-        loss_fn (function): None, or the mean squared error by another name.
-        lamb, batch, save_fig: As pykan's, but only with 0, a whole sample, and no figures.
-        threads (int): For many samples; results do not depend on it.
-        others: What else `MultKAN.fit` takes, which changes nothing without penalties, symbolic edges and figures.
+        targets ({"standardized", "raw"}): Whether to train on labels scaled to mean 0 and standard deviation 1, or on
+            raw labels as pykan does. Scale and mean are folded into the last layer and its bias. A given model starts
+            as the function that it is; a new one, with standardized labels, near their mean.
+        lr (float): Learning rate; by default 1 for L-BFGS and 0.02 for Adam. LM has none.
+        update_grid (bool): Whether the first of `grids` is updated to follow the activations, as in pykan:
+            `grid_update_num` times before step `stop_grid_update_step`, and not before `start_grid_update_step`. With
+            LM, by default not before the first step, because it seldom recovers from grids fitted to the activations
+            of an untrained model.
+        log (int): Steps between updates of the progress bar; 0 for no bar.
+        metrics (sequence of functions), display_metrics (sequence of names): As in pykan; for a KAN only.
+        loss_fn (function): None, or any function that is the mean squared error.
+        lamb, batch, save_fig: As in pykan, but only 0, the whole sample, and no figures are allowed.
+        threads (int): Helps with many samples; results do not depend on it.
+        others: Other arguments of `MultKAN.fit`, which have no effect without penalties, symbolic edges and figures.
 
     Returns:
-        results (dict of lists): Of a KAN: root mean squared errors `train_loss` and `test_loss`, `reg` (zeros) and
-            metrics by name, with a value for every step.
-        fitted (Fitted): Of anything else.
+        results (dict of lists): For a KAN: root mean squared errors `train_loss` and `test_loss`, `reg` (zeros) and
+            metrics by name, with one value per step.
+        fitted (Fitted): For anything else.
 
     Raises:
-        InputError: Something is wrong with the arguments, or asks for what cannot be done here.
+        InputError: An argument is wrong or not supported.
 
     Examples:
         >>> results = fit(model, dataset, opt="LM", steps=20)
@@ -195,7 +205,7 @@ def fit(
     if training.stopped:
         warn(f"fit: {training.stopped}; training ended before this step")
     if kan is not None:
-        kan.log_history("fit")  # where the model saves itself: pykan's `auto_save`
+        kan.log_history("fit")  # saves the model if pykan's `auto_save` is on
         return results
     inputs, _ = samples.train
     return Fitted(training.final.network, results, tuple(training.history), inputs, samples.flat)
@@ -224,7 +234,7 @@ def _check_of_kan(is_kan: bool, metrics: Any, loss_fn: Any) -> None:
 def _network(
     model: Any, kan: KAN | None, samples: Samples, grids: Sequence[int] | None, k: int, seed: int, targets: str
 ) -> SplineNetwork:
-    """Where the training begins."""
+    """Make the initial network of the training."""
     if kan is None and not isinstance(model, SplineNetwork):
         width = [count("width", nodes) for nodes in model]
         if len(width) < 2:
@@ -260,11 +270,11 @@ def _add(results: Results, row: Row) -> None:
 def _bar(
     total: int, log: int, names: Sequence[str] | None, results: Mapping[str, list[Any]]
 ) -> Iterator[Callable[[int], None]]:
-    """pykan's progress bar, to be told of every step."""
+    """Show pykan's progress bar; yield a function to call after every step."""
     shown = [name for name in ("train_loss", "test_loss", "reg") if name in results] if names is None else names
     if unknown := [name for name in shown if name not in results]:
         raise InputError("fit: display_metrics", unknown[0], ", ".join(results))
-    silent: dict[str, Any] = {} if log else {"disable": True}  # False would go before the environment's TQDM_DISABLE
+    silent: dict[str, Any] = {} if log else {"disable": True}  # False would override TQDM_DISABLE
     with tqdm(total=total, desc="description", ncols=100, **silent) as bar:
 
         def show(step: int) -> None:

@@ -1,4 +1,4 @@
-"""What `kanbench.fit` is given: samples, and the arguments of pykan's `MultKAN.fit`, checked and as settings."""
+"""Checks the arguments of `kanbench.fit`, which are those of pykan's `MultKAN.fit`, and turns them into settings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from kanbench.problems import Array, Interval
 from kanbench.problems.samples import Dataset
 
 LBFGS = LBFGSSettings(lr=1.0, max_iter=20, max_eval=25, history_size=10)  # the settings of `MultKAN.fit`
-# Of exp(sin πx + y²), 1000 samples, 20 steps on G = 3, seeds 1 to 12: with these, and updates of grids from the sixth
-# step on, all models [2, 1, 1] ended within a quarter of the best, and the geometric mean of the training losses of
-# [2, 5, 1] was 1.8e-3. With the pipeline's damping (0.1, not scaled) 5 models did, and it was 2.4e-3.
+# Measured on exp(sin πx + y²): 1000 samples, 20 steps on G = 3, seeds 1 to 12, grids updated from the sixth step. With
+# these settings, all 12 models [2, 1, 1] ended within a quarter of the best, and the geometric mean of the training
+# losses of [2, 5, 1] was 1.8e-3. With the pipeline's damping (0.1, not scaled), it was 5 models and 2.4e-3.
 LM = LMSettings(damping=0.3, attempts=10, geodesic_acceleration=True, scaling="marquardt")
 ADAM_LR = 0.02
 OPTIMIZERS = ("LM", "LBFGS", "Adam")
 KEYS = ("train_input", "train_label", "test_input", "test_label")  # of pykan's datasets
-# Arguments of `MultKAN.fit` that say something about what is not done here: penalties, symbolic functions, figures.
+# Arguments of `MultKAN.fit` that configure what `fit` does not do: penalties, symbolic functions, figures.
 WITHOUT_EFFECT = {
     *("lamb_l1", "lamb_entropy", "lamb_coef", "lamb_coefdiff", "reg_metric", "singularity_avoiding", "y_th"),
     *("in_vars", "out_vars", "beta", "save_fig_freq", "img_folder"),
@@ -41,10 +41,11 @@ WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs of shape (n, d) and labels of shape (n, outputs), in float64; those to test with may be missing.
+    """Training and test samples in float64: inputs of shape (n, d), labels of shape (n, outputs).
 
     Attributes:
-        flat (bool): Whether labels were given as a vector.
+        test (pair of arrays or None): None if no test sample was given.
+        flat (bool): Whether the labels were given as a vector.
     """
 
     train: tuple[Array, Array]
@@ -53,13 +54,13 @@ class Samples:
 
     @property
     def domain(self) -> list[Interval]:
-        """The range of every training input, with room where it is one number."""
+        """The range of every training input, widened by 1 on both sides if it is a single number."""
         inputs = self.train[0]
         ends = [(float(low), float(high)) for low, high in zip(inputs.min(0), inputs.max(0), strict=True)]
         return [(low, high) if high > low else (low - 1.0, low + 1.0) for low, high in ends]
 
     def check(self, network: SplineNetwork) -> None:
-        """Raise `InputError` unless they are for networks with so many inputs and outputs."""
+        """Raise `InputError` unless the network has as many inputs and outputs."""
         for name, found, allowed in (
             ("inputs", self.train[0].shape[1], network.width[0]),
             ("labels", self.train[1].shape[1], network.width[-1]),
@@ -68,7 +69,7 @@ class Samples:
                 raise InputError(f"fit: {name}", f"{found} columns", f"{allowed}, for a network {network.width}")
 
     def dataset(self, dtype: Any) -> Dataset:
-        """For a training that evaluates no dense sample; without test samples, none of those either."""
+        """Make the dataset of a training; one training sample stands in for the dense and a missing test sample."""
         train = x, y = tuple(part.astype(dtype) for part in self.train)
         one, none = (x[:1], y[:1]), (x[:0], y[:0])
         test = tuple(part.astype(dtype) for part in self.test) if self.test else one
@@ -78,10 +79,10 @@ class Samples:
 
 
 def samples_of(data: Any, y: Any, x_test: Any, y_test: Any) -> Samples:
-    """Of a pykan dataset, or of inputs and labels.
+    """Read samples from a pykan dataset, or from inputs and labels.
 
     Raises:
-        InputError: Something is missing, no numbers, not finite, or of a shape that does not go with the rest.
+        InputError: Samples are missing, not numbers, not finite, or their shapes do not match.
     """
     if isinstance(data, Mapping):
         for name, given in (("y", y), ("x_test", x_test), ("y_test", y_test)):
@@ -116,7 +117,7 @@ def _pair(names: Sequence[str], values: Sequence[Any]) -> tuple[Array, Array]:
 
 
 def _columns(name: str, value: Any) -> Array:
-    """In float64, shape (n, columns); a vector is one column."""
+    """Convert to float64 of shape (n, columns); a vector becomes one column."""
     array = as_numbers(f"fit: {name}", value)
     if array.ndim == 1:
         array = array[:, None]
@@ -128,7 +129,11 @@ def _columns(name: str, value: Any) -> Array:
 
 
 def as_numbers(where: str, value: Any) -> Array:
-    """Anything that numpy makes an array of numbers of, and torch's tensors wherever they are, in float64."""
+    """Convert array-likes, and torch tensors on any device, to a float64 array.
+
+    Raises:
+        InputError: The value is not an array of numbers.
+    """
     try:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if array.dtype.kind not in "biufO":
@@ -139,7 +144,7 @@ def as_numbers(where: str, value: Any) -> Array:
 
 
 def check_neutral(lamb: Any, batch: int, save_fig: bool, n: int, others: Mapping[str, Any]) -> None:
-    """Raise `InputError` where arguments of `MultKAN.fit` ask for what is not done here."""
+    """Raise `InputError` if arguments of `MultKAN.fit` ask for what `fit` does not do, or are unknown."""
     if unknown := others.keys() - WITHOUT_EFFECT:
         raise InputError("fit", problem=f"unknown argument {min(unknown)}")
     for name, found, neutral, allowed in (
@@ -152,7 +157,7 @@ def check_neutral(lamb: Any, batch: int, save_fig: bool, n: int, others: Mapping
 
 
 def settings_of(network: SplineNetwork, opt: str, lr: float | None, targets: str, grids: Any, n: int) -> Settings:
-    """Of a training of `network`, each of whose times counts once."""
+    """Make the settings of a training on n samples, which is timed once."""
     if targets not in ("raw", "standardized"):
         raise InputError("fit: targets", repr(targets), "raw, standardized")
     return Settings(
@@ -187,7 +192,7 @@ def _optimizer(opt: str, lr: float | None) -> AdamSettings | LBFGSSettings | LMS
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
-    """An integer argument."""
+    """Check an integer argument, at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"fit: {name}", one_line(value), f"an integer, at least {least}")
     return int(value)
@@ -196,13 +201,18 @@ def count(name: str, value: Any, least: int = 1) -> int:
 def grids_of(
     network: SplineNetwork, grids: Sequence[int] | None, update: bool, number: int, start: int, stop: int
 ) -> KnotInsertionGrids | UpdatedGrids:
-    """The grids of a training, and whether the first is updated as in `MultKAN.fit`: `number` times before step `stop`.
+    """Make the grid policy of a training.
+
+    Args:
+        grids (sequence of int, optional): By default the model keeps its grids.
+        update (bool): Whether the first grid is updated as in `MultKAN.fit`: `number` times before step `stop`, not
+            before step `start`.
 
     Raises:
-        InputError: A grid is no refinement of the one before, or there cannot be so many updates.
+        InputError: A grid does not refine the one before it, or there are fewer steps than updates.
     """
     present = {n for layer in network.intervals for n in layer}
-    sizes: tuple[int, ...] = (min(present),)  # on which every node keeps its own
+    sizes: tuple[int, ...] = (min(present),)  # every node keeps its own grid
     if grids is not None:
         sizes = tuple(count("grids", size) for size in grids)
         if not sizes or sizes != tuple(sorted(set(sizes))) or sizes[0] < max(present):

@@ -12,10 +12,9 @@ from kanbench.training.resume import Stateful
 
 
 class Row(TypedDict):
-    """One epoch: losses are mean squared errors at its end, `time` (seconds), `n_evals` and `flops` are
-    cumulative.
+    """One epoch: mean squared errors at its end, and cumulative `time` (seconds), `n_evals` and `flops`.
 
-    The last three keys are there where grids are refined by attribution (section 2.2).
+    The last three keys exist only if grids are refined by attribution (section 2.2).
     """
 
     grid_size: int
@@ -36,7 +35,11 @@ OnEpoch = Callable[[Row], None]
 
 
 class Stage(TypedDict):
-    """What a stage began with; `intervals` is a list per layer, of those of its input nodes."""
+    """The grids that a stage began with.
+
+    Attributes:
+        intervals (list of lists of int): For every layer, the intervals of each of its input nodes.
+    """
 
     grid_size: int
     intervals: list[list[int]]
@@ -44,7 +47,7 @@ class Stage(TypedDict):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network, and the row of the history that belongs to it."""
+    """A network and its row of the history."""
 
     row: Row
     network: SplineNetwork
@@ -52,30 +55,34 @@ class Checkpoint:
 
 @dataclass
 class Training:
-    """The result of one training; before the first epoch has ended well, all checkpoints are the untrained model."""
+    """The result of one training.
 
-    device: str  # where it ran: `cpu` or `cuda`
-    engine: str  # what evaluated the model
-    clock: str  # what `time` was measured by: `thread` (its CPU time) or `wall`
+    Until an epoch has ended with finite losses, all checkpoints are the untrained model.
+    """
+
+    device: str  # `cpu` or `cuda`
+    engine: str  # the name of the engine that evaluated the model
+    clock: str  # measured `time`: `thread` (CPU time of the thread) or `wall`
     untrained: Checkpoint  # epoch 0
     at_threshold: Checkpoint
     final: Checkpoint
-    history: list[Row] = field(default_factory=list)  # one per epoch that ran and ended with finite losses
+    history: list[Row] = field(default_factory=list)  # one per evaluated epoch with finite losses
     stages: list[Stage] = field(default_factory=list)  # those that have begun
     stopped: str | None = None  # why it ended early
-    timings: int = 1  # how often it was timed; the least time of every epoch counts
+    timings: int = 1  # how often it was timed; the shortest time of every epoch counts
 
 
 class Stopwatch(Stateful):
-    """The seconds of every epoch, each of which is one `with` block.
+    """Times epochs; each is one `with` block.
 
-    What one thread of the CPU computes alone is timed by the time that the processor spent on it. Other processes that
-    want the processor then cost nothing, which they do on a wall clock, in every epoch that takes longer than a slice
-    of the scheduler: no repetition finds those undisturbed. On a GPU, or with more threads, it is the wall clock.
+    A training on one CPU thread is timed by that thread's CPU time. The wall clock would include other processes, at
+    least in every epoch that is longer than a scheduler time slice, and no repetition could avoid that. On a GPU, or
+    with several threads, the wall clock is used.
 
     Attributes:
         clock (str): `thread` or `wall`.
-        epochs (list of float): Seconds.
+        epochs (list of float): Seconds of each epoch.
+        total (float): Their sum.
     """
 
     def __init__(self, device: str, threads: int) -> None:
@@ -99,7 +106,7 @@ class Stopwatch(Stateful):
 
 
 def now(device: str = "cpu") -> float:
-    """Seconds on the wall clock, after all that the device has been asked to do is done."""
+    """Wall-clock time in seconds, read after the device has finished all pending work."""
     if device == "cuda":
         import torch
 

@@ -1,10 +1,10 @@
-"""Merge_KAN: experts are selected, merged into one wider model, and the merged model is trained through the grids.
+"""Merge_KAN: select experts, merge them into one wider model, and train that through the grids.
 
-A control shows what the merging is worth: a model of the same size and depth that is trained from scratch through the
-same grids, with as many floating-point operations.
+A control shows what merging is worth: a model of the same size and depth, trained from scratch through the same grids
+with as many floating-point operations.
 
-With standardized targets, experts are selected, weighted and merged in the units of the training, so that what is
-merged of c f + d is what is merged of f.
+With standardized targets, experts are selected, weighted and merged in training units. Merging is then invariant to
+affine changes of the target: the result for c f + d is the same as for f.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kanbench.training.resume import ResumeState
 from kanbench.training.selection import select_experts
 from kanbench.training.trainer import Trainer, in_target_units, in_training_units, target_units
 
-Expert = dict[str, Any]  # what `train_expert` says of one
+Expert = dict[str, Any]  # as returned by `train_expert`
 
 
 def train_merged(
@@ -38,17 +38,18 @@ def train_merged(
     threads: int = 1,
     resume: ResumeState | None = None,
 ) -> tuple[Training, dict[str, Any]]:
-    """Select, merge and train.
+    """Select experts, merge them, and train the merged model.
 
     Args:
-        experts (sequence of dict): What `train_expert` says about each.
-        load (callable): The network of the expert at a position.
-        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`; the trainings
-            that come before have parts of `resume`.
+        experts (sequence of dict): As returned by `train_expert`.
+        load (callable): Returns the network of the expert at a position of `experts`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer` and its `train`. Intermediate models
+            are trained with parts of `resume`.
 
     Returns:
-        training (Training)
-        merging (dict): The selected experts and what was measured before the training.
+        training (Training): Of the merged model.
+        merging (dict): The selected experts with their weights, the dense MSEs of their ensemble and of the merged
+            model before its training, and the cost of intermediate models.
     """
     selected = select_experts(experts, settings.merge.n_selected)
     units = target_units(settings, data)
@@ -63,7 +64,7 @@ def train_merged(
     ensemble = units.scale * ensemble + units.offset
 
     grids = msgspec.structs.replace(settings.grids, sizes=settings.grids.sizes[:1])
-    first_grid = msgspec.structs.replace(settings, grids=grids)  # all that is trained of what is merged in stages
+    first_grid = msgspec.structs.replace(settings, grids=grids)  # intermediate models train on it only
     via, final_weights = [], weights
     for count in settings.merge.intermediate_models:
         trained = []
@@ -94,23 +95,23 @@ def train_merged(
 def _trainer(
     settings: MergeSettings, networks: Sequence[SplineNetwork], weights: Sequence[float], data: Dataset, threads: int
 ) -> Trainer:
-    """Begins with one network in the place of several, which are in the units of the training."""
+    """Make the trainer of a merged model; `networks` are in training units."""
     merged = merge_networks(networks, weights, data.domain, settings.merge.cross_edges)
     return Trainer(settings, data, in_target_units(merged, target_units(settings, data)), threads)
 
 
 def _outputs(networks: Sequence[SplineNetwork], x: np.ndarray) -> np.ndarray:
-    """Of every network, shape (n · outputs, networks)."""
+    """Evaluate every network on x; shape (n · outputs, networks)."""
     return np.stack([evaluate(network, x).ravel() for network in networks], axis=1)
 
 
 def ensemble_weights(networks: Sequence[SplineNetwork], x: Array, label: Array, how: str) -> list[float]:
-    """The weight of every network: the same (`mean`), or those that fit a sample best (`least_squares`).
-
-    The least squares are those of smallest norm, for experts that are almost the same.
+    """Weight the networks of an ensemble.
 
     Args:
         x, label (arrays of shapes (n, d) and (n, outputs)): The validation sample.
+        how (str): `mean` for equal weights, or `least_squares` for the fit to the sample. Of several least-squares
+            solutions, as with almost equal experts, the one of minimum norm is taken.
     """
     if how == "mean":
         return [1 / len(networks)] * len(networks)
@@ -126,17 +127,16 @@ def train_control(
     threads: int = 1,
     resume: ResumeState | None = None,
 ) -> Training:
-    """Train one model from scratch that had as much as the merged one.
+    """Train the control: a model from scratch with the size and the budget of the merged model.
 
-    Its depth, its grids and, as nearly as a width allows, the number of its parameters at the last grid are the merged
-    model's. It has about as many floating-point operations as the merged model's own training or, with
-    `control_budget: all`, as that and the training of all experts; one epoch on every grid, thrown away, tells how many
-    epochs that are.
+    It has the merged model's depth and grids and, as nearly as the width allows, as many parameters on the last grid.
+    Its budget is the floating-point operations of training the merged model and the intermediate ones and, with
+    `control_budget: all`, the experts. A trial run of one epoch per grid tells how many epochs that is.
 
     Args:
         merged (dict): `flops`, `grid_size` and `num_params` of the merged model when its training ended, and
             its `width`, `k` and `via`.
-        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer`, and its `train`.
+        data, on_epoch, threads, resume: See `kanbench.training.trainer.Trainer` and its `train`.
     """
     sizes = tuple(size for size in settings.grids.sizes if size <= merged["grid_size"])
     inputs, *hidden, outputs = merged["width"]
@@ -145,12 +145,16 @@ def train_control(
     earlier = [*merged["via"], *(experts if settings.control_budget == "all" else [])]
     work = merged["flops"] + sum(part["flops"] for part in earlier)
     alone = with_model(settings, Model(tuple(width), merged["k"]), sizes)
-    of_one = Trainer(alone, data, threads=threads).train(1).final.row["flops"]  # epoch on every grid
-    return Trainer(alone, data, threads=threads).train(max(1, round(work / max(of_one, 1))), on_epoch, resume)
+    trial = Trainer(alone, data, threads=threads).train(1).final.row["flops"]  # one epoch per grid
+    return Trainer(alone, data, threads=threads).train(max(1, round(work / max(trial, 1))), on_epoch, resume)
 
 
 def control_width(inputs: int, depth: int, outputs: int, per_edge: int, num_params: int) -> list[int]:
-    """The nodes of every level, with `depth` hidden levels of equal width, for about `num_params` parameters."""
+    """Choose the width of a network with `depth` equal hidden layers and about `num_params` parameters.
+
+    Args:
+        per_edge (int): Parameters of one edge.
+    """
 
     def count(hidden: int) -> int:
         return per_edge * (inputs * hidden + (depth - 1) * hidden**2 + hidden * outputs)

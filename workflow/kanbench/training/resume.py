@@ -1,7 +1,7 @@
-"""The state from which a training resumes if its process or its machine dies.
+"""The state from which a training resumes if its process or machine dies.
 
-The state of a training is one file: a SHA-256, and then a numpy archive of a text, which is JSON, and of the arrays
-that it refers to. A file that is damaged, or of another training, is not used: the training then starts again.
+A state is one file: a SHA-256 digest, then a numpy archive of a JSON text and the arrays that it refers to. A file
+that is damaged, or belongs to another training, is not used; the training then starts from the beginning.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 from kanbench.errors import InputError, one_line
 from kanbench.io.atomic import atomic_write
 
-# Seconds from one state to the next: what a crash costs, at most, beside what is done again anyway (imports, samples).
-# To save one takes some 10 ms; at every stage, a training of Adam of 60 epochs would spend a third of its time on that.
+# Seconds between saved states: the most that a crash costs, besides what is repeated anyway (imports, samples).
+# Saving takes some 10 ms; at every stage, that would be a third of the time of an Adam training of 60 epochs.
 EVERY = 10.0
 EVERY_STAGE = 1.0  # at the end of a stage
 DIGEST = hashlib.sha256().digest_size
-ARRAY = "array"  # the only key of what stands for an array in the text
+ARRAY = "array"  # in the JSON text, {"array": NAME} stands for an array
 TEXT = "text"
 
 State = dict[str, Any]
@@ -38,17 +38,17 @@ log = logging.getLogger("kanbench")
 
 
 class Resumable(Protocol):
-    """A part of a training that changes while it runs."""
+    """A part of a training with a state that changes during training."""
 
     def state(self) -> State:
-        """What its next decisions depend on, beside the settings: numbers, text, lists, dicts and arrays, by value."""
+        """Copy all that its future behaviour depends on besides settings: numbers, text, lists, dicts and arrays."""
 
     def resume(self, state: State) -> None:
-        """Continue as the part would whose state this is."""
+        """Restore a state."""
 
 
 class Stateful:
-    """A Resumable whose attributes are its state."""
+    """A `Resumable` whose state is its attributes."""
 
     def state(self) -> State:
         return copy.deepcopy(vars(self))
@@ -59,11 +59,11 @@ class Stateful:
 
 
 class ResumeState:
-    """A place for the state of one training, and of those that it consists of.
+    """Saves and loads the state of one training, in a file of its own.
 
     Args:
-        folder (path): Of this training alone.
-        name (str): The file's, without its ending.
+        folder (path): Used by this training only.
+        name (str): File name without suffix.
     """
 
     def __init__(self, folder: str | Path, name: str = "training") -> None:
@@ -72,18 +72,19 @@ class ResumeState:
         self.can_be_written = True
 
     def part(self, name: str) -> ResumeState:
-        """The place for a training that this one needs before it begins."""
+        """The resume state of a training that has to run before this one."""
         return ResumeState(self.folder, name)
 
     def due(self, stage_ends: bool) -> bool:
-        """Whether it is time to save a state."""
+        """Return whether it is time to save a state."""
         return time.monotonic() - self.saved_at >= (EVERY_STAGE if stage_ends else EVERY)
 
     def save(self, key: dict[str, str], state: Any) -> None:
-        """Save the state of the training that `key` describes: all that its result depends on.
+        """Save a state; if it cannot be written, warn and let the training continue.
 
-        `state` is made of dataclasses, dicts, lists, text, numbers and arrays. One that cannot be written is worth a
-        warning, not the training.
+        Args:
+            key (dict): Identifies the training: all that its result depends on.
+            state: Dataclasses, dicts, lists, text, numbers and arrays.
         """
         content = _packed({"key": key, "state": state})
         try:
@@ -96,7 +97,7 @@ class ResumeState:
         self.saved_at = time.monotonic()
 
     def load(self, key: dict[str, str], kind: type[T]) -> T | None:
-        """The state of the training that `key` describes, a `kind`; None where there is none that can be used."""
+        """Load the state of the training that `key` identifies, as a `kind`; None if there is no usable one."""
         self.saved_at = time.monotonic()
         try:
             content = self.path.read_bytes()
@@ -113,7 +114,7 @@ class ResumeState:
         return state
 
     def remove(self) -> None:
-        """Nothing is kept any longer: the training has ended, and left its results."""
+        """Delete the folder; call this when the training has committed its results."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -139,7 +140,7 @@ def _packed(content: State) -> bytes:
 
 
 def _unpacked(path: Path, content: bytes, kind: type[T]) -> tuple[dict[str, str], T]:
-    """The key, and the state as a `kind`, each of its values of the declared type."""
+    """Read the key and the state, as a `kind` whose values have the declared types."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = json.loads(
@@ -148,5 +149,5 @@ def _unpacked(path: Path, content: bytes, kind: type[T]) -> tuple[dict[str, str]
             )
         key = msgspec.convert(found["key"], dict[str, str])
         return key, msgspec.convert(found["state"], kind, dec_hook=lambda _, value: value)
-    except Exception as error:  # a file from elsewhere can hold anything, and these readers raise it
+    except Exception as error:  # the file can hold anything, and these readers can raise anything
         raise InputError(path, problem=f"refused ({one_line(error)[:100]})") from None

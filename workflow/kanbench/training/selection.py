@@ -1,4 +1,4 @@
-"""Which experts are merged. Imports nothing heavy: the consolidation reads it too."""
+"""Selects the experts to merge. Imports nothing heavy, because the consolidation uses it too."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 
 
 def select_experts(experts: Sequence[Mapping[str, Any]], n_selected: int) -> list[int]:
-    """The positions of the experts to merge, the best first.
+    """Select the experts to merge; return their positions, best first.
 
-    First the best expert of every dependency pattern, that is of every set of inputs that experts depend on, then the
-    best of the others; if there are more patterns than places, the best of those. `valid_loss` decides, the loss on a
-    sample that neither training nor testing uses.
+    A dependency pattern is the set of inputs that an expert depends on. The best expert of every pattern is selected
+    first, then the best of the rest. If there are more patterns than `n_selected`, the best of them are selected.
+    Experts are ranked by `valid_loss`, the loss on a sample used neither for training nor for testing.
 
     Args:
-        experts (sequence of dict): With `valid_loss`, None or nan where it is not finite, and `dependencies`, a text.
+        experts (sequence of dict): Each with `valid_loss` (None or nan if not finite) and `dependencies` (str).
+        n_selected (int): How many to select.
     """
 
     def loss(position: int) -> float:
         value = experts[position]["valid_loss"]
         return value if value is not None and isfinite(value) else inf
 
-    ranked = sorted(range(len(experts)), key=loss)  # stable: equal losses in the order of the experts
+    ranked = sorted(range(len(experts)), key=loss)  # stable: equal losses keep the experts' order
     patterns: dict[str, int] = {}
     for position in ranked:
         patterns.setdefault(experts[position]["dependencies"], position)

@@ -10,10 +10,10 @@ from kanbench.training.resume import Stateful
 
 @dataclass
 class Threshold(Stateful):
-    """Finds the interpolation threshold while a training runs.
+    """Finds the interpolation threshold during training.
 
-    Overfitting sets in with `patience` consecutive epochs whose test loss is above best × (1 + `tolerance`); a loss
-    inside that band resets the count. Later epochs are ignored, however good they are.
+    Overfitting sets in after `patience` consecutive epochs with a test loss above best × (1 + `tolerance`); a lower
+    loss resets the count. Later epochs are ignored, however low their loss.
     """
 
     patience: int
@@ -23,7 +23,7 @@ class Threshold(Stateful):
     _above: int = 0
 
     def update(self, test_loss: float) -> bool:
-        """Take the next epoch's test loss; return whether this epoch is the threshold as far as is known."""
+        """Take the next epoch's test loss; return whether that epoch is the threshold so far."""
         if self.passed:
             return False
         if test_loss < self.best:

@@ -1,7 +1,7 @@
-"""The training loop: stages of grids, epochs in each, history, threshold. There is no other.
+"""The training loop, shared by all model types: stages of grids, epochs in each, history, threshold.
 
-What is trained is said by `kanbench.plan.settings.Settings` and a number of epochs per stage; all that differs between
-model types is in the settings.
+`kanbench.plan.settings.Settings` and a number of epochs per stage define a training; model types differ in their
+settings alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TrainerState:
     """All that the rest of a training depends on, and its result so far."""
 
     epoch: int
-    network: SplineNetwork  # in the units of the training
+    network: SplineNetwork  # in training units
     n_evals: int
     flops: int
     parts: dict[str, dict[str, Any]]
@@ -53,19 +53,19 @@ class TrainerState:
 class Trainer:
     """Trains one network through a sequence of grid sizes.
 
-    The training works on standardized targets, unless `data.targets` is `raw`. What it returns, networks and losses, is
-    in the targets' own units: the scale and the offset are folded into the output layer and its bias.
+    Training works on standardized targets (in training units), unless `data.targets` is `raw`. Returned networks and
+    losses are in the targets' own units: scale and offset are folded into the output layer and its bias.
 
     Args:
-        settings (Settings): TrainingSettings where no network is given.
+        settings (Settings): TrainingSettings if no network is given.
         data (Dataset): The samples that the settings describe (`make_data`).
-        network (SplineNetwork, optional): Where to begin; by default the initial model that the settings describe. Its
-            grids are refined to those of the first stage.
-        threads (int): For many samples; results do not depend on it.
+        network (SplineNetwork, optional): The initial network, in the targets' own units, whose grids are refined to
+            those of the first stage. By default a new one is made from the settings.
+        threads (int): Helps with many samples; results do not depend on it.
 
     Raises:
-        InputError: The device is not there, or the engine does not run on it; or the network has other outputs than the
-            labels.
+        InputError: The device is not available, the engine does not run on it, or the network's number of outputs
+            differs from that of the labels.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Trainer:
         self._warm_up()
 
     def _first_network(self, network: SplineNetwork | None) -> SplineNetwork:
-        """Of the first stage, in the units of the training."""
+        """Make the network of the first stage, in training units."""
         self.policy, settings = self._make_policy(), self.settings
         if network is not None:
             if network.width[-1] != (outputs := self.label.shape[1]):
@@ -112,14 +112,14 @@ class Trainer:
         return make_optimizer(**as_dict(self.settings.optimizer))
 
     def _start(self) -> None:
-        """Begin at the beginning, with nothing counted."""
+        """Reset to the first network, with all counters at zero."""
         self.epoch, self.policy, self.optimizer = 0, self._make_policy(), self._make_optimizer()
         self._take(self.first)
         self.policy.begin(self.first, self.engine.activations(self.theta))
         self.engine.flops = 0
 
     def _take(self, network: SplineNetwork, n_evals: int = 0, flops: int = 0) -> None:
-        """Continue with this network, after so many evaluations and operations."""
+        """Continue with this network, and add to its counters."""
         self.engine, self.theta = self._make_engine(network), network.parameters()
         self.engine.n_evals += n_evals
         self.engine.flops += flops
@@ -133,35 +133,38 @@ class Trainer:
 
     @property
     def network(self) -> SplineNetwork:
-        """As it is now, in the targets' own units."""
+        """The current network, in the targets' own units."""
         return in_target_units(self._network, self.units)
 
     @property
     def _network(self) -> SplineNetwork:
-        """As it is now, in the units of the training."""
+        """The current network, in training units."""
         return self.engine.network.with_parameters(self.theta)
 
     @np.errstate(all="ignore")
     def _warm_up(self) -> None:
-        """Take one step, and one refinement if there will be any, whose results are thrown away.
+        """Take one step, and one refinement if there will be any, and discard the results.
 
-        What is imported, compiled or loaded on first use is not training.
+        This keeps imports, compilation and loading on first use out of the measured time.
         """
         self.theta = self.optimizer.step(self.engine, self.theta)
         if len(self.sizes) > 1:
             self._refined(self._network.grid + 1)
         self._start()
 
-    @np.errstate(all="ignore")  # a loss that is not finite ends the training, and says so
+    @np.errstate(all="ignore")  # a loss that is not finite ends the training, and the result says so
     def train(self, epochs: int, on_epoch: OnEpoch = lambda row: None, resume: ResumeState | None = None) -> Training:
         """Train on every grid for `epochs` steps of the optimizer.
 
         Args:
             epochs (int): Per grid.
-            on_epoch (callable): Given every row as soon as it is known; of a training that resumes, those that are new.
-            resume (ResumeState, optional): Where to save, at the end of stages and every few seconds, the state from
-                which the training can resume. If there is a state of the same training, this one resumes from it, and
-                its result is that of one that was never interrupted, times aside.
+            on_epoch (callable): Called with every new row of the history.
+            resume (ResumeState, optional): Saves the state at the end of stages and every few seconds. If it has a
+                state of the same training, training resumes from there; except for times, the result is the same as
+                without the interruption.
+
+        Raises:
+            InputError: The losses of the untrained model are not finite.
         """
         key = self._key(epochs) if resume else {}
         state = resume.load(key, TrainerState) if resume else None
@@ -203,7 +206,7 @@ class Trainer:
         training.stopped = next(filter(None, reasons), None)
 
     def _advance(self, epoch: int, epochs: int) -> None:
-        """Do what is training in an epoch, and nothing else."""
+        """Run the timed part of an epoch: refinement, grid update and step, without evaluation."""
         self.epoch = epoch
         stage, epoch_of_stage = divmod(epoch - 1, epochs)
         if epoch_of_stage == 0:
@@ -215,14 +218,14 @@ class Trainer:
         self.theta = self.optimizer.step(self.engine, self.theta)
 
     def _regrid(self, network: SplineNetwork) -> None:
-        """Continue with this network, which the present one was refined to."""
+        """Continue with a refinement of the current network, and count its operations."""
         inserted = knot_insertion(self.engine.network, network)
         self._take(network, self.engine.n_evals, self.engine.flops + inserted)
 
     def _repeat(self, epochs: int, training: Training) -> None:
-        """Time a short training again and again, and let the least time of every epoch count.
+        """Repeat a short training to time it, and record the shortest time of every epoch.
 
-        It is deterministic: a repetition trains the same, and evaluates nothing for the history.
+        Training is deterministic, so a repetition takes the same steps; it skips the evaluations for the history.
         """
         timing, theta, least, spent = self.settings.timing, self.theta, self.clock.epochs, self.clock.total
         while training.timings < timing.repeats and spent < timing.seconds:
@@ -241,7 +244,7 @@ class Trainer:
             row["time"] = ends[row["epoch"]]
 
     def _parts(self) -> dict[str, Resumable]:
-        """What changes while the trainer trains, beside the network."""
+        """The parts whose state changes during training, besides the network."""
         return {
             "optimizer": self.optimizer,
             "threshold": self.threshold,
@@ -251,7 +254,7 @@ class Trainer:
         }
 
     def _key(self, epochs: int) -> dict[str, str]:
-        """All that the result depends on, as text."""
+        """Identify the training by all that its result depends on."""
         return {
             "settings": canonical_json(self.settings),
             "epochs": str(epochs),
@@ -267,7 +270,7 @@ class Trainer:
         return TrainerState(self.epoch, self._network, self.engine.n_evals, self.engine.flops, parts, training)
 
     def _resume(self, state: TrainerState) -> Training:
-        """Continue where the trainer was that had this state."""
+        """Restore a state; return the result so far."""
         self.epoch = state.epoch
         self._take(state.network, state.n_evals)
         self.engine.flops = state.flops
@@ -277,7 +280,7 @@ class Trainer:
         return state.training
 
     def _row(self, epoch: int, grid: int) -> Row:
-        """The history's row for the network as it is; none of this counts as training."""
+        """Evaluate the current network for the history; not counted as training."""
         train_loss, test_loss, dense_mse = (self._mse(x, y) for x, y in self.samples)
         return {
             "grid_size": grid,
@@ -293,27 +296,27 @@ class Trainer:
         }
 
     def _mse(self, x: Array, y: Array) -> float:
-        """In the targets' own units."""
+        """Mean squared error in the targets' own units."""
         return float(np.square(self.engine.predict(self.theta, x) - y, dtype=float).mean()) * self.units.scale**2
 
 
 def target_units(settings: Settings, data: Dataset) -> TargetUnits:
-    """The units in which a training works on the targets."""
+    """Choose the units in which a training works: standardized, or the targets' own."""
     return TargetUnits.standardizing(data.train_label) if settings.targets == "standardized" else TargetUnits()
 
 
 def in_training_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork:
-    """A network of the targets as one of what is trained on."""
+    """Convert a network from the targets' own units to training units."""
     return network.scaled(1 / units.scale, -units.offset / units.scale)
 
 
 def in_target_units(network: SplineNetwork, units: TargetUnits) -> SplineNetwork:
-    """A network of what is trained on as one of the targets."""
+    """Convert a network from training units to the targets' own units."""
     return network.scaled(units.scale, units.offset)
 
 
 def make_data(settings: Settings) -> Dataset:
-    """The samples that the settings of a training describe."""
+    """Make the samples that the settings of a training describe."""
     problem = find_problem(settings.problem, settings.source)
     return make_dataset(problem, **as_dict(settings.data), dtype=settings.dtype)
 

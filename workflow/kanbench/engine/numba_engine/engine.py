@@ -14,7 +14,7 @@ import numpy as np
 from kanbench.engine.numba_engine import inputs, kernels
 from kanbench.engine.numba_engine.activations import fill_activations
 from kanbench.engine.numba_engine.layout import all_parameters, lay_out
-from kanbench.engine.numba_engine.objective import loss_and_gradient, new_objective
+from kanbench.engine.numba_engine.objective import loss_and_gradient, new_objective, residuals
 from kanbench.engine.numba_engine.structures import BLOCK, Inputs, Layout, Tables, Workspace, zeros
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.io.kernel_cache import cache
@@ -69,7 +69,11 @@ class CompiledEngine:
 
     def residuals(self, theta: Array) -> Array:
         self._place(theta)
-        return self._values(self.work) - self.y
+        if len(self.work.x) > self.chunk:
+            return self._values(self.work) - self.y
+        values = np.empty_like(self.y)
+        residuals(self.objective, values)
+        return values
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         self._place(theta)
@@ -201,12 +205,14 @@ def _compile(dtype: str, window: int) -> None:
     engine = _small_engine(dtype, window)
     theta = engine.network.parameters()
     engine.loss_and_gradient(theta)
+    engine.residuals(theta)
     engine.predict(theta, engine.work.x)
     engine.chunk = 2
     engine.loss_and_gradient(theta)
     sparse = engine.linearize(theta)
     sparse.vjp(sparse.jvp(theta.astype(float)))
-    sparse.normal_matrix()
+    if solve := sparse.cholesky(sparse.normal_matrix(), 1.0):
+        solve(theta.astype(float))
     sparse.dual_gram()
     refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from kanbench.engine.numba_engine.rows import Places, run_of
+from kanbench.engine.numba_engine.rows import Places, run_of, run_places
 from kanbench.engine.numba_engine.simd import LANES, load, store, total
 from kanbench.engine.numba_engine.structures import Floats, Integers
 from kanbench.engine.numba_engine.tiles import SHORT, TALL, add_outer, load_tile, scatter_add, store_tile
-from kanbench.io.kernel_cache import compiled
+from kanbench.io.kernel_cache import compiled, compiled_inline
 
 OVERLAPPING = 64  # rows of JJᵀ that are formed together
 
@@ -99,7 +99,7 @@ def add_products(
                 for window in range(len(begins) - 1):
                     begin, end = begins[window], ends[window]
                     while begin < end:
-                        other, stop = of_right[order[begin]], begin + 1
+                        other, stop = of_right[order[begin]], begin + 1 if left != right else end
                         while stop < end and of_right[np.uintp(order[np.uintp(stop)])] == other:
                             stop += 1
                         first = (where_left + window * step_left) * n_columns + where_right + other * step_right
@@ -107,16 +107,7 @@ def add_products(
                         begin = stop
 
 
-@compiled
-def run_places(number: int, capacity: int, places: Places) -> tuple[int, int, tuple[int, int, int]]:
-    """Where the run of the first window begins in θ, laid out, and from one window to the next; see `add_group`."""
-    is_last = number == len(places.n_targets)
-    step = 0 if is_last else places.n_targets[number]
-    length = places.n_scale if is_last else len(places.layout.w) * step
-    return places.first[number], step, (places.run[number] * capacity, places.room[number], length)
-
-
-@compiled
+@compiled_inline
 def add_group(
     rows: Floats,
     order: Integers,
@@ -146,7 +137,7 @@ def add_group(
             i += len(SHORT)
 
 
-@compiled
+@compiled_inline
 def add_tile(
     shape: tuple[int, ...],
     rows: Floats,

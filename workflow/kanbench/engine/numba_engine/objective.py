@@ -42,6 +42,15 @@ def loss_and_gradient(objective: Objective, gradient: Floats) -> float:
     return kernels.loss_and_gradient(objective.parameters, objective.work, gradient)
 
 
+@compiled
+def residuals(objective: Objective, values: Floats) -> None:
+    """Fill `values` with f(x; θ) - y, shape (n · outputs,), for the parameters as they are."""
+    work = objective.work
+    nan_if_nonfinite = kernels.fill_tables(objective.parameters, work.layout, work.tables)
+    kernels.evaluate(kernels.VALUES, 0, len(work.x), work, nan_if_nonfinite, values)
+    values -= work.y
+
+
 @overload_method(ObjectiveType, "loss_and_gradient")
 def _loss_and_gradient(objective: Any, theta: Any) -> Any:
     def implementation(objective: Any, theta: Any) -> Any:  # numba wants the same annotations

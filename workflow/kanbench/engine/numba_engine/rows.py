@@ -26,7 +26,7 @@ import numpy as np
 
 from kanbench.engine.numba_engine.kernels import backward, copy_outputs, forward
 from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
-from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Integers, Layout, Workspace
+from kanbench.engine.numba_engine.structures import BLOCK, Floats, Inputs, Integers, Layout, Workspace, zeros
 from kanbench.io.kernel_cache import compiled
 
 
@@ -182,32 +182,61 @@ def collect(products: Floats, coef: Floats, factor: Floats, places: Places, grad
 @compiled
 def jvp(rows: Floats, windows: Integers, places: Places, direction: Floats, products: Floats) -> None:
     """Fill `products` with R u for some rows of R; `direction` is u, laid out and padded by 2 LANES."""
-    n_runs, n_rows = windows.shape
-    for row in range(len(products)):
-        total_of_runs = load(direction, 0) * 0.0
+    n_runs, capacity = windows.shape
+    sums = np.empty(BLOCK * LANES)
+    for before in range(0, len(products), BLOCK):
+        m = min(BLOCK, len(products) - before)
+        sums[:] = 0
         for number in range(n_runs):
-            window = windows[number, row]
-            if window < 0:
-                continue
-            at, where = run_of(number, row, window, n_rows, places)
-            for i in range(0, places.room[number], LANES):
-                total_of_runs = total_of_runs + load(rows, at + i) * load(direction, where + i)
-        products[row] = total(total_of_runs)
+            (first, step, (begin, room, length)), of_run = run_places(number, capacity, places), windows[number]
+            for row in range(m):
+                window = of_run[np.uintp(before + row)]
+                if window < 0:
+                    continue
+                at, where, summed = begin + (before + row) * room, first + window * step, load(sums, row * LANES)
+                for i in range(0, length, LANES):
+                    summed = summed + load(rows, at + i) * load(direction, where + i)
+                store(summed, sums, row * LANES)
+        for row in range(m):
+            products[np.uintp(before + row)] = total(load(sums, row * LANES))
 
 
 @compiled
 def vjp(rows: Floats, windows: Integers, places: Places, weights: Floats, products: Floats) -> None:
-    """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v."""
-    n_runs, n_rows = windows.shape
-    for row in range(len(weights)):
-        weight = weights[row]
-        for number in range(n_runs):
-            window = windows[number, row]
+    """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v.
+
+    There are two sums for every window, of every other row, because a row often meets the window of the one before.
+    """
+    (n_runs, capacity), w = windows.shape, len(places.layout.w)
+    for number in range(n_runs):
+        (first, step, (begin, room, length)), of_run = run_places(number, capacity, places), windows[number]
+        n_windows, other = places.n_coef[number] // step - w + 1 if step else 1, 0
+        half = n_windows * room
+        sums = zeros(2 * half, 0.0)
+        for row in range(len(weights)):
+            window, weight = of_run[np.uintp(row)], weights[np.uintp(row)]
             if window < 0:
                 continue
-            at, where = run_of(number, row, window, n_rows, places)
-            for i in range(0, places.room[number], LANES):
-                store(load(products, where + i) + load(rows, at + i) * weight, products, where + i)
+            at, there = begin + row * room, window * room + other
+            other = half - other
+            for i in range(0, length, LANES):
+                store(load(sums, there + i) + load(rows, at + i) * weight, sums, there + i)
+        for window in range(n_windows):
+            for i in range(length):
+                there = window * room + i
+                products[np.uintp(first + window * step + i)] += sums[np.uintp(there)] + sums[np.uintp(half + there)]
+
+
+@compiled
+def run_places(number: int, capacity: int, places: Places) -> tuple[int, int, tuple[int, int, int]]:
+    """Where the run of the first window begins in θ, laid out, and from one window to the next.
+
+    And where the first row's begins in rows, from one row to the next, and its length.
+    """
+    is_last = number == len(places.n_targets)
+    step = 0 if is_last else places.n_targets[number]
+    length = places.n_scale if is_last else len(places.layout.w) * step
+    return places.first[number], step, (places.run[number] * capacity, places.room[number], length)
 
 
 @compiled

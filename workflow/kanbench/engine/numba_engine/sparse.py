@@ -10,28 +10,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from kanbench.engine.numba_engine import gram, lapack
-from kanbench.engine.numba_engine import rows as kernels
-from kanbench.engine.numba_engine.kernels import fill_tables
-from kanbench.engine.numba_engine.rows import Places
+from kanbench.engine.numba_engine import cholesky, gram, lapack
+from kanbench.engine.numba_engine import linearized as kernels
+from kanbench.engine.numba_engine.linearized import new_linearized, zeros_laid_out
+from kanbench.engine.numba_engine.rows import Places, vjp
 from kanbench.engine.numba_engine.simd import LANES
-from kanbench.engine.numba_engine.structures import BLOCK, Layout, Tables, Workspace
+from kanbench.engine.numba_engine.structures import BLOCK, LINE, Layout, Tables, Workspace
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.problems import Array
 
 KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
-BYTES_OF_BLOCK = 2**19  # of rows whose products are formed at once: about the fastest of 2^16 to 2^20
+BYTES_OF_BLOCK = 2**20  # of rows whose products are formed at once: the fastest of 2^16 to 2^20, half of a cache
 # Measured: of a pair of overlapping runs, for each number and two more; of an element's product in BLAS's dsyrk.
 SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 4e-10, 1.5e-11
-LINE = 64  # bytes of a line of cache
 ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
 
 
 class Memory:
-    """Arrays for one linearization after another: the first use of memory takes longer than most products do."""
+    """Arrays for one linearization after another: the first use of memory takes longer than most products do.
 
-    def __init__(self) -> None:
+    Args:
+        work, places: Of the engine; not the tables.
+        n_parameters (int): Of θ.
+
+    Attributes:
+        linearized (Linearized): With `values`, f(x; θ), which are filled along with the rows of R, and what L is made
+            of, laid out: `coef`, every coefficient, and `factor`, the scale_sp of its edge.
+    """
+
+    def __init__(self, work: Workspace, places: Places, n_parameters: int) -> None:
         self.arrays: dict[str, Any] = {}
+        tables = Tables(*(self.array(f"table {i}", t.shape, t.dtype) for i, t in enumerate(work.tables)))
+        n, n_rows, n_coef, of_row = len(work.x), len(work.y), len(places.scale_of), int(places.run[-1])
+        self.kept = n_rows * of_row * 8 <= KEPT_ROWS or n_parameters > n_rows
+        self.at_once = n if self.kept else max(1, ROWS_AT_ONCE // (n_rows // n))
+        room = self.at_once * (n_rows // n)
+        self.values, self.rows = np.empty(n_rows, work.x.dtype), self.array("rows", (room * of_row,))
+        self.windows = self.array("windows", (len(places.room), room), np.int32)
+        self.coef, self.factor = np.zeros(n_coef + LANES), np.ones(len(zeros_laid_out(places)))
+        arrays = self.values, self.rows, self.windows, self.coef, self.factor
+        self.linearized = new_linearized(work._replace(tables=tables), places, *arrays, self.at_once, self.kept)
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = float) -> Any:
         """What was there under this name, if it had this shape, or zeros."""
@@ -60,7 +78,6 @@ class SparseLinearization:
 
     Attributes:
         kept (bool): Whether the rows of R are kept rather than computed for every product.
-        coef, factor (arrays): What L is made of, laid out: every coefficient, and the scale_sp of its edge.
     """
 
     def __init__(
@@ -74,65 +91,42 @@ class SparseLinearization:
         threads: int,
         memories: list[Memory],
     ) -> None:
-        self.memories, self.memory = memories, memories.pop() if memories else Memory()
-        tables = Tables(*(self.memory.array(f"table {i}", t.shape, t.dtype) for i, t in enumerate(work.tables)))
-        self.work, self.places, self.evaluate, self.threads = work._replace(tables=tables), places, residuals, threads
-        self.n_outputs = int(work.layout.layers["width"][-1])
-        self.shape = n_rows, _ = len(work.y), len(theta)
-        self.theta = np.array(theta, work.x.dtype)
+        self.memories = memories
+        self.memory = memory = memories.pop() if memories else Memory(work, places, len(theta))
+        self.work, self.places, self.evaluate, self.threads = work, places, residuals, threads
+        self.theta, self.shape = np.array(theta, work.x.dtype), (len(work.y), len(theta))
+        self.kept, self.linearized, self.rows, self.windows = (
+            memory.kept,
+            memory.linearized,
+            memory.rows,
+            memory.windows,
+        )
+        self.coef, self.factor = memory.coef, memory.factor
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
-        self.at_once = len(work.x)
-        self.kept = n_rows * int(places.run[-1]) * 8 <= KEPT_ROWS or self.shape[1] > n_rows
-        if not self.kept:
-            self.at_once = max(1, ROWS_AT_ONCE // self.n_outputs)
-        room = self.at_once * self.n_outputs
-        self.rows = self.memory.array("rows", (room * int(places.run[-1]),))
-        self.windows = self.memory.array("windows", (len(places.room), room), np.int32)
-        laid_out = self._lay_out(parameters)
-        self.coef, self.factor = laid_out[: self.n_coef + LANES].copy(), np.ones(len(laid_out))
-        self.coef[self.n_coef :] = 0
-        self.factor[: self.n_coef] = laid_out[self.size + places.scale_of]
-        self.nan_if_nonfinite = fill_tables(parameters, work.layout, tables)
-        self.values = np.empty(n_rows, work.x.dtype)  # f(x; θ), filled along with rows
-        if self.kept:
-            self._fill(0, len(work.x))
-        self.residuals = ((self.values if self.kept else values(self.work)) - work.y).astype(float)
+        kernels.move_to(self.linearized, parameters)
+        self.residuals = ((memory.values if self.kept else values(work)) - work.y).astype(float, copy=False)
 
     def __del__(self) -> None:
         self.memories.append(self.memory)
 
     def residuals_at(self, offset: Array) -> Array:
-        return self.evaluate(self.moved(offset)).astype(float)
+        return self.evaluate(self.moved(offset)).astype(float, copy=False)
 
     def moved(self, offset: Array) -> Array:
         return self.theta + offset.astype(self.theta.dtype)
 
-    cholesky = staticmethod(lapack.cholesky)
-
-    def _lay_out(self, parameters: Array) -> Array:
-        """A vector of parameters, the first or all, as `Places` says, with zeros in gaps; padded for the kernels."""
-        laid_out = self._zeros_laid_out()
-        laid_out[self.places.of_parameter[: len(parameters)]] = parameters
-        return laid_out
-
-    def _zeros_laid_out(self) -> Array:
-        """With room for what kernels load beyond the last run, which is padded itself."""
-        return np.zeros(self.size + self.places.n_scale + 2 * LANES)
+    def cholesky(self, matrix: Array, shift: float) -> Callable[[Array], Array] | None:
+        strips = self.memory.array("factor", (cholesky.begin_of(in_vectors(len(matrix))),))
+        # The matrices of this class are by columns, and so the other triangle by rows.
+        definite = cholesky.factorise(np.ascontiguousarray(matrix.T), shift, strips)
+        return functools.partial(cholesky.solve, strips) if definite else None
 
     def jvp(self, step: Array) -> Array:
-        direction, products = self._zeros_laid_out(), np.empty(self.shape[0])
-        kernels.lay_out(step, self.coef, self.factor, self.places, direction)
-        for start, stop in self._parts():
-            kernels.jvp(self.rows, self.windows, self.places, direction, products[start:stop])
-        return products
+        return kernels.jvp(self.linearized, step)
 
     def vjp(self, weights: Array) -> Array:
-        products, gradient = self._zeros_laid_out(), np.empty(self.shape[1])
-        for start, stop in self._parts():
-            kernels.vjp(self.rows, self.windows, self.places, weights[start:stop], products)
-        kernels.collect(products, self.coef, self.factor, self.places, gradient)
-        return gradient
+        return kernels.vjp(self.linearized, weights, self.shape[1])
 
     def normal_matrix(self) -> Array:
         n_columns = -(-(self.size + self.places.n_scale + LANES) // LANES) * LANES
@@ -183,8 +177,8 @@ class SparseLinearization:
         return n_columns if dense else 0
 
     def column_squares(self) -> Array:
-        (of_coef, columns), laid_out = self._columns(None), self._zeros_laid_out()
-        kernels.vjp(np.square(self.rows), self.windows, self.places, np.ones(self.shape[0]), laid_out)
+        (of_coef, columns), laid_out = self._columns(None), zeros_laid_out(self.places)
+        vjp(np.square(self.rows), self.windows, self.places, np.ones(self.shape[0]), laid_out)
         laid_out[: self.n_coef] *= of_coef[: self.n_coef] ** 2
         laid_out[self.n_coef : self.size + self.places.n_scale] = np.square(columns).sum(axis=0)
         return laid_out[self.places.of_parameter[: self.shape[1]]]
@@ -197,24 +191,20 @@ class SparseLinearization:
             columns (array of shape (rows, 2 n_scale)): Those for all scale_base and all scale_sp.
         """
         places, columns = self.places, np.empty((self.shape[0], 2 * self.places.n_scale))
-        trained = self._lay_out(np.ones(self.shape[1]) if scale is None else scale)
+        trained = zeros_laid_out(places)
+        trained[places.of_parameter[: self.shape[1]]] = 1 if scale is None else scale
         coef = self.coef[: self.n_coef] * trained[self.size + places.scale_of]
         gram.fill_scales(self.rows, self.windows, places, coef, trained[self.n_coef : self.size], columns)
         return self.factor * trained, columns
 
-    def _fill(self, start: int, stop: int) -> None:
-        """The rows of samples start to stop, and their windows."""
-        of_rows = self.places, self.values, self.rows, self.windows
-        kernels.fill_rows(start, stop - start, self.work, self.nan_if_nonfinite, *of_rows)
-
     def _parts(self) -> Iterator[tuple[int, int]]:
         """Parts of all rows, from start to stop, while `rows` and `windows` hold them."""
-        n = len(self.work.x)
-        for start in range(0, n, self.at_once):
-            stop = min(start + self.at_once, n)
+        (n, at_once), n_outputs = (len(self.work.x), self.memory.at_once), len(self.work.y) // len(self.work.x)
+        for start in range(0, n, at_once):
+            stop = min(start + at_once, n)
             if not self.kept:
-                self._fill(start, stop)
-            yield start * self.n_outputs, stop * self.n_outputs
+                kernels.fill(self.linearized, start, stop)
+            yield start * n_outputs, stop * n_outputs
 
 
 def find_places(network: Layout, n_parameters: int) -> Places:

@@ -22,7 +22,8 @@ from kanbench.engine.numba_engine.simd import CONTRACT, INDEX, LANES, Vector, _i
 
 # A tall tile has as many rows as it takes to hide the time of a product and a sum, and as there are registers for.
 SHORT = (0,) * 4
-TALL = (0,) * (8 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 4)
+PAIRED = llvmlite.binding.get_host_cpu_features().get("avx512f", False)  # whether there are for two tall ones
+TALL = (0,) * (8 if PAIRED else 4)
 
 
 def _places(context: Any, builder: Any, array_type: Any, count: int, array: Any, at: Any, step: Any) -> Iterator[Any]:

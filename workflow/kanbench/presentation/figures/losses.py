@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, curves, stages, threshold_epochs
 from kanbench.storage.stored_run import StoredRun
 
+BELOW = 1e-3
 AXES = {
     "epoch": "epoch",
     "flops": "floating-point operations",
@@ -79,7 +81,7 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     for i, axes in panels.items():
         shown = {loss: every[i, loss] for loss in style.LOSSES if (i, loss) in every}
         style.panel_grid(axes, "y")
-        style.log_scale(axes.yaxis, [values[["low", "y", "high"]] for values in shown.values()])
+        style.log_scale(axes.yaxis, _without_overfitting(shown))
         for loss, values in shown.items():
             draw_curve(axes, values, style.LOSSES[loss], thresholds.get(i))
         mark_stages(axes, stages(stored, model_type, i), numbers=True)
@@ -89,6 +91,15 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
     handles = [*map(style.handle, style.LOSSES.values()), *([THRESHOLD, STAGE] if x == "epoch" else [])]
     style.legend(figure, handles, columns=2 if len(panels) == 1 else 6)
     return figure
+
+
+def _without_overfitting(curves: dict[str, pd.DataFrame]) -> list[np.ndarray]:
+    """What an axis of all losses has to show: training losses down to `BELOW` the others, which would be flat lines."""
+    numbers = {loss: values[["low", "y", "high"]].to_numpy() for loss, values in curves.items()}
+    others = style.positive_values(values for loss, values in numbers.items() if loss != "train_loss")
+    if "train_loss" in numbers and len(others):
+        numbers["train_loss"] = np.maximum(numbers["train_loss"], BELOW * others.min())
+    return list(numbers.values())
 
 
 def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:

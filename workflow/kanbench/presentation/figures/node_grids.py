@@ -19,6 +19,7 @@ from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import read_record
 
 COLOURS = "Blues"  # lightness falls evenly
+DARK = 0.71  # of the colours, from which on white is easier to read on them than black
 MOST_NODES = 40  # whose numbers can be read
 ROWS = {"at_threshold": "threshold", "final": "end"}
 
@@ -94,7 +95,7 @@ def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
     for side in axes.spines.values():
         side.set_color(LIGHT)
     if nodes <= 12:
-        dark = np.asarray(colours(values)) > 0.62
+        dark = np.asarray(colours(values)) > DARK
         for (row, column), value in np.ndenumerate(values):
             axes.text(
                 column, row, str(value), ha="center", va="center", color="white" if dark[row, column] else "black"

@@ -152,8 +152,8 @@ def _few_ticks(low: float, high: float) -> list[float]:
 
 
 def _tick_text(value: float, position: int | None = None) -> str:
-    """0.05 or 200; as Unicode, because mathematical text would take most of the time of a figure."""
-    return f"{value:.3g}" if 1e-3 < value < 1e3 else printed(value)
+    """0.05 or 2000; as Unicode, because mathematical text would take most of the time of a figure."""
+    return f"{value:.4g}" if 1e-3 < value < 1e4 else printed(value)
 
 
 def positive_values(values: Iterable[Any]) -> np.ndarray:

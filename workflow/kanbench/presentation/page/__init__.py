@@ -1,1 +1,1 @@
-"""One page for readers: the questions with their answers first, then set-up, tables, figures and notes by section."""
+"""The summary page: questions and answers first, then set-up, tables, figures and notes by section."""

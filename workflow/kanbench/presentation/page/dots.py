@@ -1,4 +1,4 @@
-"""The figure of a first screen: the errors of a matrix as points, drawn as SVG in the colours of the page."""
+"""The dot plot of a first screen: the errors of a matrix, as SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from kanbench.io.numbers import power_of_ten
 from kanbench.presentation.looks import BLACK, looks
 from kanbench.presentation.matrix import ShownMatrix
 
-WIDTH, RIGHT, TOP, ROW, BOTTOM = 360, 12, 8, 22, 34
-LETTER = 6.2  # width of a letter of 11 px, about
+WIDTH, RIGHT, TOP, ROW, BOTTOM = 300, 12, 8, 24, 34
+APART = 10  # vertical spread of the points of a row, so that equal errors do not hide each other
+LETTER = 6.2  # approximate width of a letter at 11 px
 MOST_TICKS = 6
-SHAPES = {  # of matplotlib's markers, around 0, 0
+SHAPES = {  # matplotlib marker → SVG path around the origin
     "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
     "s": "M-3.6-3.6h7.2v7.2h-7.2z",
     "^": "M0-4.6L4.4 3.4H-4.4z",
@@ -26,7 +27,7 @@ SHAPES = {  # of matplotlib's markers, around 0, 0
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a model type; without a colour it has that of the text."""
+    """A point of a model type, in px; a colour of None means the text's colour."""
 
     x: float
     y: float
@@ -37,9 +38,12 @@ class Dot:
 
 @dataclass(frozen=True)
 class Dots:
-    """Where everything is, in px.
+    """A dot plot, in px.
 
-    `ticks` are places and texts, `rows` their middles and labels, `marks` the shapes and colours of what is compared.
+    Attributes:
+        ticks (tuple): Positions and labels.
+        rows (tuple): Vertical centres and labels.
+        marks (tuple): Shapes and colours of the compared model types.
     """
 
     width: int
@@ -52,7 +56,7 @@ class Dots:
 
 
 def dots(matrix: Matrix, text: ShownMatrix) -> Dots | None:
-    """Rows of problems, with the errors on a logarithmic axis; None if there are no errors that it can show."""
+    """Lay out a row per problem with errors on a logarithmic axis; None if no error is positive and finite."""
     marks = tuple((SHAPES[look.marker], _color(look.color)) for look in looks(matrix.compared).values())
     positive = [error for row in matrix.rows for error in row.errors if isfinite(error) and error > 0]
     if not positive:
@@ -69,13 +73,14 @@ def dots(matrix: Matrix, text: ShownMatrix) -> Dots | None:
     for number, (row, line) in enumerate(zip(matrix.rows, text.lines, strict=True)):
         y = TOP + ROW * (number + 0.5)
         rows.append((y, line.label))
-        for mark, name, error, shown in zip(marks, text.compared, row.errors, line.errors, strict=True):
+        for i, (mark, name, error, shown) in enumerate(zip(marks, text.compared, row.errors, line.errors, strict=True)):
             if isfinite(error) and error > 0:
-                found.append(Dot(x_of(log10(error)), y, *mark, f"{name}, {line.label}: {shown}"))
+                place = y + APART * (i / max(len(marks) - 1, 1) - 0.5)
+                found.append(Dot(x_of(log10(error)), place, *mark, f"{name}, {line.label}: {shown}"))
     height = TOP + ROW * len(matrix.rows) + BOTTOM
     return Dots(WIDTH, height, left, ticks, tuple(rows), tuple(found), marks)
 
 
 def _color(color: str) -> str | None:
-    """Black is the colour of the text, which is white on a dark page."""
+    """Replace black by None, the text's colour, which is white on a dark page."""
     return None if color == BLACK else color

@@ -1,4 +1,4 @@
-"""The figures of a run as data in a page: those that are there, and new ones of what is missing or out of date."""
+"""The figures of a run as data in a page; missing and outdated ones are drawn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kanbench.storage.stored_run import StoredRun
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in a page: `data` is a URI that holds the image, whose size is in pixels."""
+    """A figure in a page: `data` is a data URI of the image; its size is in pixels."""
 
     figure: Figure
     data: str
@@ -24,14 +24,14 @@ class Picture:
     height: int
 
     def alt(self, run_name: str) -> str:
-        """What stands for the image where it cannot be seen."""
+        """The alternative text of the image."""
         return f"{KINDS[self.figure.kind].title}: {self.figure.dataset or 'all problems'}, {run_name}"
 
 
 def pictures(stored: StoredRun) -> tuple[list[Picture], list[str]]:
-    """The figures of a run, in the order in which they are shown, and a line for each that is left out.
+    """Collect the figures of a run in display order, and one line for each that is left out.
 
-    Nothing is written: what is not in the run's folder of figures, or older than the run, is drawn for the page alone.
+    Figures that are missing in the run's folder, or older than the run, are drawn for the page but not stored.
     """
     folder, last_change = Path(stored.run.figure_folder), stored.last_change
     found, left_out = [], []

@@ -1,4 +1,4 @@
-"""The page: what it says of every section, and its HTML."""
+"""The summary page as HTML."""
 
 from __future__ import annotations
 
@@ -33,37 +33,40 @@ def page(
     trusted: bool = False,
     problems: Sequence[str | Path] = (),
 ) -> str:
-    """The summary page of the runs of some sections, as HTML; a section that has no run is said to be missing.
+    """Write the summary page of sections as HTML; it says which sections have no run.
 
-    It holds all that it shows, and nothing that differs from call to call: the same runs give the same text.
+    The page is self-contained and deterministic: the same runs give the same text.
 
     Args:
-        timestamp, epochs, results_dir: As for `kanbench.load_run`; `epochs` are for sections whose names have some.
-        trusted, problems: As for `StoredRun`; where a figure that is not there yet needs them.
+        timestamp, epochs, results_dir: As for `kanbench.load_run`; `epochs` applies to sections with epochs in their
+            file names.
+        trusted, problems: As for `StoredRun`; needed only to draw figures that are not stored.
 
     Raises:
-        InputError: None of the sections has a run, or a section's name is none.
+        InputError: No section has a run, or a section is unknown.
     """
     wanted = {section: epochs if section_of(section).has_epochs else None for section in sections}
-    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), []
+    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), {}
     missing: dict[str, InputError] = {}
     for section, its_epochs in wanted.items():
         try:
-            parts.append(_part(choose_run(runs, section, timestamp, its_epochs, results_dir)))
-        except InputError as error:  # a run of which only a part is there does not hide the others
+            parts[section] = _part(choose_run(runs, section, timestamp, its_epochs, results_dir))
+        except InputError as error:  # an incomplete run does not hide the others
             log.info("%s: left out: %s", section, error)
             missing[section] = error
     if not parts and missing:
         raise next(iter(missing.values()))
+    there = {stored.run.section for stored in runs}
+    reasons = {s: error if s in there else "there is no run of this section" for s, error in missing.items()}
     words = {"number": number_of, "section_of": section_of, "problem_label": problem_label}
-    return render("page.html.jinja", parts=parts, missing=missing, **words)
+    return render("page.html.jinja", sections=wanted, parts=parts, missing=reasons, **words)
 
 
 def _part(stored: StoredRun) -> dict[str, Any]:
-    """What the page says of a section that has a run; `groups`: kinds of figures with captions and pictures."""
+    """Collect what the page shows of a run; `groups` are kinds of figures with captions and pictures."""
     found, (drawn, left_out) = findings_of(stored), pictures(stored)
     groups = []
-    for kind in sorted(KINDS.values(), key=lambda kind: not kind.is_key):  # stable: the order of figures is kept
+    for kind in sorted(KINDS.values(), key=lambda kind: not kind.is_key):  # stable sort: keeps the order of figures
         if of_kind := [picture for picture in drawn if picture.figure.kind == kind.name]:
             groups.append((kind, caption(kind.name, found.seeds), of_kind))
     matrix = shown(found.matrix)

@@ -1,4 +1,4 @@
-"""The set-up of a run in words, from what its frames, their attrs and its checkpoints record."""
+"""The set-up of a run in words, from its frames, their attrs and its checkpoints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kanbench.storage.attrs import provenance_of
 from kanbench.storage.stored_run import StoredRun
 
 PACKAGES = ("kanbench", "pykan", "torch", "python")
-TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "as they are"}
-CLOCKS = {"thread": "of the processor, spent on the training's thread", "wall": "on the wall clock"}
+TARGETS = {"standardized": "standardized for training; losses are in the targets' own units", "raw": "not standardized"}
+CLOCKS = {"thread": "CPU time of the training's thread", "wall": "wall-clock time"}
 
 
 def setup(stored: StoredRun) -> dict[str, str]:
-    """What was done, `{what: words}`; what a run of an earlier format does not record is said to be so."""
-    # Those of the frame that records most: that of the experts has no seed, because each has its own.
+    """Describe the set-up as `{heading: text}`; entries that earlier formats do not record say so."""
+    # Use the frame that records most: the frame of experts has no seed, because each expert has its own.
     frame = max(stored.compared.values(), key=lambda frame: len(str(frame.attrs.get("provenance"))))
     attrs, provenance = {str(key): value for key, value in frame.attrs.items()}, provenance_of(frame)
     versions = [f"{name} {provenance[name]}" for name in PACKAGES if name in provenance]
@@ -39,19 +39,21 @@ def setup(stored: StoredRun) -> dict[str, str]:
         "Targets": TARGETS.get(str(provenance.get("targets")), NOT_RECORDED),
         "Time": _clock(provenance.get("timing")),
         "Versions": ", ".join(versions) or NOT_RECORDED,
-        "Begun": f"{datetime.strptime(stored.run.timestamp, TIMESTAMP_FORMAT):%Y-%m-%d, %H:%M:%S}",
+        "Started": f"{datetime.strptime(stored.run.timestamp, TIMESTAMP_FORMAT):%Y-%m-%d, %H:%M:%S}",
     }
 
 
 def _clock(timing: Any) -> str:
-    """What the times of a run are, of its provenance."""
+    """Describe how times were measured, from the provenance's `timing`."""
     try:
         clock, repeats, seconds = CLOCKS[timing["clock"]], int(timing["repeats"]), float(timing["seconds"])
-    except (KeyError, TypeError, ValueError):  # of an earlier format, or anybody's
+    except (KeyError, TypeError, ValueError):  # an earlier format, or edited by a user
         return NOT_RECORDED
     if repeats < 2:
         return clock
-    return f"{clock}; trainings were timed for {seconds:g} s, up to {repeats} times, and the least of each epoch counts"
+    return (
+        f"{clock}; trainings were repeated for {seconds:g} s, up to {repeats} times: the minimum of every epoch counts"
+    )
 
 
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
@@ -59,7 +61,7 @@ def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
     kans = [f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)]
     return {
-        "Compared": join_names(map(model_label, stored.model_types)),
+        "Model types": join_names(map(model_label, stored.model_types)),
         "Model": join_names(kans or [NOT_RECORDED], "or"),
         "Training": f"grids of {_grids(stored.compared.values())} intervals, {epochs} epochs on each",
     }

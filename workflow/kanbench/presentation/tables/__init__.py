@@ -1,1 +1,1 @@
-"""Tables of a run, and comparisons of its errors: every winner is computed, with the factor and its certainty."""
+"""Tables of a run, and comparisons of its errors: winners with factor and certainty."""

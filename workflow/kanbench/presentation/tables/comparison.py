@@ -15,21 +15,21 @@ from kanbench.plan.labels import model_label
 from kanbench.plan.sections import SECTIONS, number_of, section_of
 from kanbench.presentation.tables.table import Table
 
-SHOWN = {  # `errors`: the dense MSE, its root, the relative L2 and the relative error
+SHOWN = {  # `errors` stands for dense MSE, RMSE, relative L2 and relative error
     "threshold": ("epoch", "flops", "time", "n_evals", "test_loss", "errors"),
     **dict.fromkeys(EQUAL_COMPUTE, ("errors",)),
     "final": ("flops", "time", "n_evals", "errors"),
 }
-DENSITY_COLUMNS = ("num_params", "important_neurons", "total_neurons")  # at the end, of section 2.2
+DENSITY_COLUMNS = ("num_params", "important_neurons", "total_neurons")  # shown for section 2.2, at the end of training
 AVERAGE = "geometric mean"
 KEYS = ["dataset_idx", "model_type"]
 
 
 def comparison_table(measures: Measures, notes: list[str]) -> Table:
-    """One row per dataset and model type, and per model type the geometric mean of the relative errors.
+    """Make the table: one row per dataset and model type, and one per model type with mean relative errors.
 
-    With several seeds errors are geometric means over them, relative ones with their intervals (`…_low`, `…_high`);
-    epochs, work and sizes are medians.
+    Means over datasets are geometric. With several seeds, errors are geometric means over them, relative errors have
+    intervals (`…_low`, `…_high`), and epochs, work and sizes are medians.
     """
     section = section_of(measures.section)
     figures = _figures(measures).reset_index(names=KEYS)
@@ -50,7 +50,7 @@ def comparison_table(measures: Measures, notes: list[str]) -> Table:
 
 
 def _figures(measures: Measures) -> pd.DataFrame:
-    """By dataset and model type, one column for every moment and quantity."""
+    """Collect all quantities: one row per dataset and model type, one column per moment and quantity."""
     density = section_of(measures.section) is SECTIONS["section2_2"]
     index = pd.MultiIndex.from_product([measures.datasets, measures.model_types], names=KEYS)
     figures: dict[str, pd.Series] = {}
@@ -66,7 +66,7 @@ def _figures(measures: Measures) -> pd.DataFrame:
 
 
 def _errors(measures: Measures, moment: str, index: pd.MultiIndex) -> pd.DataFrame:
-    """The mean errors over the seeds, and the relative ones with their intervals."""
+    """Mean errors over the seeds, and relative errors with intervals."""
     means, logs = measures.mean_errors(moment), measures.logs_on(moment, measures.datasets)
     rows = []
     for i, model_type in index:
@@ -79,13 +79,13 @@ def _errors(measures: Measures, moment: str, index: pd.MultiIndex) -> pd.DataFra
 
 
 def _spread(name: str, logs: pd.Series) -> dict[str, float]:
-    """The mean over the seeds of what has these logarithms and, with several, its interval."""
+    """Geometric mean over the seeds, given logarithms, and its interval if there are several seeds."""
     mean = Factor.of_logs(logs.dropna()) if logs.notna().any() else Factor(nan, nan, nan, 0)
     return {name: mean.value} | ({f"{name}_low": mean.low, f"{name}_high": mean.high} if len(logs) > 1 else {})
 
 
 def _averages(measures: Measures) -> pd.DataFrame:
-    """By model type, the geometric means over the datasets on which all of them have an error with every seed."""
+    """Geometric means by model type, over the datasets on which all model types have an error for every seed."""
     figures: dict[str, dict[str, float]] = {model_type: {} for model_type in measures.model_types}
     known = [i for i in measures.comparable if measures.variances[i]]
     for moment in measures.logs:

@@ -1,4 +1,4 @@
-"""Everything that the data of a run say: its tables, statements and notes."""
+"""The findings of a run: its tables, statements and notes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from kanbench.storage.stored_run import StoredRun
 
 @dataclass(frozen=True)
 class Findings:
-    """What the data of a run say.
+    """The findings of a run.
 
     Attributes:
-        answer (Statement): The one that answers it best, of all datasets; see `answer_of`.
+        question (str): The section's question.
+        answer (Statement): The statement over all datasets that answers it; see `answer_of`.
         sentence (str): The answer in words.
-        matrix (Matrix): The errors that it is about.
-        tables (tuple of Table): That of the section; `summary`: the question with the answers; and `published`, where
-            others have published figures of the problems.
-        statements (tuple of Statement)
+        matrix (Matrix): The errors behind the answer.
+        tables (tuple of Table): The section's table, `summary` (all statements) and, if there are published figures for
+            its problems, `published`.
+        statements (tuple of Statement): All comparisons.
         notes (tuple of str): What is missing, failed or cannot be compared.
-        published (tuple of str): What follows from the table `published`.
+        published (tuple of str): Conclusions from the table `published`.
     """
 
     question: str
@@ -50,7 +51,7 @@ class Findings:
 
 
 def findings_of(stored: StoredRun) -> Findings:
-    """The findings of a run on disk, with the seeds that are there; see `findings`."""
+    """Compute the findings of a stored run, with all its seeds; see `findings`."""
     return _findings(stored.run.section, stored.comparable, stored.compared_metadata)
 
 
@@ -58,12 +59,12 @@ def findings(replicates: Replicates, metadata: Metadata | None = None) -> Findin
     """Compute the tables and the statements of a run.
 
     Args:
-        replicates (dict): `{seed: {frame name: frame}}`, as `load_run` returns frames; the first is the run itself.
-            They are compared as `kanbench.storage.comparable` makes them.
-        metadata (dict, optional): Of the checkpoints of the first.
+        replicates (dict): `{seed: {frame name: frame}}`, with frames as returned by `load_run`; the first is the run
+            itself. `kanbench.storage.comparable` makes them comparable.
+        metadata (dict, optional): Metadata of the first replicate's checkpoints.
 
     Raises:
-        InputError: The frames lack what every comparison needs.
+        InputError: The frames lack columns that every comparison needs.
     """
     section, made = next(iter(next(iter(replicates.values())).values())).attrs["section"], comparable(replicates)
     return _findings(section, made, metadata if made.has_thresholds else None)
@@ -91,7 +92,7 @@ def _findings(section: str, made: Comparable, metadata: Metadata | None) -> Find
     return Findings(
         question,
         answer,
-        sentence(answer),
+        sentence(answer, len(measures.datasets)),
         matrix(measures, said, answer),
         tuple(replicates),
         (table, statements_table(question, said, about), *published),

@@ -1,4 +1,4 @@
-"""The table of section 2.3: what merging gained."""
+"""The table of section 2.3: the gains of merging."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kanbench.presentation.tables.table import Table
 
 
 def merge_table(measures: Measures, notes: list[str]) -> Table:
-    """Errors, sizes, evaluations and gains by dataset, and the geometric means of relative errors and gains.
+    """Make the table: errors, sizes, evaluations and gains by dataset, and means of relative errors and gains.
 
-    A gain is how many times larger an error is than that of the merged model at its threshold. With several seeds
-    errors and gains are geometric means over them, gains with intervals, and counts are medians.
+    A gain is an error divided by the merged model's error at its threshold. Means over datasets are geometric. With
+    several seeds, errors and gains are geometric means over them, gains have intervals, and counts are medians.
     """
     recorded = {column: name for column, name in COUNTS.items() if column in measures.rows}
     medians = measures.rows[list(recorded)].rename(columns=recorded).groupby(level="dataset_idx").median()

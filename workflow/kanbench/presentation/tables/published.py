@@ -1,4 +1,4 @@
-"""The table `published`: what others have published of the problems, and ours."""
+"""The table `published`: published figures on the problems, and ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kanbench.presentation.tables.table import Table
 
 
 def published_table(section: str, compared: Sequence[Against], sentences: Sequence[str]) -> Table:
-    """One row per published figure, with ours of every model type."""
+    """Make the table: one row per published figure, with ours for every model type."""
     rows = [
         {
             "dataset": one.figure.problem,

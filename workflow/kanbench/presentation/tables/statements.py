@@ -1,4 +1,4 @@
-"""The table `summary`: every comparison of errors as numbers."""
+"""The table `summary`: every comparison of errors in numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECIDED = {True: "yes", False: "no", None: "too few seeds"}
 
 
 def statements_table(question: str, said: Sequence[Statement], notes: Sequence[str]) -> Table:
-    """One row per comparison: who, against whom, on what, by what factor, and how sure that is."""
+    """Make the table, one row per comparison: the compared model types, problem, factor, interval and certainty."""
     frame = pd.DataFrame([_row(statement) for statement in said])
     numbers = ["factor", "factor_low", "factor_high", "better_on", "equal_on", "problems", "seeds"]
     frame = frame.astype(dict.fromkeys(numbers, float))

@@ -1,4 +1,4 @@
-"""A table, and how it is written: CSV in full precision, LaTeX, Markdown and HTML for readers."""
+"""Tables and their formats: CSV in full precision; LaTeX, Markdown and HTML rounded for readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOMENT_NAMES = {
     "final": "end",
     "initial": "before training",
 }
-HEADERS = {  # after the group's name
+HEADERS = {  # column, without the prefix of its group → heading
     "dataset": "problem",
     "time": "seconds",
     "dense_mse": "dense MSE",
@@ -39,13 +39,13 @@ HEADERS = {  # after the group's name
     "control_threshold": "control, threshold",
     "control_final": "control, end",
 }
-EQUAL_NAMES = " = "  # between the names of those that have the same error
-MODEL_COLUMNS = ("optimizer", "approach", "model_type", "first", "against")  # their cells are names of model types
+EQUAL_NAMES = " = "  # joins the names of model types with the same error
+MODEL_COLUMNS = ("optimizer", "approach", "model_type", "first", "against")  # contain names of model types
 COUNTS = ("epoch", "n_evals", "params", "neurons", "seeds", "problems", "experts", "better_on", "equal_on")
 MISSING = "–"
 LONG = 60  # characters: longer texts are sentences
-WIDE = 110  # characters: wider tables would be too small upright
-PAGE = 30  # rows on a page of LaTeX, beside caption and notes
+WIDE = 110  # characters: wider tables would be too small on an upright page
+PAGE = 30  # rows on a page of LaTeX, with room for caption and notes
 GROUPS = ("threshold", "iso_flops", "iso_time", "final")  # prefixes of columns
 SPECIAL = str.maketrans(  # for LaTeX; pandas' own escape leaves <, > and | as they are
     {letter: rf"\{letter}" for letter in "&%$#_{}"}
@@ -55,7 +55,7 @@ SPECIAL = str.maketrans(  # for LaTeX; pandas' own escape leaves <, > and | as t
 
 
 def plain(name: str, value: float) -> str:
-    """A number for a reader: counts whole, the others with two digits."""
+    """Format a number for readers: counts as integers, others with two digits."""
     if name.endswith(COUNTS):
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
     return factor_text(value) if "factor" in name or "gain" in name else short(value)
@@ -63,7 +63,7 @@ def plain(name: str, value: float) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown: `place` is `left`, `right`, or `words` for sentences; `value` is what a number is sorted by."""
+    """A cell: `place` is `left`, `right`, or `words` for sentences; `value` is the sort key of a number."""
 
     text: str
     place: str
@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a table: `heads` are texts with their places."""
+    """A part of a table; `heads` are headings and their places."""
 
     group: str
     heads: list[tuple[str, str]]
@@ -81,12 +81,12 @@ class Part:
 
     @property
     def width(self) -> int:
-        """Characters of a row, about."""
+        """Approximate characters of a row."""
         lines = [[head for head, _ in self.heads], *([cell.text for cell in row] for row in self.rows)]
         return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True))
 
     def pages(self) -> list[list[list[Cell]]]:
-        """The rows, in as few equal lots as fit pages of LaTeX."""
+        """Split the rows evenly into as few pages of LaTeX as possible."""
         size = ceil(len(self.rows) / max(ceil(len(self.rows) / PAGE), 1))
         return [self.rows[start : start + size] for start in range(0, len(self.rows), max(size, 1))] or [[]]
 
@@ -98,7 +98,7 @@ class Table:
     Attributes:
         frame (DataFrame): Numbers in full precision. A column `x` may have companions `x_low` and `x_high`: its
             interval.
-        notes (tuple of str): What has to be said with it.
+        notes (tuple of str): Printed below the table.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Table:
         return "\n".join([*lines, *(line for note in self.notes for line in ("", note)), ""])
 
     def latex(self) -> str:
-        """Environments for the packages booktabs, graphicx and rotating: each fits a page, and is no wider than it."""
+        """Write LaTeX environments that each fit on a page; they need booktabs, graphicx and rotating."""
         floats = [
             self._float(part, rows, "sidewaystable" if as_text.width > WIDE else "table", rows is not pages[0])
             for part, as_text in zip(self.parts(_mathematical, latex_escape), self.parts(), strict=True)
@@ -135,7 +135,7 @@ class Table:
         return "\n".join([r"% \usepackage{booktabs,graphicx,rotating}", *floats])
 
     def _float(self, part: Part, rows: list[list[Cell]], environment: str, is_continued: bool) -> str:
-        """Some rows of a part, with its caption."""
+        """Write some rows of a part as one environment, with its caption."""
         caption = ": ".join(filter(None, (latex_escape(self.caption).rstrip("."), part.group)))
         label = "-".join(filter(None, (self.name, part.group.replace(" ", "-"))))
         lines = [rf"\begin{{{environment}}}", r"\centering"]
@@ -145,13 +145,13 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
-        """A page of its own, which needs no other file."""
+        """Write a self-contained HTML page."""
         return render("table.html.jinja", shown=self)
 
     def parts(self, number: Callable[[str, float], str] = plain, escape: Callable[[str], str] = str) -> list[Part]:
-        """The table as it is shown: a part for every group of columns, with the columns that say what a row is.
+        """Split the table for display: one part per group of columns, each with the key columns.
 
-        Without groups it is one part, which is turned if it is far wider than high.
+        Without groups there is one part, transposed if it is much wider than high.
         """
         names, cells = self._columns(), self._cells(number, escape)
         groups = list(dict.fromkeys(group for group, _ in map(header, names) if group))
@@ -165,25 +165,25 @@ class Table:
         return made
 
     def write(self, folder: str | Path) -> None:
-        """Write the four files into a folder, all or none."""
+        """Write the four files into a folder, all or none of them."""
         contents = {"csv": self.csv(), "tex": self.latex(), "md": self.markdown(), "html": self.html()}
         with atomic_folder(folder, about=Path(folder) / self.name) as partial:
             for suffix, text in contents.items():
                 (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
     def _columns(self) -> list[str]:
-        """Those that are shown: an interval is shown with its value, and what is empty throughout is not."""
+        """The displayed columns: without bounds of intervals, which are shown with their value, and empty columns."""
         names = [name for name in self.frame.columns if self.frame.empty or not self.frame[name].eq("").all()]
         return [n for n in names if not (n.endswith(("_low", "_high")) and n.rsplit("_", 1)[0] in names)]
 
     def _place(self, name: str) -> str:
-        """Numbers to the right, words to the left; `words` where there are sentences."""
+        """Place a column: numbers `right`, names `left`, sentences `words`."""
         if pd.api.types.is_numeric_dtype(self.frame[name]):
             return "right"
         return "words" if self.frame[name].str.len().max() > LONG else "left"
 
     def _cells(self, number: Callable[[str, float], str], escape: Callable[[str], str]) -> list[list[Cell]]:
-        """The cells of the columns that are shown, row by row."""
+        """Format the cells of the displayed columns, row by row."""
         problems = problem_labels(self.frame["dataset"].dropna().unique()) if "dataset" in self.frame else {}
 
         def cell(row: dict[Any, Any], name: str) -> Cell:
@@ -205,14 +205,14 @@ class Table:
 
 
 def _turned(names: list[str], cells: list[list[Cell]], escape: Callable[[str], str]) -> Part:
-    """Rows as columns, and columns as rows: the first cells of the rows are the heads."""
+    """Transpose a table; the first cell of each row becomes a heading."""
     heads = [escape(": ".join(filter(None, header(name)))) for name in names]
     first, *rows = [[Cell(head, "left"), *column] for head, column in zip(heads, zip(*cells, strict=True), strict=True)]
     return Part("", [(cell.text, "right" if i else "left") for i, cell in enumerate(first)], rows, is_turned=True)
 
 
 def _tabular(part: Part, rows: list[list[Cell]]) -> str:
-    """Rules of booktabs, and no wider than the text."""
+    """Write a tabular with booktabs rules, scaled down to the text width if wider."""
     widths = {"right": "r", "left": "l", "words": r"p{0.5\linewidth}"}
     columns = "".join(widths[place] for _, place in part.heads)
     lines = [" & ".join(head for head, _ in part.heads)]
@@ -232,10 +232,11 @@ def _tabular(part: Part, rows: list[list[Cell]]) -> str:
 
 
 def header(name: str) -> tuple[str, str]:
-    """The heads of a column: of its group, which may be empty, and its own."""
+    """Return the headings of a column: its group's (may be empty) and its own."""
     group = next((group for group in GROUPS if name.startswith(f"{group}_")), "")
     rest = name.removeprefix(f"{group}_") if group else name
-    words = HEADERS.get(rest, model_label(rest).replace("n_evals", "evaluations").replace("_", " "))
+    plain_words = model_label(rest).replace("n_evals", "evaluations").replace("params", "parameters").replace("_", " ")
+    words = HEADERS.get(rest, plain_words)
     return MOMENT_NAMES[group] if group else "", words
 
 

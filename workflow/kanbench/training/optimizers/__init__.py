@@ -1,4 +1,4 @@
-"""Optimizers: each takes one step at a time from parameters θ, for whatever an engine makes of them."""
+"""Optimizers: each takes one step at a time from a parameter vector θ, with what an engine evaluates there."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kanbench.training.resume import Resumable
 
 class Optimizer(Resumable, Protocol):
     def restart(self) -> None:
-        """Begin with other parameters, because the grid is another now."""
+        """Forget the history of steps, because a new grid has other parameters."""
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
-        """One epoch: the parameters after θ, which stays as it is."""
+        """Take one step (an epoch) from θ, shape (P,); return the new parameters, leaving θ unchanged."""
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "lbfgs": LBFGS, "lm": LevenbergMarquardt}
 
 
 def make_optimizer(name: str, **settings: Any) -> Optimizer:
-    """The optimizer called `name`, before its first step."""
+    """Make the optimizer called `name`, one of `OPTIMIZERS`."""
     return OPTIMIZERS[name](**settings)
 
 
 def compile_for(dtype: str) -> None:
-    """Compile all that trainings in a precision use of kernels, unless that has been done on this machine."""
+    """Compile all kernels that trainings in this precision need, unless this machine has them cached."""
     from kanbench.engine.numba_engine import engine
 
     for small in map(CountingEngine, engine.compile_for(dtype)):

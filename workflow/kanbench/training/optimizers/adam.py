@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba, arXiv:1412.6980) on the full batch, with the updates of torch's."""
+"""Adam (Kingma & Ba, arXiv:1412.6980) on the full batch, with the same updates as in torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from kanbench.training.resume import Stateful
 
 
 class Adam(Stateful):
-    """
+    """Adam.
+
     Args:
         lr (float): The learning rate.
     """
@@ -30,7 +31,7 @@ class Adam(Stateful):
         self.mean = self.square = np.empty(0)  # until the first step
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
-        """One evaluation of the gradient, one update."""
+        """Evaluate the gradient once and update."""
         _, gradient = engine.loss_and_gradient(theta)
         engine.flops += flops.ADAM * len(theta)
         compile_for(theta.dtype)
@@ -45,5 +46,5 @@ class Adam(Stateful):
 
 @functools.cache
 def compile_for(dtype: np.dtype[Any]) -> None:
-    """Compile the update for a precision, unless that has been done on this machine."""
+    """Compile the update for a precision, unless this machine has it cached."""
     cache.once(f"adam_{dtype}", lambda: update(*np.zeros((4, 1), dtype), 1.0, 1.0))

@@ -1,4 +1,4 @@
-"""Adam's update in one pass, compiled: a dozen calls of numpy take longer than arithmetic on some hundred numbers."""
+"""Adam's update in one compiled pass: on a few hundred numbers, numpy calls take longer than the arithmetic."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def update(theta: Array, gradient: Array, mean: Array, square: Array, length: fl
     """Change θ and the moving averages, vectors of shape (P,), in place.
 
     Args:
-        length (float): Of the step, by which the mean is multiplied.
-        correction (float): Of the square's root, which is divided by it.
+        length (float): Step size, with the bias correction of the mean: lr / (1 - β₁ᵗ).
+        correction (float): Bias correction that divides the root of the mean square: √(1 - β₂ᵗ).
     """
     number = theta.dtype.type
     for i in range(len(theta)):

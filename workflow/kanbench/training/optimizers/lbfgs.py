@@ -1,4 +1,4 @@
-"""L-BFGS (Liu & Nocedal, 1989) with a strong Wolfe line search: the iterations of torch's, with less around them."""
+"""L-BFGS (Liu & Nocedal, 1989) with a strong Wolfe line search: the same iterations as in torch, with less overhead."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from kanbench.problems import Array
 from kanbench.training.optimizers.line_search import Line, Point, strong_wolfe
 from kanbench.training.optimizers.two_loops import dot, remember_and_apply
 
-TOLERANCE = 1e-32  # as pykan's MultKAN.fit: never stop early
+TOLERANCE = 1e-32  # as in pykan's MultKAN.fit: never stop early
 
 
 class Memory(NamedTuple):
-    """The last iteration, and the last m pairs Δθ, Δgradient, in the place of the inverse Hessian."""
+    """The last iteration, and the last m pairs (Δθ, Δgradient), which represent the inverse Hessian."""
 
     begun: bool  # whether there was an iteration
-    change: Array  # Δθ of it, shape (P,)
-    gradient: Array  # before it
-    s: Array  # see `remember_and_apply`, here and below
+    change: Array  # Δθ of the last one, shape (P,)
+    gradient: Array  # before the last one, shape (P,)
+    s: Array  # for this and the fields below, see `remember_and_apply`
     y: Array
     rho: Array
     alpha: Array
@@ -32,6 +32,7 @@ class Memory(NamedTuple):
 
 
 def empty_memory(size: int, like: Array) -> Memory:
+    """Make a memory for `size` pairs of vectors with the shape and precision of `like`."""
     (change, gradient), (s, y), (rho, alpha) = (
         np.zeros((2, *shape), like.dtype) for shape in (like.shape, (size, *like.shape), (size,))
     )
@@ -39,18 +40,18 @@ def empty_memory(size: int, like: Array) -> Memory:
 
 
 class Work(NamedTuple):
-    """What was done in one step, to be counted."""
+    """The work of one step, from which its operations are counted."""
 
     iterations: int
-    pairs: int  # that were remembered, in all iterations together
-    trials: int  # of line searches
+    pairs: int  # applied in the two-loop recursion, summed over iterations
+    trials: int  # of the line searches
 
 
 @compiled_unfused
 def iterate(
     engine: Any, theta: Array, memory: Memory, lr: float, max_iter: int, max_eval: int
 ) -> tuple[int, tuple[Array, Memory, Work]]:
-    """Up to `max_iter` iterations from θ; see `LBFGS` for the arguments, and `Engine.run`."""
+    """Do up to `max_iter` iterations from θ; see `LBFGS` for the arguments and `Engine.run` for the result."""
     loss, gradient = engine.loss_and_gradient(theta)
     iterations, pairs, trials = 0, 0, 0
     begun, change, before, s, y, rho, alpha, scale, newest, n_pairs = memory
@@ -76,12 +77,13 @@ def iterate(
 
 
 class LBFGS:
-    """
+    """L-BFGS.
+
     Args:
-        lr (float): Length of the first trial step of every line search.
-        max_iter (int): Iterations in one step; each has a line search of its own.
-        max_eval (int): Evaluations of the gradient in one step after which no further iteration is begun.
-        history_size (int): Pairs of parameter and gradient differences that approximate the Hessian.
+        lr (float): First trial step of every line search.
+        max_iter (int): Iterations in one step, each with its own line search.
+        max_eval (int): Gradient evaluations in one step after which no further iteration starts.
+        history_size (int): Number of stored pairs that approximate the inverse Hessian.
     """
 
     def __init__(self, lr: float, max_iter: int, max_eval: int, history_size: int) -> None:
@@ -92,7 +94,7 @@ class LBFGS:
         self.memory: Memory | None = None
 
     def state(self) -> dict[str, Any]:
-        """The last iteration, and the pairs by value; None for what there is not."""
+        """Copy the last iteration and the pairs; None before the first iteration."""
         if (memory := self.memory) is None or not memory.begun:
             return {"last": None, "memory": None}
         pairs = [array[: memory.n_pairs].copy() for array in (memory.s, memory.y, memory.rho)]
@@ -110,7 +112,7 @@ class LBFGS:
             self.memory = Memory(True, change, gradient, *memory[3:7], scale, newest, n_pairs)
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
-        """Up to `max_iter` iterations."""
+        """Do up to `max_iter` iterations."""
         compile_for(theta.dtype)
         memory = self.memory or empty_memory(self.history_size, theta)
         settings = self.lr, self.max_iter, self.max_eval
@@ -122,7 +124,7 @@ class LBFGS:
 
 @functools.cache
 def compile_for(dtype: np.dtype[Any]) -> None:
-    """Compile what the loop calls if it is Python's, for a precision, unless that has been done on this machine."""
+    """Compile the functions that a loop in Python calls, for a precision, unless this machine has them cached."""
 
     def compile() -> None:
         zeros = np.zeros(1, dtype)

@@ -1,10 +1,9 @@
-"""A line search that ends where the strong Wolfe conditions hold (Nocedal & Wright, Algorithms 3.5 and 3.6).
+"""A line search for the strong Wolfe conditions (Nocedal & Wright, Algorithms 3.5 and 3.6).
 
-The same decisions as in torch's L-BFGS (itself after Schmidt's minFunc), but that a value which is not a number counts
-as too high.
+It decides as torch's L-BFGS does (itself based on Schmidt's minFunc), except that nan counts as too high.
 
-Its functions are Python's for an engine that is not compiled, and are compiled into the loop of one that is; both take
-the same steps.
+The functions run in Python with an engine that is not compiled, and are compiled into the optimizer's loop with one
+that is; both take the same steps.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from kanbench.training.optimizers.two_loops import dot
 ARMIJO = 1e-4
 CURVATURE = 0.9
 MAX_TRIALS = 25
-SMALLEST_BRACKET = 1e-9  # of the largest change of a parameter
+SMALLEST_BRACKET = 1e-9  # width of a bracket, as the largest change of a parameter
 
 
 class Line(NamedTuple):
-    """θ + t d, and an engine, or what stands for it in compiled code."""
+    """The line θ + t d; `engine` is an engine, or its compiled counterpart."""
 
     engine: Any
     theta: Array
@@ -33,7 +32,7 @@ class Line(NamedTuple):
 
 
 class Point(NamedTuple):
-    """On a line: t, the loss there, its derivative by t, and the gradient."""
+    """A point on a line: t, the loss, its derivative with respect to t, and the gradient."""
 
     t: float
     value: float
@@ -43,6 +42,7 @@ class Point(NamedTuple):
 
 @register_jitable
 def point_at(line: Line, t: float) -> Point:
+    """Evaluate loss, slope and gradient at t."""
     step = line.theta.dtype.type(t) * line.direction  # in the precision of θ, compiled or not
     loss, gradient = line.engine.loss_and_gradient(line.theta + step)
     return Point(t, loss, dot(gradient, line.direction), gradient)
@@ -50,14 +50,14 @@ def point_at(line: Line, t: float) -> Point:
 
 @register_jitable
 def strong_wolfe(line: Line, start: Point, t: float) -> tuple[Point, int]:
-    """Find a point on a line that meets the conditions, or the lowest that was found.
+    """Find a point that satisfies the strong Wolfe conditions; failing that, the lowest point found.
 
     Args:
-        start (Point): Where t = 0; its slope is negative.
-        t (float): The first trial.
+        start (Point): At t = 0, with a negative slope.
+        t (float): The first trial step.
 
     Returns:
-        point, trials
+        point, number of trials
     """
     before, point = start, point_at(line, t)
     for trial in range(MAX_TRIALS):
@@ -74,7 +74,7 @@ def strong_wolfe(line: Line, start: Point, t: float) -> tuple[Point, int]:
 
 @register_jitable
 def _zoom(line: Line, start: Point, left: Point, right: Point, trials: int) -> tuple[Point, int]:
-    """Narrow a bracket, found by so many trials, until a point in it meets the conditions."""
+    """Narrow a bracket until a point in it satisfies the conditions; `trials` have been used so far."""
     low, high = right, left
     if left.value <= right.value or math.isnan(right.value):
         low, high = left, right
@@ -110,7 +110,7 @@ def _too_high(point: Point, start: Point) -> bool:
 
 @register_jitable
 def _minimum_of_cubic(left: Point, right: Point, low: float, high: float) -> float:
-    """The minimum of the cubic through two points with their slopes, from low to high; the middle if it has none."""
+    """Minimum in [low, high] of the cubic Hermite interpolant of two points; the midpoint if there is none."""
     if left.t > right.t:
         left, right = right, left
     middle = (low + high) / 2

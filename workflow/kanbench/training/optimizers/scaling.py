@@ -1,7 +1,7 @@
-"""Marquardt's scaling: the damping of a parameter in proportion to what the residuals depend on it.
+"""Marquardt scaling: each parameter is damped in proportion to the residuals' sensitivity to it.
 
-Instead of λ |δ|², the damped model then has λ δᵀDδ with D = diag(JᵀJ), so that a step does not depend on the units
-of the parameters (Marquardt 1963). With δ = D^(-½) ε that is the model with λ |ε|² again, of the Jacobian J D^(-½).
+The damping term is λ δᵀDδ with D = diag(JᵀJ) instead of λ |δ|², which makes a step independent of the parameters'
+units (Marquardt 1963). Substituting δ = D^(-½) ε gives λ |ε|² again, with the Jacobian J D^(-½).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from kanbench.engine.linearization import Linearization, Matrix, Vector
 from kanbench.problems import Array
 
-SMALLEST = 1e-6  # element of D, relative to the largest: some parameters change no residual at all
+SMALLEST = 1e-6  # lower bound of D relative to its largest element: some parameters change no residual
 
 
 class MarquardtScaled:
-    """See `Linearization`: one in parameters whose columns of the Jacobian have length 1, but for the shortest."""
+    """A `Linearization` in scaled parameters: columns of the Jacobian have length 1, except for very short ones."""
 
     def __init__(self, linearization: Linearization) -> None:
         self.linearization, self.residuals, self.shape = linearization, linearization.residuals, linearization.shape
         n, n_parameters = self.shape
-        self.matrix = linearization.normal_matrix() if n_parameters <= n else None  # for its first use
+        self.matrix = linearization.normal_matrix() if n_parameters <= n else None  # until its first use
         squares = linearization.column_squares() if self.matrix is None else self.matrix.diagonal()
         self.scale = squares.clip(min=float(squares.max()) * SMALLEST) ** -0.5
 

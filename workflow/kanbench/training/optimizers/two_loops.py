@@ -1,4 +1,4 @@
-"""The recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
+"""The two-loop recursion of L-BFGS (Nocedal & Wright, Algorithm 7.4)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from kanbench.engine.numba_engine.simd import LANES, load, store, total, wide
 from kanbench.io.kernel_cache import compiled
 from kanbench.problems import Array
 
-SMALLEST_CURVATURE = 1e-10  # torch's: pairs with less are not remembered
+SMALLEST_CURVATURE = 1e-10  # as in torch: pairs with less are skipped
 
 
 @compiled
 def dot(a: Array, b: Array) -> float:
-    """Σ aᵢ bᵢ in float64: numba's own `@` needs scipy.linalg, which takes a third of a second to import."""
+    """Σ aᵢ bᵢ in float64; numba's `@` would need scipy.linalg, which takes a third of a second to import."""
     n, result = len(a), 0.0
     whole = n - n % (2 * LANES)
     if whole:
@@ -50,15 +50,15 @@ def remember_and_apply(
     newest: int,
     count: int,
 ) -> tuple[float, int, int]:
-    """Remember a pair, and make q the direction -H q, in place.
+    """Store a pair and replace the gradient q by the direction -H q, in place.
 
-    H is the inverse Hessian that the remembered pairs make of scale · I.
+    H is the inverse Hessian approximation from the stored pairs, starting with scale · I.
 
     Args:
+        q (array of shape (P,)): The gradient.
         change, difference (arrays of shape (P,)): Δθ and Δgradient of the last iteration.
-        s, y (arrays of shape (m, P)): The pairs, in a ring: `newest` is the last that was filled, and `count` are
-            there.
-        rho, alpha (arrays of shape (m,)): 1 / (s · y), and room.
+        s, y (arrays of shape (m, P)): Ring buffers of pairs; `newest` was filled last, `count` are filled.
+        rho, alpha (arrays of shape (m,)): 1 / (s · y), and workspace.
 
     Returns:
         scale, newest, count
@@ -67,7 +67,7 @@ def remember_and_apply(
     if curvature > SMALLEST_CURVATURE:
         newest, count = (newest + 1) % len(s), min(count + 1, len(s))
         rho[newest] = 1 / curvature
-        for i in range(len(q)):  # an assignment to a row takes numba a second to compile
+        for i in range(len(q)):  # numba needs a second to compile the assignment of a row
             s[newest, i], y[newest, i] = change[i], difference[i]
         scale = curvature / dot(difference, difference)
     for age in range(count):
