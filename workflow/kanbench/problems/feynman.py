@@ -1,7 +1,8 @@
 """Twenty dimensionless equations from Feynman's lectures, numbered as in arXiv:2509.03417, on [-1, 1]^d.
 
 Inputs that the equation divides by are kept away from zero, as in the study. Equations 1, 2, 4, 6 and 8 are still
-singular on this domain: a few samples near the singularity make up nearly all of the error, and no study fits them.
+singular on this domain: a few samples near the singularity make up nearly all of the error, and no published
+network fits them.
 """
 
 from __future__ import annotations
