@@ -43,7 +43,7 @@ def with_palette(pixels: NDArray[np.uint8]) -> Image.Image:
 
     The file shrinks to a third, white stays white, and no colour channel changes by more than 7 %.
     """
-    codes, colours = pd.factorize(pixels.view(np.uint32).ravel())
+    codes, colours = pd.factorise(pixels.view(np.uint32).ravel())
     every = Image.fromarray(colours.view(np.uint8).reshape(1, -1, 4)[..., :3].copy())
     few = every.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image = Image.fromarray(np.asarray(few)[0, codes].reshape(pixels.shape[:2]))

@@ -1,11 +1,11 @@
 """Levenberg-Marquardt for least squares, with damping by gain ratio and geodesic acceleration.
 
-With residuals r and Jacobian J at θ, a step δ minimizes the damped linear model (Levenberg 1944, Marquardt 1963)
+With residuals r and Jacobian J at θ, a step δ minimises the damped linear model (Levenberg 1944, Marquardt 1963)
 
     |r + J δ|² + λ |δ|²      ⇔      (JᵀJ + λI) δ = -Jᵀr      ⇔      δ = -Jᵀ (JJᵀ + λI)⁻¹ r.
 
 The first system has one unknown per parameter, the second one per residual. The smaller one is solved by Cholesky
-factorization in float64. (A spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular; λ > 0 makes
+factorisation in float64. (A spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular; λ > 0 makes
 the system definite.) The damping can also be λ δᵀ diag(JᵀJ) δ: see `scaling`.
 
 The loss of a KAN has long curved valleys, because scales, splines and base functions can compensate for each other.
@@ -13,10 +13,10 @@ Geodesic acceleration a (Transtrum & Sethna, arXiv:1201.5885) follows them: it e
 
     θ(s) = θ + s δ + s²/2 a.
 
-If 2 |a| / |δ| is too large, or the loss is not lower, their method rejects the step and factorizes again with a larger
+If 2 |a| / |δ| is too large, or the loss is not lower, their method rejects the step and factorises again with a larger
 λ. Here the step is shortened along the path instead: first to the s with the largest allowed curvature, then further
-until the loss is lower. Each trial costs one evaluation of the residuals, not a factorization, and λ is raised for the
-next step. On the four problems with eight seeds, trainings took half the factorizations, and their test losses were
+until the loss is lower. Each trial costs one evaluation of the residuals, not a factorisation, and λ is raised for the
+next step. On the four problems with eight seeds, trainings took half the factorisations, and their test losses were
 five times lower (geometric mean), compared with rejection.
 
 The expansion is useful only near θ. With targets far from 0, where θ has far to go, the curvature may allow a
@@ -78,7 +78,7 @@ class DampedModel:
         return float(self.gram.diagonal().max())
 
     def solver(self, damping: float) -> Callable[[Vector], Vector] | None:
-        """Factorize; return a function that finds δ, shape (P,), for any v of shape (n,).
+        """Factorise; return a function that finds δ, shape (P,), for any v of shape (n,).
 
         Returns None if rounding makes the damped matrix indefinite.
         """
@@ -267,7 +267,7 @@ class LevenbergMarquardt:
         self.damping.value, self.damping.idle = state["damping"], state["idle"]
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
-        """Take one step: one Jacobian, one factorization, and points along one path until the loss is lower."""
+        """Take one step: one Jacobian, one factorisation, and points along one path until the loss is lower."""
         linearization: Linearization = engine.linearize(theta)
         if square(linearization.residuals) <= (ROUNDING * length(engine.y)) ** 2:
             return theta  # only rounding errors are left
@@ -286,7 +286,7 @@ class LevenbergMarquardt:
         return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
     def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
-        """Factorize with the current λ, or a larger one until the matrix is definite; None if that fails."""
+        """Factorise with the current λ, or a larger one until the matrix is definite; None if that fails."""
         self.damping.begin(model.scale)
         for _ in range(self.attempts):
             if (solve := model.solver(self.damping.value)) is not None:
