@@ -331,7 +331,8 @@ def test_a_state_that_cannot_be_written_costs_one_line(config, tmp_path, monkeyp
     assert epochs_of(settings_of(config), ResumeState(tmp_path)) == list(range(1, 13))
     (line,) = [record.getMessage() for record in caplog.records]
     assert (
-        "training.state: cannot be written (No space left on device); after a crash this training starts anew" in line
+        "training.state: cannot be written (No space left on device); after a crash, this training starts from the beginning"
+        in line
     )
 
 

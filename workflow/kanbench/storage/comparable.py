@@ -136,7 +136,7 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
     """
     new = frame if frame.index.is_unique else frame.reset_index(drop=True)
     if "dataset_idx" not in new and "dataset_name" in new:
-        new = new.assign(dataset_idx=pd.factorize(new["dataset_name"])[0])
+        new = new.assign(dataset_idx=pd.factorise(new["dataset_name"])[0])
     if names := {old: name for old, name in FINAL_LOSSES.items() if old in new and name not in new}:
         new = new.rename(columns=names)
     if loss_measure(frame) == "rmse":

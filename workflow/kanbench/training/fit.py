@@ -114,7 +114,7 @@ def fit(
     threads: int = 1,
     **others: Any,
 ) -> Results | Fitted:
-    """Train a network to minimize the mean squared error on the full batch.
+    """Train a network to minimise the mean squared error on the full batch.
 
     A pykan KAN is trained in place and keeps its device and precision; the computation runs on the CPU, in compiled
     code. Afterwards it is in the same state as after its own `fit`, except that its last forward pass was on the
@@ -129,7 +129,7 @@ def fit(
 
     A step is the same as in pykan. L-BFGS does up to 20 iterations, starts none after 25 gradient evaluations, keeps
     ten pairs and uses the same line search. Adam evaluates one gradient. Levenberg-Marquardt evaluates one Jacobian
-    and computes one factorization.
+    and computes one factorisation.
 
     Args:
         model (KAN, SplineNetwork, or sequence of int): A KAN of spline edges only: edges may be masked (pruned), but

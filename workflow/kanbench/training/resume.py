@@ -92,7 +92,7 @@ class ResumeState:
                 partial.write_bytes(hashlib.sha256(content).digest() + content)
         except InputError as error:
             if self.can_be_written:
-                log.warning("%s; after a crash this training starts anew", error)
+                log.warning("%s; after a crash, this training starts from the beginning", error)
             self.can_be_written = False
         self.saved_at = time.monotonic()
 

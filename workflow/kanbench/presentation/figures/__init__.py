@@ -1,1 +1,1 @@
-"""Figures of a run: what people look at. `kanbench.plan.figures` says which there are; `make` draws them."""
+"""The figures of a run: `kanbench.plan.figures` lists them, `make` draws them."""

@@ -1,4 +1,4 @@
-"""The comparison of a section's model types: at equal compute, at the end, and by the time to the threshold."""
+"""The comparison of a section's model types: at equal compute, at the end of training, and by time to the threshold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PANELS = (  # moment, column, title
 
 
 def comparison_figure(stored: StoredRun, note: Note) -> Figure:
-    """Panels of points, one row per dataset: the seeds' geometric mean, with a line from the least to the most."""
+    """Draw panels with one row per dataset: the geometric mean over seeds, with a line from minimum to maximum."""
     measures, (scale, error) = _measures(stored), scales(stored)
     shown: dict[str, tuple[str, dict[str, pd.Series]]] = {}
     for moment, column, title in PANELS:
@@ -36,7 +36,7 @@ def comparison_figure(stored: StoredRun, note: Note) -> Figure:
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (title, (column, values)) in zip(panels, shown.items(), strict=True):
         alike = [series for name, other in shown.values() if name == column for series in other.values()]  # one scale
-        style.log_scale(axes.xaxis, alike, most_ticks=4)  # the labels of more would meet
+        style.log_scale(axes.xaxis, alike, most_ticks=4)  # the labels of more ticks would overlap
         style.points_by_dataset(axes, stored.datasets, values, styles)
         axes.set(title=title, xlabel=error.replace(" / ", " /\n") if column == "dense_mse" else "training time / s")
     style.rows_of_datasets(panels, stored.datasets)
@@ -56,7 +56,7 @@ def _measures(stored: StoredRun) -> Measures:
 
 
 def _errors(measures: Measures, moment: str, scale: dict[int, float]) -> dict[str, pd.Series]:
-    """By model type, the scaled errors that are compared, one for every seed, indexed by `dataset_idx`."""
+    """The compared errors, scaled, by model type: one value per seed, indexed by `dataset_idx`."""
     if moment not in measures.errors:
         return {}
     compared = measures.errors[moment].where(measures.logs_on(moment, measures.datasets).notna())
@@ -65,7 +65,7 @@ def _errors(measures: Measures, moment: str, scale: dict[int, float]) -> dict[st
 
 
 def _of_rows(measures: Measures, moment: str, column: str) -> dict[str, pd.Series]:
-    """The same of a column of the frames; empty where no frame has it."""
+    """As `_errors`, for a column of the frames; empty if no frame has it."""
     rows = measures.rows[measures.rows.index.isin([moment], level="moment")]
     if column not in rows:
         return {}

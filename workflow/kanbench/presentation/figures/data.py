@@ -1,4 +1,4 @@
-"""What figures show, from a stored run: its curves, and its models against the truth. Nothing here draws."""
+"""The data of figures, from a stored run: its curves, and its models compared with the truth. Nothing here draws."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ GRID_POINTS = 101
 LINE_POINTS = 401
 SEARCH_POINTS = 10_000
 WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
-Note = Callable[[str], None]  # is given a line for every part of a figure that is left out
+Note = Callable[[str], None]  # called with a line for every part of a figure that is left out
 
 
 class FigureUnavailableError(Exception):
-    """A figure, or a part of it, that a run does not have the data for; the text says what is missing."""
+    """The run lacks the data for a figure or a part of it; the text says what is missing."""
 
 
 def problem_of(stored: StoredRun, dataset: str) -> Problem:
-    """The problem of a dataset; FigureUnavailableError if it is not known, or its file is not to be run."""
+    """Find the problem of a dataset.
+
+    Raises:
+        FigureUnavailableError: The problem is not known, or its file may not be run.
+    """
     try:
         return problem_of_run(dataset, stored.compared.values(), stored.problems, stored.trusted)
     except InputError as error:
@@ -40,10 +44,13 @@ def index_of(stored: StoredRun, dataset: str) -> int:
 
 
 def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str, SplineNetwork]:
-    """The model that is drawn, and at what moment: at the threshold, or the final one where that is not known.
+    """Read the model to draw; return its moment and network.
+
+    It is the model at the threshold or, without a threshold, the final one.
 
     Raises:
-        FigureUnavailableError: There is none in pykan's format, it is no sum of splines, or it cannot be read.
+        FigureUnavailableError: There is no model in pykan's format, it has more than spline edges, or it cannot be
+            read.
     """
     found = stored.checkpoints(model_type, dataset_idx)
     if not found:
@@ -53,16 +60,17 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     base = found[checkpoint]
     try:
         return WORDS.get(checkpoint, checkpoint), stored.network(base)
-    except InputError as error:  # one model that cannot be read or drawn does not cost the others
+    except InputError as error:  # one unreadable model does not prevent drawing the others
         raise FigureUnavailableError(str(error)) from error
 
 
 def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) -> dict[tuple[int, str], pd.DataFrame]:
-    """The losses of a model type by epoch: the geometric mean over the seeds, the least and the most.
+    """Collect the losses of a model type by epoch, over the seeds.
 
     Returns:
-        dict: `{(dataset_idx, loss): frame}`, the frames indexed by `epoch`, or by `x` where that is grids, with `x`
-            (the median), `y`, `low` and `high`. What no frame has the columns and rows of is left out.
+        dict: `{(dataset_idx, loss): frame}`. Frames are indexed by `epoch`, or by `x` if that is the grid, and have `x`
+            (the median), `y` (geometric mean), `low` and `high` (minimum and maximum). Curves without data are left
+            out.
     """
     index = x if x == "grid_size" else "epoch"
     keys = ["dataset_idx", index]
@@ -75,7 +83,7 @@ def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) ->
     median, low, high, count = groups["x"].median(), *(getattr(groups[there], f)() for f in ("min", "max", "count"))
     with np.errstate(divide="ignore"):
         mean = np.exp(every[there].astype(float).transform(np.log).groupby([every[key] for key in keys]).mean())
-    mean = low.where(count < 2, mean)  # as in `geometric_mean`, a single one stays as it is, to the bit
+    mean = low.where(count < 2, mean)  # as in `geometric_mean`, a single value is kept unchanged
     found: dict[tuple[int, str], pd.DataFrame] = {}
     for loss in there:
         table = pd.DataFrame({"x": median, "y": mean[loss], "low": low[loss], "high": high[loss]})
@@ -86,7 +94,7 @@ def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) ->
 
 
 def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
-    """The epoch of the interpolation threshold by dataset, where there is one; of several seeds the (lower) median."""
+    """The epoch of the interpolation threshold by dataset, if there is one; the (lower) median over the seeds."""
     rows = [stored.thresholds(model_type, frame) for frame in stored.histories(model_type)]
     told = [part["epoch"] for part in rows if "epoch" in part]
     if not told:
@@ -96,7 +104,7 @@ def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
 
 
 def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:
-    """The last epoch of every grid of a training, by grid size; empty where the frame does not tell."""
+    """The last epoch of every grid of a training, by grid size; empty if the frame does not record it."""
     frame = stored.compared[stored.section.history_of(model_type)]
     if not {"grid_size", "epoch"} <= set(frame):
         return pd.Series(dtype=int)
@@ -104,9 +112,9 @@ def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:
 
 
 def scales(stored: StoredRun) -> tuple[dict[int, float], str]:
-    """By what errors are divided, by dataset, and what the axis of such errors is called.
+    """Return the divisor of errors by dataset, and the label of their axis.
 
-    The variance of the target; 1 for all where the target of one is not known.
+    The divisor is the variance of the target; if any target is not known, it is 1 for all.
     """
     scales = {i: scale_of_problem(name, stored.compared.values()) for i, name in stored.datasets.items()}
     variances = {i: scale.variance for i, scale in scales.items() if scale is not None}
@@ -117,24 +125,24 @@ def scales(stored: StoredRun) -> tuple[dict[int, float], str]:
 
 @dataclass(frozen=True)
 class Fit:
-    """The model of a training at a moment; see `model_of`."""
+    """The model of a training at one moment; see `model_of`."""
 
     model_type: str
     moment: str
     network: SplineNetwork
 
     def values(self, x: np.ndarray) -> np.ndarray:
-        """Its outputs in float64, shape (n,), for inputs of shape (n, d)."""
+        """Evaluate the model in float64 at x, shape (n, d); return shape (n,)."""
         from kanbench.network.evaluation import evaluate  # imports numba, which figures of frames do not need
 
         return evaluate(self.network, x)[:, 0]
 
 
 def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
-    """The models of a dataset, at the threshold where that is there.
+    """Read the models of a dataset, at the threshold if known.
 
     Raises:
-        FigureUnavailableError: There is none, or they have other inputs than the problem.
+        FigureUnavailableError: There is no model, or the number of inputs differs from the problem's.
     """
     problem, found = problem_of(stored, dataset), []
     for model_type in stored.model_types:
@@ -153,16 +161,16 @@ def fits(stored: StoredRun, dataset: str, note: Note) -> list[Fit]:
 
 
 def plane(problem: Problem) -> np.ndarray:
-    """All points of a square grid on the domain of a problem with two inputs, the first axis fastest."""
+    """A regular grid on the domain of a problem with two inputs, shape (n, 2); the first input varies fastest."""
     axes = (np.linspace(*interval, GRID_POINTS) for interval in problem.domain)
     return np.stack([part.ravel() for part in np.meshgrid(*axes)], axis=1)
 
 
 def centres(problem: Problem) -> dict[str, np.ndarray]:
-    """The points that slices go through, shape (d,): the middle, and where the target is farthest from its mean.
+    """Choose the points that slices go through, shape (d,): the centre, and where the target is farthest from its mean.
 
-    The middle alone shows nothing of a product of sines, which is zero on the axes. The other point is one of 10,000 of
-    a Sobol sequence.
+    The centre alone would show nothing of a product of sines, which is zero on the axes. The other point is the best of
+    10,000 points of a Sobol sequence.
     """
     samples = make_dataset(problem, 1, 1, SEARCH_POINTS, seed=0)
     values = samples.dense_label[:, 0]
@@ -171,7 +179,7 @@ def centres(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def line(problem: Problem, centre: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates along an axis, shape (n,), and the points of the line through `centre`, shape (n, d)."""
+    """Sample the line through `centre` along an axis: coordinates, shape (n,), and points, shape (n, d)."""
     along = np.linspace(*problem.domain[axis], LINE_POINTS)
     points = np.tile(centre, (LINE_POINTS, 1))
     points[:, axis] = along

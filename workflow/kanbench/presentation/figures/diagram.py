@@ -14,12 +14,12 @@ from kanbench.presentation.figures.data import FigureUnavailableError, Note, ind
 from kanbench.presentation.figures.merged_graph import SHARED, MergedGraph, Node, merged_graph
 from kanbench.storage.stored_run import StoredRun
 
-# Of neighbours, one is dark and the other light, so that they differ in greyscale too.
+# Dark and light colours alternate, so that neighbours differ in greyscale too.
 COLOURS = (style.BLUE, style.ORANGE, style.BLACK, style.SKY, style.VERMILLION, style.PURPLE, style.GREEN, "#A6761D")
 
 
 def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
-    """Inputs below, the output above; nodes and edges in the colours of the experts that they came from."""
+    """Draw the graph, inputs at the bottom and output at the top, in the colours of the experts they come from."""
     i, model_type = index_of(stored, dataset), stored.section.model_types[0]
     try:
         moment, model = model_of(stored, model_type, i)
@@ -48,7 +48,7 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
     for (marker, colour), nodes in alike.items():
         axes.plot(*zip(*nodes, strict=True), marker=marker, markersize=3.5, color=colour, linestyle="none", zorder=2)
     in_last = sorted((node for node in graph.groups if node[0] == len(graph.width) - 2), reverse=True)
-    first_of = {graph.groups[node]: places[node] for node in in_last}  # every group's, in the last hidden layer
+    first_of = {graph.groups[node]: places[node] for node in in_last}  # of every group, in the last hidden layer
     for group, (x, y) in sorted(first_of.items()):
         if group != SHARED:
             axes.text(x - 0.008, y, str(group + 1), ha="right", va="center")
@@ -69,14 +69,14 @@ def merge_diagram_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
 
 
 def positions(graph: MergedGraph) -> dict[Node, tuple[float, float]]:
-    """Where nodes are: layers from below, the nodes of a group next to each other, in columns of their own."""
+    """Place the nodes: layers from the bottom up, with separate columns for every group."""
     count = max(graph.groups.values(), default=-1) + 1
     places: dict[Node, tuple[float, float]] = {}
     for layer, nodes in enumerate(graph.width):
         if layer in (0, len(graph.width) - 1) or not count:
             places |= {(layer, i): ((i + 0.5) / nodes, layer) for i in range(nodes)}
             continue
-        # Nodes that pass on inputs have the column in the middle.
+        # Nodes that pass an input through share the middle column.
         middle, columns = count // 2, count + (SHARED in graph.groups.values())
         for group in (*range(count), SHARED):
             members = [i for i in range(nodes) if graph.groups[layer, i] == group]
@@ -87,7 +87,7 @@ def positions(graph: MergedGraph) -> dict[Node, tuple[float, float]]:
 
 
 def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
-    """The selected experts of a dataset, the best first; empty where no frame lists them."""
+    """The selected experts of a dataset, best first; empty if no frame lists them."""
     frame = stored.compared.get("selected_experts", pd.DataFrame())
     if not {"dataset_idx", "depth", "k", "seed"} <= set(frame):
         return pd.DataFrame()
@@ -96,10 +96,10 @@ def selected_experts(stored: StoredRun, dataset_idx: int) -> pd.DataFrame:
 
 
 def group_names(stored: StoredRun, dataset_idx: int, graph: MergedGraph, note: Note) -> list[str]:
-    """What the groups are called: the experts by rank, if they are those that the frames list."""
+    """Name the groups: the experts by rank, if the groups match the frames' experts."""
     depths, selected = graph.depths(), selected_experts(stored, dataset_idx)
     summary = stored.compared.get("summary", pd.DataFrame())
-    # Where models were merged by way of others, the order of the parts is another.
+    # With intermediate models, the parts are not in the experts' order.
     in_stages = "via_n_evals" in summary and (summary["via_n_evals"] > 0)[summary["dataset_idx"] == dataset_idx].any()
     if len(selected) and selected["depth"].tolist() == depths and not in_stages:
         weights = selected["weight"] if "weight" in selected else [None] * len(selected)

@@ -1,8 +1,8 @@
-"""Where everything in a figure is: found once, for all formats.
+"""The layout of a figure, computed once for all formats.
 
-Matplotlib finds ticks and their labels anew whenever it measures or draws an axis, several times for a layout and again
-for every format, and makes five artists for each: that was half the time of a figure. Here they become plain lines and
-texts, whose sizes tell the margins.
+Matplotlib recomputes ticks and labels, five artists each, whenever it measures or draws an axis: several times per
+layout and again for every format. This took half the time of a figure. Here they become plain lines and texts, whose
+sizes give the margins.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 
-PAD = 0.04  # inches around every panel with its labels, and around what is outside all panels
+PAD = 0.04  # inches around every panel with its labels, and around titles and legends of the figure
 OFFSET_PAD = 3  # points
 SIDES = {"x": ("bottom", "top"), "y": ("left", "right")}
-# Of a side: the direction away from the panel, the mark of a tick, and how the label of one is aligned.
+# By side: the direction away from the panel, the marker of a tick, and the alignment of its label.
 OUTWARD = {"bottom": (0, -1), "top": (0, 1), "left": (-1, 0), "right": (1, 0)}
 MARKS = {"bottom": TICKDOWN, "top": TICKUP, "left": TICKLEFT, "right": TICKRIGHT}
 ALIGNED = {
@@ -36,15 +36,15 @@ ALIGNED = {
     "right": {"ha": "left", "va": "center_baseline"},
 }
 Margins = dict[str, float]  # by side, in pixels
-# Inches. How many ticks an axis has depends a little on its length.
+# Margins in inches for a first guess: the number of ticks of an axis depends a little on its length.
 TYPICAL = {"left": 0.3, "right": 0.05, "bottom": 0.12, "top": 0.1}
 
 
 class GridLayout(LayoutEngine):
-    """Panels as large as labels, legends and titles leave room for, of equal sizes up to the ratios of their grid.
+    """Makes panels as large as labels, legends and titles allow, with sizes in the ratios of their grid.
 
     Args:
-        wspace (float): Between two panels is at least so much of a panel's share of the width.
+        wspace (float): Least gap between two panels, relative to a panel's share of the width.
     """
 
     _adjust_compatible = True
@@ -55,7 +55,7 @@ class GridLayout(LayoutEngine):
         self.wspace = wspace
 
     def execute(self, fig: Figure) -> None:
-        """Place everything, once: ticks that have become lines are not found again."""
+        """Place everything; this works once, because ticks become plain lines."""
         renderer = FigureCanvasAgg(fig).get_renderer()
         outside = _outside(fig, renderer)
         typical = {side: fig.dpi * inches for side, inches in TYPICAL.items()}
@@ -82,13 +82,13 @@ class GridLayout(LayoutEngine):
 def _spans(
     total: float, ends: tuple[float, float], cells: Iterable[tuple[range, float, float]], between: float, ratios: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the panels of every column begin and end, or those of every row.
+    """Compute where the panels of every column, or of every row, begin and end.
 
     Args:
-        ends: What is left free before the first and after the last, besides margins.
-        cells: The columns of a panel, and its margins before and after.
-        between: What is left free on either side between two.
-        ratios (sequence of float): Of the sizes.
+        ends: Space before the first and after the last, besides margins.
+        cells: Columns of each panel, and its margins before and after.
+        between: Space on either side of a gap between two panels.
+        ratios (sequence of float): Relative sizes.
     """
     before, after = np.zeros((2, len(ratios)))
     for span, ahead, behind in cells:
@@ -104,7 +104,7 @@ def _spans(
 
 
 def _outside(figure: Figure, renderer: Any) -> Margins:
-    """Place the titles of the figure; the room that they and its legends take."""
+    """Place the titles of the figure; return the margins that they and its legends take."""
     margins, pad, (width, height) = dict.fromkeys(OUTWARD, 0.0), PAD * figure.dpi, figure.bbox.size
     for artist in (*figure.texts, *figure.legends):
         box = artist.get_window_extent(renderer)
@@ -167,7 +167,7 @@ def _settle_axis(figure: Figure, axes: Axes, name: str, renderer: Any) -> Bbox:
                     boxes.append(write(text, tick, at, moved))
                     reach[side] = max(reach[side], _beyond(frame, boxes[-1], side))
     if (offset := axis.get_major_formatter().get_offset()) and any(reach.values()):
-        # What all labels are to be multiplied with, or what is to be added: above a vertical axis, right of the other.
+        # The common factor or offset of the labels: above a vertical axis, at the right end of a horizontal one.
         end, side = ("right", "bottom") if name == "x" else ("left", "top")
         text = Text(text=offset, fontsize=matplotlib.rcParams[f"{name}tick.labelsize"])
         text.set(ha=end, va=ALIGNED[side]["va"])
@@ -180,7 +180,7 @@ def _settle_axis(figure: Figure, axes: Axes, name: str, renderer: Any) -> Bbox:
         text.set_rotation_mode(axis.label.get_rotation_mode())
         moved = axes.transAxes + _moved(figure, side, reach[side] * 72 / figure.dpi + axis.labelpad)
         box = write(text, 0.5, SIDES[name].index(side), moved)
-        # However long it is, it leaves no less room to the panel.
+        # However long the text is, it does not shrink the panel.
         x, y = (frame, box) if name == "x" else (box, frame)
         boxes.append(Bbox.from_extents(x.x0, y.y0, x.x1, y.y1))
     axis.set_visible(False)
@@ -188,7 +188,7 @@ def _settle_axis(figure: Figure, axes: Axes, name: str, renderer: Any) -> Bbox:
 
 
 def _ticks(axis: Axis, rc: str, which: str) -> tuple[np.ndarray, list[str], dict[str, Any]]:
-    """The ticks of an axis that can be seen, their labels, and how they look: what `tick_params` takes."""
+    """The visible ticks of an axis, their labels, and their look as arguments of `tick_params`."""
     ticker = getattr(axis, which)
     if isinstance(ticker.locator, NullLocator):
         return np.empty(0), [], {}
@@ -207,7 +207,7 @@ def _moved(figure: Figure, side: str, points: float) -> Transform:
 
 
 def _beyond(frame: Bbox, box: Bbox, side: str) -> float:
-    """How far a box reaches beyond a side of a frame, in pixels."""
+    """How far a box extends beyond a side of a frame, in pixels."""
     return {
         "left": frame.x0 - box.x0,
         "right": box.x1 - frame.x1,

@@ -1,4 +1,4 @@
-"""Losses against epochs, flops, time and evaluations."""
+"""Loss curves over epochs, flops, time and evaluations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAGE = Line2D([], [], color=style.GREY, linewidth=0.5, linestyle=":", label="ne
 
 
 def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
-    """A row of panels per dataset and a column per kind of loss, with a line per model type, against `x`."""
+    """Draw losses over `x`: a row of panels per dataset, a column per kind of loss, a line per model type."""
     by_type = {m: curves(stored, m, x, style.LOSSES) for m in stored.model_types}
     every = {
         (i, loss): {m: found[i, loss] for m, found in by_type.items() if (i, loss) in found}
@@ -71,7 +71,7 @@ def losses_figure(stored: StoredRun, note: Note, x: str) -> Figure:
 
 
 def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
-    """The training of the merged models: a panel per dataset, with a line per kind of loss."""
+    """Draw the training of the merged models: a panel per dataset, a line per kind of loss."""
     model_type = stored.section.model_types[0]
     if not stored.histories(model_type):
         raise FigureUnavailableError("no frame grid_history")
@@ -94,7 +94,7 @@ def merge_history_figure(stored: StoredRun, note: Note) -> Figure:
 
 
 def _without_overfitting(curves: dict[str, pd.DataFrame]) -> list[np.ndarray]:
-    """What an axis of all losses has to show: training losses down to `BELOW` the others, which would be flat lines."""
+    """Values that an axis of all losses covers: training losses only down to `BELOW` the others, for legibility."""
     numbers = {loss: values[["low", "y", "high"]].to_numpy() for loss, values in curves.items()}
     others = style.positive_values(values for loss, values in numbers.items() if loss != "train_loss")
     if "train_loss" in numbers and len(others):
@@ -103,7 +103,7 @@ def _without_overfitting(curves: dict[str, pd.DataFrame]) -> list[np.ndarray]:
 
 
 def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFrame]]) -> None:
-    """The axes of the losses of a dataset: one for test loss and dense MSE; the training loss may fall far below."""
+    """Scale the axes of a dataset: test loss and dense MSE share one; the training loss may fall far below."""
     for is_training in (False, True):
         group = [loss for loss in panels if (loss == "train_loss") == is_training]
         for loss in group[1:]:
@@ -115,7 +115,7 @@ def _scale_losses(panels: dict[str, Axes], curves: dict[str, dict[str, pd.DataFr
 
 
 def draw_curve(axes: Axes, values: pd.DataFrame, look: style.Look, threshold: int | None) -> None:
-    """A line, the band of the seeds, and the threshold."""
+    """Draw a line, the band of the seeds, and the threshold."""
     if (values["low"] < values["high"]).any():
         axes.fill_between(values["x"], values["low"], values["high"], color=look.color, alpha=0.2, linewidth=0)
     axes.plot(values["x"], values["y"], **look.line(label=look.label))
@@ -126,7 +126,7 @@ def draw_curve(axes: Axes, values: pd.DataFrame, look: style.Look, threshold: in
 
 
 def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
-    """A vertical line where a grid begins, and how many intervals it has above the panel."""
+    """Draw a vertical line where a grid begins, and its number of intervals above the panel."""
     begin = 0.5
     for grid, end in ends.items():
         if begin > 0.5:
@@ -138,6 +138,6 @@ def mark_stages(axes: Axes, ends: pd.Series, numbers: bool) -> None:
 
 
 def mark_stage_ends(axes: Axes, values: pd.DataFrame, look: style.Look, ends: pd.Series) -> None:
-    """A stroke on the line at the last epoch of every grid."""
+    """Mark the last epoch of every grid on a line."""
     there = values.loc[[end for end in ends if end in values.index]]
     axes.plot(there["x"], there["y"], linestyle="none", marker="|", markersize=5, color=look.color, label="stages")

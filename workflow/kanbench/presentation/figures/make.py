@@ -1,4 +1,4 @@
-"""Draw the figures of a run, and write them."""
+"""Draws the figures of a run and writes them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def draw(stored: StoredRun, figure: Figure, note: Note = lambda text: None) -> C
     """Draw one figure.
 
     Args:
-        note (callable): Given a line for every part of the figure that is left out.
+        note (callable): Called with a line for every part of the figure that is left out.
 
     Raises:
-        FigureUnavailableError: The run does not have what the figure needs.
+        FigureUnavailableError: The run lacks the data for the figure.
     """
     kind = KINDS[figure.kind]
     module, function = kind.draw.split(":")
@@ -39,19 +39,19 @@ def draw(stored: StoredRun, figure: Figure, note: Note = lambda text: None) -> C
 def make_figures(
     stored: StoredRun, folder: str | Path | None = None, only: Iterable[str] | None = None, placeholders: bool = False
 ) -> list[str]:
-    """Draw a run's figures and write them; what the run does not have data for is left out, and the log says so.
+    """Draw a run's figures and write them; figures without data are left out and logged.
 
     Args:
         folder (path, optional): Default: `results/figures/{name of the run}`.
         only (iterable of str, optional): Names of figures; default: all.
-        placeholders (bool): Whether to write a page that says why in place of a figure that is left out: the workflow
-            has promised a file.
+        placeholders (bool): Whether to write a page with the reason in place of a figure that is left out, because the
+            workflow expects a file.
 
     Returns:
-        list of str: The names of the figures that were drawn.
+        list of str: Names of the drawn figures.
 
     Raises:
-        InputError: A name is not that of a figure of the run, or a file cannot be written.
+        InputError: The run has no figure of a given name, or a file cannot be written.
     """
     figures = {figure.name: figure for figure in figures_of(stored.run.section, stored.inputs)}
     wanted = list(figures) if only is None else list(only)

@@ -1,4 +1,4 @@
-"""The nodes and edges of a merged model, and which expert each came from. Nothing here draws."""
+"""The graph of a merged model: its nodes and edges, and the expert that each comes from. Nothing here draws."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ class MergedGraph:
     """A model as a graph.
 
     Attributes:
-        width (list of int): Nodes of every layer.
-        edges (list of (node, node)): Those that are not masked.
-        groups (dict): `{node: group}` for the hidden nodes: which of the merged parts a node belongs to, counted from 0
-            in the order of the layer before the output; `SHARED` for nodes with an identity edge. Empty where that
-            cannot be told.
+        width (list of int): Number of nodes of every layer.
+        edges (list of (node, node)): Edges that are not masked.
+        groups (dict): `{hidden node: group}`: the merged part that a node belongs to, numbered from 0 in the order of
+            the last hidden layer; `SHARED` for nodes with an identity edge. Empty if the groups cannot be identified.
     """
 
     width: list[int]
@@ -29,12 +28,12 @@ class MergedGraph:
     groups: dict[Node, int]
 
     def group(self, source: Node, target: Node) -> int | None:
-        """The group of an edge; None where it cannot be told."""
+        """The group of an edge; None if it cannot be identified."""
         found = {self.groups[node] for node in (source, target) if node in self.groups}
         return max(found) if found else None
 
     def depths(self) -> list[int]:
-        """The hidden layers of every group."""
+        """The number of hidden layers of every group."""
         count = max(self.groups.values(), default=SHARED) + 1
         return [len({layer for (layer, _), found in self.groups.items() if found == group}) for group in range(count)]
 
@@ -42,14 +41,14 @@ class MergedGraph:
 def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> MergedGraph:
     """Read a merged model from the masks of its layers, each of shape (inputs, outputs).
 
-    No edge leads from one expert to another: without the inputs, the nodes that pass them on by an identity edge, and
-    the output, every connected component belongs to one expert; and every expert has as many nodes of the last hidden
-    layer, in the order in which they were merged. An expert's node has edges from all nodes of the layer before, of
-    which there are at least two; a node that passes on an input has one, from the input or another such node.
+    No edge connects two experts. Without the inputs, the output, and the nodes with an identity edge, every connected
+    component therefore belongs to one expert. Every expert has equally many nodes in the last hidden layer, in merging
+    order. An expert's node has edges from all nodes of the expert's previous layer, at least two; a node that passes an
+    input through has one, from the input or another such node.
 
     Args:
-        experts (int, optional): How many were merged; without it, those with one hidden layer are not found: their
-            nodes are not connected.
+        experts (int, optional): Number of merged experts; without it, experts with one hidden layer are not found,
+            because their nodes are not connected.
     """
     width = [masks[0].shape[0], *(mask.shape[1] for mask in masks)]
     edges = [
@@ -58,7 +57,7 @@ def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> Mer
         for i, j in zip(*np.nonzero(mask), strict=True)
     ]
     hidden = [(layer, i) for layer in range(1, len(width) - 1) for i in range(width[layer])]
-    shared: set[Node] = set()  # nodes with one edge, from an input or from such a node
+    shared: set[Node] = set()  # nodes with a single incoming edge, from an input or another such node
     for layer, mask in enumerate(masks[:-1], start=1):
         for i in np.flatnonzero(np.count_nonzero(mask, axis=0) == 1) if width[0] > 1 else ():
             if layer == 1 or (layer - 1, int(np.flatnonzero(mask[:, i])[0])) in shared:
@@ -69,7 +68,7 @@ def merged_graph(masks: Sequence[np.ndarray], experts: int | None = None) -> Mer
 
 
 def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> dict[Node, int]:
-    """The group of every node of the parts; empty where parts and experts do not fit."""
+    """Assign a group to every node of the parts; empty if parts and experts do not match."""
     last, nodes = len(width) - 2, width[-2]
     in_last = [[i for layer, i in part if layer == last] for part in parts]
     if not experts:
@@ -85,7 +84,7 @@ def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> d
 
 
 def _components(nodes: list[Node], edges: list[tuple[Node, Node]]) -> list[list[Node]]:
-    """The connected components among nodes."""
+    """Find the connected components among nodes."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -1,4 +1,4 @@
-"""What merging is worth: the gain over experts, ensemble and control; and the experts, with those that were merged."""
+"""Figures of merging: the gain over experts, ensemble and control; and the experts, with the selected ones marked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.storage.stored_run import StoredRun
 
-# What the merged model is compared with. In greyscale the markers tell them apart.
+# The references of the merged model; in greyscale, the markers distinguish them.
 COMPARED = {
     "best expert": style.Look(style.BLUE, "s", "-", "best expert (by its dense MSE)"),
     "chosen expert": style.Look(style.SKY, "D", "-", "chosen expert (by its validation loss)"),
@@ -38,7 +38,7 @@ EXPERTS: dict[bool, dict[str, Any]] = {
 
 
 def gain_figure(stored: StoredRun, note: Note) -> Figure:
-    """Two panels, a row per dataset: the dense MSE of others over that of the merged model."""
+    """Draw two panels with a row per dataset: the references' dense MSE divided by the merged model's."""
     try:
         measures = measure_merging(stored.comparable.replicates)
     except InputError as error:
@@ -61,9 +61,9 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
 
 
 def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
-    """How many times as large the error of others is, by `dataset_idx`, one value per seed.
+    """The references' errors divided by the merged model's: one value per seed, indexed by `dataset_idx`.
 
-    The control is compared in the same state as the merged model.
+    The control is taken at the same moment as the merged model.
     """
     gains, logs = {}, measures.logs_on(moment, measures.datasets)
     for column in COMPARED_WITH[moment]:
@@ -77,7 +77,7 @@ def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
 
 
 def experts_figure(stored: StoredRun, note: Note) -> Figure:
-    """A panel per dataset: the dense MSE of every expert by its configuration; those that were merged are filled."""
+    """Draw a panel per dataset: the dense MSE of every expert by configuration, with filled markers if merged."""
     frame = stored.compared.get("experts", pd.DataFrame())
     error = next((column for column in ("dense_mse", "test_loss") if column in frame), None)
     if error is None or not {"dataset_idx", "depth", "k"} <= set(frame):
@@ -101,7 +101,7 @@ def experts_figure(stored: StoredRun, note: Note) -> Figure:
 
 
 def _experts_panel(axes: Axes, rows: pd.DataFrame, configurations: list[tuple[int, int]]) -> None:
-    """Experts of one configuration, which differ in their seeds, stand side by side."""
+    """Draw a panel; experts of one configuration, which differ in their seeds, stand side by side."""
     style.panel_grid(axes, "y")
     style.log_scale(axes.yaxis, [rows["error"]])
     alike = rows.groupby(["depth", "k"])["error"]

@@ -1,4 +1,4 @@
-"""Which node of a model has which grid: as training records or checkpoints tell."""
+"""The grids of a model's nodes, from training records or checkpoints."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.training_record import read_record
 
 COLOURS = "Blues"  # lightness falls evenly
-DARK = 0.71  # of the colours, from which on white is easier to read on them than black
-MOST_NODES = 40  # whose numbers can be read
+DARK = 0.71  # position on the colour map above which white text is easier to read than black
+MOST_NODES = 40  # with more, the numbers cannot be read
 ROWS = {"at_threshold": "threshold", "final": "end"}
 
 
 def grids_figure(stored: StoredRun, note: Note) -> Figure:
-    """A row of panels per dataset and a column per model type: the intervals of every node, by stage.
+    """Draw the intervals of every node by stage: a row of panels per dataset, a column per model type.
 
-    Where a training's record is gone, by checkpoint: at the threshold and at the end. How many nodes were important
-    in the stages stands below the panels.
+    Without a training's record, they are drawn by checkpoint: at the threshold and at the end. Below a panel is the
+    number of important nodes in the stages.
     """
     tables = {(m, i): node_intervals(stored, m, i) for m in stored.model_types for i in stored.datasets}
     tables = {key: table for key, table in tables.items() if len(table)}
@@ -40,7 +40,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
     figure = new_figure(0.4 + n * max(0.95, 0.5 + 0.13 * max(map(len, tables.values()))), wspace=0.05)
     panels = figure.subplots(n, len(styles), squeeze=False)
     every = np.concatenate([table.to_numpy().ravel() for table in tables.values()])
-    colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # the darkest is still light enough for numbers
+    colours = LogNorm(max(1, every.min() / 2), 1.5 * every.max())  # keeps the darkest colour light enough for numbers
     for row, (i, dataset) in zip(panels, stored.datasets.items(), strict=True):
         for axes, model_type in zip(row, styles, strict=True):
             table = tables.get((model_type, i))
@@ -57,7 +57,7 @@ def grids_figure(stored: StoredRun, note: Note) -> Figure:
 
 
 def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.DataFrame:
-    """The grid intervals of the input and hidden nodes of a training, a row per stage, or per checkpoint."""
+    """Read the grid intervals of the input and hidden nodes of a training: a row per stage, or per checkpoint."""
     record = Path(stored.run.record(stored.run.training(model_type, dataset_idx)))
     if record.exists() and (stages := read_record(record).stages):
         return pd.DataFrame({f"grid {stage['grid_size']}": _named(stage["intervals"]) for stage in stages}).T
@@ -68,13 +68,13 @@ def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.D
             config = read_model_config(Path(f"{base}_config.yml"))
             uniform = [[config["grid"]] * nodes for nodes, _ in config["width"][:-1]]
             rows[ROWS[name]] = _named(config.get(INTERVALS) or uniform)
-    if len({tuple(row) for row in rows.values()}) != 1:  # the same nodes, or there is nothing to draw
+    if len({tuple(row) for row in rows.values()}) != 1:  # all rows must have the same nodes
         return pd.DataFrame()
     return pd.DataFrame(rows).T
 
 
 def _named(rows: list[list[int]]) -> dict[str, int]:
-    """By node: the inputs x₁ … and the hidden nodes h₁ …, with two numbers where there are several hidden layers."""
+    """Name the nodes: inputs x₁ …, hidden nodes h₁ …, with two numbers if there are several hidden layers."""
     named = {}
     for layer, counts in enumerate(rows):
         for node, count in enumerate(counts, start=1):
@@ -103,7 +103,7 @@ def _panel(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> None:
 
 
 def _importance(stored: StoredRun, model_type: str, dataset_idx: int) -> str:
-    """How many nodes were important in the stages, as far as the frame tells."""
+    """Say how many nodes were important in the stages, if the frame records it."""
     frame = stored.compared[model_type]
     if not {"important_neurons", "total_neurons", "grid_size"} <= set(frame):
         return "important nodes: not recorded"

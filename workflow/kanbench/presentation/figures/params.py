@@ -1,4 +1,4 @@
-"""Accuracy against the number of parameters, with the slope that approximation theory promises."""
+"""Error over the number of parameters, with the slope that approximation theory predicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDED = ["dataset_idx", "grid_size", "epoch", "num_params", "dense_mse"]
 
 
 def params_figure(stored: StoredRun, note: Note) -> Figure:
-    """A panel per dataset: the dense MSE at the end of every grid against the parameters, and the slope."""
+    """Draw a panel per dataset: the dense MSE at the end of every grid over the parameters, and the slope."""
     scale, label = scales(stored)
     ends = {m: _stage_ends(stored, m, scale) for m in stored.model_types}
     for model_type in [m for m, rows in ends.items() if rows.empty]:
@@ -43,12 +43,12 @@ def params_figure(stored: StoredRun, note: Note) -> Figure:
 
 
 def order_of(stored: StoredRun) -> int | None:
-    """The order of the models' splines, where the first checkpoint tells one for all layers."""
+    """The order of the models' splines, if the first checkpoint has the same in all layers."""
     return next((config["k"] for config in stored.configs[:1] if isinstance(config["k"], int)), None)
 
 
 def _stage_ends(stored: StoredRun, model_type: str, scale: dict[int, float]) -> pd.DataFrame:
-    """At the end of every grid, over the seeds: median parameters, and the mean error, the least and the most."""
+    """At the end of every grid, over the seeds: median parameters, and geometric mean, minimum and maximum error."""
     frames = [frame for frame in stored.histories(model_type) if set(NEEDED) <= set(frame)]
     if not frames:
         return pd.DataFrame()
@@ -77,10 +77,10 @@ def _panel(axes: Axes, ends: dict[str, pd.DataFrame], styles: dict[str, Look], o
 
 
 def slope_line(points: pd.DataFrame, x: np.ndarray, order: int) -> np.ndarray:
-    """MSE ∝ P^(-2(k+1)) through the geometric middle of the points with the fewest parameters.
+    """Evaluate MSE ∝ P^(-2(k+1)), scaled to the geometric mean of the points with the fewest parameters.
 
-    The RMSE of splines of order k on G intervals falls as G^-(k+1) (Theorem 2.1 of the KAN paper, arXiv:2404.19756), so
-    the MSE as G^-2(k+1), and the parameters of a network of one width grow as G.
+    The RMSE of splines of order k on G intervals decreases as G^-(k+1) (Theorem 2.1 of the KAN paper,
+    arXiv:2404.19756), so the MSE decreases as G^-2(k+1). With fixed width, the number of parameters P grows as G.
     """
     usable = points[points["y"] > 0]
     first = usable[usable["num_params"] == usable["num_params"].min()]

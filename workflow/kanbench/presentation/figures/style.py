@@ -1,4 +1,4 @@
-"""The one style of all figures: sizes, colours, line styles and scales."""
+"""The common style of all figures: sizes, colours, line styles and scales."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from kanbench.presentation.looks import (  # noqa: F401 - figures find all of th
     looks,
 )
 
-WIDE = 7.0  # inches: both columns of a paper; nothing is scaled when it is printed
+WIDE = 7.0  # inches: both columns of a paper, so that figures need no scaling
 
 
 @contextlib.contextmanager
@@ -72,10 +72,13 @@ def dataset_panels(
     sharex: bool = False,
     pad: float = 6,
 ) -> tuple[Figure, dict[int, Axes]]:
-    """A figure with a panel for every dataset, under its name.
+    """Make a figure with a panel for every dataset, titled with its name.
 
-    At most `most` panels stand side by side. `size` is the width and height of one in inches, `extra` the height of
-    what is above and below; `pad` are the points between a name and its panel.
+    Args:
+        most (int): Most panels side by side.
+        size (tuple): Width and height of a panel in inches.
+        extra (float): Height above and below the panels in inches.
+        pad (float): Points between a title and its panel.
     """
     columns = min(len(datasets), most)
     rows = -(-len(datasets) // columns)
@@ -90,7 +93,7 @@ def dataset_panels(
 
 
 def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> None:
-    """Give every panel a row for each dataset, from above, with the names on the left."""
+    """Give every panel a row per dataset, from top to bottom, with names on the left."""
     for axes in panels:
         panel_grid(axes, "x")
         axes.tick_params(axis="y", length=0)
@@ -102,10 +105,11 @@ def rows_of_datasets(panels: Sequence[Axes], datasets: Mapping[int, str]) -> Non
 
 
 def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, pd.Series], styles: Looks) -> None:
-    """The geometric mean of values, which are indexed by dataset, with a line from the least to the greatest.
+    """Draw geometric means by dataset, each with a line from minimum to maximum.
 
-    What is compared stands side by side in the row of a dataset, in the order of `styles`; what has no values has no
-    point.
+    Args:
+        values (mapping): By model type, one value per seed, indexed by dataset. Without values, no point is drawn.
+        styles (mapping): Looks by model type, in the order in which points stand side by side in a row.
     """
     offsets = np.linspace(-0.26, 0.26, len(styles)) if len(styles) > 1 else [0.0]
     nothing = pd.Series(index=pd.Index([], dtype=int), dtype=float)
@@ -117,13 +121,13 @@ def points_by_dataset(axes: Axes, datasets: Iterable[int], values: Mapping[str, 
 
 
 def log_scale(axis: Any, values: Iterable[Any], most_ticks: int = 6) -> bool:
-    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, if any of the values can be shown on it.
+    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, if any value is positive and finite.
 
-    Zeros, negative numbers and what is not finite have no place there, and are not drawn. The limits are those of the
-    values, with a margin; an axis that spans many decades has about `most_ticks` at most.
+    Other values are not drawn. Limits are those of the values, with a margin. An axis over many decades has at most
+    about `most_ticks` ticks.
 
     Returns:
-        bool: Whether there was anything to show.
+        bool: Whether any value can be shown.
     """
     positive = positive_values(values)
     axes, which = axis.axes, axis.axis_name
@@ -136,7 +140,7 @@ def log_scale(axis: Any, values: Iterable[Any], most_ticks: int = 6) -> bool:
     getattr(axes, f"set_{which}scale")("log", nonpositive="mask")
     limits = 10.0 ** max(low - margin, -307), 10.0 ** min(high + margin, 307)
     getattr(axes, f"set_{which}lim")(*limits)
-    few = high - low < 1.5  # powers of ten alone would be one label, or none
+    few = high - low < 1.5  # powers of ten alone would give one label or none
     axis.set_major_locator(FixedLocator(_few_ticks(*limits)) if few else LogLocator(numticks=most_ticks))
     axis.set_major_formatter(_tick_text if few else lambda value, _: power_of_ten(round(np.log10(value))))
     axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=20) if 0.5 < high - low < 4 else NullLocator())
@@ -145,19 +149,19 @@ def log_scale(axis: Any, values: Iterable[Any], most_ticks: int = 6) -> bool:
 
 
 def _few_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of every decade or, where that is one tick or none, a few round numbers."""
+    """Place ticks at 1, 2 and 5 of every decade or, if that gives at most one, at a few round numbers."""
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
     return ticks if len(ticks) > 1 else [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
 
 
 def _tick_text(value: float, position: int | None = None) -> str:
-    """0.05 or 2000; as Unicode, because mathematical text would take most of the time of a figure."""
+    """Format a tick, such as 0.05 or 2000, in Unicode: mathtext would take most of the time of a figure."""
     return f"{value:.4g}" if 1e-3 < value < 1e4 else printed(value)
 
 
 def positive_values(values: Iterable[Any]) -> np.ndarray:
-    """The numbers of arrays that a logarithmic axis can show, in one array."""
+    """Join the numbers of arrays that a logarithmic axis can show, the positive finite ones."""
     parts = [np.asarray(part, dtype=float).ravel() for part in values]
     every = np.concatenate(parts) if parts else np.empty(0)
     return every[np.isfinite(every) & (every > 0)]
@@ -170,10 +174,10 @@ def panel_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int = 6, where: str = "upper") -> None:
-    """A legend above all panels, or below (`lower`)."""
+    """Add a legend above all panels, or below (`lower`)."""
     figure.legend(handles=list(handles), loc=f"{where} center", ncols=min(columns, len(handles)))
 
 
 def handle(look: Look, **more: Any) -> Line2D:
-    """A legend's line for a model type."""
+    """Make the legend's line for a model type."""
     return Line2D([], [], **look.line(marker=look.marker, label=look.label, **more))

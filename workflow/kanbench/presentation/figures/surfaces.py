@@ -1,4 +1,4 @@
-"""The fitted surface, the truth and the error of problems with two inputs, and slices of any."""
+"""Surfaces of problems with two inputs (fit, truth and error), and slices of problems with any number."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kanbench.presentation.figures.data import GRID_POINTS, Fit, Note, centres, 
 from kanbench.problems.tables import TableProblem
 from kanbench.storage.stored_run import StoredRun
 
-MOST_AXES = 3  # of slices
-MARKER = 6  # of the rows of a table, in square points
-COLOURS = "cividis"  # lightness grows evenly: the same order in greyscale and for the colour-blind
-BAR = 0.06  # the width of a colour bar, of a panel's
-DECADES = 8  # of errors, at most, below the largest
+MOST_AXES = 3  # most axes with slices
+MARKER = 6  # size of the rows of a table, in square points
+COLOURS = "cividis"  # lightness increases evenly: the same order in greyscale and for the colour-blind
+BAR = 0.06  # width of a colour bar relative to a panel
+DECADES = 8  # most decades of errors that are shown
 
 
 def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
-    """The truth, and for every model type its fit and its absolute error, on one colour scale each."""
+    """Draw the truth, and the fit and absolute error of every model type, on one colour scale each."""
     problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
     if isinstance(problem, TableProblem):
         note("the problem is a table: its rows are shown, because its target is known only there")
@@ -76,7 +76,7 @@ def surface_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
 
 
 def error_scale(errors: list[np.ndarray]) -> LogNorm:
-    """A logarithmic colour scale that all errors fit on, but for those that are smaller by more decades than it has."""
+    """Make a logarithmic colour scale for all errors, except those more than `DECADES` below the largest."""
     positive = style.positive_values(errors)
     if not len(positive):
         return LogNorm(1e-16, 1.0)
@@ -86,7 +86,7 @@ def error_scale(errors: list[np.ndarray]) -> LogNorm:
 
 
 def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
-    """Values and absolute errors along the first axes, through the middle and through the target's peak."""
+    """Draw values and absolute errors along the first axes, through the centre and through the target's peak."""
     problem, found = problem_of(stored, dataset), fits(stored, dataset, note)
     if isinstance(problem, TableProblem):
         note("the problem is a table, without values along lines: the models are shown against its rows")
@@ -111,7 +111,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
                 axes.set_xlim(x[0], x[-1])
             upper.set_title(slice_title(where, centre, axis))
         for lower in pair[1]:
-            # Errors change sign: what is far below the rest are the zeros between.
+            # Errors change sign; values far below the rest are the zeros in between.
             positive = style.positive_values(drawn)
             style.log_scale(lower.yaxis, [positive[positive >= np.quantile(positive, 0.01)]] if len(positive) else [])
         pair[0, 0].set_ylabel("value")
@@ -128,7 +128,7 @@ def slices_figure(stored: StoredRun, note: Note, dataset: str) -> Figure:
 
 
 def _against_rows(stored: StoredRun, problem: TableProblem, found: list[Fit]) -> Figure:
-    """Every model's values and absolute errors against the target, at the rows of a table."""
+    """Draw every model's values and absolute errors over the target, at the rows of a table."""
     styles, wanted = style.looks(stored.model_types), problem.outputs[:, 0]
     figure = style.new_figure(4.2, style.WIDE if len(found) > 1 else 4.5)
     panels = figure.subplots(2, len(found), sharex=True, sharey="row", squeeze=False)
@@ -151,7 +151,7 @@ def _against_rows(stored: StoredRun, problem: TableProblem, found: list[Fit]) ->
 
 
 def slice_title(where: str, centre: np.ndarray, axis: int) -> str:
-    """Which line a slice follows: at what values the other inputs are held."""
+    """Describe the line of a slice by the values of the fixed inputs."""
     others = [(i, value) for i, value in enumerate(centre) if i != axis]
     held = ", ".join(f"x{subscript(i + 1)} = {value:.2g}".replace("-", "−") for i, value in others[:2])
     more = ", …" if len(others) > 2 else ""

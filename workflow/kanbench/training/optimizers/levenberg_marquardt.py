@@ -1,39 +1,39 @@
-"""Levenberg-Marquardt for least squares, damped by gain ratio, with geodesic acceleration.
+"""Levenberg-Marquardt for least squares, with damping by gain ratio and geodesic acceleration.
 
 With residuals r and Jacobian J at θ, a step δ minimises the damped linear model (Levenberg 1944, Marquardt 1963)
 
     |r + J δ|² + λ |δ|²      ⇔      (JᵀJ + λI) δ = -Jᵀr      ⇔      δ = -Jᵀ (JJᵀ + λI)⁻¹ r.
 
-The first system has as many unknowns as there are parameters, the second as there are residuals; the smaller one is
-solved, by Cholesky in float64 (a spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular, and
-λ > 0 is what makes the system definite). In place of λ |δ|² there can be λ δᵀ diag(JᵀJ) δ: see `scaling`.
+The first system has one unknown per parameter, the second one per residual. The smaller one is solved by Cholesky
+factorisation in float64. (A spline's `scale_sp` is collinear with its `coef`, so JᵀJ is always singular; λ > 0 makes
+the system definite.) The damping can also be λ δᵀ diag(JᵀJ) δ: see `scaling`.
 
-A KAN's loss has long curved valleys, because scales, splines and base functions can make up for each other. The
-geodesic acceleration a (Transtrum & Sethna, arXiv:1201.5885) follows them: it makes of the step δ the path
+The loss of a KAN has long curved valleys, because scales, splines and base functions can compensate for each other.
+Geodesic acceleration a (Transtrum & Sethna, arXiv:1201.5885) follows them: it extends the step δ to the path
 
     θ(s) = θ + s δ + s²/2 a.
 
-Where 2 |a| / |δ| is too large, their method rejects the step, and factorises anew with a larger λ, as it does where
-the loss is no lower. Here the step stays on the path, and goes less far: to the s at which the curvature is the
-largest that is allowed, and from there to shorter s until the loss is lower. That costs one evaluation of the
-residuals, not a factorisation, and λ is raised for the next step. Over the four problems and eight seeds the trainings
-needed half the factorisations, and ended at test losses five times lower (geometric mean) than with rejections.
+If 2 |a| / |δ| is too large, or the loss is not lower, their method rejects the step and factorises again with a larger
+λ. Here the step is shortened along the path instead: first to the s with the largest allowed curvature, then further
+until the loss is lower. Each trial costs one evaluation of the residuals, not a factorisation, and λ is raised for the
+next step. On the four problems with eight seeds, trainings took half the factorisations, and their test losses were
+five times lower (geometric mean), compared with rejection.
 
-The expansion is of use near θ only. With targets far from 0, where θ has to go far, the curvature may allow a
-thousandth of a step, at which the loss is next to the same, while a quarter of the plain step halves it. So where less
-than a tenth is allowed, the step is the plain one. It is so too where the path's deviation from its tangent is what
-rounding makes of the residuals, and where it is not a number.
+The expansion is useful only near θ. With targets far from 0, where θ has far to go, the curvature may allow a
+thousandth of a step, which hardly changes the loss, while a quarter of the plain step would halve it. The plain step is
+therefore taken if less than a tenth of the path is allowed; also if the path's deviation from its tangent is within the
+rounding error of the residuals, or nan.
 
-λ is divided by 10 after a full step that gained a fair part of what the linear model promised (lowering it fast
-matters with ten steps per grid: Transtrum & Sethna, section 3.2, after Umrigar & Nightingale); it is multiplied by the
-square root of how much too curved the path was, and by 3 for every point that was no better.
+λ is divided by 10 after a full step that gained a fair part of the reduction predicted by the linear model. (Lowering
+it fast matters with ten steps per grid: Transtrum & Sethna, section 3.2, after Umrigar & Nightingale.) It is multiplied
+by the square root of the ratio of the path's curvature to the allowed one, and by 3 for every rejected point.
 
-A step without success has one of two reasons. Where the model promised something, the step was too long, or no
-descent, and λ goes up. Where it promised less than rounding takes from |r|², λ is too large for the step to be
-measured, or θ is a minimum: λ goes down, and no point is tried. Otherwise λ, once a minimum has been reached, would go
-up with every step, and on the next grid be so large that nothing could ever be gained again. λ keeps to bounds
-relative to the Gram matrix, and begins anew after a number of steps without success, and on a grid that follows such a
-step. `workflow/docs/levenberg_marquardt.md` has the measurements.
+A step can fail for two reasons. If the model predicted a reduction, the step was too long or not a descent, and λ is
+raised. If the predicted reduction is below the rounding error of |r|², λ is too large to measure the step, or θ is a
+minimum; λ is then lowered, and no point is tried. Otherwise λ would grow with every step at a minimum, and be too large
+for any progress on the next grid. λ stays within bounds relative to the Gram matrix. It is reset after a number of
+failed steps in a row, and on a new grid if the last step failed. `workflow/docs/levenberg_marquardt.md` has the
+measurements.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from kanbench.engine.linearization import Linearization, Matrix, Vector
 from kanbench.problems import Array
 from kanbench.training.optimizers.scaling import MarquardtScaled
 
-PROBE = 0.1  # of a step, for the second difference (Transtrum & Sethna, section 4)
-ROUNDING = 1000 * np.finfo(float).eps  # of the targets: KANs of 1575 parameters reach 170 to 270 eps
-ROUNDING_OF_PROBE = 10  # eps of the targets: what of a second difference is taken for rounding errors
+PROBE = 0.1  # fraction of a step for the second difference (Transtrum & Sethna, section 4)
+ROUNDING = 1000 * np.finfo(float).eps  # relative to the targets: KANs of 1575 parameters reach 170 to 270 eps
+ROUNDING_OF_PROBE = 10  # second differences below so many eps of the targets are taken for rounding errors
 
 
 def length(targets: Array) -> float:
@@ -60,16 +60,12 @@ def length(targets: Array) -> float:
 
 
 def square(v: Vector) -> float:
-    """|v|²; for short vectors `norm` takes three times as long."""
+    """|v|²; for short vectors, three times as fast as with `norm`."""
     return float(v @ v)
 
 
 class DampedModel:
-    """min |v + J δ|² + λ |δ|² around one point, for any v and λ.
-
-    Args:
-        linearization (Linearization)
-    """
+    """The damped linear model at one point: min |v + J δ|² + λ |δ|² for any v and λ."""
 
     def __init__(self, linearization: Linearization) -> None:
         n, n_parameters = linearization.shape
@@ -78,15 +74,15 @@ class DampedModel:
 
     @property
     def scale(self) -> float:
-        """The largest diagonal element of the Gram matrix, to measure λ by."""
+        """The largest diagonal element of the Gram matrix; λ is relative to it."""
         return float(self.gram.diagonal().max())
 
     def solver(self, damping: float) -> Callable[[Vector], Vector] | None:
-        """The function that finds δ, shape (P,), for any v of shape (n,).
+        """Factorise; return a function that finds δ, shape (P,), for any v of shape (n,).
 
-        None where rounding leaves the damped matrix indefinite.
+        Returns None if rounding makes the damped matrix indefinite.
         """
-        inverse = self.linearization.cholesky(self.gram, damping)  # overwrites it
+        inverse = self.linearization.cholesky(self.gram, damping)  # overwrites the Gram matrix
         if inverse is None:
             self.gram = self._gram()
             return None
@@ -98,13 +94,14 @@ class DampedModel:
 
 
 class Path(NamedTuple):
-    """s δ + s²/2 a: from θ, the geodesic in its second order, along which a step goes as far as it may.
+    """The path s δ + s²/2 a from θ, a second-order approximation of the geodesic.
 
     Attributes:
         velocity (vector of shape (P,)): δ.
         acceleration (vector of shape (P,) or None): a; None for a straight line.
-        slope, bend (float): Of what the linear model promises at s, |r|² - |r + s J δ|² = -(s slope + s² bend).
-        curvature_ratio (float): 2 |a| / |δ| relative to the largest that is accepted; 1 where it is below that.
+        slope, bend (float): Coefficients of the reduction that the linear model predicts at s,
+            |r|² - |r + s J δ|² = -(s slope + s² bend).
+        curvature_ratio (float): 2 |a| / |δ| relative to its largest allowed value, at least 1.
     """
 
     velocity: Vector
@@ -123,29 +120,29 @@ class Path(NamedTuple):
 
 
 class Rounding(NamedTuple):
-    """What rounding changes: a difference of residuals, as a vector's length, and a reduction of |r|²."""
+    """Rounding errors of a difference of residuals (as a vector's length) and of a reduction of |r|²."""
 
     of_residuals: float
     of_reduction: float
 
     @classmethod
     def at(cls, residuals: Vector, targets: Array, dtype: np.dtype[Any]) -> Rounding:
-        """Residuals are differences from the targets, in the network's precision."""
+        """Estimate them for residuals, which are differences from the targets in the network's precision."""
         eps, y, r = float(np.finfo(dtype).eps), length(targets), math.sqrt(square(residuals))
         return cls(ROUNDING_OF_PROBE * eps * y, eps * (y + r) * r)
 
 
 class Descent:
-    """What a step is: the damped Gauss-Newton step, with geodesic acceleration or without."""
+    """Computes a step: the damped Gauss-Newton step, with or without geodesic acceleration."""
 
-    CURVATURE = 0.75  # the largest 2 |a| / |δ| that is accepted (Transtrum & Sethna, section 4)
-    MAX_CURVATURE_RATIO = 10.0  # with which a path is followed, in a tenth of its length
+    CURVATURE = 0.75  # largest allowed 2 |a| / |δ| (Transtrum & Sethna, section 4)
+    MAX_CURVATURE_RATIO = 10.0  # paths with more are replaced by the plain step; at 10, a tenth of the path is allowed
 
     def __init__(self, geodesic_acceleration: bool) -> None:
         self.geodesic_acceleration = geodesic_acceleration
 
     def path(self, linearization: Linearization, solve: Callable[[Vector], Vector], rounding: Rounding) -> Path | None:
-        """None where the linear model promises nothing but rounding errors."""
+        """Compute the path of a step; None if the linear model predicts no reduction beyond rounding errors."""
         r = linearization.residuals
         velocity = solve(r)
         change = linearization.jvp(velocity)
@@ -165,17 +162,17 @@ class Descent:
 
 
 class Accepted(NamedTuple):
-    """The point of a path where a step ends; without one, `offset` is None."""
+    """The accepted point of a path; `offset` is None if there is none."""
 
     offset: Vector | None
-    rejected: int  # points before it that were no better
-    gain_ratio: float  # reduction of |r|² over the predicted one, 0 at the limit of rounding
+    rejected: int  # number of rejected points before it
+    gain_ratio: float  # actual over predicted reduction of |r|²; 0 if none is predicted
 
 
 class Backtracking:
-    """Which point of a path is accepted: the first with a lower loss, from where the curvature is allowed on."""
+    """Accepts the first point of a path with a lower loss, backtracking from the largest allowed curvature."""
 
-    BACKTRACK = 0.25  # the next point that is tried
+    BACKTRACK = 0.25  # factor of s from one trial to the next
 
     def __init__(self, attempts: int) -> None:
         self.attempts = attempts
@@ -192,33 +189,33 @@ class Backtracking:
 
 
 class Damping:
-    """How λ follows from the outcome of the steps.
+    """Updates λ from the outcome of the steps.
 
     Args:
         relative (float): The first λ, relative to the scale of the Gram matrix.
 
     Attributes:
-        value (float): λ; nan where it begins with the next step.
-        idle (int): Steps in a row, until now, without success.
+        value (float): λ; nan if the next step sets it to the first λ.
+        idle (int): Failed steps in a row so far.
     """
 
-    MIN_GAIN_RATIO = 0.25  # for a smaller λ
-    LOWER, RAISE = 0.1, 3.0  # after such a step, and for every point that was no better
+    MIN_GAIN_RATIO = 0.25  # for lowering λ
+    LOWER, RAISE = 0.1, 3.0  # factors of λ: after such a step, and for every rejected point
     LOWEST, HIGHEST = 1e-15, 1e3  # relative to the scale; below, rounding makes the damped matrix indefinite
-    PATIENCE = 20  # more than it takes to go from the first λ to the lowest
+    PATIENCE = 20  # more than the steps from the first λ to the lowest
 
     def __init__(self, relative: float) -> None:
         self.relative = relative
         self.value, self.idle = math.nan, 0
 
     def begin(self, scale: float) -> None:
-        """Before a step, on the largest diagonal element of its Gram matrix."""
+        """Prepare λ for a step; `scale` is the largest diagonal element of its Gram matrix."""
         if math.isnan(self.value):
             self.value = self.relative * scale
         self.value = min(max(self.value, self.LOWEST * scale), self.HIGHEST * scale)
 
     def restart(self) -> None:
-        """On another grid λ stays, unless the last step was without success."""
+        """Keep λ for a new grid, but reset it if the last step failed."""
         if self.idle:
             self.value, self.idle = math.nan, 0
 
@@ -240,13 +237,14 @@ class Damping:
 
 
 class LevenbergMarquardt:
-    """
+    """Levenberg-Marquardt.
+
     Args:
-        damping (float): The first λ, relative to the largest diagonal element of the Gram matrix. A change of grid
-            keeps λ, unless the last step was without success.
-        attempts (int): Points of one path that are tried; if none has a lower loss, the parameters stay.
-        geodesic_acceleration (bool): Whether to correct steps for curvature, and to shorten those with too much of it.
-        scaling (str): Of the damping: `identity`, λ |δ|², or `marquardt`, λ δᵀ diag(JᵀJ) δ.
+        damping (float): The first λ, relative to the largest diagonal element of the Gram matrix. A new grid keeps λ,
+            unless the last step failed.
+        attempts (int): Most points tried on a path; if none has a lower loss, the parameters do not change.
+        geodesic_acceleration (bool): Whether to correct steps for curvature, and shorten those with too much of it.
+        scaling (str): The damping term: λ |δ|² (`identity`) or λ δᵀ diag(JᵀJ) δ (`marquardt`).
     """
 
     def __init__(
@@ -269,10 +267,10 @@ class LevenbergMarquardt:
         self.damping.value, self.damping.idle = state["damping"], state["idle"]
 
     def step(self, engine: CountingEngine, theta: Array) -> Array:
-        """One Jacobian, one factorisation, and as many points of one path as it takes to find a lower loss."""
+        """Take one step: one Jacobian, one factorisation, and points along one path until the loss is lower."""
         linearization: Linearization = engine.linearize(theta)
         if square(linearization.residuals) <= (ROUNDING * length(engine.y)) ** 2:
-            return theta  # a trial could only find other rounding errors
+            return theta  # only rounding errors are left
         if self.scaling == "marquardt":
             linearization = MarquardtScaled(linearization)
         solve = self._solver(DampedModel(linearization))
@@ -288,7 +286,7 @@ class LevenbergMarquardt:
         return theta if accepted.offset is None else linearization.moved(accepted.offset)
 
     def _solver(self, model: DampedModel) -> Callable[[Vector], Vector] | None:
-        """With the present λ, or the next larger one with which the matrix is definite, if there is one."""
+        """Factorise with the current λ, or a larger one until the matrix is definite; None if that fails."""
         self.damping.begin(model.scale)
         for _ in range(self.attempts):
             if (solve := model.solver(self.damping.value)) is not None:
