@@ -7,9 +7,9 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The package is found without being installed, here and in every job; a kan/ or random.py beside the results or this
-# file, whose folder Snakemake searches, is taken for no module.
-HERE = str(workflow.current_basedir)  # workflow.basedir is that of the Snakefile that was asked for
+# Find the package without installation, here and in all jobs. Snakemake also searches this folder and the working
+# folder for modules; exclude them, so that a kan/ or random.py there is not imported.
+HERE = str(workflow.current_basedir)  # workflow.basedir is the folder of the Snakefile that Snakemake was given
 PACKAGE = os.path.join(HERE, "workflow")
 if os.pathsep in PACKAGE:
     sys.exit(f"kanbench: {HERE}: found {os.pathsep!r} in the path; allowed: any other letters")

@@ -206,7 +206,7 @@ def test_a_terminal_shows_as_many_problems_as_there_is_room_for(capsys, tmp_path
     assert "… and 8 more problems" in text and names[0] in text and f"{names[1]} " not in text
 
 
-def test_density_has_parameters_and_neurons():
+def test_density_has_parameters_and_nodes():
     frames = some_run(3, "section2_2", SECTIONS["section2_2"].model_types)
     frames = {m: frame.assign(important_neurons=4, total_neurons=7) for m, frame in frames.items()}
     for frame in frames.values():
@@ -399,7 +399,7 @@ def test_the_summary_of_several_sections(tmp_path, capsys):
     assert main(["summary", "--results-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "2.1 Which optimizer trains a KAN best for the same compute?\n" in text
-    assert "2.2 Does refining only the important neurons' grids beat refining all?\n" in text
+    assert "2.2 Does refining only the important nodes' grids beat refining all?\n" in text
     assert f"; run {STAMP}; notes: summary SECTION" in text.replace("runs", "run")
     assert re.search(rf"section2_3: .*section2_3_{STAMP}: no frames; allowed: a run with at least one", text)
 

@@ -146,7 +146,7 @@ def shallow_older(results: Path) -> str:
 
 
 def approaches(results: Path, newest: bool = True) -> str:
-    """Section 2.2, where all neurons are important, and the first grid has none yet."""
+    """Section 2.2, where all nodes are important, and the first grid has none yet."""
     stem, place = f"section2_2_{STAMP}" + f"_e{EPOCHS}" * newest, results / "sec2_results"
     frames: dict[str, Rows] = {}
     for name, approach in APPROACHES.items():

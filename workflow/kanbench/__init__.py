@@ -1,7 +1,7 @@
-"""kanbench: training Kolmogorov-Arnold networks (KANs), and keeping the results.
+"""kanbench: train Kolmogorov-Arnold networks (KANs) and store the results.
 
-The functions below read and write runs, `fit` trains networks, and `problem` makes a problem of a function. They are
-imported when first used, because the Snakefile imports this package and must not import torch.
+`fit` trains networks, `problem` turns a function into a problem, and the other functions read and write runs. They are
+imported on first use, because the Snakefile imports this package and must not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The exception for wrong input, a line that says where, what was found and what is allowed; and warnings."""
+"""The exception for invalid input (one line: where, what was found, what is allowed), and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-# Frames that warnings pass over: the package's, and those of decorators between them.
+# Stack frames that warnings skip: those of the package, and of the decorators between them.
 INSIDE = (f"{Path(__file__).parent}{os.sep}", functools.__file__, contextlib.__file__)
 
 
@@ -18,12 +18,12 @@ class InputError(ValueError):
 
     Args:
         where (object): The key, file, option or argument.
-        found (object, optional): What is there; text is shown as it is.
-        allowed (object, optional): What could be there instead.
-        problem (object, optional): What is wrong, where that is not what was found: `cannot be read (…)`.
+        found (object, optional): The value found; text is shown unchanged.
+        allowed (object, optional): What is valid there.
+        problem (object, optional): What went wrong, if not an invalid value: `cannot be read (…)`.
 
     Attributes:
-        where, found, allowed, problem (str): Empty where they are not given.
+        where, found, allowed, problem (str): Empty if not given.
     """
 
     def __init__(self, where: object, found: object = "", allowed: object = "", *, problem: object = "") -> None:
@@ -33,12 +33,12 @@ class InputError(ValueError):
         super().__init__(": ".join(filter(None, (self.where, "; ".join(parts)))))
 
     def at(self, where: object) -> InputError:
-        """This error with another place."""
+        """The same error with another `where`."""
         return type(self)(where, self.found, self.allowed, problem=self.problem)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called the package, however deep inside the reason was found."""
+    """Issue a warning that points to the caller's line outside the package, at any call depth."""
     frame, level = sys._getframe(), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame, level = frame.f_back, level + 1
@@ -46,5 +46,5 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def one_line(text: object) -> str:
-    """Text from a file as one line that a terminal shows as it is: no line breaks, no control characters."""
+    """Text from a file as one line that is safe to print: no line breaks, no control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))

@@ -1,4 +1,4 @@
-"""Configuration, timestamp and targets: what can be wrong is checked here, before anything runs."""
+"""Configuration, timestamp and targets, all checked before anything runs."""
 
 from snakemake.cli import get_argument_parser
 from snakemake.settings.types import DeploymentMethod
@@ -11,7 +11,7 @@ from kanbench.plan.sections import CONTROL, MODEL_TYPES, SECTIONS, TIMESTAMP
 
 
 def checked(function, *arguments):
-    """Call `function`; wrong input ends everything, with one line and no traceback."""
+    """Call `function`; on invalid input, exit with a one-line message and no traceback."""
     try:
         return function(*arguments)
     except InputError as error:
@@ -19,17 +19,17 @@ def checked(function, *arguments):
 
 
 def check_conda():
-    """Jobs find the package by PYTHONPATH, which Snakemake takes from those in conda environments."""
+    """Check that jobs keep PYTHONPATH, by which they find the package; in conda environments Snakemake removes it."""
     settings, option = workflow.deployment_settings, "--conda-not-block-search-path-envvars"
     if DeploymentMethod.CONDA in settings.deployment_method and not settings.conda_not_block_search_path_envvars:
         sys.exit(f"kanbench: --sdm conda: jobs would not find the package; allowed: with {option}")
 
 
 def requested_targets():
-    """The files and rules that were asked for on the command line.
+    """The targets given on the command line.
 
-    Snakemake keeps them where a Snakefile can read them only after it has been parsed, which is too late for an error
-    of one line. Jobs are given theirs in another way.
+    They are parsed here because Snakemake makes them available only after parsing the Snakefile, too late for a
+    one-line error. Jobs get their targets in another way.
     """
     if not workflow.is_main_process or "snakemake" not in sys.argv[0]:
         return []
@@ -37,11 +37,11 @@ def requested_targets():
 
 
 def start():
-    """Check what only the executing machine can tell, and keep the timestamp for later invocations."""
+    """Check the device on the executing machine, and store the timestamp for later invocations."""
     if workflow.local_exec:
         checked(check_device, config["device"])
-    # To start no more than so many jobs a second (100, unless something else was asked for), Snakemake 9 looks through
-    # all jobs that are ready once a second for every job that has begun, and waits for a second when all are done.
+    # Remove Snakemake's default rate limit of 100 jobs per second. To enforce it, Snakemake 9 checks all ready jobs
+    # once a second for every started job, and waits a second at the end.
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
@@ -50,29 +50,28 @@ def start():
 
 
 def problem_file(wildcards):
-    """The user's file that defines a training's problem.
+    """The user's file that defines the problem of a training.
 
-    When it is newer, that alone trains nothing again: what a problem is made of has a digest in the settings.
+    A newer file alone does not repeat the training (`ancient`): the settings have a digest of the problem's definition.
     """
     return [ancient(path) for path in pipeline.problem_file(wildcards)]
 
 
 def merge_frame_options(wildcards, input):
-    """The inputs of a frame of section 2.3 as options of the command."""
+    """The inputs of a frame of section 2.3 as command-line options."""
     return [word for part, files in input.items() for word in (f"--{part}", *files)]
 
 
 def title(wildcards, output):
-    """What a job is about, in words.
+    """A description of the job for its message.
 
-    Because it is made of the outputs, Snakemake does not compare it with that of the last time: another word trains
-    nothing again.
+    It takes `output`, so Snakemake does not compare it with the last run, and a change of wording repeats no job.
     """
     return pipeline.title(output[0])
 
 
 def reported(described):
-    """Output files with what Snakemake's report says of each."""
+    """Output files, annotated for Snakemake's report."""
     return [report(path, **description) for path, description in described.items()]
 
 
@@ -82,10 +81,10 @@ pipeline = Pipeline(config, checked(current_timestamp, config["timestamp"], work
 TARGETS = requested_targets()
 checked(pipeline.check_targets, TARGETS)
 
-# A run names the files of its problems, but those who draw it run the user's own only, by the configuration.
+# Figures and page execute only Python files that the configuration names, not those that a run names.
 OWN_PROBLEMS = ["--problems", *config["problems"]] if config["problems"] else []
 
-# Any run of a section, and any of Section 2.3's replicates with another seed: paths with wildcards.
+# Runs with wildcards: any run of each section, and any replicate of Section 2.3.
 OPTIMIZERS, DENSITY, MERGING = (pipeline.pattern(section) for section in SECTIONS)
 MERGING_SEEDS = MERGING.replicate("{seed}")
 

@@ -1,6 +1,6 @@
-"""Trainings become frames with attrs, and one metadata file for all checkpoints of a run.
+"""Consolidate training records into frames and one file of checkpoint metadata per run.
 
-In Sections 2.1 and 2.2 one job makes the frames of a model type with all seeds but the first.
+In Sections 2.1 and 2.2, one job makes the frames of a model type for all replicates.
 """
 
 

@@ -1,4 +1,4 @@
-"""Figures: one job draws those of a section's run, from its frames, metadata and checkpoints."""
+"""Figures: one job per section draws all figures of its run, from frames, metadata and checkpoints."""
 
 
 rule figures_section2_1:

@@ -1,8 +1,8 @@
-"""Section 2.3: experts; selection, merging and training of the merged model; its control.
+"""Section 2.3: training of experts; selection, merging and training of the merged model; its control.
 
-One job trains the experts of one seed on a dataset, one after another: each takes little longer than a job's start. With
-another seed than the first there are other experts, and no checkpoints of the merged model. These jobs go first where
-several could start, because from the experts to the control it is a long way.
+One job trains the experts of one seed on a dataset one after another, because each takes little longer than starting a
+job. Replicates have their own experts, and no checkpoints of the merged model. These jobs have priority, because
+experts, merged model and control form the longest chain of jobs.
 """
 
 EXPERTS = pipeline.experts_of_seed(MERGING)

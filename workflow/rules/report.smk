@@ -1,4 +1,4 @@
-"""The summary page of a run of every section."""
+"""The summary page of one run of each section."""
 
 
 rule report_page:

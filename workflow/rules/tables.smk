@@ -1,4 +1,4 @@
-"""Tables of a run, and what follows from its data: one job per section."""
+"""Tables: one job per section writes all tables of its run."""
 
 
 rule tables_section2_1:

@@ -1,7 +1,7 @@
-"""Sections 2.1 and 2.2: one job trains one model type on one dataset, with the first seed.
+"""Sections 2.1 and 2.2: one job trains a model type on a dataset with the first seed.
 
-Another trains it with all the others, by the same command; that leaves no checkpoints. The trainings are shorter than
-the start of a job.
+Another job trains it with all other seeds, because a training is shorter than the start of a job; it uses the same
+command, and writes no checkpoints.
 """
 
 OPTIMIZER = OPTIMIZERS.training("{model_type}", "{dataset_idx}")

@@ -1,1 +1,1 @@
-"""What the project writes to disk and reads back, below everything that knows about networks."""
+"""Reading and writing files; nothing here knows about networks."""

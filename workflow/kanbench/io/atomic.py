@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens to the process and whoever else writes there."""
+"""Atomic writes: a file is complete or absent, even if the process is killed or others write to the same place."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from kanbench.errors import InputError
 from kanbench.io.locks import locked
 
-# Files that are being written lie in a folder of their own beside their place, whose name begins like this.
+# Prefix of the temporary folders, next to the target, that hold files while they are written.
 PARTIAL = ".part."
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write to; what is there gets the name `path` when the block ends without an error.
+    """Yield a temporary path to write to; it is renamed to `path` when the block ends without an error.
 
     Raises:
         InputError: The file cannot be written.
@@ -28,10 +28,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file, whole or not at all, that is the same on every machine: UTF-8, and lines end in a newline.
+    """Write a text file atomically, in UTF-8 and with line feeds on every system.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
@@ -42,7 +42,7 @@ def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
     """Yield an empty folder; the files in it move to `folder` when the block ends without an error.
 
     Args:
-        about (path): What errors name.
+        about (path): The path that error messages name.
 
     Raises:
         InputError: The files cannot be written.
@@ -50,7 +50,7 @@ def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
     with _written(about), _partial(Path(folder)) as partial:
         yield partial
         for file in sorted(partial.iterdir()):
-            # Have the content on the disk before the name: a machine may go down. Windows wants to be able to write.
+            # Flush the content before renaming, in case the machine crashes. On Windows fsync needs write access.
             with file.open("r+b") as opened:
                 os.fsync(opened.fileno())
             file.replace(Path(folder, file.name))
@@ -58,12 +58,12 @@ def atomic_folder(folder: str | Path, about: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_lock(folder: str | Path) -> Iterator[None]:
-    """Wait until no other process is in such a block for the same folder; do not nest them.
+    """Hold an exclusive lock on a folder, waiting for other processes to release it; do not nest.
 
-    Where the file system has no such locks (NFS has none for folders) nobody waits; see `kanbench.io.locks`.
+    On file systems without such locks (NFS has none for folders) nothing is locked; see `kanbench.io.locks`.
 
     Raises:
-        InputError: There is no such folder, and it cannot be made.
+        InputError: The folder does not exist and cannot be created.
     """
     with contextlib.ExitStack() as held:
         with _written(folder):
@@ -73,10 +73,10 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make a folder, if it is not there, and see whether files can be made in it.
+    """Create the folder if needed, and check that files can be created in it.
 
     Raises:
-        InputError: They cannot.
+        InputError: The folder or files in it cannot be created.
     """
     with _written(folder), _partial(Path(folder)):
         pass
@@ -92,9 +92,9 @@ def _written(path: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _partial(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` that its process keeps locked, and that is removed in the end."""
+    """Yield a temporary folder inside `folder`, locked by this process and removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    _clear_away(folder)
+    _remove_stale(folder)
     with contextlib.ExitStack() as held:
         path = _locked_folder(folder, held)
         try:
@@ -104,8 +104,8 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _locked_folder(folder: Path, held: contextlib.ExitStack) -> Path:
-    """A new folder inside `folder`, with its lock until `held` ends."""
-    while True:  # until nobody took it, before it was locked, for one that was left
+    """Create a folder inside `folder`, locked until `held` exits."""
+    while True:  # another process may remove it as stale before it is locked
         path = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
         with contextlib.suppress(FileNotFoundError):
             held.enter_context(locked(path))
@@ -113,9 +113,9 @@ def _locked_folder(folder: Path, held: contextlib.ExitStack) -> Path:
             return path
 
 
-def _clear_away(folder: Path) -> None:
-    """Remove what was left by processes that were killed while they wrote: folders that nobody locks any more."""
-    for left in folder.glob(f"{PARTIAL}*"):
-        with contextlib.suppress(OSError), locked(left, wait=False) as is_left:  # or it is gone meanwhile
-            if is_left:
-                shutil.rmtree(left, ignore_errors=True)
+def _remove_stale(folder: Path) -> None:
+    """Remove the temporary folders of killed processes: those that no process locks."""
+    for partial in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError), locked(partial, wait=False) as is_stale:  # it may be gone by now
+            if is_stale:
+                shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Extension modules of scipy.linalg without that package, whose import takes a tenth of a second and more."""
+"""Import extension modules of scipy.linalg without the package itself, which takes over 0.1 s to import."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ import scipy
 
 
 def extension(name: str, public: str) -> ModuleType:
-    """`scipy.linalg.{name}` without `scipy.linalg`, or `public`, which has its functions, where it has no such file.
+    """Import `scipy.linalg.{name}` without importing `scipy.linalg`.
 
-    Under its own name, so that an import of `scipy.linalg`, before or afterwards, meets the same module.
+    The module is registered under its own name, so a later import of `scipy.linalg` finds the same one.
+
+    Args:
+        name (str): The extension module.
+        public (str): The public module with the same functions, used if scipy has no such file.
     """
     full_name = f"scipy.linalg.{name}"
     if full_name in sys.modules:

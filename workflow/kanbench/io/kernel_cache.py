@@ -1,13 +1,12 @@
-"""How kernels are compiled, and where their code is kept, so that a machine compiles them once and not in every job.
+"""Compile kernels and cache their code, so that a machine compiles them only once and not in every job.
 
-numba keeps the code of a function beside its source file, which may be read-only; it looks only at that file when it
-decides whether to compile again, not at those of the functions it calls; and of jobs that start together every one
-compiles. Here the code is kept in a folder of the user's, whose name is a digest of all the kernels' sources, and one
-process compiles while the others wait.
+numba's own cache has three problems: it lies beside the source file, which may be read-only; it ignores changes in
+the files of called functions; and jobs that start together all compile. This cache is a folder of the user, named by
+a digest of the sources of all kernels, and one process compiles while the others wait.
 
-Modules of kernels decorate functions with `compiled` or `compiled_unfused`. Before the first use of an engine's
-kernels, ``cache.once("float64_4", compile)`` has everything compiled that `compile` uses of them. Importing a module of
-kernels creates no folder: it is made when the first kernel is about to be used.
+Kernel modules decorate functions with `compiled` or `compiled_unfused`. Before an engine first uses its kernels, it
+calls ``cache.once("float64_4", compile)``, which compiles every kernel that `compile` uses. Importing a kernel module
+creates no folder; the folder is created before the first kernel is used.
 """
 
 from __future__ import annotations
@@ -71,14 +70,14 @@ log = logging.getLogger("kanbench")
 
 
 class KernelCache:
-    """The folder that the compiled code of some modules is kept in.
+    """A folder with the compiled code of the given modules.
 
-    It is a subfolder of `NUMBA_CACHE_DIR`, if that is set, or else of the user's cache folder. If it cannot be
-    written to, what it holds is used all the same, but what is compiled is lost at the end of the process; so it is
-    where the disk is full. What is damaged there is compiled anew. A line in the log says so.
+    It is a subfolder of `NUMBA_CACHE_DIR` if that is set, else of the user's cache folder. If it cannot be written to
+    or the disk is full, its content is still used, but newly compiled code is lost at the end of the process. Damaged
+    files are compiled again. Both are logged.
 
     Args:
-        sources (iterable of Path): The modules: all that their functions call, and that is compiled with them.
+        sources (iterable of Path): The modules, including all that their functions call.
     """
 
     def __init__(self, sources: Iterable[Path]) -> None:
@@ -89,18 +88,18 @@ class KernelCache:
         self.trouble: set[str] = set()
 
     def compiled(self, function: Callable[..., Any]) -> Any:
-        """numba's `njit`, with code that is kept in the folder from `open` on.
+        """numba's `njit`, with code stored in the folder after `open`.
 
-        Divisions by zero are not errors, and not looked for; products are added without being rounded before.
+        Division by zero is not checked (IEEE results); multiply-add may be fused.
         """
         return self._compiled(function, {"contract"})
 
     def compiled_inline(self, function: Callable[..., Any]) -> Any:
-        """As `compiled`, in the place of every call: for what takes as long as to pass a few arrays."""
+        """Like `compiled`, but inlined into callers: for functions that take no longer than passing a few arrays."""
         return self._compiled(function, {"contract"}, forceinline=True)
 
     def compiled_unfused(self, function: Callable[..., Any]) -> Any:
-        """As `compiled`, but products are rounded before they are added, as numpy and Python do it."""
+        """Like `compiled`, without fused multiply-add, so results round as in numpy and Python."""
         return self._compiled(function, False)
 
     def _compiled(self, function: Callable[..., Any], fastmath: set[str] | Literal[False], **options: Any) -> Any:
@@ -111,17 +110,17 @@ class KernelCache:
         return kernel
 
     def open(self) -> None:
-        """Load kernels from the folder, and keep in it what is compiled from now on.
+        """Load kernels from the folder, and store there what is compiled from now on.
 
         Raises:
-            InputError: numba does not compile in this process.
+            InputError: Compilation by numba is disabled in this process.
         """
         if not self.is_open:
             if disabled := numba.config.DISABLE_JIT:
                 raise InputError(
                     "NUMBA_DISABLE_JIT", disabled, "0: kernels use vectors, which exist in compiled code only"
                 )
-            # numba imports it before its first kernel, which needs none of it.
+            # numba would import all of scipy.linalg before its first kernel.
             extension("cython_blas", "scipy.linalg.cython_blas")
             self.is_open = True
             self._keep(self.kernels)
@@ -129,16 +128,16 @@ class KernelCache:
     def _keep(self, kernels: Iterable[Any]) -> None:
         if self.folder is None:
             return
-        before = numba.config.CACHE_DIR  # numba reads its setting here; other people's functions keep theirs
+        before = numba.config.CACHE_DIR  # read when a cache is created; restored for functions of other packages
         numba.config.CACHE_DIR = str(self.folder)
         try:
             for kernel in kernels:
-                kernel._cache = _Files(kernel.py_func, self._notice)  # as `enable_caching` does with numba's own
+                kernel._cache = _Files(kernel.py_func, self._notice)  # as numba's `enable_caching` does
         finally:
             numba.config.CACHE_DIR = before
 
     def _notice(self, trouble: str, reason: BaseException, file: str) -> None:
-        """Say what is wrong with a file, and what follows; of all such files once."""
+        """Log a file's problem and its consequence; only the first of each kind."""
         if trouble not in self.trouble:
             self.trouble.add(trouble)
             why = getattr(reason, "strerror", None) or f"{type(reason).__name__}: {one_line(reason)[:100]}"
@@ -146,7 +145,7 @@ class KernelCache:
 
     @functools.cached_property
     def folder(self) -> Path | None:
-        """The folder, which exists and can be written to; None where there is no such place at all."""
+        """The cache folder, created if needed; a temporary copy if it is not writable, None if there is none either."""
         base = os.environ.get("NUMBA_CACHE_DIR") or user_cache_path("kanbench")
         folder = Path(base) / self._digest()
         try:
@@ -158,7 +157,7 @@ class KernelCache:
         return folder
 
     def _digest(self) -> str:
-        """Changes when numba cannot use the old code: sources where they are, versions, processor, checks of bounds."""
+        """A digest of what compiled code depends on: source paths and contents, versions, processor, bounds checks."""
         digest = hashlib.sha256()
         for source in self.sources:
             digest.update(bytes(source) + b"\0" + source.read_bytes() + b"\0")
@@ -168,18 +167,19 @@ class KernelCache:
         return digest.hexdigest()[:16]
 
     def once(self, what: str, compile: Callable[[], object]) -> None:
-        """Call `compile`, which uses all kernels for `what`, unless that has been done with this folder.
+        """Call `compile` unless this folder already has the kernels for `what`.
 
-        Other processes wait here until it is done, and then load what they need.
+        Other processes wait until it has returned, then load the compiled code.
 
         Args:
-            what (str): Any name for a set of argument types.
+            what (str): A name for a set of argument types.
+            compile (callable): Uses all kernels for `what`, and so compiles them.
         """
         if what in self.begun:
             return
-        self.begun.add(what)  # `compile` may come here again
+        self.begun.add(what)  # first: `compile` may call `once` again
         self.open()
-        if self.folder is None:  # what is used is compiled then
+        if self.folder is None:  # kernels are compiled on first use
             return
         done = self.folder / f"{what}.compiled"
         if done.exists():
@@ -193,13 +193,13 @@ class KernelCache:
 
     @contextlib.contextmanager
     def _lock(self, lock: Path) -> Iterator[None]:
-        """One process compiles at a time; what it compiles may need other kernels, which it compiles then."""
+        """Let one process compile at a time; reentrant, because kernels may compile other kernels."""
         if self.is_locked:
             yield
             return
         with contextlib.suppress(OSError):
             lock.touch()
-        with locked(lock):  # some network file systems have no locks: then every job compiles
+        with locked(lock):  # on network file systems without locks, every job compiles
             self.is_locked = True
             try:
                 yield
@@ -208,10 +208,10 @@ class KernelCache:
 
 
 class _Files(FunctionCache):
-    """A kernel's files in the folder, of which none can stop a training.
+    """The cached files of one kernel; errors with them are logged and never stop a training.
 
     Args:
-        notice (callable): What to say, the error and the file.
+        notice (callable): Called with the kind of trouble, the error and the file.
     """
 
     def __init__(self, function: Callable[..., Any], notice: Callable[[str, BaseException, str], None]) -> None:
@@ -221,7 +221,7 @@ class _Files(FunctionCache):
         self._notice = notice
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The code for argument types; None, and no trace of it, where it is damaged."""
+        """The code for these argument types; if damaged, delete it and return None."""
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # unpickling raises nearly anything
@@ -236,7 +236,7 @@ class _Files(FunctionCache):
 
     @contextlib.contextmanager
     def _without_failing(self) -> Iterator[None]:
-        """Where the disk is full, or the folder is gone, the process does without it."""
+        """Disable the cache in this process if the disk is full or the folder is gone."""
         try:
             yield
         except OSError as error:
@@ -245,9 +245,9 @@ class _Files(FunctionCache):
 
 
 class _CheckedFile(IndexDataCacheFile):
-    """numba's files of a function, with a checksum before each code: LLVM ends the process where that is damaged."""
+    """numba's cache files with a checksum before the code: LLVM aborts the process on damaged code."""
 
-    last = ""  # the path that was read last
+    last = ""  # path of the last file read
 
     def _load_index(self) -> Any:
         self.last = self._index_path
@@ -267,9 +267,9 @@ class _CheckedFile(IndexDataCacheFile):
 
 
 def _throwaway_copy(folder: Path) -> Path | None:
-    """A copy of a folder, which need not exist, that is deleted at the end of the process; None where it has no place.
+    """Copy a folder, which need not exist, to a temporary one that is deleted at the end of the process.
 
-    numba does not read from a folder that it cannot write to.
+    numba reads only from folders that it can write to. Returns None if no temporary folder can be created.
     """
     try:
         copy = Path(tempfile.mkdtemp(prefix="kanbench-"))

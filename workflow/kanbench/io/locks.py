@@ -1,4 +1,4 @@
-"""Locks between processes, which end with their process, however that ends, and leave no file where they are."""
+"""Locks between processes. A lock ends with its process, even a killed one, and adds no file to the locked folder."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ PAUSE = 0.01  # seconds
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a file or folder.
+    """Hold an exclusive lock on a file or folder.
 
-    On Windows, which opens no folders, the lock is a file in the user's folder for temporary files: it is one between
+    Windows cannot open folders; there the lock is a file in the user's temporary folder, and so works only between
     processes of one user on one machine.
 
     Args:
-        wait (bool): Until no other process holds it.
+        path (Path): An existing file or folder.
+        wait (bool): Whether to wait while another process holds the lock.
 
     Yields:
-        bool: Whether this process holds it: no other does, and the file system has such locks.
+        bool: Whether this process holds the lock; False if another does, or if the file system has no locks.
 
     Raises:
-        OSError: There is no such file or folder.
+        OSError: The file or folder does not exist.
     """
     with (_flock if HAS_FLOCK else _exclusive_file)(path, wait) as is_held:
         yield is_held
@@ -43,10 +44,10 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _flock(path: Path, wait: bool) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # NFS locks what is open for writing
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # NFS locks only files open for writing
     try:
         is_held = False
-        with contextlib.suppress(OSError):  # another process's, or one of a file system that has none
+        with contextlib.suppress(OSError):  # held by another process, or no locks on this file system
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             is_held = True
         yield is_held
@@ -56,7 +57,7 @@ def _flock(path: Path, wait: bool) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _exclusive_file(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold a file that only one process can make."""
+    """Use as lock a file that only one process can create."""
     name = os.path.normcase(path.resolve(strict=True))
     file = Path(tempfile.gettempdir(), f"kanbench-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.lock")
     while (descriptor := _made(file)) is None and wait:
@@ -68,12 +69,12 @@ def _exclusive_file(path: Path, wait: bool) -> Iterator[bool]:
         yield True
     finally:
         with contextlib.suppress(OSError):
-            file.unlink()  # while it is open: afterwards it may be another process's
+            file.unlink()  # before closing: afterwards the file may belong to another process
         os.close(descriptor)
 
 
 def _made(file: Path) -> int | None:
-    """A descriptor of a new file; None where it is there, or where Windows has not quite deleted it: no permission."""
+    """Create the file and return its descriptor; None if it exists, or if Windows is still deleting it."""
     with contextlib.suppress(FileExistsError, PermissionError):
         return os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | TEMPORARY)
     return None

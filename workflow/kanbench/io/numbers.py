@@ -1,4 +1,4 @@
-"""Numbers for readers, in text and in print: two significant digits."""
+"""Format numbers for text and print, to two significant digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def short(value: float, below: float = 1000.0) -> str:
-    """Two significant digits: 770, 7.7, 0.077; as 7.7e-5 below 0.01 and from `below` on."""
+    """Format to two significant digits: 770, 7.7, 0.077; as 7.7e-5 if less than 0.01 or at least `below`."""
     if not isfinite(value):
         return str(value)
     digits, exponent = f"{value:.1e}".split("e")
@@ -20,12 +20,12 @@ def short(value: float, below: float = 1000.0) -> str:
 
 
 def factor_text(value: float) -> str:
-    """A ratio: two significant digits, three near 1: 1.04, 2.3, 17, 3,100, 4.5e7."""
+    """Format a ratio to two significant digits, three near 1: 1.04, 2.3, 17, 3,100, 4.5e7."""
     return f"{value:.3g}" if 0.9 < value < 1.1 else short(value, below=1e6)
 
 
 def printed(value: float) -> str:
-    """As in print, without trailing zeros: 0.5, 140, 2.6×10⁻³."""
+    """Format for print, without trailing zeros: 0.5, 140, 2.6×10⁻³."""
     digits, _, exponent = short(value).partition("e")
     digits = f"{float(digits.replace(',', '')):g}".replace("-", "−")
     if not exponent:
@@ -34,7 +34,7 @@ def printed(value: float) -> str:
 
 
 def power_of_ten(exponent: int) -> str:
-    """10⁻⁷, but 1 and 10."""
+    """10⁻⁷ and the like, but plain 1 and 10."""
     return str(10**exponent) if exponent in (0, 1) else f"10{superscript(exponent)}"
 
 

@@ -1,4 +1,4 @@
-"""Read files that somebody else may have made: bytes, JSON, YAML and tensors. Nothing in them is run.
+"""Read untrusted files: bytes, JSON, YAML and tensors. No code in them is executed.
 
 The limits are far above what results need; they keep a damaged or hostile file from filling the memory.
 """
@@ -18,13 +18,13 @@ import yaml
 from kanbench.errors import InputError, one_line
 
 MAX_TEXT = 1 << 22  # bytes of JSON: 4 MiB
-MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, of which a model of a hundred by a hundred edges takes 80 KB; 10 s at most
+MAX_YAML = 1 << 20  # bytes of YAML: 1 MiB, at most 10 s; a model of 100 by 100 edges takes 80 KB
 MAX_FILE = 1 << 30  # bytes of anything else: 1 GiB
-MAX_SCALAR = 1_000  # characters of a value in YAML: a number to base 60 takes the square of its length to read
-MAX_DEPTH = 100  # levels of lists and mappings in each other: comparing or writing more ends in a RecursionError
-MAX_SHARED = 100_000  # parts that aliases in YAML may stand for
+MAX_SCALAR = 1_000  # characters of a YAML value: reading a base-60 number takes time quadratic in its length
+MAX_DEPTH = 100  # levels of nested lists and mappings: deeper ones end in a RecursionError when compared or written
+MAX_SHARED = 100_000  # values that aliases in YAML may expand to
 TRUST = "plain data, or pass trusted=True to load it (may execute code)"
-TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # around its reason: to read it without safety
+TORCHS_ADVICE = r"In PyTorch \d|Re-running|Check the documentation"  # its advice to load unsafely, around the reason
 
 T = TypeVar("T")
 Loader = TypeVar("Loader", bound=yaml.SafeLoader)
@@ -32,15 +32,16 @@ Loader = TypeVar("Loader", bound=yaml.SafeLoader)
 
 @contextlib.contextmanager
 def parser_errors(path: str | Path, pipe: bool = False) -> Iterator[None]:
-    """Turn whatever the parser of a damaged file raises into one line that names the file.
+    """Turn any error of a parser into an `InputError` that names the file.
 
-    Parsers raise nearly anything, and so does a bug: the block should hold a parser's call and nothing else.
+    Parsers raise nearly any exception, and so do bugs; so the block should contain only the parser's call.
 
     Args:
-        pipe (bool): Whether it may be one: a user's own `<(…)`, but never a file of results, which would be waited for.
+        pipe (bool): Whether the file may be a pipe, as in a user's `<(…)`. Never for files of results: reading a pipe
+            could wait for ever.
 
     Raises:
-        InputError: The file cannot be read, or what the block raised.
+        InputError: The file cannot be read, or the block raised an error.
     """
     try:
         file = Path(path)
@@ -55,7 +56,11 @@ def parser_errors(path: str | Path, pipe: bool = False) -> Iterator[None]:
 
 
 def read_bytes(path: str | Path, limit: int = MAX_FILE, pipe: bool = False) -> bytes:
-    """The content of a file that is not larger than `limit` bytes."""
+    """Read a file of at most `limit` bytes.
+
+    Raises:
+        InputError: The file is larger, or cannot be read.
+    """
     with parser_errors(path, pipe), Path(path).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -64,7 +69,11 @@ def read_bytes(path: str | Path, limit: int = MAX_FILE, pipe: bool = False) -> b
 
 
 def read_json(path: str | Path, pipe: bool = False) -> dict[str, Any]:
-    """The object in a JSON file."""
+    """Read a JSON file that contains an object.
+
+    Raises:
+        InputError: The file is damaged, too large or too deeply nested, or contains something else.
+    """
     content = read_bytes(path, MAX_TEXT, pipe)
     with parser_errors(path, pipe):
         value = json.loads(content)
@@ -72,7 +81,11 @@ def read_json(path: str | Path, pipe: bool = False) -> dict[str, Any]:
 
 
 def read_yaml(path: str | Path, pipe: bool = False) -> dict[str, Any]:
-    """The mapping in a YAML file; tags that build objects are refused."""
+    """Read a YAML file that contains a mapping; tags that create Python objects are refused.
+
+    Raises:
+        InputError: The file is damaged, too large or too deeply nested, or contains something else.
+    """
     loader, node = compose_yaml(path, yaml.SafeLoader, pipe)
     with parser_errors(path, pipe):
         value = loader.construct_document(node)
@@ -80,7 +93,14 @@ def read_yaml(path: str | Path, pipe: bool = False) -> dict[str, Any]:
 
 
 def compose_yaml(path: str | Path, kind: type[Loader], pipe: bool = False) -> tuple[Loader, yaml.Node]:
-    """The parts of a YAML file, whose number is checked, and a loader of this kind to make values of them."""
+    """Parse a YAML file into nodes, whose number is checked.
+
+    Returns:
+        tuple: A loader of this kind, which constructs values from the nodes, and the root node.
+
+    Raises:
+        InputError: The file is damaged, empty or too large, or its aliases expand to too many values.
+    """
     content = read_bytes(path, MAX_YAML, pipe)
     with parser_errors(path, pipe):
         loader = kind(content)
@@ -92,7 +112,7 @@ def compose_yaml(path: str | Path, kind: type[Loader], pipe: bool = False) -> tu
 
 
 def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
-    """Refuse aliases of aliases, which stand for more parts than can ever be read: shared ones count every time."""
+    """Refuse aliases that expand to more than `limit` nodes; a shared node counts at each use."""
     count, rest = 1, [node]
     while rest:
         inner = rest.pop().value
@@ -108,7 +128,7 @@ def _check_nodes(path: str | Path, node: yaml.Node, limit: int) -> None:
 
 
 def checked_mapping(path: str | Path, value: Any) -> dict[str, Any]:
-    """The value, if it is a mapping that is not too deep."""
+    """Return the value if it is a mapping at most `MAX_DEPTH` levels deep, else raise `InputError`."""
     if not isinstance(value, dict):
         raise InputError(path, type(value).__name__, "keys with values")
     check_depth(path, value)
@@ -126,13 +146,13 @@ def check_depth(path: str | Path, value: Any) -> None:
 
 
 def read_tensors(path: str | Path, trusted: bool = False) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors in builtin containers.
+    """Read tensors in builtin containers from a file that `torch.save` wrote; onto the CPU.
 
     Args:
         trusted (bool): Whether to read other objects too (may execute code in the file).
 
     Raises:
-        InputError: The file is damaged, names something that is not admitted, or its tensors are larger than it is.
+        InputError: The file is damaged, names something not admitted, or claims tensors larger than itself.
     """
     import torch
 
@@ -144,9 +164,9 @@ def read_tensors(path: str | Path, trusted: bool = False) -> Any:
 
 
 def safely_first(safely: Callable[[], T], anything: Callable[[], T], trusted: bool) -> T:
-    """What the reader of untrusted files makes of one; and what it refuses, from the other reader, if that is trusted.
+    """Read with the safe reader; if it refuses and the file is trusted, with the other one.
 
-    So whoever trusts a file gets at least what everybody gets.
+    So trusting a file never makes it less readable.
     """
     try:
         return safely()
@@ -157,7 +177,7 @@ def safely_first(safely: Callable[[], T], anything: Callable[[], T], trusted: bo
 
 
 def _read_dense(path: str | Path) -> Any:
-    """What `torch.save` wrote, if it is dense tensors in builtin containers."""
+    """Read dense tensors in builtin containers from a file that `torch.save` wrote."""
     import torch
 
     check_archive(path)
@@ -174,12 +194,18 @@ def _read_dense(path: str | Path) -> Any:
 
 
 def refusal(path: str | Path, why: object, allowed: str = TRUST) -> InputError:
-    """The error for a file that is whole, but has something in it that results have not."""
+    """The error for an undamaged file with content that results never have."""
     return InputError(path, problem=f"refused: {why}", allowed=allowed)
 
 
 def check_archive(path: str | Path) -> None:
-    """An archive whose parts are not compressed cannot hold more than its size; torch does not look at checksums."""
+    """Check the zip archive of `torch.save`: members uncompressed, so no larger than the file, and checksums correct.
+
+    torch itself does not check them.
+
+    Raises:
+        InputError: The archive is damaged or refused.
+    """
     with parser_errors(path):
         try:
             archive = zipfile.ZipFile(path)
@@ -198,9 +224,9 @@ def check_archive(path: str | Path) -> None:
 
 
 def _check_tensors(path: str | Path, content: Any) -> None:
-    """Refuse what is neither builtin nor a tensor (torch's own classes, where they have been imported).
+    """Refuse values that are neither builtin nor tensors, such as other classes of torch.
 
-    And tensors that claim more elements than the file has: strides of 0, sparse ones, ones without data.
+    Also refuse tensors that claim more elements than are stored: with strides of 0, sparse, or without data.
     """
     import torch
 
@@ -209,7 +235,7 @@ def _check_tensors(path: str | Path, content: Any) -> None:
     seen: set[int] = set()
     while left:
         value = left.pop()
-        if id(value) in seen:  # few lists can hold each other very often
+        if id(value) in seen:  # a few lists can contain each other many times
             continue
         seen.add(id(value))
         if isinstance(value, dict):

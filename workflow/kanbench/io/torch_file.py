@@ -1,7 +1,7 @@
-"""Arrays in the format of `torch.save` (a zip archive, since torch 1.6), written and read without torch.
+"""Write and read arrays in the format of `torch.save` (a zip archive since torch 1.6) without torch.
 
-An archive `name` has a pickle `name/data.pkl`, in which every tensor is a call of `torch._utils._rebuild_tensor_v2` on
-its storage, offset, shape and strides (in elements), and for every storage a file `name/data/KEY` of its numbers.
+An archive `name` contains a pickle `name/data.pkl`, in which each tensor is a call of `torch._utils._rebuild_tensor_v2`
+with its storage, offset, shape and strides (in elements), and a file `name/data/KEY` with the numbers of each storage.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # an empty one
 
 
 def write_arrays(path: str | Path, content: Array | Mapping[str, Array]) -> None:
-    """Write an array, or arrays by name, so that `torch.load` reads a tensor, or an OrderedDict of tensors.
+    """Write an array, which `torch.load` reads as a tensor, or arrays by name, read as an OrderedDict of tensors.
 
     Args:
         content (array or mapping of arrays): float32 or float64, of any shape.
@@ -49,12 +49,12 @@ def write_arrays(path: str | Path, content: Array | Mapping[str, Array]) -> None
         parts[f"data/{key}"] = array.astype(array.dtype.newbyteorder("<")).tobytes()
     with zipfile.ZipFile(path, "w") as archive:
         for name, part in parts.items():
-            # An entry of its own making has no time of day: the same arrays are the same file.
+            # A default ZipInfo has a fixed date, so equal arrays give identical files.
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), part)
 
 
 def _tensor(key: str, array: Array) -> bytes:
-    """Opcodes that make a contiguous tensor of the numbers in `data/KEY`."""
+    """Opcodes that build a contiguous tensor from the numbers in `data/KEY`."""
     strides = [math.prod(max(1, size) for size in array.shape[axis + 1 :]) for axis in range(array.ndim)]
     kind = f"ctorch\n{STORAGES[str(array.dtype)]}\n".encode()
     storage = _tuple([_text("storage"), kind, _text(key), _text("cpu"), _integer(array.size)]) + b"Q"
@@ -75,12 +75,15 @@ def _tuple(parts: Any) -> bytes:
 
 
 def read_arrays(path: str | Path) -> Array | dict[str, Array]:
-    """The array, or the arrays by name, of a file that `torch.save` wrote, whatever device they were on; read-only.
+    """Read an array, or arrays by name, from a file that `torch.save` wrote, from any device.
 
     Nothing that the file names is called: see `kanbench.io.untrusted.pickle_machine`.
 
+    Returns:
+        array or dict of arrays: Read-only.
+
     Raises:
-        InputError: The file is damaged, or has something else in it than dense tensors in single or double precision.
+        InputError: The file is damaged, or contains other things than dense tensors of floating-point numbers.
     """
     check_archive(path)
     with parser_errors(path), refusals(path, TENSORS), zipfile.ZipFile(path) as archive:
@@ -99,7 +102,7 @@ def read_arrays(path: str | Path) -> Array | dict[str, Array]:
 
 
 def _array(value: Any, numbers: Callable[[str, str], Array]) -> Array:
-    """The array that the notes on a tensor describe: a view of its storage, in which it must lie."""
+    """The array that the notes on a tensor describe, as a view that must lie within its storage."""
     if isinstance(value, Made) and value.kind == "parameter" and value.args:
         value = value.args[0]
     match value:

@@ -1,1 +1,1 @@
-"""What a rule of the workflow runs, from its settings to its files."""
+"""The jobs that workflow rules run, from settings to files."""

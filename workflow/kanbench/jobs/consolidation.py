@@ -1,4 +1,4 @@
-"""From the records of trainings to frames and checkpoint metadata."""
+"""Consolidate training records into frames and checkpoint metadata."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ log = logging.getLogger("kanbench")
 
 
 def consolidate_frame(outputs: Sequence[Path], trainings: Sequence[Path], reference: Sequence[Path]) -> None:
-    """Write the frame of a model type, in the format of every output, from the records of its trainings.
+    """Write the frame of a model type from its training records, in the formats of the outputs.
 
-    Of trainings with several seeds, a frame for each; the outputs' names say which is whose.
+    Trainings with several seeds give a frame per seed; the names of the outputs contain the seeds.
+
+    Args:
+        outputs (sequence of path): The files to write.
+        trainings (sequence of path): The records of the model type's trainings.
+        reference (sequence of path): The records of the section's reference.
 
     Raises:
-        InputError: A file cannot be read or written, or outputs, trainings and references do not go together.
+        InputError: A file cannot be read or written, or outputs, trainings and references do not fit together.
     """
     trained, compared = _read(trainings), _read(reference)
     records, references = _grouped(trained, _seed), _grouped(compared, _seed)
@@ -43,7 +48,11 @@ def consolidate_frame(outputs: Sequence[Path], trainings: Sequence[Path], refere
 
 
 def consolidate_merge_frame(outputs: Sequence[Path], n_selected: int, **records: Sequence[Path]) -> None:
-    """Write one of the frames of section 2.3, which the outputs' names say; see `build_merge_frame`."""
+    """Write the frame of section 2.3 that the outputs' names state; see `build_merge_frame`.
+
+    Raises:
+        InputError: A file cannot be read or written, or the names are not of one frame.
+    """
     frames = SECTIONS["section2_3"].frames
     name, *others = {parse(output).frame for output in outputs}
     if name not in frames or others:
@@ -53,7 +62,7 @@ def consolidate_merge_frame(outputs: Sequence[Path], n_selected: int, **records:
 
 
 def consolidate_metadata(output: Path, trainings: Sequence[Path]) -> None:
-    """Write the metrics of the checkpoints of trainings."""
+    """Write the checkpoint metadata of trainings."""
     write_metadata(build_metadata(_read(trainings)), output)
     log.info("%s: %d trainings", output, len(trainings))
 

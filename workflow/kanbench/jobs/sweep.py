@@ -1,4 +1,4 @@
-"""Choosing a setting by measurement: trainings over values and seeds, compared by relative test loss."""
+"""Sweep a setting: train with several values and seeds, and compare by relative test loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kanbench.plan.sections import section_with
 from kanbench.plan.settings import TrainingSettings, training_settings
 from kanbench.training.trainer import Trainer, make_data
 
-# What the sweep sets itself, and what no model is better or worse by.
+# Keys that cannot be swept: the sweep sets them itself, or they do not affect the models.
 FIXED = (
     "data.dense_num",
     "data.seed",
@@ -41,7 +41,7 @@ def with_value(config: Config, key: str, value: Any) -> Config:
     """`config` with another value for a key such as `optimizers.adam.lr`.
 
     Raises:
-        InputError: There is no such key, or the value is not allowed.
+        InputError: The key does not exist, or the value is invalid.
     """
     for part in reversed(key.split(".")):
         value = {part: value}
@@ -51,17 +51,18 @@ def with_value(config: Config, key: str, value: Any) -> Config:
 def sweep(
     config: Config, model_type: str, key: str, values: Sequence[Any], seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Train `model_type` on every dataset with every value and seed; all of them are checked before the first training.
+    """Train `model_type` on all datasets with each value and seed; all settings are checked before the first training.
 
-    A seed determines the initial model and the samples. Choose seeds other than the configured ones, so that the
-    setting is not tuned on what is reported with it.
+    A seed determines the initial model and the samples. Choose other seeds than the configured ones, so that the
+    setting is not tuned on the reported results.
 
     Yields:
-        dict: Of every training, as soon as it has ended: the value (under its key), `seed`, `dataset`, test loss
-            relative to the variance of the test targets, parameters and time, at the threshold and at the end.
+        dict: For each training, when it has ended: `model_type`, the value (under its key), `seed`, `dataset`, test
+            loss relative to the variance of the test targets, number of parameters and time (s), at the threshold and
+            at the end.
 
     Raises:
-        InputError: The key, a value or a seed is wrong; or a value changes nothing, so that nothing can be compared.
+        InputError: The key, a value or a seed is invalid; or two values give the same trainings.
     """
     if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED):
         raise InputError("sweep", key, f"a key that changes the models; not {', '.join(FIXED)}")
@@ -69,7 +70,7 @@ def sweep(
         raise InputError("sweep: --seeds", list(seeds), "no duplicates")
     changed = [(in_words(value), with_value(config, key, value)) for value in values]
     _check_different(key, [(value, (of["epochs"], _settings(of, model_type))) for value, of in changed])
-    # The dense MSE is not looked at, and takes longer than training with Adam; nor are times compared closely.
+    # The dense MSE is not used, and takes longer than training with Adam. Times need not be precise.
     once = {"merge_kan": {"seeds": 1}, "timing": {"repeats": 1}}
     changes = {seed: {"seeds": [seed], "data": {"seed": seed, "dense_num": 1}, **once} for seed in seeds}
     configs = [(value, seed, check(merge(of, over))) for value, of in changed for seed, over in changes.items()]
@@ -94,18 +95,18 @@ def sweep(
 
 
 def in_words(value: Any) -> Any:
-    """A value as tables show it: lists and mappings as text."""
+    """A value as shown in tables: lists and mappings as text."""
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def _settings(config: Config, model_type: str) -> list[TrainingSettings]:
-    """Of the trainings on all datasets."""
+    """The settings of the trainings on all datasets."""
     datasets = range(len(config["datasets"]))
     return [training_settings(config, section_with(model_type), model_type, dataset_idx) for dataset_idx in datasets]
 
 
 def _check_different(key: str, trained: Sequence[tuple[Any, object]]) -> None:
-    """Two values with which all trainings are the same are a mistake: of the key, or of a value."""
+    """Raise `InputError` if two values give the same trainings, which indicates a wrong key or value."""
     for (value, of_one), (other, of_other) in itertools.combinations(trained, 2):
         if of_one == of_other:
             same = f"{value} and {other}, which give the same trainings"
@@ -116,8 +117,8 @@ def _check_different(key: str, trained: Sequence[tuple[Any, object]]) -> None:
 def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
     """The relative test loss by value and dataset, as the geometric mean over seeds.
 
-    Two columns sum up the datasets: their mean, the share of the variance that stays unexplained, which an unsolved
-    problem dominates; and their geometric mean, which rewards what is gained on solved ones as well.
+    Two columns summarize the datasets. The mean is the unexplained share of the variance, and is dominated by unsolved
+    problems. The geometric mean also rewards improvements on solved problems.
     """
     with np.errstate(divide="ignore"):  # a loss may be 0
         logs = rows.assign(log=np.log(rows["relative_test_loss"])).pivot_table("log", key, "dataset", sort=False)
@@ -126,7 +127,7 @@ def table(rows: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def as_text(rows: pd.DataFrame, model_type: str, key: str) -> str:
-    """The table, and above it what its numbers are."""
+    """The table as text, below a heading that explains its numbers."""
     return (
         f"{model_type}: test loss at the threshold / variance of the target,\n"
         f"geometric mean over the seeds {rows['seed'].unique().tolist()}, by {key}\n"
@@ -135,6 +136,10 @@ def as_text(rows: pd.DataFrame, model_type: str, key: str) -> str:
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
-    """Write a row for every training as CSV."""
+    """Write the rows, one per training, as CSV.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     with atomic_write(path) as partial:
         rows.to_csv(partial, index=False)

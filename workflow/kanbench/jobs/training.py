@@ -1,4 +1,4 @@
-"""A training as a job: its samples are made once, it is trained, and its results are committed, whole or not at all."""
+"""Training jobs: make the samples, train, and commit the results, all or nothing."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from kanbench.training.merge_kan import train_control, train_merged
 from kanbench.training.resume import ResumeState
 from kanbench.training.trainer import Trainer, make_data
 
-More = dict[str, Any]  # what the consolidation has to know beside the training
-# Given the samples, where to report rows, threads and the place of a state to resume from.
+More = dict[str, Any]  # additional fields of the training record
+# Takes samples, a callback for rows, the number of threads and the resume state.
 Train = Callable[[Dataset, OnEpoch, int, ResumeState], tuple[Training, More]]
 S = TypeVar("S", bound=Settings)
 
@@ -52,16 +52,16 @@ log = logging.getLogger("kanbench")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the settings of a training come from: JSON where it is given, or else a configuration file."""
+    """The source of a training's settings: JSON if given, else a configuration file."""
 
     given: str | None
     config: Path
 
     def settings(self, name: FileName, kind: type[S], of_config: Callable[[Config, int | None], S]) -> S:
-        """The settings that were given, or what `of_config` makes of the configuration; with the seed in the name.
+        """The given settings, or those that `of_config` makes from the configuration; with the seed of the name.
 
         Raises:
-            InputError: They are not of this kind, or of another variant than the name.
+            InputError: The settings are invalid, or the configuration has another variant than the name.
         """
         seed = None if name.run.seed is None else int(name.run.seed)
         if self.given is None:
@@ -76,18 +76,18 @@ class Source:
 class Job:
     """One training."""
 
-    name: FileName  # of its files
+    name: FileName
     settings: Settings
     train: Train
-    epochs: int | None = None  # in all
-    checkpoints: dict[str, str] = field(default_factory=dict)  # {which: base}, those that are written
+    epochs: int | None = None  # total
+    checkpoints: dict[str, str] = field(default_factory=dict)  # those to write, {checkpoint: base path}
 
 
 def run_job(job: Job, threads: int = 1) -> None:
-    """Train, and commit the results.
+    """Train and commit the results.
 
     Raises:
-        InputError: Something cannot be read, trained or written.
+        InputError: An input cannot be used, or a result cannot be written.
     """
     title = job.name.training
     log.info("%s: %s", title, canonical_json(job.settings))
@@ -101,10 +101,10 @@ def run_job(job: Job, threads: int = 1) -> None:
 
 
 def run_jobs(jobs: Iterable[Job], threads: int = 1) -> None:
-    """Run one job after another; what stops one of them does not stop the next.
+    """Run jobs one after another; a failed job does not stop the next.
 
     Raises:
-        InputError: The first of those that `run_job` raised; the others are logged.
+        InputError: The first error of `run_job`; further ones are logged.
     """
     errors = []
     for job in jobs:
@@ -119,9 +119,9 @@ def run_jobs(jobs: Iterable[Job], threads: int = 1) -> None:
 
 
 def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
-    """Write the checkpoints, and then the training record, which says that the training is done.
+    """Write the checkpoints, then the training record, which marks the training as done.
 
-    Where the same training runs twice at once, the files are those of one of them.
+    The lock ensures that if the same training runs twice at the same time, all files are from one of them.
     """
     path = job.name.run.record(job.name.training)
     with folder_lock(Path(path).parent):
@@ -133,7 +133,7 @@ def _commit(job: Job, data: Dataset, training: Training, more: More) -> None:
 
 
 def training_job(name: FileName, source: Source) -> Job:
-    """A training of section 2.1 or 2.2."""
+    """The job of a training of section 2.1 or 2.2."""
     run, (model_type, dataset_idx), epochs = name.run, name.model, int(name.run.epochs or 0)
 
     def of_config(config: Config, seed: int | None) -> TrainingSettings:
@@ -150,7 +150,7 @@ def training_job(name: FileName, source: Source) -> Job:
 
 
 def expert_job(name: FileName, expert: tuple[int, int, int], source: Source) -> Job:
-    """An expert of section 2.3, of so many hidden layers, order and seed."""
+    """The job of an expert of section 2.3; `expert` is its number of hidden layers, order and seed."""
     _, dataset_idx = name.model
     settings = source.settings(name, ExpertSettings, lambda config, _: expert_settings(config, dataset_idx, *expert))
 
@@ -162,7 +162,7 @@ def expert_job(name: FileName, expert: tuple[int, int, int], source: Source) -> 
 
 
 def merge_job(name: FileName, source: Source, experts: Sequence[Path]) -> Job:
-    """The merged model of a dataset, of the experts whose training records these are."""
+    """The job of a dataset's merged model; `experts` are the training records of the experts."""
     model_type, dataset_idx = name.model
     known = read_experts(dataset_idx, experts)
     settings = source.settings(name, MergeSettings, lambda config, seed: merge_settings(config, dataset_idx, seed))
@@ -183,7 +183,7 @@ def merge_job(name: FileName, source: Source, experts: Sequence[Path]) -> Job:
 
 
 def control_job(name: FileName, source: Source, merged: Path, experts: Sequence[Path]) -> Job:
-    """The control of a merged model, whose training record this is, and of its experts."""
+    """The job of a control; `merged` and `experts` are the training records of the merged model and the experts."""
     _, dataset_idx = name.model
     known, record = read_experts(dataset_idx, experts), read_record(merged)
     if record.merging is None or record.dataset_idx != dataset_idx:
@@ -199,10 +199,10 @@ def control_job(name: FileName, source: Source, merged: Path, experts: Sequence[
 
 
 def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What `train_expert` said of experts, from their training records.
+    """Read the `expert` field, made by `train_expert`, from training records of experts.
 
     Raises:
-        InputError: One is not of an expert, or of another dataset.
+        InputError: A record is not of an expert, or of another dataset.
     """
     experts = []
     for path in paths:
@@ -215,7 +215,7 @@ def read_experts(dataset_idx: int, paths: Sequence[Path]) -> list[dict[str, Any]
 
 @contextlib.contextmanager
 def _progress(epochs: int | None) -> Iterator[OnEpoch]:
-    """A function that shows a row of the history: in a bar on a terminal, as a line in a log."""
+    """Yield a callback that shows rows of the history: as a progress bar on a terminal, else as log lines."""
 
     def report_line(row: Row) -> None:
         log.info("epoch %d/%s  %s", row["epoch"], epochs or "?", _in_words(row))
@@ -223,7 +223,7 @@ def _progress(epochs: int | None) -> Iterator[OnEpoch]:
     if not sys.stderr.isatty():
         yield report_line
         return
-    from tqdm import tqdm  # takes a tenth of a second to import
+    from tqdm import tqdm  # here: takes 0.1 s to import
 
     with tqdm(total=epochs, unit="epoch") as bar:
 

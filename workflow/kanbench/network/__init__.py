@@ -1,1 +1,1 @@
-"""The network: a value in numpy, and what is done with it: initialisation, refinement, attribution, merging, files."""
+"""The network as an immutable value in numpy: initialization, refinement, attribution, merging, files."""

@@ -1,4 +1,4 @@
-"""What a checkpoint's configuration says of a model, checked before a model is built from it."""
+"""Read and check a checkpoint's configuration before a model is built from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kanbench.errors import InputError
 from kanbench.io.untrusted.yaml_notes import read_dumped_yaml
 from kanbench.network.spline_network import BASE_FUNCTIONS
 
-MAX_STORED_ORDER = 100  # of splines; pykan's extension of the grid takes the square of it
-# Keys of a checkpoint's configuration that are ours, not pykan's; both by layer and node.
+MAX_STORED_ORDER = 100  # of splines; pykan extends grids in time quadratic in it
+# Keys that kanbench adds to pykan's configuration; their values are by layer and node.
 INTERVALS = "intervals"
-FIXED_BASE = "fixed_base"  # whether the base functions of a node's edges are not trained
+FIXED_BASE = "fixed_base"  # whether the base functions of a node's outgoing edges are fixed, not trained
 Config = Mapping[str, Any]
 
 Count = Annotated[int, Meta(ge=0, lt=1 << 31)]
@@ -37,10 +37,10 @@ REQUIRED: dict[str, tuple[Any, str]] = {
 
 
 def read_model_config(path: str | Path) -> Config:
-    """Read the configuration that pykan's `saveckpt` wrote, in which any number may be one of numpy's.
+    """Read a configuration that pykan's `saveckpt` wrote; its numbers may be numpy scalars.
 
     Raises:
-        InputError: It is none: says which key is wrong.
+        InputError: The file is damaged or a key is invalid; names the key.
     """
     config = read_dumped_yaml(path)
 
@@ -86,7 +86,7 @@ def read_model_config(path: str | Path) -> Config:
 
 
 def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
-    """The shape of every layer's spline coefficients: inputs, outputs, grid intervals + order."""
+    """The shape of each layer's spline coefficients: (inputs, outputs, grid intervals + order)."""
     width, arity = config["width"], config["mult_arity"]
     shapes = []
     for layer, (grid, k) in enumerate(zip(_by_layer(config, "grid"), orders(config), strict=True)):
@@ -97,7 +97,7 @@ def coef_shapes(config: Config) -> list[tuple[int, int, int]]:
 
 
 def orders(config: Config) -> list[int]:
-    """The order of every layer's splines."""
+    """The spline order of each layer."""
     return _by_layer(config, "k")
 
 
@@ -107,5 +107,5 @@ def _by_layer(config: Config, key: str) -> list[int]:
 
 
 def grid_shapes(config: Config) -> list[tuple[int, int]]:
-    """The shape of every layer's knots: inputs, grid intervals + 1 + the order on either side."""
+    """The shape of each layer's knots: (inputs, grid intervals + 1 + 2 · order)."""
     return [(inputs, coef + k + 1) for (inputs, _, coef), k in zip(coef_shapes(config), orders(config), strict=True)]

@@ -1,4 +1,4 @@
-"""Checkpoints: a network as the files that pykan's `saveckpt` writes and `loadckpt` reads, without pykan and torch."""
+"""Checkpoints: read and write networks in the files of pykan's `saveckpt` and `loadckpt`, without pykan and torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kanbench.network.checkpoint_config import FIXED_BASE, INTERVALS, Config, co
 from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.problems import Array
 
-CONSTANTS = {  # of a configuration: pykan's defaults, and those of a model that pykan does not save by itself
+CONSTANTS = {  # constant keys of a configuration: pykan's defaults, but without automatic saving
     "mult_arity": 2,
     "symbolic_enabled": True,
     "affine_trainable": False,
@@ -30,23 +30,23 @@ CONSTANTS = {  # of a configuration: pykan's defaults, and those of a model that
     "round": 0,
     "device": "cpu",
 }
-FLAGS = {"sp_trainable": "scale_sp", "sb_trainable": "scale_base"}  # whether these parts are trained
-NEUTRAL = {"node_bias": 0, "node_scale": 1, "subnode_bias": 0, "subnode_scale": 1}  # affine maps that change nothing
+FLAGS = {"sp_trainable": "scale_sp", "sb_trainable": "scale_base"}  # pykan's flags for trained parts
+NEUTRAL = {"node_bias": 0, "node_scale": 1, "subnode_bias": 0, "subnode_scale": 1}  # identity affine maps
 
 
 class NoSumOfSplinesError(InputError):
-    """A KAN of pykan that is more than a SplineNetwork can represent."""
+    """A pykan model that a SplineNetwork cannot represent."""
 
 
 def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike) -> None:
-    """Write `{base}_config.yml`, `_state` and `_cache_data`, for `KAN.loadckpt(base)` on any machine; all or nothing.
+    """Write `{base}_config.yml`, `_state` and `_cache_data` atomically, for `KAN.loadckpt(base)` on any machine.
 
     Args:
-        inputs (array of shape (n, d)): Samples that come with the model as `cache_data` (pykan plots, prunes and
-            refines with them).
+        inputs (array of shape (n, d)): Samples stored with the model as `cache_data`, which pykan uses for plotting,
+            pruning and refinement.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The files cannot be written.
     """
     config = config_of(network)
     rows = {key: config.pop(key) for key in (INTERVALS, FIXED_BASE) if key in config}
@@ -54,18 +54,18 @@ def write_checkpoint(network: SplineNetwork, base: str | Path, inputs: ArrayLike
         path = folder / Path(base).name
         with Path(f"{path}_config.yml").open("w", encoding="utf-8", newline="\n") as file:
             yaml.safe_dump(config, file)
-            file.write(yaml.safe_dump(rows) if rows else "")  # last, as what pykan does not know
+            file.write(yaml.safe_dump(rows) if rows else "")  # keys unknown to pykan come last
         write_arrays(f"{path}_state", state_of(network))
         write_arrays(f"{path}_cache_data", np.asarray(inputs))
 
 
 def read_checkpoint(base: str | Path) -> SplineNetwork:
-    """The network of which `{base}_config.yml` and `{base}_state` are; in the precision of its first coefficients.
+    """Read a network from `{base}_config.yml` and `{base}_state`, in the precision of its first coefficients.
 
     Raises:
-        InputError: A file is missing, damaged or refused, or they do not belong together.
-        NoSumOfSplinesError: The model has multiplication nodes, symbolic functions, or affine maps beside the bias of
-            the last layer.
+        InputError: A file is missing, damaged or refused, or the files do not fit together.
+        NoSumOfSplinesError: The model has multiplication nodes, symbolic functions, or affine maps other than the bias
+            of the last layer.
     """
     config, state = read_model_config(f"{base}_config.yml"), read_arrays(f"{base}_state")
     if not isinstance(state, dict):
@@ -74,7 +74,10 @@ def read_checkpoint(base: str | Path) -> SplineNetwork:
 
 
 def config_of(network: SplineNetwork) -> dict[str, Any]:
-    """The configuration of a network's KAN; with `intervals` where nodes differ in them, and `fixed_base` likewise."""
+    """The configuration of a network as a KAN.
+
+    It has `intervals` only if nodes differ in them, and `fixed_base` only if a base function is fixed.
+    """
     k = [layer.order for layer in network.layers]
     config = {
         "width": [[nodes, 0] for nodes in network.width],
@@ -94,7 +97,7 @@ def config_of(network: SplineNetwork) -> dict[str, Any]:
 
 
 def state_of(network: SplineNetwork) -> dict[str, Array]:
-    """The `state_dict` of a network's KAN, in its order; rows are padded to the intervals of the longest."""
+    """The `state_dict` of a network as a KAN, in pykan's order; rows are padded to the largest grid."""
     state: dict[str, Array] = {}
     layers = list(enumerate(network.layers))
     for n, layer in layers:
@@ -111,12 +114,16 @@ def state_of(network: SplineNetwork) -> dict[str, Array]:
 
 
 def network_of(config: Config, state: Mapping[str, Array], about: Any) -> SplineNetwork:
-    """The network that a KAN of this configuration and state is; shares no memory with the state.
+    """Make a network from the configuration and state of a KAN; it shares no memory with the state.
 
     Args:
         config (mapping): With the keys `width`, `mult_arity`, `grid`, `k`, `base_fun_name`, those of FLAGS and,
             optionally, `intervals` and `fixed_base`.
-        about (str or path): What errors, those of `read_checkpoint`, name.
+        state (mapping of arrays): The `state_dict`.
+        about (str or path): The place that errors name.
+
+    Raises:
+        InputError, NoSumOfSplinesError: As in `read_checkpoint`.
     """
     if any(products or not nodes for nodes, products in config["width"]):
         raise NoSumOfSplinesError(f"{about}: width", reprlib.repr(config["width"]), "layers of nodes that only add")
@@ -129,7 +136,7 @@ def network_of(config: Config, state: Mapping[str, Array], about: Any) -> Spline
 
 
 class _State:
-    """The arrays of a checkpoint, whose shapes are checked when they are taken."""
+    """The arrays of a checkpoint; their shapes are checked on access."""
 
     def __init__(self, arrays: Mapping[str, Array], about: Any) -> None:
         self.arrays, self.about = arrays, about
@@ -146,7 +153,7 @@ class _State:
 
 
 def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, int, int], k: int) -> SplineLayer:
-    """Layer n, whose coefficients have this shape with their padding."""
+    """Layer n; `shape` is that of its padded coefficients."""
     inputs, outputs, n_coef = shape
     state.check(f"symbolic_fun.{n}.mask", (outputs, inputs), 0, "symbolic functions")
     for name, value in NEUTRAL.items():
@@ -155,7 +162,7 @@ def _layer(config: Mapping[str, Any], state: _State, n: int, shape: tuple[int, i
     knots = state.array(f"act_fun.{n}.grid", (inputs, n_coef + k + 1))
     coef = state.array(f"act_fun.{n}.coef", shape)
     sizes = [count + k for count in config[INTERVALS][n]] if INTERVALS in config else [n_coef] * inputs
-    # Where what should be padding has values, as after training with pykan, it is part of the function.
+    # Nonzero padding, as after training with pykan, is part of the function.
     sizes = [n_coef if c[:, size:].any() else size for c, size in zip(coef, sizes, strict=True)]
     own_knots = tuple(t[: size + k + 1].copy() for t, size in zip(knots, sizes, strict=True))
     own_coef = tuple(c[:, :size].copy() for c, size in zip(coef, sizes, strict=True))

@@ -1,4 +1,4 @@
-"""The function that a network is, evaluated plainly: for what is not trained on. Training has engines for it."""
+"""Plain evaluation of a network, for use outside training; training uses the engines."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kanbench.problems import Array
 
 Deviations = tuple[list[Array], list[Array]]
 
-CHUNK = 2**16  # numbers of a layer's edges that are there at once
+CHUNK = 2**16  # edge values of a layer held in memory at a time
 
 
 def base_function(name: str, x: Array) -> Array:
-    """One of `spline_network.BASE_FUNCTIONS`."""
+    """Evaluate one of `spline_network.BASE_FUNCTIONS`, elementwise."""
     if name == "silu":
-        return x / (1 + np.exp(-np.clip(x, -708, None)))  # beyond, exp overflows, and the value is 0 but for rounding
+        return x / (1 + np.exp(-np.clip(x, -708, None)))  # below, exp overflows, and the value is 0 up to rounding
     return x if name == "identity" else x * 0
 
 
 def edge_values(network: SplineNetwork, number: int, x: Array) -> Array:
-    """What every edge of a layer adds to its target, (n, inputs, outputs), for the layer's inputs x, (n, inputs)."""
+    """The values of a layer's edges, shape (n, inputs, outputs), for the layer's inputs x, shape (n, inputs)."""
     layer = network.layers[number]
     rows = zip(x.T, layer.knots, layer.coef, strict=True)
     splines = np.stack([evaluate_splines(values, t, layer.order, c) for values, t, c in rows], axis=1)
@@ -33,7 +33,7 @@ def edge_values(network: SplineNetwork, number: int, x: Array) -> Array:
 
 
 def layer_inputs(network: SplineNetwork, x: Array) -> list[Array]:
-    """The inputs of every layer, shapes (n, width), for inputs x of shape (n, d)."""
+    """The inputs of each layer, shapes (n, width), for network inputs x of shape (n, d)."""
     values = [np.asarray(x, float)]
     for number in range(len(network.layers) - 1):
         values.append(edge_values(network, number, values[-1]).sum(axis=1))
@@ -42,13 +42,13 @@ def layer_inputs(network: SplineNetwork, x: Array) -> list[Array]:
 
 @dataclass(frozen=True)
 class Activations:
-    """What a network carries on a sample, computed when it is asked for.
+    """The activations of a network on a sample, computed on demand.
 
     Attributes:
         x (array of shape (n, d)): The sample.
-        layer_inputs (callable): The inputs of every layer, a list of arrays of shape (n, width).
-        deviations (callable): The standard deviations over the sample, in two lists, by layer: of what every edge
-            adds to its target, shape (inputs, outputs), and of every target, shape (outputs,).
+        layer_inputs (callable): Returns the inputs of each layer, a list of arrays of shape (n, width).
+        deviations (callable): Returns the standard deviations over the sample as two lists, by layer: of each edge's
+            values, shape (inputs, outputs), and of the sums at the targets, shape (outputs,).
     """
 
     x: Array
@@ -57,12 +57,12 @@ class Activations:
 
     @classmethod
     def of(cls, network: SplineNetwork, x: Array) -> Activations:
-        """Evaluated plainly; an engine is faster."""
+        """Activations by plain evaluation; an engine is faster."""
         return cls(x, lambda: layer_inputs(network, x), lambda: deviations(network, x))
 
 
 def deviations(network: SplineNetwork, x: Array) -> Deviations:
-    """See `Activations`."""
+    """The standard deviations of edges and nodes over a sample; see `Activations`."""
     edges, nodes = [], []
     for number in range(len(network.layers)):
         values = edge_values(network, number, x)
@@ -73,7 +73,7 @@ def deviations(network: SplineNetwork, x: Array) -> Deviations:
 
 
 def activations(network: SplineNetwork, x: Array) -> list[Array]:
-    """The inputs of every layer, and then the network's outputs."""
+    """The inputs of each layer, then the network's outputs; arrays of shape (n, width)."""
     values = layer_inputs(network, x)
     outputs = edge_values(network, len(network.layers) - 1, values[-1]).sum(axis=1)
     return [*values, outputs + network.output_bias]

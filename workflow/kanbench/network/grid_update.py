@@ -1,7 +1,7 @@
-"""Grid updates: grids move to where a sample's activations are, as by pykan's `update_grid`, in float64.
+"""Grid updates: move grids to the activations of a sample, as pykan's `update_grid`, but in float64.
 
-Unlike pykan's, they are the same in every process (the last digits of float32 least squares are not), and every node
-may have a number of intervals of its own.
+Unlike pykan's, the results are the same in every process (the last digits of least squares in float32 are not), and
+each node may have its own number of intervals.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.network.splines import basis_matrix, evaluate_splines
 from kanbench.problems import Array
 
-GRID_EPS = 0.02  # MultKAN's grid_eps: how uniform a grid is; what is left follows the quantiles
+GRID_EPS = 0.02  # MultKAN's grid_eps: the weight of the uniform grid; the rest is the grid of quantiles
 
 
 def update_grids(network: SplineNetwork, x: Array) -> SplineNetwork:
-    """The network with other grids of the same sizes; its function changes by what the new splines cannot represent.
+    """Move all grids of a network, keeping their sizes, and fit the splines by least squares.
+
+    The function changes only where the new splines cannot represent it. Layers are updated in order, each with the
+    activations that the updated layers before it give.
 
     Args:
-        x (array of shape (n, d)): The sample. Of every layer the activations are those after the updates before it.
+        x (array of shape (n, d)): The sample.
     """
     values = np.asarray(x, float)
     for number, layer in enumerate(network.layers):
@@ -39,15 +42,16 @@ def update_row(t: Array, c: Array, k: int, samples: Array) -> tuple[Array, Array
     """Move the knots of splines to samples, and fit the splines there by least squares.
 
     Args:
-        t, c (arrays of shapes (G + 1 + 2k,) and (outputs, G + k))
-        samples (array of shape (n,), sorted): The activations at the node. Where they are no range of numbers that
-            knots can be told apart on, the row stays as it is.
+        t, c (arrays of shapes (G + 1 + 2k,) and (outputs, G + k)): Knots and coefficients.
+        k (int): The order.
+        samples (array of shape (n,), sorted): The activations at the node. If they do not give distinct knots, the row
+            stays unchanged.
 
     Returns:
         t, c: Of the same shapes and precision.
     """
     knots = grid_on(samples, len(t) - 1 - 2 * k, k).astype(t.dtype)
-    if not (np.diff(knots) > 0).all():  # nor where activations are not finite
+    if not (np.diff(knots) > 0).all():  # also if activations are not finite
         return t, c
     values = evaluate_splines(samples, t, k, c)
     coef = np.linalg.lstsq(basis_matrix(samples, knots, k), values, rcond=None)[0].T
@@ -55,7 +59,7 @@ def update_row(t: Array, c: Array, k: int, samples: Array) -> tuple[Array, Array
 
 
 def grid_on(samples: Array, grid: int, k: int) -> Array:
-    """Knots of `grid` intervals, nearly at the quantiles of sorted samples, with k more on either side."""
+    """Knots of a grid of `grid` intervals, close to the quantiles of sorted samples, with k more on either side."""
     at = [int(len(samples) / grid * i) for i in range(grid)]
     quantiles = samples[[*at, -1]]
     first, last = quantiles[0], quantiles[-1]

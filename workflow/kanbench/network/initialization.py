@@ -1,4 +1,4 @@
-"""The networks that trainings begin with: pykan's initial models."""
+"""Initial networks for trainings, as in pykan."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from kanbench.problems.torch_random import TorchGenerator, linspace
 
 NOISE = np.float32(0.3)  # MultKAN's noise_scale
 GRID_RANGE: Interval = (-1.0, 1.0)  # MultKAN's grid_range
-# |x| up to which the base functions of inputs are used. Beyond, with them, a target ended at relative test losses
-# (L-BFGS, median of three seeds) of 5e-6 on [-5, 5]², 8e-5 on [0, 10]², 2e-2 on [0, 100]²; without, of 1e-6 on all.
+# The largest |x| for which inputs use their base functions. On larger domains, training with them reached relative test
+# losses (L-BFGS, median of three seeds) of 5e-6 on [-5, 5]², 8e-5 on [0, 10]² and 2e-2 on [0, 100]²; without, 1e-6 on
+# all three.
 LARGEST = 2.0
 
 
@@ -30,17 +31,21 @@ def initialize(
     base: str = "silu",
     domain: Sequence[Interval] | None = None,
 ) -> SplineNetwork:
-    """The initial model of pykan's `KAN(width, grid, k, seed)`, in float32 as pykan makes it, converted to `dtype`.
+    """The initial model of pykan's `KAN(width, grid, k, seed)`: made in float32 as in pykan, then converted to `dtype`.
 
-    pykan fits its first splines to noise by least squares in float32, whose last digits differ from call to call (MKL's
-    depend on how memory is aligned), and trainings that begin a rounding error apart end apart. Here the same fit is
-    done in float64 and rounded, so that the network is the same in every process. All else is pykan's to the bit.
+    pykan fits the first splines to noise by least squares in float32. The last digits differ from call to call (MKL's
+    depend on memory alignment), and trainings that start a rounding error apart diverge. Here the fit is done in
+    float64 and rounded, so the network is the same in every process. All else is equal to pykan's to the bit.
 
     Args:
-        grid (int): Intervals of every node's grid.
+        width (sequence of int): Nodes of each layer, inputs first.
+        grid (int): Grid intervals of each node.
         k (int): The order of the splines.
-        domain (sequence of (low, high)): Of every input, which its grid spans; by default [-1, 1], as the grids of all
-            hidden nodes. See `_on_domain` for the base functions of large inputs.
+        seed (int): The seed of the noise.
+        dtype (dtype): The precision of the returned network.
+        base (str): The base function, one of `spline_network.BASE_FUNCTIONS`.
+        domain (sequence of (low, high), optional): The interval of each input, which its grid spans; by default
+            [-1, 1], as for hidden nodes. See `_on_domain` for the base functions of large inputs.
     """
     generator = TorchGenerator(seed)
     layers = [_layer(inputs, outputs, grid, k, generator) for inputs, outputs in itertools.pairwise(width)]
@@ -50,7 +55,7 @@ def initialize(
 
 
 def _layer(inputs: int, outputs: int, grid: int, k: int, generator: TorchGenerator) -> SplineLayer:
-    """pykan's `KANLayer`, with its random numbers in its order."""
+    """A layer like pykan's `KANLayer`, drawing random numbers in the same order."""
     t = _knots(grid, k)
     noise = (generator.rand(grid + 1, inputs, outputs) - np.float32(0.5)) * NOISE / np.float32(grid)
     at_knots = basis_matrix(t[k : len(t) - k], t, k)
@@ -62,11 +67,11 @@ def _layer(inputs: int, outputs: int, grid: int, k: int, generator: TorchGenerat
 
 
 def _on_domain(layer: SplineLayer, domain: Sequence[Interval], base: str) -> SplineLayer:
-    """A first layer whose grids, on [-1, 1], are moved to the domains of its inputs, and what it does there with them.
+    """Move the grids of the first layer, and the splines with them, from [-1, 1] to the domains of its inputs.
 
-    The base function cannot be moved: of inputs like 1000 it is 1000, and no optimizer trains its scale beside the
-    splines'. Where inputs are larger than LARGEST, their splines take over what it does on [-1, 1], by least squares,
-    and its scale is 0 and not trained.
+    The base function cannot be moved: for inputs like 1000 its value is 1000, and no optimizer can train its scale
+    together with that of the splines. For inputs larger than LARGEST, the splines absorb the base function on [-1, 1]
+    by least squares; its scale is set to 0 and not trained.
     """
     knots, coef, k = list(layer.knots), list(layer.coef), layer.order
     scale_base, fixed = layer.scale_base.copy(), np.array([max(map(abs, interval)) > LARGEST for interval in domain])
@@ -83,7 +88,7 @@ def _on_domain(layer: SplineLayer, domain: Sequence[Interval], base: str) -> Spl
 
 
 def _knots(grid: int, k: int) -> np.ndarray:
-    """pykan's `extend_grid` of a uniform grid, in float32."""
+    """A uniform grid extended by k knots on either side as by pykan's `extend_grid`, in float32."""
     t = linspace(*GRID_RANGE, grid + 1)
     step = (t[-1] - t[0]) / np.float32(grid)
     for _ in range(k):

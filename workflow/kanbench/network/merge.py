@@ -1,16 +1,16 @@
-"""Several networks as one wider network whose output is their weighted sum.
+"""Merge several networks into a wider network whose output is their weighted sum.
 
-Every hidden node of an expert becomes a node of the merged network, with the knots and coefficients that it has; the
-inputs are shared, and so are the outputs, whose edges carry the expert's weight. Nothing connects one expert with
-another, unless such edges are asked for; they begin at zero. Three things need care:
+Each hidden node of an expert becomes a node of the merged network, with its knots and coefficients. Inputs and outputs
+are shared; the edges to the outputs are scaled by the expert's weight. Edges between experts are optional, and are
+initially zero. Three points need care:
 
-- An *input's* row of knots serves several experts. Their splines are carried over to the union of the knots by
-  interpolation at its Greville abscissae, which is exact: they are in the space that the union spans.
-- *Shallower* experts get layers in front, in which shared nodes pass the inputs on by *identity edges*:
+- *Inputs*: several experts share the knots of an input. Their splines are interpolated at the Greville abscissae of the
+  union of their knots. This is exact, because the splines lie in the space of the union.
+- *Depth*: shallower experts get layers in front, in which shared nodes pass the inputs through *identity edges*:
   Σ_c ξ_c B_c(x) = x on the domain, where ξ_c are the Greville abscissae.
-- All splines of a layer have one *order*, as in pykan. A spline of order k has the smoothness of one of order K > k
-  with every knot K-k+1 times. pykan cannot have repeated knots, so they are set a little apart, and the spline is
-  interpolated at the Greville abscissae; the error is of second order in the distance.
+- *Order*: as in pykan, all splines of a layer have the same order. A spline of order k is a spline of order K > k with
+  each knot repeated K-k+1 times. pykan does not support repeated knots, so they are placed slightly apart, and the
+  spline is interpolated at the Greville abscissae; the error is of second order in the distance.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from kanbench.network.spline_network import SplineLayer, SplineNetwork
 from kanbench.network.splines import basis_matrix, evaluate_splines, greville
 from kanbench.problems import Array, Interval
 
-# Of the shortest interval: how far knots that stand for a repeated one are apart. The relative error is about the
-# square; what rounding adds grows with the inverse.
+# Distance of the knots that replace a repeated one, relative to the shortest interval. The relative error is about its
+# square; rounding errors grow with its inverse.
 SPLIT = {"float64": 1e-4, "float32": 1e-2}
-SAME = 8  # units of rounding, relative to the row's length: knots that are nearer are one
+SAME = 8  # machine epsilons, relative to the length of the row: closer knots are merged
 
 Node = tuple[str | int, ...]
 Nodes = list[Node]
-OUTPUT = "output"  # of the names of the last nodes
+OUTPUT = "output"  # first part of the names of output nodes
 
 
 class Edge(NamedTuple):
-    """A spline with its scales. `row` is None for an identity edge, and for one whose spline is zero."""
+    """A spline with its scales. `row` is None for an identity edge and for a zero spline."""
 
     row: tuple[Array, Array, int] | None  # knots, coefficients of shape (G + k,), order
     scale_base: float
@@ -47,7 +47,7 @@ class Edge(NamedTuple):
     mask: float = 1.0
 
 
-Edges = dict[tuple[Node, Node], Edge]  # of a layer, by source and target
+Edges = dict[tuple[Node, Node], Edge]  # the edges of a layer, by source and target
 
 IDENTITY = Edge(None, 0.0, 1.0)
 
@@ -58,20 +58,21 @@ def merge_networks(
     """The network whose output is Σ weight × network on the domain.
 
     Args:
-        networks (sequence of SplineNetwork): With hidden nodes, of the same inputs and outputs, the same precision and
-            base function. Widths, depths, orders, grids and masks may differ.
-        domain (sequence of (low, high)): One per input; outside it, shallower networks do not get their inputs exactly.
-        cross_edges (str): `absent`: edges between the networks are masked. `zero`: they are zero and can be trained.
+        networks (sequence of SplineNetwork): With hidden nodes, and with the same inputs, outputs, precision and base
+            function. Widths, depths, orders, grids and masks may differ.
+        weights (sequence of float): One per network.
+        domain (sequence of (low, high)): One per input. Outside it, identity edges are not exact.
+        cross_edges (str): `absent`: edges between the networks are masked. `zero`: they are zero, but trained.
 
     Returns:
-        SplineNetwork: Of the depth of the deepest network and the highest order. Exact up to rounding for networks of
-            that order. Base functions that are fixed for an input of one are for all.
+        SplineNetwork: With the greatest depth and the highest order of the networks; exact up to rounding for networks
+            of that order. If one network has fixed base functions for an input, they are fixed for all.
 
     Raises:
-        InputError: A network has no hidden nodes, or other outputs than the rest.
+        InputError: A network has no hidden nodes, or numbers of outputs differ.
     """
     depth = max(len(network.layers) for network in networks)
-    if any(len(network.layers) < 2 for network in networks):  # their edges would be the same in the merged network
+    if any(len(network.layers) < 2 for network in networks):  # several such networks would share their edges
         raise InputError("merge", "a model without hidden nodes", "at least one hidden layer")
     if len(outputs := sorted({network.width[-1] for network in networks})) > 1:
         raise InputError(
@@ -84,7 +85,7 @@ def merge_networks(
         for level, edges in enumerate(_edges(network, weight, name), start=depth - len(network.layers)):
             layers[level].update(edges)
     _add_identity_edges(layers, n_inputs=len(domain))
-    # The nodes of every level: all inputs first, later those that edges leave.
+    # The nodes of each level: first the inputs, then all nodes with outgoing edges, then the outputs.
     hidden = [list(dict.fromkeys(source for source, _ in edges)) for edges in layers[1:]]
     levels: list[Nodes] = [[("input", i) for i in range(len(domain))], *hidden, _outputs(first)]
     merged = [
@@ -99,7 +100,7 @@ def merge_networks(
 
 
 def _edges(network: SplineNetwork, weight: float, name: int) -> list[Edges]:
-    """The live edges of a network, by layer, between nodes that are named as in the merged network."""
+    """The live edges of a network, by layer, with nodes named as in the merged network."""
     nodes: list[Nodes] = [
         [(name, level, i) if level else ("input", i) for i in range(layer.inputs)]
         for level, layer in enumerate(network.layers)
@@ -120,7 +121,7 @@ def _outputs(network: SplineNetwork) -> Nodes:
 
 
 def _add_identity_edges(layers: list[Edges], n_inputs: int) -> None:
-    """Add the edges that bring every input to the layers behind the first where it is used."""
+    """Add identity edges that pass each input through to the later layers that use it."""
     for i in range(n_inputs):
         node = ("input", i)
         used = [level for level, edges in enumerate(layers) if any(source == node for source, _ in edges)]
@@ -146,11 +147,11 @@ def _layer(
 def _common_row(
     outgoing: Mapping[Node, Edge], targets: Nodes, k: int, cover: Interval | None, dtype: np.dtype
 ) -> tuple[Array, Array]:
-    """One row of knots for all edges that leave a node, and their coefficients, shape (targets, G + k).
+    """Common knots for all outgoing edges of a node, and their coefficients, shape (targets, G + k).
 
     Args:
-        outgoing (dict): {target: edge}
-        cover ((low, high) or None): What the domain must cover for the sake of an identity edge.
+        outgoing (dict): `{target: edge}`
+        cover ((low, high) or None): The interval that the domain must cover for an identity edge.
     """
     needed = [_as_order(edge.row[0], edge.row[2], k, SPLIT[dtype.name]) for edge in outgoing.values() if edge.row]
     low, high = cover or (-1.0, 1.0)
@@ -160,7 +161,7 @@ def _common_row(
         t = np.append(next_knots(t, k)[0], t)
     while cover and t[-k - 1] < cover[1]:
         t = np.append(t, next_knots(t, k)[1])
-    # Interpolation at the Greville abscissae gives every spline of the space back, whichever knots were added.
+    # Interpolation at the Greville abscissae reproduces every spline of the space, whatever knots were added.
     abscissae = greville(t, k)
     values = np.zeros((len(t) - k - 1, len(targets)))
     for i, target in enumerate(targets):
@@ -175,7 +176,7 @@ def _common_row(
 
 
 def _as_order(t: Array, k_from: int, k: int, split: float) -> Array:
-    """The knots that a spline of order `k_from` on t needs to be one of order k: every knot k - k_from + 1 times."""
+    """The knots with which a spline of order `k_from` on t is one of order k: each repeated k - k_from + 1 times."""
     t, copies = t.astype(float), np.arange(k - k_from + 1) - (k - k_from) / 2
     return (t[:, None] + split * np.diff(t).min() * copies).ravel()
 

@@ -1,12 +1,12 @@
-"""The border to pykan: networks as KANs and back, and KANs' checkpoints, without pykan's side effects.
+"""The interface to pykan: convert networks to KANs and back, and read and write KANs' checkpoints.
 
-pykan's constructor reseeds the global generators of torch, numpy and `random` and changes the width list that it is
-given; `refine` switches `auto_save` on, after which every call writes into the working folder. None of that leaves
-this module.
+pykan has side effects: its constructor reseeds the global generators of torch, numpy and `random` and modifies the
+width list passed to it; `refine` turns on `auto_save`, after which every call writes into the working folder. This
+module hides them.
 
-pykan stores all rows of a layer with the same number of knots. Where nodes have fewer intervals than that, the KAN has
-an attribute `intervals`, those of every node by layer: what follows a node's own knots and coefficients is padding.
-Where the base functions of some nodes are not trained, it has an attribute `fixed_base` likewise.
+pykan stores all rows of a layer with the same number of knots. If nodes have fewer intervals, the KAN gets an attribute
+`intervals`, the intervals of each node by layer; whatever follows a node's own knots and coefficients is padding. If
+the base functions of some nodes are fixed, it gets an attribute `fixed_base` of the same form.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from kanbench.network.checkpoints import FLAGS, config_of, network_of, state_of
 from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 from kanbench.network.typed_kan import TypedKAN, default_dtype
 
-PREDICTION_CHUNK = 1000  # samples at once: 10,000 in chunks take a sixth of the time at G = 100, in cache
+PREDICTION_CHUNK = 1000  # samples per call, to fit in cache: 10,000 samples at G = 100 take a sixth of the time
 
 
 @contextlib.contextmanager
 def global_random_state_kept() -> Iterator[None]:
-    """Put the global random states of torch, numpy and `random` back on leaving the block."""
+    """Restore the global random states of torch, numpy and `random` at the end of the block."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    # By itself fork_rng begins to use every GPU of the machine, and warns where there are several.
+    # By default, fork_rng would initialize every GPU of the machine, and warn if there are several.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
         with torch.random.fork_rng(gpus):
@@ -64,22 +64,22 @@ def is_kan(model: object) -> bool:
 
 
 def to_pykan(network: SplineNetwork) -> KAN:
-    """A KAN that is this network, on the CPU, in the network's precision."""
+    """Convert a network to a KAN, on the CPU and in the network's precision."""
     model = _blank(config_of(network), getattr(torch, str(network.dtype)))
-    # Copied into torch's own memory, whose alignment the last digits of MKL's results depend on.
+    # Copied into torch's memory: the last digits of MKL's results depend on alignment.
     model.load_state_dict({name: torch.tensor(value) for name, value in state_of(network).items()})
     return model
 
 
 def from_pykan(model: KAN) -> SplineNetwork:
-    """The network that a KAN is; later changes of the KAN do not change it.
+    """Convert a KAN to a network; it shares no memory with the KAN.
 
     Raises:
-        InputError: It is no sum of splines: it has multiplication nodes, symbolic functions, affine maps beside the
-            bias of the last layer, inputs that are left out, or several base functions; or what is trained differs
+        InputError: The KAN is not a sum of splines: it has multiplication nodes, symbolic functions, affine maps other
+            than the bias of the last layer, omitted inputs, or several base functions; or the trained parts differ
             between layers.
     """
-    if model.base_fun_name not in BASE_FUNCTIONS:  # a function of the caller's, too
+    if model.base_fun_name not in BASE_FUNCTIONS:  # the name may also be a user's function
         raise InputError("KAN", f"base function {one_line(model.base_fun_name)}", ", ".join(BASE_FUNCTIONS))
     base = {"silu": torch.nn.SiLU, "identity": torch.nn.Identity}.get(model.base_fun_name)
     trained = [{part for part in PARTS if getattr(layer, part).requires_grad} for layer in model.act_fun]
@@ -102,14 +102,13 @@ def from_pykan(model: KAN) -> SplineNetwork:
 
 @torch.no_grad()
 def write_back(model: KAN, network: SplineNetwork, inputs: NDArray[np.floating]) -> None:
-    """Make a KAN, in place, the network that came from it (`from_pykan`) and was trained and refined since.
+    """Update a KAN in place from a network that was made from it (`from_pykan`) and then trained and refined.
 
-    Its parameters stay the same objects, on their device, in their precision and trained or not as before; they lose
-    their gradients. Nothing else refers to their new values: refined children of pykan share some with their parents.
+    Its parameters stay the same objects and keep their device, precision and `requires_grad`, but lose their gradients.
+    Their new values are stored in new memory, because pykan's refined models share some with their parents.
 
     Args:
-        inputs (array of shape (n, d)): Samples that the KAN has seen last: pykan plots, prunes, refines and attributes
-            with them.
+        inputs (array of shape (n, d)): The last samples, with which pykan plots, prunes, refines and attributes.
     """
     for layer, own in zip(model.act_fun, network.layers, strict=True):
         layer.num = max(own.intervals)
@@ -134,20 +133,20 @@ def _put(parameter: Parameter, value: NDArray[np.floating]) -> None:
 def is_mean_square(loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
     """Whether a loss function of predictions and labels, shapes (n, outputs), is the mean squared error.
 
-    Seen from its value for differences of many sizes and both signs.
+    It is tested on differences of many magnitudes and both signs.
     """
     label = torch.linspace(-3, 3, 41).cos()[:, None]
     difference = 10 ** torch.linspace(-4, 3, 41)[:, None] * torch.linspace(0, 50, 41).cos().sign()[:, None]
     losses = [torch.mean(part**2).item() for part in (difference, difference[::2] / 7)]
     try:
         found = [float(loss(label + difference, label)), float(loss(label[::2] + difference[::2] / 7, label[::2]))]
-    except Exception:  # the caller's function may raise any, as on other samples than those that it was written for
+    except Exception:  # a user's function may raise anything, such as for an unexpected number of samples
         return False
     return bool(np.allclose(found, losses, rtol=1e-3))
 
 
 def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineNetwork:
-    """pykan's own `refine` to `grid` intervals, whose splines are fitted on samples x, shape (n, d)."""
+    """Refine to `grid` intervals with pykan's own `refine`, which fits the splines on samples x, shape (n, d)."""
     model = to_pykan(network)
     model.cache_data = torch.tensor(x.astype(network.dtype))
     model.save_act = True  # pykan refines from the activations
@@ -157,24 +156,24 @@ def refit(network: SplineNetwork, grid: int, x: NDArray[np.floating]) -> SplineN
 
 
 def update_grid(network: SplineNetwork, x: NDArray[np.floating]) -> SplineNetwork:
-    """pykan's own grid update, from samples x, shape (n, d)."""
+    """Update grids with pykan's own `update_grid`, on samples x, shape (n, d)."""
     model = to_pykan(network)
     model.update_grid(torch.tensor(x.astype(network.dtype)))
     return _like(network, from_pykan(model))
 
 
 def _like(network: SplineNetwork, other: SplineNetwork) -> SplineNetwork:
-    """The other one, with what pykan does not know of a network: the nodes whose base functions are not trained."""
+    """`other` with the fixed base functions of `network`, which pykan does not know."""
     pairs = zip(network.layers, other.layers, strict=True)
     layers = (dataclasses.replace(after, fixed_base=before.fixed_base) for before, after in pairs)
     return dataclasses.replace(other, layers=tuple(layers))
 
 
 def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
-    """The KAN of a configuration, on the CPU; its numbers are still to be given.
+    """Make a KAN from a configuration, on the CPU, without its parameters' values.
 
-    pykan fits every spline of a new model to noise. Here it fits lines on one interval, and has the order and the grid
-    after that.
+    pykan fits every spline of a new model to noise. To save time, the model is made with order 1 and one interval, and
+    gets its order and grid afterwards.
     """
     passed_on = ("mult_arity", "affine_trainable", "sp_trainable", "sb_trainable")
     more = {key: config[key] for key in passed_on} | {"base_fun": config["base_fun_name"], "auto_save": False}
@@ -195,33 +194,32 @@ def _blank(config: Mapping[str, Any], dtype: torch.dtype) -> KAN:
 
 
 def _without_side_effects(model: KAN) -> KAN:
-    """Switch off what pykan computes and writes on the side; the model's output does not change."""
+    """Turn off pykan's additional computations and files; the model's output does not change."""
     model.auto_save = model.save_act = False
     model.symbolic_enabled = any(layer.mask.any() for layer in model.symbolic_fun)
     return model
 
 
 def _intervals(model: KAN) -> list[list[int]]:
-    """The grid intervals of every node, by layer."""
+    """The grid intervals of each node, by layer."""
     return getattr(model, "intervals", None) or [[layer.num] * layer.in_dim for layer in model.act_fun]
 
 
 def _are_padded(model: KAN, intervals: list[list[int]]) -> bool:
-    """Whether any node has fewer intervals than its layer's rows hold."""
+    """Whether any node has fewer intervals than the rows of its layer."""
     return any(set(counts) != {layer.num} for layer, counts in zip(model.act_fun, intervals, strict=True))
 
 
 def _fixed_base(model: KAN) -> list[list[bool]]:
-    """Whether the base functions of every node are not trained, by layer."""
+    """For each node, whether its base functions are fixed, by layer."""
     return getattr(model, FIXED_BASE, None) or [[False] * layer.in_dim for layer in model.act_fun]
 
 
 def count_parameters(model: KAN) -> int:
-    """The number of parameters that are trained: neither those of masked edges and fixed base functions, nor what pads
-    a row.
+    """Count the trained parameters, without masked edges, fixed base functions and padding.
 
-    pykan marks the affine parameters of its symbolic functions as trainable too; they are dead unless a function has
-    been fixed, and are left out.
+    The affine parameters of symbolic functions, which pykan also marks as trainable, are not counted: they are dead
+    unless a function has been fixed.
     """
     count = sum(parameter.numel() for parameter in _trainable_maps(model).values())
     for layer, counts, fixed in zip(model.act_fun, _intervals(model), _fixed_base(model), strict=True):
@@ -235,19 +233,19 @@ def count_parameters(model: KAN) -> int:
 
 
 def _trainable_maps(model: KAN) -> dict[str, Parameter]:
-    """The affine maps of nodes that are trained."""
+    """The trained affine maps of nodes, by parameter name."""
     named = model.named_parameters()
     return {name: p for name, p in named if p.requires_grad and not name.startswith(("act_fun", "symbolic_fun"))}
 
 
 @torch.no_grad()
 def predict(model: KAN, x: Tensor) -> Tensor:
-    """The output of a model, shape (n, outputs), for inputs of shape (n, d)."""
+    """Evaluate a model: outputs of shape (n, outputs) for inputs of shape (n, d)."""
     return torch.cat([model(chunk) for chunk in x.split(PREDICTION_CHUNK)])
 
 
 def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
-    """Write the checkpoint of a KAN, as `kanbench.network.checkpoints.write_checkpoint` does that of a network."""
+    """Write a KAN's checkpoint; see `kanbench.network.checkpoints.write_checkpoint` for networks."""
     device = model.device
     model.to("cpu")
     symbolic_enabled, model.symbolic_enabled = model.symbolic_enabled, True
@@ -269,18 +267,18 @@ def save_checkpoint(model: KAN, base: str | Path, inputs: Tensor) -> None:
 
 
 def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:
-    """Read a checkpoint as `KAN.loadckpt` does, but in the precision it was stored with, on the CPU, and safely.
+    """Read a checkpoint like `KAN.loadckpt`, but in its stored precision, on the CPU, and safely.
 
-    pykan's own loader leaves the choice of what a pickle may do to torch's defaults and takes the device and the sizes
-    from the configuration as they are. Here the tensors are read as tensors only, and the model that the configuration
-    describes is built only if it has their shapes.
+    pykan's own loader relies on torch's defaults for what a pickle may execute, and takes device and sizes from the
+    configuration unchecked. Here only tensors are read, and the model is built only if the configuration matches their
+    shapes.
 
     Args:
-        base (path): `{base}_config.yml`, `{base}_state` and, where there is one, `{base}_cache_data` are read.
+        base (path): The files are `{base}_config.yml`, `{base}_state` and, optionally, `{base}_cache_data`.
         trusted (bool): See `kanbench.io.readers.read_tensors`.
 
     Raises:
-        InputError: A file is missing, damaged or refused, or they do not belong together.
+        InputError: A file is missing, damaged or refused, or the files do not fit together.
     """
     config, state = read_model_config(f"{base}_config.yml"), read_tensors(f"{base}_state", trusted)
     _check_state(base, config, state)
@@ -304,12 +302,12 @@ def load_checkpoint(base: str | Path, trusted: bool = False) -> KAN:
 
 
 def _check_state(base: str | Path, config: Mapping[str, Any], state: Any) -> None:
-    """Check the tensors of a checkpoint, before memory is taken for what its configuration claims."""
+    """Check the tensors of a checkpoint before allocating the memory that its configuration claims."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{base}_state", "no named tensors", "the state of a model")
     for end, name, allowed in (
         (".coef", "coefficients", coef_shapes(config)),
-        (".grid", "knots", grid_shapes(config)),  # of a layer without outputs, they are what takes memory
+        (".grid", "knots", grid_shapes(config)),  # which take memory even in a layer without outputs
     ):
         tensors = [value for key, value in state.items() if key.endswith(end)]
         shapes = [tuple(value.shape) for value in tensors]

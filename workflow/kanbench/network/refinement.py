@@ -1,9 +1,9 @@
-"""How the grids of a network change between and within the stages of a training.
+"""Grid policies: how the grids of a network change between and within the stages of a training.
 
-A spline with knots t and coefficients c is one function on the whole real line, zero outside the knots. Inserting a
-knot between two others (Boehm, 1980) or adding one outside with a zero coefficient gives the same function with one
-more basis function. pykan's domain [t_k, t_{n-k}] holds the G intervals; the k knots on either side belong to the
-spline all the same, so they are kept too. Nodes may have different numbers of intervals.
+A spline with knots t and coefficients c is a function on the whole real line, zero outside the knots. Inserting a knot
+(Boehm, 1980), or adding one outside with a zero coefficient, gives the same function with one more basis function.
+pykan's domain [t_k, t_{n-k}] contains the G intervals; the k knots on either side are part of the spline, so they are
+kept too. Nodes may have different numbers of intervals.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from kanbench.network.spline_network import SplineNetwork
 from kanbench.network.splines import evaluate_splines
 from kanbench.problems import Array
 
-POINTS_OF_REFIT = 8  # for every coefficient
+POINTS_OF_REFIT = 8  # per coefficient
 
 
 class KnotInsertion:
-    """A policy: every node gets the stage's grid, and the function stays; between refinements the grids stay too.
+    """The default policy: each node gets the stage's grid by knot insertion, which keeps the function.
 
-    Activations are those of the network that is given, on the training samples.
+    Within a stage the grids do not change. `activations` are always those of the given network on the training samples.
 
     Attributes:
-        columns (dict): What a row of the history says about the grids, beside their size.
+        columns (dict): Additional columns of the history about the grids.
     """
 
     def __init__(self) -> None:
         self.columns: dict[str, Any] = {}
 
     def begin(self, network: SplineNetwork, activations: Activations) -> None:
-        """Called before the first stage, whose grids are the network's."""
+        """Called before the first stage, which uses the network's own grids."""
 
     def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
-        """The network for the next stage, of `grid` intervals."""
+        """The network for the next stage, with `grid` intervals."""
         return refine(network, [[grid] * layer.inputs for layer in network.layers], activations)
 
     def updates(self, epoch: int) -> bool:
-        """Whether grids change before this epoch of a stage, numbered from 0."""
+        """Whether grids are updated before this epoch of the stage, counted from 0."""
         return False
 
     def update(self, network: SplineNetwork, activations: Activations) -> SplineNetwork:
-        """The network with other grids of the same size."""
+        """The network with updated grids of the same sizes."""
         return network
 
     def state(self) -> dict[str, Any]:
-        """What a policy of the same settings needs to continue from here: numbers, text, lists and dicts."""
+        """The state from which a policy with the same settings can resume: numbers, text, lists and dicts."""
         return {"columns": dict(self.columns)}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -61,10 +61,10 @@ class KnotInsertion:
 
 
 class UniformRefit(KnotInsertion):
-    """Uniform grids over the range of the activations; their splines are fitted to those of before, by least squares.
+    """Refit: uniform grids over the range of the activations, with splines fitted to the old ones by least squares.
 
-    Knot insertion keeps the function, and so the widest intervals of before, halved: those of 50 that come from 20 are
-    as wide as those of 40. Here all are alike, and the function changes by what the coarse grid did not resolve.
+    Knot insertion can only halve old intervals, so with 50 intervals from 20 the widest are as wide as with 40. Here
+    all are equal, but the function changes slightly, because the new splines cannot represent the old ones exactly.
     """
 
     def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
@@ -76,14 +76,15 @@ class UniformRefit(KnotInsertion):
 
 
 class AttributionRefinement(KnotInsertion):
-    """Knot insertion too, but the grid of a node depends on its attribution score at the beginning of the stage.
+    """Knot insertion in which a node's grid depends on its attribution score at the beginning of the stage.
 
     Args:
-        approach (str): `baseline`: every node gets the stage's grid. `adaptive_only`: the important nodes get it, the
-            others keep theirs. `adaptive_regular`: every node gets it, the important ones `refinement_factor` times as
-            many intervals.
-        rule, fraction, score_threshold: What is important; see `kanbench.network.attribution.important_nodes`. Every
-            node of the baseline is.
+        approach (str): `baseline`: all nodes get the stage's grid. `adaptive_only`: important nodes get it, the others
+            keep theirs. `adaptive_regular`: all nodes get it, important ones `refinement_factor` times as many
+            intervals.
+        rule, fraction, score_threshold: Which nodes are important; see
+            `kanbench.network.attribution.important_nodes`. In the baseline, all nodes are.
+        refinement_factor (float): For `adaptive_regular`.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class AttributionRefinement(KnotInsertion):
     def refine(self, network: SplineNetwork, grid: int, activations: Activations) -> SplineNetwork:
         finer = {
             "baseline": lambda important: grid,
-            "adaptive_only": lambda important: grid if important else 1,  # less than a node has leaves it alone
+            "adaptive_only": lambda important: grid if important else 1,  # refine never shrinks a grid
             "adaptive_regular": lambda important: (
                 max(round(self.refinement_factor * grid), grid + 1) if important else grid
             ),
@@ -109,7 +110,7 @@ class AttributionRefinement(KnotInsertion):
 
     def _important(self, network: SplineNetwork, activations: Activations) -> list[list[bool]]:
         """Which nodes are important, by layer; recorded in `columns`."""
-        if self.approach == "baseline":  # needs no scores, and must not pay for them
+        if self.approach == "baseline":  # needs no scores, and must not spend time on them
             important, threshold = [[True] * layer.inputs for layer in network.layers], 0.0
         else:
             scores = node_scores(activations.deviations())
@@ -124,14 +125,13 @@ class AttributionRefinement(KnotInsertion):
 
 
 class GridUpdates(KnotInsertion):
-    """Grid updates on the first grid, when `MultKAN.fit` has them; from then on, knot insertion.
+    """Grid updates in the first stage, at the same epochs as in `MultKAN.fit`; then knot insertion.
 
-    An update moves a node's grid to where its activations are, and fits its splines anew: it does not quite keep the
-    function.
+    An update moves a node's grid to its activations and refits its splines, so it does not keep the function exactly.
 
     Args:
         update_every (int): Epochs between grid updates in a stage; 0 for none. pykan's default is 5.
-        start, stop (int): The epochs of a stage from which on, and before which, there are updates: pykan's
+        start, stop (int): The range of epochs of a stage with updates, start <= epoch < stop: pykan's
             `start_grid_update_step` and `stop_grid_update_step`.
     """
 
@@ -160,9 +160,9 @@ class GridUpdates(KnotInsertion):
 
 
 class PykanRefit(GridUpdates):
-    """pykan's own `refine`, and its own grid updates on every grid. Neither keeps the function.
+    """pykan's own `refine`, and its own grid updates in every stage. Neither keeps the function exactly.
 
-    They run on the CPU: a GPU's least squares take only matrices of full rank, which pykan's are not. All nodes have
+    They run on the CPU, because least squares on a GPU need matrices of full rank, and pykan's are not. All nodes have
     the same number of intervals.
     """
 
@@ -178,7 +178,7 @@ class PykanRefit(GridUpdates):
 
 
 def make_policy(policy: str, **settings: Any) -> KnotInsertion:
-    """The policy of this name in the configuration, with its settings."""
+    """Make the policy with this name in the settings."""
     policies = {
         "preserve": KnotInsertion,
         "refit": UniformRefit,
@@ -190,12 +190,12 @@ def make_policy(policy: str, **settings: Any) -> KnotInsertion:
 
 
 def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], activations: Activations) -> SplineNetwork:
-    """Refine the grids of single nodes without changing the function.
+    """Refine the grids of individual nodes without changing the function.
 
     Args:
-        sizes (sequences of int): For every layer the wanted intervals of each of its input nodes. A node that has as
-            many or more keeps its own.
-        activations (Activations): Of the network, on the training samples: new knots go where they are.
+        sizes (sequences of int): By layer, the desired intervals of each input node. Nodes that already have as many
+            keep their grids.
+        activations (Activations): Of the network on the training samples; they determine where new knots go.
     """
     cache.open()
     rows = []
@@ -206,22 +206,28 @@ def refine(network: SplineNetwork, sizes: Sequence[Sequence[int]], activations: 
 
 
 def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:
-    """Refine the splines that share one row of knots, without changing them, in float64.
+    """Refine the splines of one node without changing them, in float64.
+
+    New knots first extend the domain until it covers the samples; each of the rest halves the widest interval that
+    contains samples.
 
     Args:
-        t (array of shape (G + 1 + 2k,))
-        c (array of shape (outputs, G + k))
-        grid (int): The wanted number of intervals, at least G.
-        samples (array of shape (n,), sorted): The activations at this node. The domain grows until it covers them, as
-            far as the new knots suffice; each of the other new knots halves the widest interval that holds samples.
+        t (array of shape (G + 1 + 2k,)): The knots.
+        c (array of shape (outputs, G + k)): The coefficients.
+        k (int): The order.
+        grid (int): The desired number of intervals, at least G.
+        samples (array of shape (n,), sorted): The activations at this node.
 
     Returns:
         t, c (arrays of shapes (grid + 1 + 2k,) and (outputs, grid + k))
+
+    Raises:
+        ValueError: `grid` is less than G.
     """
     spare = grid + 1 + 2 * k - len(t)
     if spare < 0:
         raise ValueError(f"a grid of {len(t) - 1 - 2 * k} intervals cannot be refined to {grid}")
-    t, c = np.ascontiguousarray(t, np.float64), np.ascontiguousarray(c, np.float64)  # what kernels are compiled for
+    t, c = np.ascontiguousarray(t, np.float64), np.ascontiguousarray(c, np.float64)  # as the kernels are compiled
     zeros = np.zeros((len(c), 1))
     while spare and samples[0] < t[k]:
         t, c, spare = np.append(next_knots(t, k)[0], t), np.hstack([zeros, c]), spare - 1
@@ -234,12 +240,11 @@ def refine_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[A
 
 
 def refit_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Array, Array]:
-    """The splines that share one row of knots on a uniform grid instead, as near as it comes to them, in float64.
+    """Fit the splines of one node by splines on a uniform grid over the samples, by least squares in float64.
 
-    Arguments and results are those of `refine_row`; the domain is the samples'. Where these are all alike there is no
-    domain: such a row is refined.
+    Arguments and results are as for `refine_row`. If the samples are all equal, the splines are refined instead.
     """
-    from scipy.interpolate import make_lsq_spline  # takes a fifth of a second
+    from scipy.interpolate import make_lsq_spline  # here: takes 0.2 s to import
 
     low, high = float(samples[0]), float(samples[-1])
     step = (high - low) / grid
@@ -252,10 +257,10 @@ def refit_row(t: Array, c: Array, k: int, grid: int, samples: Array) -> tuple[Ar
 
 
 def next_knots(t: Array, k: int) -> tuple[float, float]:
-    """Where the next knots outside go, on the left and on the right.
+    """The next knots outside a row, on the left and on the right.
 
-    As far from the last knot as that is from the one before, but no less than three quarters of the domain's mean
-    interval: knots that stand for a repeated one (`kanbench.network.merge`) are very near each other.
+    The distance is that of the two outermost knots, but at least 0.75 times the mean interval of the domain, because
+    knots that replace a repeated one (`kanbench.network.merge`) are very close together.
     """
     least = 0.75 * (t[-k - 1] - t[k]) / (len(t) - 1 - 2 * k)
     return min(2 * t[0] - t[1], t[0] - least), max(2 * t[-1] - t[-2], t[-1] + least)

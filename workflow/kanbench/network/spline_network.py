@@ -1,14 +1,14 @@
-"""A Kolmogorov-Arnold network of splines, by value.
+"""A Kolmogorov-Arnold network of splines, as an immutable value.
 
 Layer l maps n_l numbers to n_(l+1): its output j is Σ_i φ_ij(x_i) over its inputs i, with the *edge* from i to j
 
     φ(x) = mask · (scale_base · base(x) + scale_sp · Σ_c coef_c B_c(x))
 
-where B_c are the B-splines of order k on the knots of node i; every edge that leaves a node shares them, and every
-node has its own. The last layer's outputs, with a bias added, are the network's (pykan's `MultKAN` without
-multiplication nodes, symbolic functions and affine maps).
+where B_c are the B-splines of order k on the knots of node i. Each node has its own knots, which its outgoing edges
+share. The outputs of the last layer plus a bias are the outputs of the network. This is pykan's `MultKAN` without
+multiplication nodes, symbolic functions and affine maps.
 
-A network evaluates nothing (that is for engines), and never changes: everything that is done to one returns another.
+A network does not evaluate itself (see the engines) and never changes; every operation returns a new network.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 from kanbench.problems import Array
 
 BASE_FUNCTIONS = ("silu", "identity", "zero")
-PARTS = ("coef", "scale_base", "scale_sp")  # of a layer's parameters, in the order of θ
+PARTS = ("coef", "scale_base", "scale_sp")  # the trainable parts of a layer, in the order of θ
 
 
 def _read_only(array: ArrayLike) -> Array:
-    """The array itself if it cannot be written to, or else a copy."""
+    """Return the array if it is read-only, else a read-only copy."""
     array = np.asarray(array)
     if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
         array = array.copy(order="C")
@@ -39,7 +39,7 @@ def _read_only(array: ArrayLike) -> Array:
 
 
 def _reduced(value: Any) -> tuple[type, tuple[Any, ...]]:
-    """For `copy` and `pickle`: copies are made by the constructor, so that their arrays are read-only too."""
+    """`__reduce__` for `copy` and `pickle`: copies are made by the constructor, so their arrays are read-only too."""
     return type(value), tuple(getattr(value, field.name) for field in dataclasses.fields(value))
 
 
@@ -48,11 +48,10 @@ class SplineLayer:
     """The edges from one level of nodes to the next.
 
     Attributes:
-        knots (tuple of arrays of shape (G + 1 + 2k,)): Of every input node; G, its number of grid intervals, is the
-            node's own.
-        coef (tuple of arrays of shape (outputs, G + k)): Of every input node, the coefficients of the splines that
-            leave it.
-        scale_base, scale_sp, mask (arrays of shape (inputs, outputs)): An edge whose mask is 0 is not there.
+        knots (tuple of arrays of shape (G + 1 + 2k,)): The knots of each input node; the number of grid intervals G
+            may differ between nodes.
+        coef (tuple of arrays of shape (outputs, G + k)): For each input node, the coefficients of its outgoing edges.
+        scale_base, scale_sp, mask (arrays of shape (inputs, outputs)): By edge; an edge with mask 0 is absent.
         order (int): k.
         fixed_base (boolean array of shape (inputs,)): The nodes whose base functions are not trained; by default none.
     """
@@ -63,7 +62,7 @@ class SplineLayer:
     scale_sp: Array
     mask: Array
     order: int
-    fixed_base: NDArray[np.bool_] = None  # type: ignore[assignment]  # an array from the constructor on
+    fixed_base: NDArray[np.bool_] = None  # type: ignore[assignment]  # replaced in __post_init__
 
     def __post_init__(self) -> None:
         for name in ("knots", "coef"):
@@ -91,18 +90,18 @@ class SplineLayer:
 
     @functools.cached_property
     def live(self) -> NDArray[np.bool_]:
-        """Which edges are there, shape (inputs, outputs)."""
+        """Which edges are present, shape (inputs, outputs)."""
         live = self.mask != 0
         live.flags.writeable = False
         return live
 
     @functools.cached_property
     def intervals(self) -> tuple[int, ...]:
-        """The grid intervals of every input node."""
+        """The grid intervals of each input node."""
         return tuple(len(t) - 1 - 2 * self.order for t in self.knots)
 
     def trained(self, name: str) -> NDArray[np.bool_]:
-        """The edges that are there, and of which one of PARTS is trained, shape (inputs, outputs)."""
+        """The live edges of which this one of PARTS is trained, shape (inputs, outputs)."""
         return self._trained_base if name == "scale_base" else self.live
 
     @functools.cached_property
@@ -116,13 +115,13 @@ class SplineLayer:
         return int(np.count_nonzero(self.trained(name)))
 
     def part(self, name: str) -> Array:
-        """What is trained of one of PARTS, by input, then output, then coefficient; a vector."""
+        """The trained parameters of one of PARTS as a vector, ordered by input, output and coefficient."""
         if name == "coef":
             return np.concatenate([c[live].ravel() for c, live in zip(self.coef, self.live, strict=True)])
         return getattr(self, name)[self.trained(name)]
 
     def with_parts(self, vectors: Mapping[str, Array]) -> SplineLayer:
-        """This layer with other vectors in the places of `part(name)`, by name."""
+        """This layer with the vectors `part(name)` replaced, by name."""
         changed: dict[str, Any] = {}
         for name, values in vectors.items():
             if name != "coef":
@@ -139,10 +138,9 @@ class SplineLayer:
         return dataclasses.replace(self, **changed)
 
     def padded(self, grid: int) -> tuple[Array, Array]:
-        """Knots and coefficients with as many columns for every node: those of `grid` intervals.
+        """Knots and coefficients padded to `grid` intervals for every node.
 
-        A shorter row has spare knots to the right of its own, at the distance of its mean interval, whose splines have
-        coefficients of 0.
+        Shorter rows get additional knots on the right, at their mean distance, and coefficients of 0.
 
         Returns:
             knots, coef (arrays of shapes (inputs, grid + 1 + 2k) and (inputs, outputs, grid + k))
@@ -157,7 +155,7 @@ class SplineLayer:
         return knots, coef
 
     def padded_live(self, grid: int) -> dict[str, NDArray[np.bool_]]:
-        """Which entries of the padded coefficients and of the scales are trained, by part."""
+        """Masks of the trained entries of the padded coefficients and of the scales, by part."""
         in_row = np.arange(grid + self.order) < np.array(self.intervals)[:, None] + self.order
         return {"coef": self.live[:, :, None] & in_row[:, None, :], **{name: self.trained(name) for name in PARTS[1:]}}
 
@@ -169,10 +167,10 @@ class SplineLayer:
 
 @dataclass(frozen=True, eq=False)
 class SplineNetwork:
-    """Layers of splines one after another, and a bias at the output; see the module for the function that it is.
+    """A sequence of spline layers and an output bias; the module's docstring defines its function.
 
     Attributes:
-        layers (tuple of SplineLayer)
+        layers (tuple of SplineLayer): In order, from the inputs.
         output_bias (array of shape (outputs,)): Not trained.
         base (str): The base function of all edges, one of BASE_FUNCTIONS.
         fixed (frozenset of str): The PARTS that are not trained.
@@ -203,12 +201,12 @@ class SplineNetwork:
 
     @property
     def order(self) -> int:
-        """Of the splines of the layer that has the highest."""
+        """The highest spline order of all layers."""
         return max(layer.order for layer in self.layers)
 
     @property
     def grid(self) -> int:
-        """The intervals of the node that has most."""
+        """The largest number of intervals of all nodes."""
         return max(max(layer.intervals) for layer in self.layers)
 
     @property
@@ -217,16 +215,16 @@ class SplineNetwork:
 
     @functools.cached_property
     def n_parameters(self) -> int:
-        """The number of parameters that are trained, the length of θ."""
+        """The number of trained parameters, the length of θ."""
         return sum(layer.count(name) for layer, name in self._trained())
 
     def parameters(self) -> Array:
-        """θ, a new vector: layer by layer the trained ones of PARTS, each by input, output and coefficient."""
+        """θ as a new vector: layer by layer the trained PARTS, each ordered by input, output and coefficient."""
         parts = [layer.part(name) for layer, name in self._trained()]
         return np.concatenate(parts) if parts else np.empty(0, self.dtype)
 
     def with_parameters(self, theta: ArrayLike) -> SplineNetwork:
-        """This network with other parameters θ."""
+        """This network with parameters θ, shape (n_parameters,)."""
         theta = np.asarray(theta, self.dtype)
         if theta.shape != (self.n_parameters,):
             raise ValueError(f"parameters of shape {theta.shape} for a network of {self.n_parameters}")
@@ -240,11 +238,11 @@ class SplineNetwork:
         return dataclasses.replace(self, layers=tuple(layers))
 
     def _trained(self) -> Iterator[tuple[SplineLayer, str]]:
-        """The layers and names of the parts of θ, in their order."""
+        """The parts of θ in order, as (layer, name)."""
         return ((layer, name) for layer in self.layers for name in PARTS if name not in self.fixed)
 
     def with_rows(self, rows: Sequence[Sequence[tuple[Array, Array]]]) -> SplineNetwork:
-        """This network with other knots and coefficients, (knots, coef) of every node, by layer."""
+        """This network with other knots and coefficients, given as (knots, coef) of each node, by layer."""
         layers = []
         for layer, nodes in zip(self.layers, rows, strict=True):
             knots, coef = (tuple(np.asarray(part, self.dtype) for part in parts) for parts in zip(*nodes, strict=True))
@@ -252,10 +250,10 @@ class SplineNetwork:
         return dataclasses.replace(self, layers=tuple(layers))
 
     def scaled(self, scale: float, offset: float | Array) -> SplineNetwork:
-        """The network whose output is scale · f + offset; the scales of the last layer and the bias change.
+        """The network with output scale · f + offset; only the scales of the last layer and the bias change.
 
         Args:
-            offset (float or array of shape (outputs,))
+            offset (float or array of shape (outputs,)): Added to the outputs.
         """
         *others, last = self.layers
         scales = {name: (getattr(last, name) * scale).astype(self.dtype) for name in ("scale_base", "scale_sp")}
@@ -267,7 +265,7 @@ class SplineNetwork:
         return dataclasses.replace(self, layers=layers, output_bias=self.output_bias.astype(dtype))
 
     def digest(self) -> str:
-        """A SHA-256 of all of it."""
+        """A SHA-256 of the whole network."""
         digest = hashlib.sha256(repr((self.width, self.base, sorted(self.fixed), str(self.dtype))).encode())
         for layer in self.layers:
             digest.update(repr((layer.order, layer.intervals)).encode())

@@ -1,8 +1,8 @@
-"""B-splines on any knots, as pykan evaluates them: every basis function that the knots carry, and zero beyond them.
+"""B-splines on arbitrary knots, evaluated as in pykan: all basis functions of the knots, and zero outside.
 
 A spline of order k with knots t, shape (K,), and coefficients c, shape (K - k - 1,), is the function Σ_j c_j B_j.
-Between two neighbouring knots, a *knot span*, with the local coordinate u = (x - left knot) / width in [0, 1), every
-basis function is a polynomial of degree k, and only k + 1 of them are not zero.
+On a *knot span*, the interval between two neighbouring knots, with local coordinate u = (x - left knot) / width in
+[0, 1), each basis function is a polynomial of degree k, and at most k + 1 of them are nonzero.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from kanbench.problems import Array
 
 @compiled
 def fill_polynomials(t: Array, k: int, polynomials: Array) -> None:
-    """The basis functions on every knot span, as polynomials of the local coordinate.
+    """Compute the basis functions on each knot span as polynomials in the local coordinate.
 
-    Cox-de Boor's recursion on polynomials. Where pykan divides by a distance of zero, its basis function is zero.
+    Cox-de Boor recursion on polynomials. As in pykan, a basis function that would divide by zero is zero.
 
     Args:
-        t (array of shape (K,))
-        polynomials (array of shape (K - 1, k + 1, k + 1), zeros): Filled: for span m, the coefficients of u^q in basis
-            function m - k + r, by r and q; zeros where there is no such basis function.
+        t (array of shape (K,)): The knots.
+        k (int): The order.
+        polynomials (array of shape (K - 1, k + 1, k + 1), zeros): Filled with the coefficient of u^q in basis function
+            m - k + r on span m, by m, r and q; zero if there is no such basis function.
     """
     n_spans = len(t) - 1
-    basis = np.zeros((k + 2, k + 1))  # of m - k to m on span m (and a zero), by power
+    basis = np.zeros((k + 2, k + 1))  # basis functions m - k to m on span m (and a zero), by power
     for m in range(n_spans):
         for r in range(k + 1):
             for q in range(k + 1):
@@ -49,7 +50,7 @@ def fill_polynomials(t: Array, k: int, polynomials: Array) -> None:
 
 @compiled
 def fill_splines(x: Array, t: Array, k: int, polynomials: Array, c: Array, values: Array) -> None:
-    """Fill `values`, shape (n, splines), zeros, with splines of coefficients `c`, shape (splines, K - k - 1), at x."""
+    """Fill `values`, zeros of shape (n, splines), with the splines of coefficients c, shape (splines, K - k - 1)."""
     for sample in range(len(x)):
         m = np.searchsorted(t, x[sample], side="right") - 1
         if not (t[0] <= x[sample] < t[-1]):
@@ -66,7 +67,7 @@ def fill_splines(x: Array, t: Array, k: int, polynomials: Array, c: Array, value
 
 
 def basis_polynomials(t: Array, k: int) -> Array:
-    """See `fill_polynomials`; shape (K - 1, k + 1, k + 1) for knots t of shape (K,)."""
+    """The polynomials of `fill_polynomials`, shape (K - 1, k + 1, k + 1), for knots t of shape (K,)."""
     cache.once("splines", lambda: basis_matrix(np.zeros(1), np.arange(4.0), 1))
     polynomials = np.zeros((len(t) - 1, k + 1, k + 1))
     fill_polynomials(writable(t), k, polynomials)
@@ -74,7 +75,7 @@ def basis_polynomials(t: Array, k: int) -> Array:
 
 
 def evaluate_splines(x: Array, t: Array, k: int, c: Array) -> Array:
-    """The splines with coefficients c, shape (splines, K - k - 1), at x, shape (n,): shape (n, splines)."""
+    """Evaluate the splines with coefficients c, shape (splines, K - k - 1), at x, shape (n,); shape (n, splines)."""
     values = np.zeros((len(x), len(c)))
     fill_splines(writable(x), writable(t), k, basis_polynomials(t, k), writable(c), values)
     return values
@@ -91,5 +92,5 @@ def greville(t: Array, k: int) -> Array:
 
 
 def writable(array: Array) -> Array:
-    """In float64, contiguous and not read-only: kernels are compiled for one type of arrays."""
+    """Convert to a contiguous, writable float64 array, the only type that kernels are compiled for."""
     return np.require(array, np.float64, ["C", "W"])

@@ -1,4 +1,4 @@
-"""pykan's KAN with a precision of its own: its methods work whatever torch's default precision is."""
+"""A KAN of pykan that keeps its own precision, independent of torch's default dtype."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @contextlib.contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Inside, torch makes tensors of this type where it is not told which."""
+    """Set torch's default dtype inside the block."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -25,14 +25,14 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 class TypedKAN(KAN):
-    """A KAN whose methods (`copy`, `prune`, `refine` …) give KANs of its precision, which save versions if it does.
+    """A KAN whose methods (`copy`, `prune`, `refine` …) return KANs of the same precision and `auto_save` setting.
 
-    pykan makes new models and layers in torch's default precision, float32, which cannot be evaluated together with
-    those of float64, and lets them save every version into a folder that only its constructor makes.
+    pykan itself creates new models and layers in torch's default dtype, float32, which cannot be combined with layers
+    in float64, and turns on `auto_save`, which writes into a folder that only the constructor creates.
     """
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        """The outputs, shape (n, outputs), for inputs of shape (n, d) and any floating type."""
+        """The outputs, shape (n, outputs), for inputs of shape (n, d) and any floating-point dtype."""
         return super().forward(x.to(self.act_fun[0].coef.dtype), *args, **options)
 
 

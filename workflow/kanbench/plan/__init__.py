@@ -1,1 +1,1 @@
-"""What is decided before anything runs: names, configuration, settings, targets. The Snakefile imports it."""
+"""Everything decided before a job runs: names, configuration, settings, targets. The Snakefile imports this package."""

@@ -1,6 +1,6 @@
-"""The configuration: reading, normalising and checking it.
+"""Read, normalize and check the configuration.
 
-Defaults stand in `config/config.yaml` and nowhere else. This module imports nothing heavy; the Snakefile reads it.
+Defaults are in `config/config.yaml` only. The Snakefile imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import jsonschema
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COPY = PACKAGE / "data"  # in what was installed from a wheel; see pyproject.toml
-# What is no code and read by the package lies here, at the same places in the repository and in a wheel's copy.
+COPY = PACKAGE / "data"  # exists only if installed from a wheel; see pyproject.toml
+# Root of the data files that the package reads: the repository, or a wheel's copy with the same relative paths.
 ROOT = COPY if COPY.is_dir() else PACKAGE.parents[1]
 DEFAULT_CONFIG = ROOT / "config" / "config.yaml"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -37,9 +37,9 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 Config = dict[str, Any]
 
 TIMESTAMP_DIGITS = 14
-BETWEEN_REPLICATES = 1000  # from the seeds of the experts of one seed to those of the next
-NULLS = ("null", "Null", "NULL", "~")  # as YAML has it
-RENAMED = {  # keys of earlier configurations
+BETWEEN_REPLICATES = 1000  # added to the experts' seeds from one configured seed to the next
+NULLS = ("null", "Null", "NULL", "~")  # as in YAML
+RENAMED = {  # keys of earlier configurations: new names
     "adaptive_density.density": "refinement_factor",
     "adaptive_density.threshold": "score_threshold",
     "experts.steps": "epochs",
@@ -50,12 +50,16 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def load_config(path: str | Path = DEFAULT_CONFIG) -> Config:
-    """Read a configuration file over the defaults, and check it."""
+    """Read a configuration file, add the defaults, and check the result.
+
+    Raises:
+        InputError: The file cannot be read, or a key is invalid.
+    """
     return check(merge(read_yaml(DEFAULT_CONFIG), read_yaml(path, pipe=True)))
 
 
 def merge(base: Config, over: Config) -> Config:
-    """`base` with the values of `over`; mappings are merged, everything else is replaced (as Snakemake does it)."""
+    """Override `base` with the values of `over`; mappings are merged, all else is replaced (as in Snakemake)."""
     merged = copy.deepcopy(base)
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -66,10 +70,13 @@ def merge(base: Config, over: Config) -> Config:
 
 
 def check(config: Config) -> Config:
-    """Return the configuration in normal form.
+    """Normalize and check a configuration.
+
+    Returns:
+        dict: The configuration in normal form.
 
     Raises:
-        InputError: Names the first wrong key, what was found and what is allowed.
+        InputError: A key is invalid; names the first one, what was found and what is allowed.
     """
     config = _normal_values(config)
     digits = str(config.get("timestamp"))  # YAML reads 20251024_143022 as the integer 20251024143022
@@ -81,10 +88,10 @@ def check(config: Config) -> Config:
 
 
 def _normal_values(value: Any) -> Any:
-    """Turn text that is a number into one, and text that is null into None.
+    """Convert text that is a number, and text that is null.
 
-    YAML 1.1 takes 1e-3 for text unless it has a point, and Snakemake every number of a mapping that is given with
-    `--config`, as in `--config 'grids={sizes: [3, 5]}'`, and the null of `--config variant=null`.
+    YAML 1.1 reads 1e-3 as text because it has no point. Snakemake passes numbers inside mappings as text, as in
+    `--config 'grids={sizes: [3, 5]}'`, and also the null of `--config variant=null`.
     """
     if value in NULLS:
         return None
@@ -98,9 +105,9 @@ def _normal_values(value: Any) -> Any:
 
 
 def _check_schema(config: Config) -> None:
-    import jsonschema  # a job is given settings that have been checked
+    import jsonschema  # here: jobs do not need it, because their settings are already checked
 
-    # JSON Schema takes 10.0 for an integer, which would end up in file names as e10.0, and .nan and .inf for numbers.
+    # JSON Schema accepts 10.0 as an integer, which would give file names with e10.0, and .nan and .inf as numbers.
     draft = jsonschema.Draft202012Validator
     types = draft.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_finite})
     validator = jsonschema.validators.extend(draft, type_checker=types)(read_yaml(SCHEMA))
@@ -117,7 +124,7 @@ def _is_finite(_: object, value: object) -> bool:
 
 
 def _described(error: jsonschema.ValidationError) -> InputError:
-    """The error of a schema, with the key as it is written for `--config`."""
+    """Convert an error of the schema, naming the key as written for `--config`."""
     keys, schema, value = list(error.absolute_path), cast("dict[str, Any]", error.schema), cast(Any, error.instance)
     if error.validator == "additionalProperties":
         allowed = list(schema["properties"])
@@ -135,12 +142,12 @@ def _described(error: jsonschema.ValidationError) -> InputError:
 
 
 def _key(*parts: object) -> str:
-    """Where an error is: `config: data.seed`."""
+    """The place that an error names: `config: data.seed`."""
     return f"config: {'.'.join(map(str, parts))}"
 
 
 def _check_values(config: Config) -> None:
-    """What a schema cannot say."""
+    """Check what a schema cannot express."""
     timestamp, variant = config["timestamp"], config["variant"]
     if timestamp not in ("auto", "new") and not is_timestamp(timestamp):
         raise InputError(_key("timestamp"), f"{timestamp!r}", "auto, new, or a date and time as YYYYMMDD_HHMMSS")
@@ -182,10 +189,10 @@ def _check_problems(config: Config) -> None:
 
 
 def problems_of(config: Config) -> dict[str, Problem]:
-    """All problems that a configuration knows, by name: the package's, those of its files and its tables.
+    """All problems available to a configuration, by name: the package's and those of its files and tables.
 
     Raises:
-        InputError: A file is missing or wrong, or two have a name in common.
+        InputError: A file is missing or invalid, or a name is used twice.
     """
     found = dict(PROBLEMS)
     parts = [problems_in(path) for path in config["problems"]]
@@ -201,7 +208,7 @@ def problems_of(config: Config) -> dict[str, Problem]:
 
 
 def problem_files(config: Config) -> dict[str, str]:
-    """The user's file that defines a problem, by name; the package's own problems have none."""
+    """The user's files that define the configured problems, by problem name; without problems of the package."""
     sources = {name: problems_of(config)[name].source for name in config["datasets"]}
     return {name: source.path for name, source in sources.items() if source.path is not None}
 
@@ -227,7 +234,8 @@ def _columns(config: Config, table: dict[str, Any]) -> Columns:
 def network_width(config: Config, dataset: str) -> list[int]:
     """The width of the networks of Sections 2.1 and 2.2 on a dataset.
 
-    With a `d`, which stands for the number of inputs, a problem's own width goes first.
+    In the configured width, `d` stands for the number of inputs. If it has a `d`, a problem's own width takes
+    precedence.
     """
     problem, width = problems_of(config)[dataset], config["model"]["width"]
     if "d" in width and problem.width is not None:
@@ -259,10 +267,13 @@ def _check_experts(config: Config) -> None:
 
 
 def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int]]:
-    """Hidden layers, order and seed of every expert of a dataset, for one of the configured seeds (the first).
+    """Hidden layers, order and seed of each expert of a dataset.
 
-    Every seed has experts of its own, so that replicates of merging are independent of each other: those of the p-th
-    have the configured seeds plus 1000 p, where p is 0 for the first.
+    Each configured seed has its own experts, so that replicates of merging are independent: for the p-th seed,
+    counted from 0, 1000 p is added to the configured seeds of the experts.
+
+    Args:
+        seed (int, optional): One of the configured seeds; by default the first.
     """
     section = config["experts"]
     added = 0 if seed is None else BETWEEN_REPLICATES * config["seeds"].index(seed)
@@ -270,6 +281,6 @@ def experts(config: Config, seed: int | None = None) -> list[tuple[int, int, int
 
 
 def check_device(device: str) -> None:
-    """Say early that a machine has no GPU; whether torch can use it is known when a training starts."""
+    """Raise `InputError` early if the machine has no GPU; only a training can tell whether torch can use it."""
     if device == "cuda" and not has_gpu_driver():
         raise InputError(_key("device"), "'cuda'", "auto, cpu", problem="this machine has no CUDA driver")

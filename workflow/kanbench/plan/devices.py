@@ -1,4 +1,4 @@
-"""Which device a training runs on."""
+"""Choose the device and the engine of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kanbench.errors import InputError
 
 
 def has_gpu_driver() -> bool:
-    """Whether the machine has a driver that torch could use (NVIDIA's, or AMD's); found without importing torch."""
+    """Whether the machine has an NVIDIA or AMD driver that torch could use; does not import torch."""
     for library in ("libcuda.so.1", "nvcuda.dll"):
         try:
             ctypes.CDLL(library)
@@ -20,10 +20,10 @@ def has_gpu_driver() -> bool:
 
 
 def resolve_device(device: str) -> str:
-    """`cpu` or `cuda` for a configured device. torch is imported only where there may be a GPU.
+    """Resolve a configured device to `cpu` or `cuda`; imports torch only if there may be a GPU.
 
     Raises:
-        InputError: CUDA is asked for and torch cannot use it.
+        InputError: `cuda` is configured, but torch cannot use it.
     """
     if device == "cpu" or (device == "auto" and not has_gpu_driver()):
         return "cpu"
@@ -38,7 +38,7 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_engine(engine: str, device: str) -> str:
-    """The name of the engine for a configured one: by default the fastest that the device has.
+    """Resolve a configured engine; `auto` is the fastest engine for the device.
 
     Raises:
         InputError: The engine does not run on the device.
@@ -48,6 +48,6 @@ def resolve_engine(engine: str, device: str) -> str:
 
 
 def check_engine(engine: str, device: str, where: str = "engine") -> None:
-    """Raise `InputError` for a configured engine that does not run on a device."""
+    """Raise `InputError` if the configured engine does not run on the device."""
     if engine == "compiled" and device == "cuda":
         raise InputError(where, "'compiled'", "auto, torch, reference", problem="runs on a CPU, not on cuda")

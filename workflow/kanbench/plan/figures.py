@@ -1,4 +1,4 @@
-"""Which figures a run has, and the names of their files. Imports nothing heavy: the Snakefile reads it."""
+"""Which figures a run has, and their file names. Imports nothing heavy, because the Snakefile imports it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ FORMATS = ("png", "pdf")
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A kind of figure. A new one is a row of `KINDS`, the function that draws it, and a caption.
+    """A kind of figure. To add one, add a row to `KINDS`, a function that draws it, and a caption.
 
-    The function takes the `StoredRun`, a callable for notes, the `argument` if there is one, and the dataset's name if
-    it shows one dataset.
+    The function takes the `StoredRun`, a callable for notes, the `argument` if given, and the dataset's name if it
+    shows a single dataset.
     """
 
-    name: str  # the caption is `workflow/report/{name}.rst`
+    name: str  # its caption is `workflow/report/{name}.rst`
     title: str  # in reports
     draw: str  # `module:function` in `kanbench.presentation.figures`
     argument: str | None = None
-    section: str | None = None  # the only one that has it; without it, all sections that compare model types
-    per_dataset: bool = False  # one for every dataset
-    inputs: int | None = None  # how many the dataset's problem must have
-    is_key: bool = False  # the report's page shows it unfolded
+    section: str | None = None  # the only section with this figure; None for all sections that compare model types
+    per_dataset: bool = False  # one figure per dataset
+    inputs: int | None = None  # the required number of inputs of the dataset's problem
+    is_key: bool = False  # shown unfolded on the report page
 
     def of(self, section: Section, datasets: Mapping[str, int | None]) -> list[Figure]:
-        """The figures of this kind of a run of a section on these datasets, whose numbers of inputs may be known."""
+        """The figures of this kind in a run of a section; `datasets` as for `figures_of`."""
         if (section is not SECTIONS[self.section]) if self.section else section.frame_names:
             return []
         if not self.per_dataset:
@@ -39,7 +39,7 @@ class FigureKind:
 
 KINDS = {
     kind.name: kind
-    for kind in (  # in the order in which they are shown
+    for kind in (  # in display order
         FigureKind("comparison", "Comparison of model types", "comparison:comparison_figure", is_key=True),
         FigureKind("loss_epochs", "Losses against epochs", "losses:losses_figure", "epoch"),
         FigureKind("loss_flops", "Losses against flops", "losses:losses_figure", "flops", is_key=True),
@@ -70,11 +70,11 @@ class Figure:
     """One figure of a run."""
 
     kind: str  # a key of `KINDS`
-    dataset: str | None = None  # the name of the only one that it shows
+    dataset: str | None = None  # the name of the dataset shown; None for all
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """The base name of its files."""
         return self.kind if self.dataset is None else f"{self.kind}_{self.dataset}"
 
 
@@ -82,6 +82,7 @@ def figures_of(section: str, datasets: Mapping[str, int | None]) -> list[Figure]
     """The figures of a run of a section on these datasets.
 
     Args:
-        datasets (dict): `{name: number of inputs}`, None where that is not known.
+        section (str): The name of a section or variant.
+        datasets (dict): `{name: number of inputs}`, None if the number is unknown.
     """
     return [figure for kind in KINDS.values() for figure in kind.of(section_of(section), datasets)]

@@ -1,4 +1,7 @@
-"""What the rules make of what, for one configuration and timestamp. The Snakefile imports it: nothing heavy here."""
+"""Inputs, outputs and settings of the rules, for one configuration and timestamp.
+
+The Snakefile imports this module, so it imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,25 @@ from kanbench.plan.sections import CONTROL, EXPERT, SECTIONS
 from kanbench.plan.settings import canonical_json
 from kanbench.plan.tables import PUBLISHED, tables_of
 
-Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's can be read like one
+Wildcards = Mapping[str, str]  # of a job, by name; Snakemake's wildcards behave like one
 ReportArguments = dict[str, Any]
 
 NOUNS = {EXPERT: "experts", "merge_kan": "the merged model", CONTROL: "the control"}
-CHOSEN = ("auto", "new")  # values of `timestamp` with which the pipeline chooses it
+CHOSEN = ("auto", "new")  # values of `timestamp` that let the pipeline choose
 
 
 def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.PIN) -> str:
     """The timestamp of the current run.
 
     Args:
-        configured (str): A timestamp; `auto` for the pinned one, or now if there is none; `new` for now.
-        is_main (bool): Whether this is the process that a user started. Jobs parse the Snakefile again, and take the
-            pinned one.
+        configured (str): A timestamp; `auto` for the pinned one, or the current time if there is none; `new` for the
+            current time.
+        is_main (bool): Whether this is the process that the user started. Jobs parse the Snakefile again, and use the
+            pinned timestamp.
+        pin (path): The file with the pinned timestamp.
 
     Raises:
-        InputError: The file of the pinned timestamp holds none.
+        InputError: The pin file contains no timestamp.
     """
     pin = Path(pin)
     if configured not in CHOSEN:
@@ -49,13 +54,13 @@ def current_timestamp(configured: str, is_main: bool, pin: str | Path = naming.P
 
 
 def write_pin(timestamp: str, pin: str | Path = naming.PIN) -> None:
-    """Keep the timestamp of the current run for later invocations."""
+    """Store the timestamp of the current run for later invocations."""
     write_text(pin, f"{timestamp}\n")
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The current run of every section, and what the files of any run are made from."""
+    """The current run of each section, and the inputs of every file of a run."""
 
     config: Config  # checked
     timestamp: str  # of the current runs
@@ -65,7 +70,7 @@ class Pipeline:
         return self._run(section, self.timestamp, self.config["epochs"])
 
     def pattern(self, section: str) -> Run:
-        """Any run of a section of the configured variant: with wildcards for timestamp and epochs."""
+        """A run of a section (or its configured variant) with wildcards for timestamp and epochs."""
         return self._run(section, "{timestamp}", "{epochs}")
 
     def _run(self, section: str, timestamp: str, epochs: int | str | None = None) -> Run:
@@ -74,7 +79,7 @@ class Pipeline:
 
     @property
     def page(self) -> str:
-        """The summary page of the runs; those of variants lie beside each other."""
+        """The summary page of the runs; each variant has its own, in the same folder."""
         variant = self.config["variant"]
         return f"{naming.RESULTS}/{naming.PAGE if variant is None else f'report_{variant}.html'}"
 
@@ -84,7 +89,7 @@ class Pipeline:
 
     @cached_property
     def _inputs(self) -> dict[str, int | None]:
-        """The number of inputs of every dataset's problem."""
+        """The number of inputs of each dataset's problem."""
         problems = problems_of(self.config)
         return {name: problems[name].dim for name in self.config["datasets"]}
 
@@ -93,50 +98,50 @@ class Pipeline:
         return problem_files(self.config)
 
     def problem_file(self, wildcards: Wildcards) -> list[str]:
-        """The user's file that defines a training's problem, if there is one."""
+        """The user's file that defines the problem of a training, if any."""
         name = self.config["datasets"][int(wildcards["dataset_idx"])]
         return [self._files[name]] if name in self._files else []
 
     def model_types(self, run: Run) -> list[str]:
-        """Those of a run that are configured."""
+        """The configured model types of a run."""
         return settings.model_types(self.config, sections.without_variant(run.section))
 
     def replicates(self, run: Run) -> list[Run]:
-        """The run with the seeds that it is made with but the first; Section 2.3 is made with the first few only."""
+        """The replicates of a run: all its seeds but the first. Section 2.3 uses only the first few seeds."""
         most = None if run.kind.has_epochs else self.config["merge_kan"]["seeds"]
         return [run.replicate(seed) for seed in self.config["seeds"][1:most]]
 
     def deliverables(self, run: Run) -> list[str]:
-        """Every file of a run, those of all seeds among them."""
+        """All files of a run, including those of its replicates."""
         return run.deliverables(len(self.datasets), self.model_types(run)) + self.replicate_frames(run)
 
     def replicate_frames(self, run: Run, model_types: Sequence[str] | None = None) -> list[str]:
-        """The frames of a run with the seeds but the first; of all its model types, or of these."""
-        of_run = len(self.datasets), model_types or self.model_types(run)
-        return [file for replicate in self.replicates(run) for file in replicate.deliverables(*of_run)]
+        """The frames of the replicates of a run; for all its model types, or for these."""
+        shared = len(self.datasets), model_types or self.model_types(run)
+        return [file for replicate in self.replicates(run) for file in replicate.deliverables(*shared)]
 
     def figures(self, run: Run, *formats: str) -> list[str]:
-        """The files of the figures of a run, in all formats or some."""
+        """The figure files of a run, in the given formats or all."""
         figures, formats = figures_of(run.section, self._inputs), formats or FORMATS
         return [f"{run.figure_folder}/{figure.name}.{suffix}" for figure in figures for suffix in formats]
 
     def tables(self, run: Run, *formats: str) -> list[str]:
-        """The files of the tables of a run, in all formats or some."""
+        """The table files of a run, in the given formats or all."""
         return run.table_files(*formats, names=tables_of(run.section, self.config["datasets"]))
 
     def results(self, section: str) -> list[str]:
-        """All that is made of the current run of a section."""
+        """All results of the current run of a section."""
         run = self.run(section)
         return [*self.deliverables(run), *self.figures(run), *self.tables(run)]
 
     def table_inputs(self, run: Run) -> list[str]:
-        """The frames of all seeds, each in its first format, and the metadata."""
+        """The inputs of tables: the frames of all seeds, each in its first format, and the checkpoint metadata."""
         frames = run.kind.frame_names or self.model_types(run)
         seeds = [run, *self.replicates(run)]
         return [*(seed.frame(frame) for seed in seeds for frame in frames), run.checkpoint_metadata()]
 
     def figure_reports(self, run: Run) -> dict[str, ReportArguments]:
-        """The figures of a run as PNG, each with the arguments of Snakemake's `report`."""
+        """The PNG figures of a run, each with its arguments for Snakemake's `report`."""
         shown = zip(self.figures(run, "png"), figures_of(run.section, self._inputs), strict=True)
         return {
             path: _report(run, title := KINDS[figure.kind].title, title, figure.kind, figure.dataset or "all")
@@ -144,7 +149,7 @@ class Pipeline:
         }
 
     def table_reports(self, run: Run) -> dict[str, ReportArguments]:
-        """The tables of a run as HTML, each with the arguments of Snakemake's `report`."""
+        """The HTML tables of a run, each with its arguments for Snakemake's `report`."""
         titles = {naming.STATEMENTS: "Statements", PUBLISHED: "Published figures"}
         return {
             path: _report(run, "Tables", titles.get(name, "Results"), PUBLISHED if name == PUBLISHED else "tables")
@@ -153,41 +158,41 @@ class Pipeline:
         }
 
     def records(self, run: Run, model_types: Sequence[str], datasets: Iterable[int | str] | None = None) -> list[str]:
-        """The training records of the model types on all datasets, or on these."""
+        """The training records of these model types on these datasets, by default all."""
         on = self.datasets if datasets is None else datasets
         return [run.record(run.training(model_type, i)) for model_type in model_types for i in on]
 
     def replicate_records(
         self, run: Run, model_types: Sequence[str], datasets: Sequence[int | str] | None = None
     ) -> list[str]:
-        """The same of the run with the seeds but the first."""
+        """The training records of the replicates; otherwise as `records`."""
         return [path for replicate in self.replicates(run) for path in self.records(replicate, model_types, datasets)]
 
     def _merging(self, wildcards: Wildcards) -> Run:
         return self._run("section2_3", wildcards["timestamp"]).replicate(_seed(wildcards))
 
     def _expert_records(self, wildcards: Wildcards, dataset_idx: int | str) -> list[str]:
-        """The training records of the experts that are merged on a dataset; every seed has its own."""
+        """The training records of the experts to merge on a dataset, for the job's seed."""
         run, trained = self._merging(wildcards), experts(self.config, _seed(wildcards))
         return [run.record(run.expert(dataset_idx, *numbers)) for numbers in trained]
 
     @property
     def expert_kinds(self) -> list[tuple[int, int]]:
-        """Hidden layers and order of the experts of every seed."""
+        """Hidden layers and order of the experts of each seed, (depth, k)."""
         return list(dict.fromkeys((depth, k) for depth, k, _ in experts(self.config)))
 
     def experts_of_seed(self, run: Run) -> list[str]:
-        """The names of the experts that one job trains, with wildcards for dataset and seed."""
+        """The names of the experts that one job trains together, with wildcards for dataset and seed."""
         return [run.expert("{dataset_idx}", depth, k, "{seed}") for depth, k in self.expert_kinds]
 
     def merge_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The records and checkpoints of the experts of a merged model."""
+        """Inputs of merging: the records and checkpoints of the experts."""
         records = self._expert_records(wildcards, wildcards["dataset_idx"])
         bases = [record.removesuffix(".json") for record in records]
         return {"experts": records, "checkpoints": [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]}
 
     def control_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The records of the merged model of a control, and of its experts."""
+        """Inputs of a control: the records of its merged model and of the experts."""
         run, index = self._merging(wildcards), wildcards["dataset_idx"]
         return {
             "merged": [run.record(run.training("merge_kan", index))],
@@ -195,7 +200,7 @@ class Pipeline:
         }
 
     def merge_frame_inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The training records that a frame of section 2.3 is made from, by option of the command."""
+        """Inputs of a frame of section 2.3: training records, by command-line option."""
         run, frame = self._merging(wildcards), wildcards["frame"]
         inputs = {"experts": [record for i in self.datasets for record in self._expert_records(wildcards, i)]}
         if frame != "experts":
@@ -204,8 +209,8 @@ class Pipeline:
             inputs["controls"] = self.records(run, [CONTROL])
         return inputs
 
-    # The settings of a training as one line of JSON, which its command is given. When the line differs from that of the
-    # last time, Snakemake trains again; it compares only what is a function of nothing but the wildcards.
+    # The settings of a training are passed to its command as one line of JSON. If the line has changed, Snakemake
+    # trains again. For this comparison they must be functions of the wildcards alone.
 
     def training_settings(self, wildcards: Wildcards) -> str:
         model_type, dataset_idx = wildcards["model_type"], int(wildcards["dataset_idx"])
@@ -213,7 +218,7 @@ class Pipeline:
         return canonical_json(settings.training_settings(self.config, section, model_type, dataset_idx))
 
     def expert_settings(self, wildcards: Wildcards) -> list[str]:
-        """Those of `experts_of_seed`."""
+        """The settings of `experts_of_seed`, in the same order."""
         dataset_idx, seed = int(wildcards["dataset_idx"]), int(wildcards["seed"])
         made = (settings.expert_settings(self.config, dataset_idx, *kind, seed) for kind in self.expert_kinds)
         return [canonical_json(each) for each in made]
@@ -225,7 +230,7 @@ class Pipeline:
         return canonical_json(settings.control_settings(self.config, int(wildcards["dataset_idx"]), _seed(wildcards)))
 
     def title(self, path: str) -> str:
-        """What the job that makes a file is about, in words: `L-BFGS on poisson_2d_sin`."""
+        """Describe the job that makes a file: `L-BFGS on poisson_2d_sin`."""
         name = naming.parse(path)
         made = name.frame or name.model_type
         subject = NOUNS.get(made, model_label(made)) if made else f"Section {sections.number_of(name.run.section)}"
@@ -233,20 +238,20 @@ class Pipeline:
         detail = ""
         if name.expert:
             detail = f" (seed {name.expert[-1]})"
-        elif name.run.seed is not None:  # in Sections 2.1 and 2.2, one job trains with them all
+        elif name.run.seed is not None:  # in Sections 2.1 and 2.2, one job trains with all of them
             detail = " (further seeds)" if name.run.kind.has_epochs else f" (seed {name.run.seed})"
         return f"{subject}{dataset}{detail}"
 
     @property
     def target_rules(self) -> tuple[str, ...]:
-        """The rules that can be asked for, and the summary page."""
+        """The valid targets other than result files: rules and the summary page."""
         return ("all", *SECTIONS, "seeds", "figures", self.page)
 
     def check_targets(self, targets: Sequence[str]) -> None:
         """Reject unknown targets, listing valid ones; Snakemake would only say that no rule makes them.
 
         Raises:
-            InputError: Names the target and which part of it is wrong.
+            InputError: A target is unknown; names it and its invalid part.
         """
         if "seeds" in targets and not any(self.replicates(self.run(name)) for name in self.config["sections"]):
             allowed = "at least two seeds (for Section 2.3, merge_kan.seeds)"
@@ -284,13 +289,13 @@ class Pipeline:
             raise InputError(target, allowed=", ".join(meant or there) or f"{run.folder}/…", problem="no such result")
 
     def is_pinned(self, targets: Sequence[str]) -> bool:
-        """Whether this timestamp is kept: files that were asked for by name belong to the runs that their names say."""
+        """Whether to pin the timestamp. Not if only files are requested: their names contain their timestamps."""
         chosen = self.config["timestamp"] in CHOSEN
         return chosen and (not targets or not set(targets).isdisjoint(self.target_rules))
 
 
 def _seed(wildcards: Wildcards) -> int | None:
-    """The seed of a job that trains with another one than the first."""
+    """The seed of a job for a replicate; None for the first seed."""
     return None if wildcards.get("seed") is None else int(wildcards["seed"])
 
 

@@ -1,4 +1,4 @@
-"""What model types and problems are called in text, tables, figures and on the page."""
+"""Display names of model types and problems in text, tables, figures and on the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODEL_TYPES = {
     "siren": "SIREN",
     "kan": "KAN",
     "kan_pruning": "pruned KAN",
-    # what is compared in section 2.3
+    # models compared in section 2.3
     "best_expert": "best expert",
     "chosen_expert": "chosen expert",
     **dict.fromkeys(("merged_initial", "merged_threshold", "merged_final"), "merged"),
@@ -32,14 +32,14 @@ POISSON = re.compile(r"poisson_(\d+)d_(\w+)")
 
 
 def model_label(name: str) -> str:
-    """`L-BFGS` of lbfgs; what is not known as it is."""
+    """The label of a model type, as `L-BFGS` for lbfgs; unknown names are returned unchanged."""
     return MODEL_TYPES.get(name, name)
 
 
 def problem_labels(names: Iterable[str]) -> dict[str, str]:
-    """`{name: label}`: `sin` of poisson_2d_sin, `sin, 10 inputs` of poisson_10d_sin.
+    """`{name: label}`: `sin` for poisson_2d_sin, `sin, 10 inputs` for poisson_10d_sin.
 
-    Names of one's own stay as they are, and so do all that would share a label.
+    Names of user-defined problems stay unchanged, and so do names whose labels would be equal.
     """
     labels = {name: problem_label(name) for name in names}
     shared = list(labels.values())
@@ -47,7 +47,7 @@ def problem_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 def problem_label(name: str) -> str:
-    """The label of a problem that is named alone."""
+    """The label of a single problem."""
     if poisson := POISSON.fullmatch(name):
         inputs, kind = poisson.groups()
         return kind if inputs == "2" else f"{kind}, {inputs} input{'' if inputs == '1' else 's'}"

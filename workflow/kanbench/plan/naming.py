@@ -1,13 +1,13 @@
-"""Names of sections, model types, runs and files: every pattern of the project in one place.
+"""Names of runs and files: all naming patterns of the project.
 
-A file name is a complete specification of what is in it:
+A file name fully specifies its content:
 
     results/sec1_results/section2_1_20260101_000000_e10_adam.pkl
                          └─ section ┘└─ timestamp ─┘└ epochs └ model type
 
-A run may be of a variant of the section: section2_1_highd_3d_shallow_20260101_000000_e10_adam.pkl.
+The section may be a variant: section2_1_highd_3d_shallow_20260101_000000_e10_adam.pkl.
 
-This module imports the standard library only; the Snakefile reads it.
+The Snakefile imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from kanbench.plan.sections import (
 )
 
 RESULTS = "results"
-SEEDS = "seeds"  # the frames of other seeds than the first: results/seeds/
+SEEDS = "seeds"  # results/seeds/: the frames of replicates
 PIN = f"{RESULTS}/timestamp"  # the timestamp of the current run
 TABLES = "tables"  # results/tables/{run name}/{table}.csv
-STATEMENTS = "summary"  # the table of answers, which every run has
-PAGE = "report.html"  # results/report.html: the summary of a run of every section
+STATEMENTS = "summary"  # the table of answers; every run has one
+PAGE = "report.html"  # results/report.html: the summary of one run of each section
 
 EPOCHS = r"[1-9]\d*"
 NUMBER = r"0|[1-9]\d*"
-MAX_SEED = 2**32 - 1  # numpy's
+MAX_SEED = 2**32 - 1  # numpy's limit
 
 CHECKPOINTS = ("at_threshold", "final")
 CHECKPOINT_FILES = ("config.yml", "state", "cache_data")  # what pykan's saveckpt writes, after `{base}_`
@@ -52,23 +52,23 @@ TABLE_FORMATS = ("csv", "tex", "md", "html")
 
 @dataclass(frozen=True)
 class Run:
-    """One section at one timestamp and epoch count, and the paths of its files.
+    """A section at a timestamp and epoch count, and the paths of its files.
 
     The fields may be Snakemake wildcards (`Run("section2_1", "{timestamp}", "{epochs}")`); the paths are then patterns.
-    A run with a `seed` is a replicate: the same trainings with another seed than the first, of which the frames are
-    kept, in parquet, and no checkpoints.
+    A run with a `seed` is a replicate: the same trainings with another seed than the first. Replicates have frames, in
+    parquet only, and no checkpoints.
     """
 
-    section: str  # one of SECTIONS, or a variant's name
+    section: str  # one of SECTIONS, or the name of a variant
     timestamp: str
-    epochs: int | str | None = None  # per grid; None where the name has no epoch count (section 2.3)
-    results: str = RESULTS  # the folder that holds the sections' folders
-    folder_override: str | None = None  # where the run's files are not in the section's own folder
-    seed: int | str | None = None
+    epochs: int | str | None = None  # per grid; None for names without an epoch count (section 2.3)
+    results: str = RESULTS  # the parent of the sections' folders
+    folder_override: str | None = None  # the folder of the run's files, if not the section's own
+    seed: int | str | None = None  # of a replicate
 
     @property
     def kind(self) -> Section:
-        """What is known of the section, whichever variant it is."""
+        """The section, without its variant."""
         return SECTIONS[without_variant(self.section)]
 
     @property
@@ -90,7 +90,7 @@ class Run:
         return f"{self.results}/{self.kind.folder if self.seed is None else SEEDS}"
 
     def replicate(self, seed: int | str | None) -> Run:
-        """This run with another seed; the run itself for None."""
+        """The replicate with this seed; the run itself for None."""
         return dataclasses.replace(self, seed=seed, folder_override=self.folder_override if seed is None else None)
 
     @property
@@ -98,7 +98,12 @@ class Run:
         return FRAME_FORMATS if self.seed is None else ("parquet",)
 
     def frame(self, frame: str, suffix: str | None = None) -> str:
-        """`frame` is a model type, or one of section 2.3's frames; `suffix` by default the first of the formats."""
+        """The path of a frame.
+
+        Args:
+            frame (str): A model type, or a frame of section 2.3.
+            suffix (str, optional): By default the first of `frame_formats`.
+        """
         return f"{self.folder}/{self.name}_{frame}.{suffix or self.frame_formats[0]}"
 
     def frame_files(self, frame: str) -> list[str]:
@@ -109,11 +114,11 @@ class Run:
         return f"{self.folder}/{self.name}_{CHECKPOINT_METADATA}.pkl"
 
     def checkpoint(self, model_type: str, dataset_idx: int | str, checkpoint: str) -> str:
-        """The base that `KAN.loadckpt` takes."""
+        """The base path of a checkpoint, as `KAN.loadckpt` takes it."""
         return f"{self.folder}/{self.training(model_type, dataset_idx)}_{checkpoint}"
 
     def checkpoints(self, model_type: str, dataset_idx: int | str) -> dict[str, str]:
-        """The bases of the checkpoints of a training, `{which: base}`: none with another seed."""
+        """The base paths of the checkpoints of a training, `{checkpoint: base}`; replicates have none."""
         kept = CHECKPOINTS if self.seed is None else ()
         return {checkpoint: self.checkpoint(model_type, dataset_idx, checkpoint) for checkpoint in kept}
 
@@ -122,11 +127,11 @@ class Run:
         return [f"{base}_{file}" for base in bases for file in CHECKPOINT_FILES]
 
     def training(self, model_type: str, dataset_idx: int | str) -> str:
-        """The name of one training, which its log and its benchmark bear too."""
+        """The name of a training, and of its log and benchmark."""
         return f"{self._stem}_{model_type}_{dataset_idx}{self._suffix}"
 
     def expert(self, dataset_idx: int | str, depth: int | str, k: int | str, seed: int | str) -> str:
-        """The name of the training of one expert of section 2.3; `seed` is the expert's own."""
+        """The name of the training of an expert of section 2.3; `seed` is the expert's."""
         return f"{self._stem}_{EXPERT}_{dataset_idx}_d{depth}_k{k}_s{seed}"
 
     def experts_job(self, dataset_idx: int | str, seed: int | str) -> str:
@@ -134,15 +139,15 @@ class Run:
         return f"{self._stem}_{EXPERT}_{dataset_idx}_s{seed}"
 
     def record(self, training: str) -> str:
-        """What the training of this name hands to the consolidation."""
+        """The training record of the training with this name."""
         return f"{self.results}/trainings/{training}.json"
 
     def expert_checkpoint(self, training: str) -> str:
-        """The base of the checkpoint of an expert: an input of merging, not a result of the run."""
+        """The base path of an expert's checkpoint: an input of merging, not a result of the run."""
         return f"{self.results}/trainings/{training}"
 
     def resume_folder(self, training: str) -> str:
-        """The folder of the state from which the training of this name resumes."""
+        """The folder of the resume state of the training with this name."""
         return f"{self.results}/unfinished/{training}"
 
     def log(self, job: str) -> str:
@@ -157,7 +162,7 @@ class Run:
         return f"{self.results}/{TABLES}/{self.name}"
 
     def table_files(self, *formats: str, names: Iterable[str] | None = None) -> list[str]:
-        """The run's tables, in all formats or some: those of these names, or else those that every run has."""
+        """The table files of the run, in the given formats or all; by default of the tables that every run has."""
         names = (self.kind.table, STATEMENTS) if names is None else names
         return [f"{self.table_folder}/{name}.{suffix}" for name in names for suffix in formats or TABLE_FORMATS]
 
@@ -166,7 +171,7 @@ class Run:
         return f"{self.results}/figures/{self.name}"
 
     def deliverables(self, n_datasets: int, model_types: Iterable[str] | None = None) -> list[str]:
-        """Every file of the run that the pipeline promises; of all model types of the section, or of these."""
+        """All files that the pipeline makes for this run; for all model types of the section, or for these."""
         model_types = self.kind.model_types if model_types is None else tuple(model_types)
         frames = self.kind.frame_names or model_types
         return [
@@ -178,11 +183,11 @@ class Run:
 
 @dataclass(frozen=True)
 class FileName:
-    """What a file name says; None for what it does not."""
+    """The parts of a file name; None for those it does not have."""
 
     run: Run
     frame: str | None = None
-    model_type: str | None = None  # of a training or a checkpoint; in section 2.3 `expert` and `control`, too
+    model_type: str | None = None  # of a training or checkpoint; in section 2.3 also `expert` and `control`
     dataset_idx: int | None = None
     expert: tuple[int, int, int] | None = None  # hidden layers, order and seed
 
@@ -191,7 +196,7 @@ class FileName:
         """Model type and dataset of a training or checkpoint.
 
         Raises:
-            InputError: The name is of something else.
+            InputError: It is the name of something else.
         """
         if self.model_type is None or self.dataset_idx is None:
             raise InputError(self.run.name, problem="no training", allowed="…_MODELTYPE_DATASET")
@@ -226,10 +231,10 @@ _PATTERNS = [
 
 
 def parse(path: str | Path) -> FileName:
-    """Read the name of a file or a training, or of the folder of a run's tables or figures.
+    """Parse the name of a file or a training, or of a file in a run's folder of tables or figures.
 
     Raises:
-        InputError: It is not one of the project's, or its parts do not go together.
+        InputError: It is not a name of the project, or its parts do not fit together.
     """
     name, folder = Path(path).name, Path(path).parent.name
     match = next(filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)), re.fullmatch(_RUN, folder))

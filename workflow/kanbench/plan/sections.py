@@ -1,4 +1,4 @@
-"""The sections, their model types and variants, and timestamps: the words that names are made of."""
+"""Sections, their model types and variants, and timestamps: the parts that names are made of."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ VARIANT = r"[a-z][a-z0-9_]*?"
 
 @dataclass(frozen=True)
 class Section:
-    """One question, and what its files are called."""
+    """A section: its question, and the names of its files."""
 
-    folder: str  # below `results/`
+    folder: str  # in `results/`
     model_types: tuple[str, ...]  # in the order of plots and tables
-    label: str  # the column of the frames, and the key of the checkpoint metadata, that holds the model type
-    reference: str | None = None  # the model type whose threshold time the others are measured against
-    threshold_time: str | None = None  # the attribute that holds that time
-    frame_names: tuple[str, ...] = ()  # where the frames are not one per model type
-    table: str = "model_types"  # of results; another, `summary`, has the statements
+    label: str  # column of frames and key of checkpoint metadata with the model type
+    reference: str | None = None  # the model type whose threshold time is the reference for the others
+    threshold_time: str | None = None  # the attribute with that time
+    frame_names: tuple[str, ...] = ()  # if the frames are not one per model type
+    table: str = "model_types"  # the table of results; another, `summary`, has the statements
     question: str = "Which model type is best?"
 
     @property
@@ -32,15 +32,15 @@ class Section:
 
     @property
     def has_epochs(self) -> bool:
-        """Whether names have a number of epochs: experts and merged models have epochs of their own."""
+        """Whether names contain a number of epochs; experts and merged models have their own epochs."""
         return not self.frame_names
 
     def history_of(self, model_type: str) -> str:
-        """The frame that has a row for every epoch of a model type."""
+        """The frame with a row for each epoch of a model type."""
         return "grid_history" if self.frame_names else model_type
 
     def model_type_of(self, frame: str) -> str:
-        """The model type that a frame is about."""
+        """The model type that a frame describes."""
         return self.model_types[0] if self.frame_names else frame
 
 
@@ -61,7 +61,7 @@ SECTIONS = {
         "baseline",
         "baseline_threshold_time",
         table="density",
-        question="Does refining only the important neurons' grids beat refining all?",
+        question="Does refining only the important nodes' grids beat refining all?",
     ),
     "section2_3": Section(
         "sec3_results",
@@ -74,31 +74,34 @@ SECTIONS = {
 }
 MODEL_TYPES = tuple(model_type for section in SECTIONS.values() for model_type in section.model_types)
 FRAMES = tuple(frame for section in SECTIONS.values() for frame in section.frames)
-SECTION = r"section\d+_\d+(?:_\w+?)?"  # of any experiment
+SECTION = r"section\d+_\d+(?:_\w+?)?"  # in any experiment
 SECTION_1 = Section("", ("mlp", "siren", "kan", "kan_pruning"), "model_type", "kan", "kan_threshold_time")
-EXPERT, CONTROL = "expert", "control"  # trainings of section 2.3 beside the merged model's
+EXPERT, CONTROL = "expert", "control"  # the other trainings of section 2.3
 
 
 def with_variant(section: str, variant: str | None) -> str:
-    """`section2_1` and `highd_3d_shallow` make `section2_1_highd_3d_shallow`."""
+    """Join a section and a variant: `section2_1` and `highd_3d_shallow` give `section2_1_highd_3d_shallow`."""
     return section if variant is None else f"{section}_{variant}"
 
 
 def is_variant(text: str) -> bool:
-    """Whether `text` can be a variant's name: small letters, digits and underscores, and no timestamp among them."""
+    """Whether `text` can name a variant: lower-case letters, digits and underscores, and no timestamp in it."""
     return bool(re.fullmatch(VARIANT, text)) and not re.search(TIMESTAMP, text)
 
 
 def without_variant(section: str) -> str:
-    """`section2_1` of `section2_1_highd_3d_shallow`; what is no variant of one of SECTIONS as it is."""
+    """`section2_1` for `section2_1_highd_3d_shallow`; names that are no variant of SECTIONS are returned unchanged."""
     return next((known for known in SECTIONS if section.startswith(f"{known}_")), section)
 
 
 def check_variant(where: str, section: str, variant: str | None) -> None:
-    """Check that a section's name is one of the configured variant's: no other configuration makes what it says.
+    """Check that a section's name has the configured variant; only that variant's configuration makes its files.
+
+    Args:
+        where (str): The place that an error names.
 
     Raises:
-        InputError: It is not.
+        InputError: The variant is another one.
     """
     if section != (configured := with_variant(without_variant(section), variant)):
         needed = "null" if variant is None else variant
@@ -106,10 +109,10 @@ def check_variant(where: str, section: str, variant: str | None) -> None:
 
 
 def section_of(name: str) -> Section:
-    """What is known of a section, which may be a variant or one of another experiment.
+    """The `Section` of this name, which may be a variant or from another experiment.
 
     Raises:
-        InputError: It is not a section's name.
+        InputError: It is not the name of a section.
     """
     if (known := without_variant(name)) in SECTIONS:
         return SECTIONS[known]
@@ -119,7 +122,7 @@ def section_of(name: str) -> Section:
 
 
 def number_of(section: str) -> str:
-    """`2.1` for section2_1 and its variants."""
+    """The number of a section: `2.1` for section2_1 and its variants."""
     return ".".join(section.removeprefix("section").split("_")[:2])
 
 
@@ -129,12 +132,12 @@ def section_with(model_type: str) -> str:
 
 
 def new_timestamp() -> str:
-    """Now, in UTC: the order of timestamps is that of runs in any time zone, and no hour comes twice in autumn."""
+    """The current time in UTC, so that timestamps sort by time, whatever the time zone and daylight saving."""
     return datetime.now(UTC).strftime(TIMESTAMP_FORMAT)
 
 
 def is_timestamp(text: str) -> bool:
-    """Whether `text` is a date and time that exist, as YYYYMMDD_HHMMSS."""
+    """Whether `text` is a valid date and time as YYYYMMDD_HHMMSS."""
     try:
         return bool(re.fullmatch(TIMESTAMP, text)) and bool(datetime.strptime(text, TIMESTAMP_FORMAT))
     except ValueError:

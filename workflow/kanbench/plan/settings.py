@@ -1,6 +1,6 @@
-"""The settings of trainings: what a job needs of the configuration, and nothing else.
+"""The settings of a training: the part of the configuration that its job needs, and nothing else.
 
-When anything else changes, the job is not repeated. This module imports nothing heavy; the Snakefile reads it.
+If anything else changes, the job is not repeated. The Snakefile imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from kanbench.plan.sections import SECTIONS, without_variant
 from kanbench.problems.files import find_problem
 from kanbench.problems.source import Source
 
-Number = int | float  # as it is written: the texts 1 and 1.0 have different digests
+Number = int | float  # kept as written: 1 and 1.0 have different digests
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A group of settings. The keys of the configuration with these names say what they mean.
+    """A group of settings, documented at the configuration keys of the same names.
 
-    A field whose key was renamed keeps its old name in JSON (`rename`): digests of stored results are digests of the
-    JSON, so with a new name the same settings would count as different ones and be trained again.
+    A field whose key was renamed keeps its old name in JSON (`rename`). Stored results have digests of this JSON, so a
+    new name would make the same settings look different, and they would be trained again.
     """
 
 
@@ -71,7 +71,7 @@ class PykanGrids(Part, frozen=True, tag_field="policy", tag="pykan"):
 
 
 class UpdatedGrids(Part, frozen=True, tag_field="policy", tag="updates"):
-    """Of `kanbench.fit`; no configuration has them."""
+    """Grids of `kanbench.fit`; not available in configurations."""
 
     sizes: tuple[int, ...]
     update_every: int
@@ -109,7 +109,7 @@ class ThresholdRule(Part, frozen=True):
 
 
 class Timing(Part, frozen=True):
-    """How often a training is timed at most, as long as all timings together take less than so many `seconds`."""
+    """Timing of a training: at most `repeats` times, as long as the total is less than `seconds`."""
 
     repeats: int
     seconds: Number
@@ -128,10 +128,10 @@ class Merging(Part, frozen=True, rename={"intermediate_models": "via"}):
 
 
 class Settings(Part, frozen=True, kw_only=True):
-    """What defines any training, but for where it begins."""
+    """The settings of any training, without its initial model."""
 
     problem: str
-    source: Source = Source()  # of the problem
+    source: Source = Source()  # the problem's
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     dtype: Literal["float32", "float64"]
@@ -147,7 +147,7 @@ class Settings(Part, frozen=True, kw_only=True):
 
 
 class TrainingSettings(Settings, frozen=True, kw_only=True):
-    """A training that begins with an initial model, of section 2.1 or 2.2; the epochs per grid are in its name."""
+    """A training of section 2.1 or 2.2, with its initial model; the epochs per grid are in its name."""
 
     model: Model
 
@@ -160,14 +160,14 @@ class ExpertSettings(TrainingSettings, frozen=True, kw_only=True):
 
 
 class MergeSettings(Settings, frozen=True, kw_only=True):
-    """The merged model of section 2.3 on one dataset; its experts are given."""
+    """The training of the merged model of section 2.3 on one dataset; the experts are inputs."""
 
     epochs: int
     merge: Merging
 
 
 class ControlSettings(MergeSettings, frozen=True, kw_only=True, rename={"control_budget": "control"}):
-    """The control of a merged model, which is given."""
+    """The training of the control of a merged model, which is an input."""
 
     control_budget: Literal["merged", "all"]
 
@@ -176,10 +176,10 @@ S = TypeVar("S", bound=Settings)
 
 
 def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
-    """Settings of one kind, of JSON or of a mapping.
+    """Make settings of this kind from JSON or a mapping.
 
     Raises:
-        InputError: Names the first key that is wrong.
+        InputError: A key is invalid (names the first one), or the problem does not exist or has changed.
     """
     try:
         made = msgspec.json.decode(content, type=kind) if isinstance(content, str) else msgspec.convert(content, kind)
@@ -193,19 +193,19 @@ def make_settings(kind: type[S], content: str | Mapping[str, Any]) -> S:
 
 
 def as_dict(settings: msgspec.Struct) -> dict[str, Any]:
-    """In builtin types, as they stand in JSON."""
+    """Convert to builtin types, as in JSON."""
     return msgspec.to_builtins(settings)
 
 
 def with_model(settings: Settings, model: Model, sizes: tuple[int, ...]) -> TrainingSettings:
-    """The training of an initial model through grids of these sizes, in all else as in `settings`."""
+    """Settings for training an initial model on grids of these sizes, otherwise as `settings`."""
     shared = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     shared["grids"] = msgspec.structs.replace(settings.grids, sizes=sizes)
     return TrainingSettings(**shared, model=model)
 
 
 def model_types(config: Config, section: str) -> list[str]:
-    """The model types of a run of a section, in its order."""
+    """The configured model types of a section, in its order."""
     every = SECTIONS[section].model_types
     return [name for name in every if section != "section2_1" or name in config["optimizers"]["compared"]]
 
@@ -216,10 +216,11 @@ def training_settings(
     """The settings of one training of section 2.1 or 2.2.
 
     Args:
-        seed (int, optional): Of the initial model; by default the first of the configured ones.
+        dataset_idx (int): Index into `datasets`.
+        seed (int, optional): The seed of the initial model; by default the first configured one.
 
     Raises:
-        InputError: There is no such dataset.
+        InputError: The dataset does not exist.
     """
     grids, density = config["grids"], config["adaptive_density"]
     if without_variant(section) == "section2_1":
@@ -243,7 +244,7 @@ def training_settings(
 
 
 def expert_settings(config: Config, dataset_idx: int, depth: int, k: int, seed: int) -> ExpertSettings:
-    """The settings of one expert of section 2.3; `seed` is that of its initial model."""
+    """The settings of one expert of section 2.3; `seed` is for its initial model."""
     section = config["experts"]
     shared = _shared(config, dataset_idx, seed, section["optimizer"])
     dim = problems_of(config)[shared["problem"]].dim
@@ -266,7 +267,7 @@ def merge_settings(config: Config, dataset_idx: int, seed: int | None = None) ->
 
 
 def control_settings(config: Config, dataset_idx: int, seed: int | None = None) -> ControlSettings:
-    """The settings of the control of `merge_settings`' model."""
+    """The settings of the control of the merged model; arguments as for `merge_settings`."""
     control = {"control": config["merge_kan"]["control_budget"]}
     return make_settings(ControlSettings, _merging(config, dataset_idx, seed) | control)
 
@@ -303,15 +304,15 @@ def _shared(config: Config, dataset_idx: int, seed: int | None, optimizer: str) 
         "targets": config["data"]["targets"],
         "optimizer": {"name": optimizer, **config["optimizers"][optimizer]},
         "evaluate_every": 1,
-        "timing": {"repeats": 1, "seconds": 0},  # of section 2.3: nothing is compared at equal times there
+        "timing": {"repeats": 1, "seconds": 0},  # for section 2.3, which compares nothing at equal times
     }
 
 
 def canonical_json(settings: Settings | Mapping[str, Any]) -> str:
-    """JSON that is the same for the same settings: without spaces, the keys sorted."""
+    """Canonical JSON of settings: keys sorted, no spaces, so equal settings give equal text."""
     return json.dumps(msgspec.to_builtins(settings), sort_keys=True, separators=(",", ":"))
 
 
 def digest(settings: Settings | Mapping[str, Any]) -> str:
-    """A short SHA-256 of settings, the same whatever the order of their keys."""
+    """A truncated SHA-256 of settings, independent of the order of keys."""
     return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Which tables a run has. Imports nothing heavy: the Snakefile reads it."""
+"""Which tables a run has. Imports nothing heavy, because the Snakefile imports it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kanbench.plan.naming import STATEMENTS
 from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.problems.published import published_of
 
-PUBLISHED = "published"  # of Section 2.1: what others published beside ours
+PUBLISHED = "published"  # the table of published results next to ours, in Section 2.1
 
 
 def tables_of(section: str, datasets: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The functions to be learned, and their samples. Importing a module of problems registers them."""
+"""The functions to learn, and their samples. Importing a module of problems registers them."""
 
 from kanbench.problems import feynman, initialization, kan_paper, multilevel, poisson, section1
 from kanbench.problems.registry import PROBLEMS, Array, Interval, Problem, problem

@@ -1,7 +1,8 @@
-"""Twenty dimensionless equations of Feynman's lectures, in the numbering of arXiv:2509.03417, on [-1, 1]^d.
+"""Twenty dimensionless equations from Feynman's lectures, numbered as in arXiv:2509.03417, on [-1, 1]^d.
 
-Inputs are kept from zero where the equation divides by them, as in the study. Equations 1, 2, 4, 6 and 8 are singular
-on this domain all the same: a few samples near the singularity make up nearly all of the error, and nobody fits them.
+Inputs that the equation divides by are kept away from zero, as in the study. Equations 1, 2, 4, 6 and 8 are still
+singular on this domain: a few samples near the singularity make up nearly all of the error, and no published
+network fits them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import numpy as np
 
 from kanbench.problems.registry import Array, Target, problem
 
-SMALLEST = 1e-6  # the least |x| of the study's inputs
+SMALLEST = 1e-6  # least |x| of the inputs in the study
 SINGULAR = tuple(f"feynman_{number:02d}" for number in (1, 2, 4, 6, 8))
 
 
 def equation(target: Target) -> Target:
-    """Register on [-1, 1]^d, for the study's small network: two hidden layers of 8 nodes."""
+    """Register the decorated function on [-1, 1]^d, with the study's small network: two hidden layers of 8 nodes."""
     d = len(inspect.signature(target).parameters)
     return problem([(-1, 1)] * d, width=(d, 8, 8, 1))(target)
 

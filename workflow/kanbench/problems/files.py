@@ -1,4 +1,4 @@
-"""Problems of users: functions in a file of theirs."""
+"""User-defined problems: functions in a user's Python file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kanbench.problems.tables import table_problem
 
 
 def problems_in(path: str | Path) -> dict[str, Problem]:
-    """The problems that a file of Python code defines, by name.
+    """The problems that a Python file defines, by name.
 
-    The code is run, once for every content of the file. Its own folder is not searched for what it imports.
+    The file is executed, and again only when its content has changed. Its folder is not added to the import path.
 
     Raises:
         InputError: The file cannot be read, fails, or defines no problem.
@@ -31,21 +31,21 @@ def problems_in(path: str | Path) -> dict[str, Problem]:
 def _run(path: Path, content: bytes) -> dict[str, Problem]:
     module = types.ModuleType(f"kanbench_problems_{digest_of(os.fsencode(path) + content)}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
+    sys.modules[module.__name__] = module  # needed by dataclasses, which look up their module
     with registering(path) as problems:
         try:
             exec(compile(content, str(path), "exec"), module.__dict__)
         except InputError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(path, problem=_told(error, path)) from error
+            raise InputError(path, problem=_reason(error, path)) from error
     if not problems:
         raise InputError(path, "no problems", "functions with the decorator @problem(domain=…) of kanbench")
     return {name: replace(p, digest=digest_of_function(content, p.function)) for name, p in problems.items()}
 
 
-def _told(error: BaseException, path: Path) -> str:
-    """The error of a user's file in one line, with the line of the file."""
+def _reason(error: BaseException, path: Path) -> str:
+    """An error raised in a user's file, as one line with the line number."""
     if isinstance(error, SyntaxError):
         line = error.lineno
     else:
@@ -57,10 +57,10 @@ def _told(error: BaseException, path: Path) -> str:
 
 
 def find_problem(name: str, source: Source | None = None) -> Problem:
-    """The problem of this name: of the package, or of the file that the source names.
+    """Find a problem by name, in the package or in the file that the source names.
 
     Raises:
-        InputError: There is none, or it is not what the source says: it has changed.
+        InputError: The problem does not exist, or has changed: its digest is not the source's.
     """
     if source is None or source.path is None:
         problems = PROBLEMS

@@ -1,6 +1,6 @@
-"""The five functions of a study of how KANs are initialised (arXiv:2509.03417), on [-1, 1]².
+"""The five functions of a study of KAN initialization (arXiv:2509.03417), on [-1, 1]².
 
-Published: relative L2 on a grid of 200 × 200 points after training on 4000 uniform samples.
+Published: the relative L2 error on a grid of 200 × 200 points after training on 4000 uniform samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kanbench.problems.registry import Array, problem
 SQUARE = [(-1, 1), (-1, 1)]
 WIDTH = (2, 8, 1)  # of the smallest published set-up
 
-# scipy.special takes half a second to import, more than everything else that planning imports.
+# Functions import scipy.special themselves: it takes 0.5 s, more than everything else that planning imports.
 
 
 @problem(SQUARE, width=WIDTH)
@@ -31,13 +31,13 @@ def initialization_f2(x: Array, y: Array) -> Array:
 
 @problem(SQUARE, width=WIDTH)
 def initialization_f3(x: Array, y: Array) -> Array:
-    """I₁(x) + exp(I₁ₑ(y)) + sin xy, with the modified Bessel function I₁ and I₁ₑ(y) = exp(-|y|) I₁(y)."""
+    """I₁(x) + exp(I₁ₑ(y)) + sin xy, where I₁ is the modified Bessel function and I₁ₑ(y) = exp(-|y|) I₁(y)."""
     return _bessel_sum(x, y)
 
 
 @problem(SQUARE, width=WIDTH)
 def initialization_f4(x: Array, y: Array) -> Array:
-    """S(z) C(z), Fresnel's integrals ∫₀ᶻ sin(πt²/2) dt and ∫₀ᶻ cos(πt²/2) dt, at z = f3(x, y) + erf⁻¹(y)."""
+    """S(z) C(z), the Fresnel integrals ∫₀ᶻ sin(πt²/2) dt and ∫₀ᶻ cos(πt²/2) dt at z = f3(x, y) + erf⁻¹(y)."""
     from scipy.special import erfinv, fresnel
 
     sine, cosine = fresnel(_bessel_sum(x, y) + erfinv(y))
@@ -46,7 +46,7 @@ def initialization_f4(x: Array, y: Array) -> Array:
 
 @problem(SQUARE, width=WIDTH)
 def initialization_f5(x: Array, y: Array) -> Array:
-    """y (1 if x < ½, else -1) + erf(x) min(xy, 1/(xy)); on the square xy is the smaller of the two."""
+    """y (1 if x < ½, else -1) + erf(x) min(xy, 1/(xy)); on the square the minimum is taken as xy."""
     from scipy.special import erf
 
     return np.where(x < 0.5, y, -y) + erf(x) * x * y

@@ -1,6 +1,6 @@
-"""Functions of the paper that introduced KANs (arXiv:2404.19756, section 3.1) and of pykan's notebooks, on [-1, 1]^d.
+"""Functions from the paper that introduced KANs (arXiv:2404.19756, section 3.1) and pykan's notebooks, on [-1, 1]^d.
 
-Published: the test RMSE at the end of every grid. The widths are those that the functions are compositions of.
+Published: the test RMSE at the end of each grid. The widths match the compositions that the functions are made of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def kan_paper_product(x: Array, y: Array) -> Array:
 @problem(LINE, width=(1, 1))
 def kan_paper_bessel(x: Array) -> Array:
     """J₀(20x)"""
-    from scipy.special import j0  # half a second, more than everything else that planning imports
+    from scipy.special import j0  # here: takes 0.5 s, more than everything else that planning imports
 
     return j0(20 * x)
 

@@ -1,4 +1,4 @@
-"""The function of a study of multilevel training of KANs (arXiv:2603.04827, table 2), scaled to [0, 1].
+"""The target of a study of multilevel training of KANs (arXiv:2603.04827, table 2), scaled to [0, 1].
 
 Published: the training MSE on that scale.
 """
@@ -13,8 +13,8 @@ from kanbench.problems.registry import Array, problem
 
 DOMAIN = [(1e-4, 0.9999)] * 2
 ANGLE = 0.175  # radians
-# The least and the largest value on the domain: the best of 4001² points of a regular grid, then the search of Nelder
-# and Mead from there. A test repeats it.
+# Minimum and maximum on the domain: the best point of a regular grid of 4001² points, refined by the Nelder-Mead
+# method. A test repeats the search.
 LOWEST, HIGHEST = -1.3688925147306148, 3.6157227009882074
 
 

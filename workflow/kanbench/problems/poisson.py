@@ -1,9 +1,9 @@
 """Targets from Poisson equations, -Δu = f with a known solution u.
 
-A problem is one decorated function of a numpy array; nothing else has to be edited to add one.
+To add a problem, write a decorated function of a numpy array; nothing else has to be edited.
 
-The problems in more than two dimensions are those of the square, with u a product over all dimensions. Products of many
-factors below one vanish: see `kanbench.problems.target_scale`.
+The problems in more than two dimensions generalize those on the square: u is a product over all dimensions. Products
+of many factors less than one nearly vanish: see `kanbench.problems.target_scale`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from kanbench.problems.registry import Array, Target, problem
 
 SQUARE = [(-1, 1), (-1, 1)]
-DIMENSIONS = (3, 4, 10, 100)  # of the problems that are defined in any
+DIMENSIONS = (3, 4, 10, 100)  # for the problems that are defined in any dimension
 
 
 @problem(SQUARE)
@@ -52,7 +52,7 @@ def poisson_2d_spec(x: Array) -> Array:
 
 
 def in_all_dimensions(target: Target) -> Target:
-    """Register the decorated function as `poisson_3d_…` and so on, on [-1, 1]^d, for all DIMENSIONS."""
+    """Register the decorated function on [-1, 1]^d for all DIMENSIONS, as `poisson_3d_…` and so on."""
     for d in DIMENSIONS:
         problem([(-1, 1)] * d, name=f"poisson_{d}d_{target.__name__}")(target)
     return target
@@ -89,7 +89,7 @@ def spec(x: Array) -> Array:
 
 
 def _products_without_one(factors: Sequence[Array]) -> list[Array]:
-    """For every factor the product of all others; factors may be zero."""
+    """For each factor, the product of all others; factors may be zero."""
     one = np.ones_like(factors[0])
     before = accumulate(factors, mul, initial=one)
     after = list(accumulate(reversed(factors), mul, initial=one))[-2::-1]

@@ -1,7 +1,7 @@
-"""What others have published of the problems: the figures that ours are compared with.
+"""Published results for the problems, to compare ours with.
 
-The figures are as they are printed; medians of five trainings where the source is arXiv:2509.03417, single trainings
-elsewhere.
+Figures are quoted as printed. Those from arXiv:2509.03417 are medians of five trainings, all others are single
+trainings.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ Measure = Literal["relative L2", "test RMSE", "train MSE"]
 
 @dataclass(frozen=True)
 class Published:
-    """One figure.
+    """One published figure.
 
     Attributes:
-        measure (str): `relative L2` is ‖f̂ - f‖ / ‖f‖ on a regular grid, `test RMSE` and `train MSE` are of samples.
+        problem (str): The name of the problem.
+        measure (str): `relative L2` is ‖f̂ - f‖ / ‖f‖ on a regular grid; `test RMSE` and `train MSE` are on samples.
+        value (float): The figure.
         what (str): The set-up, in words.
-        source (str): Where it is printed.
-        grid (int, optional): Intervals of the grid at whose end it was measured, where a training has several.
-        parameters (int, optional): Of the network.
-        singular (bool): Whether the problem's target has a singularity on its domain: reported apart.
+        source (str): The publication.
+        grid (int, optional): Intervals of the grid after which it was measured, if the training has several grids.
+        parameters (int, optional): The number of parameters of the network.
+        singular (bool): Whether the target has a singularity on its domain; such problems are reported separately.
     """
 
     problem: str
@@ -39,7 +41,7 @@ class Published:
 
     @property
     def set_up(self) -> str:
-        """All that is known of it, in words."""
+        """The set-up in words, with grid and number of parameters if known."""
         grid = None if self.grid is None else f"G = {self.grid}"
         size = None if self.parameters is None else f"{self.parameters} parameters"
         return ", ".join(filter(None, (self.what, grid, size)))
@@ -49,8 +51,8 @@ INITIALIZATION = "arXiv:2509.03417"
 NOTEBOOK = "pykan, Example_8_scaling"
 MULTILEVEL = "arXiv:2603.04827, table 2"
 
-# By function: default initialization and Glorot's at [2, 8, 1] and G = 20, then the best of all their sizes and
-# schemes, and where that was.
+# By function: default and Glorot initialization at [2, 8, 1] and G = 20, then the best of all sizes and schemes, and
+# where it was found.
 _INITIALIZATION: dict[str, tuple[float, float, float, str]] = {
     "f1": (2.1e-2, 5.4e-3, 2.5e-3, "[2, 64, 1], G = 40"),
     "f2": (1.9e-2, 4.5e-3, 1.1e-3, "[2, 64, 1], G = 20"),
@@ -59,7 +61,7 @@ _INITIALIZATION: dict[str, tuple[float, float, float, str]] = {
     "f5": (8.4e-2, 7.2e-2, 5.0e-2, "4 hidden layers of 32, G = 5"),
 }
 
-# By equation: the small network, [d, 8, 8, 1] and G = 5, and the big one, [d, 32, 32, 32, 1] and G = 20.
+# By equation: the small network ([d, 8, 8, 1], G = 5) and the large one ([d, 32, 32, 32, 1], G = 20).
 _FEYNMAN: tuple[tuple[float, float], ...] = (
     (4.0e-1, 3.9e-1),
     (4.3e-1, 4.6e-1),
@@ -117,5 +119,5 @@ PUBLISHED: tuple[Published, ...] = tuple(_every())
 
 
 def published_of(problem: str) -> tuple[Published, ...]:
-    """The figures of a problem; none if nothing is published."""
+    """The published figures of a problem; empty if there are none."""
     return tuple(figure for figure in PUBLISHED if figure.problem == problem)

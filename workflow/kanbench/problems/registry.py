@@ -1,4 +1,4 @@
-"""Problems: target functions on boxes, by name, and the decorator that makes one of a function."""
+"""The registry of problems (target functions on boxes), and the decorator that registers a function."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Array = NDArray[np.floating]
 Interval = tuple[float, float]
 Target = Callable[..., Array]
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a problem: names of files are made of it
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # names of problems, which become part of file names
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A target on a box.
+    """A target function on a box.
 
     Attributes:
-        name (str)
-        target (callable or None): Maps inputs of shape (n, d) to values of shape (n,) or (n, 1); or d inputs, each of
-            shape (n,), where it has d > 1 parameters. None if it is known at the samples of a table only.
-        domain (tuple of (low, high)): Of every input.
-        width (tuple of int, optional): Of the networks that it is made for.
-        file (path, optional): Where it is defined.
-        digest (str, optional): Of what defines it, in a user's file.
+        name (str): The name in the configuration.
+        target (callable or None): Maps inputs of shape (n, d) to values of shape (n,) or (n, 1). With d > 1 parameters
+            it takes d inputs, each of shape (n,). None if the target is known only at the samples of a table.
+        domain (tuple of (low, high)): The interval of each input.
+        width (tuple of int, optional): The width of networks made for this problem.
+        file (path, optional): The file that defines it.
+        digest (str, optional): A digest of the code or table that defines it, in a user's file.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Problem:
 
     @property
     def where(self) -> str:
-        """For errors."""
+        """The place that error messages name."""
         return f"problem {self.name}" if self.file is None else f"{self.file}: problem {self.name}"
 
     @cached_property
     def source(self) -> Source:
-        """What tells that the problem has changed."""
+        """The file and digest by which a changed problem is recognized."""
         if self.digest is not None:
             return Source(str(self.file), self.digest)
         if self.file is None or not self.file.is_relative_to(Path(__file__).parent):
@@ -67,27 +67,30 @@ class Problem:
 
     @property
     def function(self) -> str:
-        """The name of the target; empty if it is no function of its own."""
+        """The target's `__name__`; empty if it has none."""
         return getattr(self.target, "__name__", "")
 
     def values(self, x: Array) -> Array:
-        """The target at inputs of shape (n, d): shape (n, 1), in the precision of x.
+        """Evaluate the target at inputs of shape (n, d).
+
+        Returns:
+            array of shape (n, 1): In the dtype of x.
 
         Raises:
-            InputError: The function failed, or returned something else than n finite floating-point numbers.
+            InputError: The function failed, or did not return n finite floating-point numbers.
         """
         if self.target is None:
             raise InputError(self.where, problem="is a table: its target is known at its rows only")
         if not len(x):
             return np.empty((0, 1), x.dtype)
-        inputs = x.copy()  # a function may change what it is given
+        inputs = x.copy()  # the function may modify its arguments
         try:
             with np.errstate(all="ignore"):
                 returned = self.target(*inputs.T) if self._is_by_input else self.target(inputs)
-                if np.ma.is_masked(returned):  # below a mask stands anything
+                if np.ma.is_masked(returned):  # masked values are arbitrary
                     returned = np.ma.filled(returned.astype(float), np.nan)
                 values = np.asarray(returned)
-        except Exception as error:  # whatever somebody's function raises
+        except Exception as error:  # a user's function may raise anything
             raise InputError(self.where, problem=f"{type(error).__name__}: {one_line(error)[:200]}") from error
         n = len(x)
         if values.shape not in ((n,), (n, 1)):
@@ -101,7 +104,7 @@ class Problem:
 
     @property
     def _is_by_input(self) -> bool:
-        """Whether the function takes the inputs one by one."""
+        """Whether the function takes each input as a separate argument."""
         count = _parameters(self.target)
         if count not in (1, self.dim, None):
             allowed = "one, the inputs of shape (n, d)" + (f", or {self.dim}" if self.dim > 1 else "")
@@ -110,10 +113,10 @@ class Problem:
 
 
 def _parameters(function: Any) -> int | None:
-    """How many parameters a function has that must be given; None for any number, as `*x`."""
+    """The number of required parameters of a function; None if it takes any number (`*x`)."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # of numpy's own functions, nothing is known
+    except (TypeError, ValueError):  # numpy functions have no signature
         return 1
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return None
@@ -121,13 +124,13 @@ def _parameters(function: Any) -> int | None:
     return sum(p.default is p.empty for p in positional)
 
 
-PROBLEMS: dict[str, Problem] = {}  # those of the package
+PROBLEMS: dict[str, Problem] = {}  # the package's own, by name
 _registry: ContextVar[tuple[dict[str, Problem], Path | None]] = ContextVar("registry", default=(PROBLEMS, None))
 
 
 @contextmanager
 def registering(file: Path) -> Iterator[dict[str, Problem]]:
-    """Inside, problems of a user's file are registered in the mapping that this yields."""
+    """Yield a mapping in which problems of a user's file are registered inside the block."""
     problems: dict[str, Problem] = {}
     token = _registry.set((problems, file))
     try:
@@ -141,17 +144,17 @@ def problem(
 ) -> Callable[[Target], Target]:
     """Register the decorated function as a problem.
 
-    Args:
-        domain (sequence of (low, high)): Of every input. Samples are drawn there.
-        name (str, optional): By default the function's.
-        width (sequence of int, optional): Of the networks that it is made for, by default the configuration's.
+    A function with one parameter gets all inputs in an array of shape (n, d). One with d parameters gets each input
+    separately, of shape (n,). It returns n floating-point numbers, of shape (n,) or (n, 1).
 
-    The function is given all inputs in one array of shape (n, d) if it has one parameter, or else one by one, each of
-    shape (n,). It returns n floating-point numbers, of shape (n,) or (n, 1).
+    Args:
+        domain (sequence of (low, high)): The interval of each input, from which samples are drawn.
+        name (str, optional): By default the function's.
+        width (sequence of int, optional): The width of the networks for this problem, by default the configuration's.
 
     Raises:
-        InputError: A name that cannot be one of a file, or that another problem has; no domain; a width that does not
-            begin with the number of inputs or end with 1.
+        InputError: The name is invalid or already taken, the domain is invalid, or the width does not begin with the
+            number of inputs and end with 1.
     """
 
     def register(target: Target) -> Target:
@@ -173,7 +176,7 @@ def problem(
 
 
 def is_width(width: Sequence[int], dim: int) -> bool:
-    """Whether networks of this width have so many inputs, and one output."""
+    """Whether this is the width of a network with `dim` inputs and one output."""
     return len(width) > 1 and all(type(n) is int and n > 0 for n in width) and (width[0], width[-1]) == (dim, 1)
 
 

@@ -1,5 +1,7 @@
-"""Train, test, dense and validation samples of a problem: as pykan and torch draw them, without touching any global
-state; or the rows of a table."""
+"""Train, test, dense and validation samples of a problem.
+
+They are drawn as by pykan and torch, but without global state, or are the rows of a table.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from kanbench.problems.torch_random import TorchGenerator, sobol
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs of shape (n, d) and targets of shape (n, outputs) of the samples, and the domain of every input."""
+    """Samples: inputs of shape (n, d), targets of shape (n, outputs), and the domain of each input."""
 
     train_input: Array
     train_label: Array
@@ -37,17 +39,17 @@ def make_dataset(
     dtype: Any = np.float64,
     valid_num: int = 0,
 ) -> Dataset:
-    """Sample `problem`.
+    """Draw the samples of a problem.
 
     The train and test inputs are the float32 numbers that pykan's `create_dataset` draws for the same seed and sizes,
-    whatever `dtype` is, so that results compare with pykan's and between precisions; the targets are evaluated at
-    these inputs in `dtype`. The validation inputs are what the same generator draws next. The dense inputs are the
-    first `dense_num` points of a scrambled Sobol sequence in the problem's domain.
+    for any `dtype`, so results can be compared with pykan and between precisions. Targets are evaluated at these
+    inputs in `dtype`. The validation inputs are the generator's next numbers. The dense inputs are the first
+    `dense_num` points of a scrambled Sobol sequence in the domain.
 
-    The samples of a table are its rows, whatever the sizes are.
+    For a table, the samples are its rows, and the sizes are ignored.
 
     Raises:
-        InputError: The target fails, or is not a finite number at every sample.
+        InputError: The target fails, or is not finite at every sample.
     """
     if isinstance(problem, TableProblem):
         return _rows(problem, seed, dtype)
@@ -57,7 +59,7 @@ def make_dataset(
     inputs = (train_input, test_input, dense_input, valid_input)
     samples = [x.astype(dtype) for x in inputs]
     arrays = [array for x in samples for array in (x, problem.values(x))]
-    return Dataset(*arrays, domain=problem.domain)  # type: ignore[arg-type, misc]  # mypy counts no list
+    return Dataset(*arrays, domain=problem.domain)  # type: ignore[arg-type, misc]  # length unknown to mypy
 
 
 def _rows(problem: TableProblem, seed: int, dtype: Any) -> Dataset:
@@ -71,7 +73,7 @@ def _rows(problem: TableProblem, seed: int, dtype: Any) -> Dataset:
 
 
 def _uniform_inputs(problem: Problem, train_num: int, test_num: int, valid_num: int, seed: int) -> list[Array]:
-    """The draws of `kan.utils.create_dataset`, for each variable first the train, then the test inputs; then others."""
+    """Draw as `kan.utils.create_dataset` does: per variable the train, then the test inputs; validation inputs last."""
     generator = TorchGenerator(seed)
 
     def draw(num: int, low: float, high: float) -> Array:

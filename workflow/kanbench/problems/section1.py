@@ -1,6 +1,6 @@
-"""The study's first part: simple targets in one and two dimensions, on the domain of its samples, [-1, 1]^d.
+"""Targets of the study's first part: simple functions in one and two dimensions, on its sample domain [-1, 1]^d.
 
-Nothing is published of them: they are here to be compared with.
+They serve as a comparison; nothing is published about them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from kanbench.problems.registry import Array, problem
 
 LINE, SQUARE = [(-1, 1)], [(-1, 1)] * 2
 FREQUENCIES = (1, 2, 3, 4, 5)
-FREQUENCIES_2D = (1, 2, 3)  # of either input, in all combinations
-BUMPS = ((0.3, 0.02), (0.7, 0.02), (0.5, 0.01))  # c, w: both coordinates of the centre, and the squared width
+FREQUENCIES_2D = (1, 2, 3)  # for each input, in all combinations
+BUMPS = ((0.3, 0.02), (0.7, 0.02), (0.5, 0.01))  # (c, w): centre (c, c), squared width w
 
 
 def _sine(frequency: int) -> None:

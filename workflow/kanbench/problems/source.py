@@ -1,4 +1,4 @@
-"""Where a problem comes from, and what tells that it has changed: a digest of what defines it and of nothing else."""
+"""Where a problem is defined, and a digest of its definition alone, by which a change is recognized."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from kanbench.errors import InputError
 
 
 class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is what in a table: names of columns; where none says what a row is for, the shares of `tables.PARTS`."""
+    """The columns of a table.
+
+    Attributes:
+        inputs (tuple of str): Columns of the inputs.
+        target (str): Column of the target.
+        split (str, optional): Column that assigns each row to one of `tables.PARTS`.
+        shares (tuple of float, optional): Shares of `tables.PARTS`, if no column assigns the rows.
+    """
 
     inputs: tuple[str, ...]
     target: str
@@ -27,8 +34,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     Attributes:
         path (str, optional): A user's file; None for the package's own problems.
-        digest (str, optional): Of what defines the problem; None if that cannot be told.
-        columns (Columns, optional): If the file is a table.
+        digest (str, optional): A digest of the problem's definition; None if unknown.
+        columns (Columns, optional): The columns, if the file is a table.
     """
 
     path: str | None = None
@@ -40,7 +47,7 @@ def read_file(path: str | Path) -> bytes:
     """The content of a user's file.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         stat = Path(path).stat()
@@ -51,7 +58,7 @@ def read_file(path: str | Path) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def _content(path: Path, mtime: int, size: int) -> bytes:
-    """Read once for many settings."""
+    """The content, cached because many settings need it."""
     return path.read_bytes()
 
 
@@ -61,10 +68,14 @@ def digest_of(content: bytes) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def digest_of_function(content: bytes, name: str) -> str:
-    """A digest of a function and of what it uses of its file; comments, layout and docstrings do not count.
+    """A digest of a function and the parts of its file that it uses, ignoring comments, layout and docstrings.
 
-    Used are imports, assignments, functions and classes at the file's top level whose names occur in the function or in
-    what it uses, and every other statement at the top level. Where the file has no such function, all of it counts.
+    These parts are the top-level imports, assignments, functions and classes whose names occur in the function or,
+    recursively, in such a part, and all other top-level statements. Without such a function, the whole file counts.
+
+    Args:
+        content (bytes): The source code of the file.
+        name (str): The name of the function.
     """
     statements = ast.parse(content).body
     defined = [set(_names_defined(statement)) for statement in statements]
@@ -84,7 +95,7 @@ def digest_of_function(content: bytes, name: str) -> str:
 
 
 def _names_defined(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement does nothing but define; none for one that may do anything else."""
+    """The names that a statement defines; none if it may do more than define names."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             yield name

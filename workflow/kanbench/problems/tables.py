@@ -1,4 +1,4 @@
-"""Problems that are given as a table of samples: one column for every input, one for the target."""
+"""Problems given by a table of samples: one column per input, and one for the target."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "test", "valid", "dense")
 FORMATS = (".csv", ".parquet")
-FEW = 5  # of what an error lists
+FEW = 5  # most rows that an error lists
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TableProblem(Problem):
-    """A target that is known at the rows of a table; the domain is the box that the inputs fill.
+    """A target known only at the rows of a table; its domain is the bounding box of the inputs.
 
     Attributes:
         inputs, outputs (arrays of shapes (rows, d) and (rows, 1)): In float64.
-        part (array of shape (rows,), optional): What each row is for, one of PARTS; otherwise that is drawn.
-        columns (Columns)
+        part (array of shape (rows,), optional): The part of each row, one of PARTS; drawn at random if None.
+        columns (Columns): The columns used.
     """
 
     inputs: Array
@@ -42,7 +42,7 @@ class TableProblem(Problem):
         return Source(str(self.file), self.digest, self.columns)
 
     def parts(self, seed: int) -> dict[str, Any]:
-        """The rows of every part, as indices: by the column that says so, or drawn with a seed, in these shares."""
+        """The row indices of each part: as the split column says, or drawn at random in the configured shares."""
         if self.part is not None:
             return {name: np.flatnonzero(self.part == name) for name in PARTS}
         order = np.random.RandomState(seed).permutation(len(self.inputs))
@@ -51,11 +51,11 @@ class TableProblem(Problem):
 
 
 def table_problem(name: str, path: str | Path, columns: Columns) -> TableProblem:
-    """Read a table.
+    """Read a table as a problem.
 
     Raises:
-        InputError: It cannot be read; a column is missing, or holds something else than finite numbers; an input is
-            the same in all rows; a part has no rows.
+        InputError: The file cannot be read, a column is missing or contains other values than finite numbers, an input
+            is constant, or a part has no rows.
     """
     return _table(name, Path(path), columns, read_file(path))
 
@@ -97,19 +97,19 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
     if len(parts["train"]) == 1:
         raise InputError(path, "one row for train", "at least two, for the standard deviation")
     for each, rows in parts.items():
-        if not len(rows) and not (columns.split and each == "valid"):  # section 2.3 needs it, and says so
+        if not len(rows) and not (columns.split and each == "valid"):  # only section 2.3 needs it, and checks
             raise InputError(path, f"{len(inputs)} rows, none for {each}", "at least one for each part")
     return made
 
 
 def _read(path: Path, content: bytes) -> pd.DataFrame:
-    import pandas as pd  # takes half a second, and only tables need it
+    import pandas as pd  # takes 0.5 s, and only tables need it
 
     if path.suffix not in FORMATS:
         raise InputError(path, f"the ending {path.suffix!r}", ", ".join(FORMATS))
     try:
         return (pd.read_csv if path.suffix == ".csv" else pd.read_parquet)(io.BytesIO(content))
-    except Exception as error:  # parsers raise nearly anything
+    except Exception as error:  # parsers raise nearly any exception
         raise InputError(path, problem=f"cannot be read ({one_line(error)[:200]})") from error
 
 

@@ -1,9 +1,9 @@
-"""How large a problem's target is: what errors have to be compared with.
+"""The scale of a problem's target, as a reference for errors.
 
-A mean squared error means nothing without the variance of the target, which is the error of the best constant. And
-where the target is a product of many factors, the variance means little too: nearly everywhere the target is next to
-nothing, and a few points, those that happen to lie near a maximum in every dimension, make up the variance. There the
-error on a sample says how a model does at a handful of points, and says it differently for every sample.
+A mean squared error means little without the variance of the target, which is the error of the best constant. For a
+product of many factors, even the variance means little: the target is nearly zero almost everywhere, and a few points
+that happen to lie near a maximum in every dimension make up the variance. The error then describes the model at a
+handful of points, which differ from sample to sample.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import numpy as np
 from kanbench.problems.registry import PROBLEMS, Array
 from kanbench.problems.samples import make_dataset
 
-# At every second point a constant is right to a hundredth of the largest deviation: in a plot the target would be a
-# line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the square, 0.18 and 0.09 for the products of
-# sines in 3 and 4 dimensions, and 0.003 in 10, where a hundredth of the points have half of the variance.
+# Limit on median / maximum deviation from the mean: at half of the points a constant is accurate to a hundredth of the
+# largest deviation, so a plot would show a line. On 10,000 points the ratio is 0.15 to 0.36 for the problems on the
+# square, 0.18 and 0.09 for products of sines in 3 and 4 dimensions, and 0.003 in 10, where 1 % of the points make up
+# half of the variance.
 DEGENERATE = 0.01
-ROUNDING = 8  # units in the last place of a mean: what is no farther from it is so by rounding
+ROUNDING = 8  # machine epsilons, relative to the mean: smaller deviations are taken for rounding errors
 
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Of a target f on a sample, with mean m.
+    """The scale of a target f with mean m on a sample.
 
     Attributes:
-        variance (float): The mean of (f - m)²: the mean squared error of the constant m, the best there is.
+        variance (float): The mean of (f - m)², which is the mean squared error of the best constant, m.
         typical, largest (float): The median and the maximum of |f - m|.
+        mean (float): m.
     """
 
     variance: float
@@ -40,20 +42,21 @@ class TargetScale:
 
     @property
     def mean_square(self) -> float:
-        """The mean of f², which relative L2 errors are relative to."""
+        """The mean of f², the denominator of squared relative L2 errors."""
         return self.variance + self.mean**2
 
     @property
     def is_constant(self) -> bool:
-        """Whether nothing of the target but rounding can be seen on the sample, relative to its own size."""
+        """Whether the target is constant on the sample up to rounding errors."""
         return _is_rounding(self.variance**0.5, self.mean)
 
     @property
     def is_degenerate(self) -> bool:
-        """Whether a constant is as good as the target at most points."""
+        """Whether a constant approximates the target well at most points."""
         return self.typical < DEGENERATE * self.largest
 
     def in_words(self) -> str:
+        """Explain why the target is degenerate."""
         return (
             f"the target differs from its mean by typically {self.typical:.2g}, at most {self.largest:.2g} (variance "
             f"{self.variance:.2g}): at most points a constant is as good"
@@ -61,12 +64,15 @@ class TargetScale:
 
 
 def _is_rounding(deviation: float, mean: float, dtype: Any = float) -> bool:
-    """Whether numbers of this type differ from their mean by rounding errors only."""
+    """Whether numbers of this dtype differ from their mean only by rounding errors."""
     return not deviation > ROUNDING * float(np.finfo(dtype).eps) * abs(mean)
 
 
 def scale_of(target: Array) -> TargetScale:
-    """The scale of the targets of a sample, an array of any shape; of what is constant in its precision, none."""
+    """The scale of the targets of a sample, an array of any shape.
+
+    If the targets are constant in their precision, variance and deviations are 0.
+    """
     dtype, target = target.dtype, target.astype(float)
     mean = float(target.mean())
     deviation = np.sort(np.abs(target - mean), axis=None)
@@ -78,13 +84,13 @@ def scale_of(target: Array) -> TargetScale:
 
 @dataclass(frozen=True)
 class TargetUnits:
-    """The units in which a training works: z = (y - offset) / scale, for targets y of shape (n, outputs).
+    """The units of a training: z = (y - offset) / scale, for targets y of shape (n, outputs).
 
-    One scale for all outputs, so that the mean square of all errors is that in the targets' units over scale².
+    All outputs share one scale, so the mean squared error in these units is that in the target's units over scale².
 
     Attributes:
-        offset (float, or array of shape (outputs,) for several): Of every output its own.
-        scale (float): Not 0, and may be negative.
+        offset (float, or array of shape (outputs,) if there are several): One for each output.
+        scale (float): Not 0; may be negative.
     """
 
     offset: float | Array = 0.0
@@ -92,13 +98,16 @@ class TargetUnits:
 
     @classmethod
     def standardizing(cls, target: Array) -> TargetUnits:
-        """Units in which the targets of a sample have mean 0 and deviation 1, and the largest of them is positive.
+        """Units in which a sample's targets have mean 0 and standard deviation 1, and the largest is positive.
 
-        Every output has mean 0; 1 is the deviation of all together, so that the outputs keep their sizes relative to
-        each other, as the loss that counts their errors alike has it.
+        Each output has mean 0, but all outputs together have deviation 1. They keep their relative sizes because the
+        loss weights their errors equally.
 
-        So c f + d is the same target as f for any c that is not 0, also a negative one, and any d. What differs from
-        its mean by rounding errors only keeps its scale.
+        In these units c f + d is the same target as f, for any c ≠ 0 and any d. A target that is constant up to
+        rounding errors is not scaled.
+
+        Args:
+            target (array of shape (n, outputs) or (n,)): The targets of the sample.
         """
         target = target.astype(float)
         offset = target.mean(axis=0) if target.ndim > 1 and target.shape[1] > 1 else float(target.mean())
@@ -109,11 +118,11 @@ class TargetUnits:
         return cls(offset, float(np.copysign(scale, deviation.flat[np.abs(deviation).argmax()])))
 
     def of(self, target: Array) -> Array:
-        """z, in the precision of y."""
+        """Convert targets y to z, in the dtype of y."""
         return ((target.astype(float) - self.offset) / self.scale).astype(target.dtype)
 
 
 @functools.cache
 def target_scale(problem: str, dense_num: int = 10_000, seed: int = 0) -> TargetScale:
-    """The scale of a problem's target on the dense sample, in float64; by default that of the default configuration."""
+    """The scale of a problem's target on the dense sample, in float64; the defaults match the default configuration."""
     return scale_of(make_dataset(PROBLEMS[problem], 0, 0, dense_num, seed).dense_label)

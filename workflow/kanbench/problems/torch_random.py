@@ -1,7 +1,7 @@
-"""The random numbers that torch draws, in numpy: samples and initial networks are pykan's, without importing torch.
+"""torch's random numbers in numpy, so that samples and initial networks equal pykan's without importing torch.
 
-torch's generator on a CPU is a Mersenne Twister (MT19937), seeded as numpy's `RandomState` is. A number of
-`torch.rand` takes 24 bits of one 32-bit output; `torch.randint` takes the output modulo the range.
+torch's CPU generator is a Mersenne Twister (MT19937), seeded like numpy's `RandomState`. `torch.rand` uses 24 bits of a
+32-bit output for each number; `torch.randint` takes the output modulo the range.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TorchGenerator:
 
 
 def linspace(low: float, high: float, count: int) -> NDArray[np.float32]:
-    """`torch.linspace(low, high, count)` in float32: from either end to the middle, each number rounded once."""
+    """`torch.linspace(low, high, count)` in float32: steps from both ends to the middle, each number rounded once."""
     first, last = np.float32(low), np.float32(high)
     step = np.float64((last - first) / np.float32(count - 1))
     i = np.arange(count)
@@ -60,16 +60,16 @@ def sobol(count: int, dimension: int, seed: int) -> NDArray[np.float64]:
     digits = (directions[:, None, :] & bit[None, :, None]) != 0  # (dimension, bit, direction)
     directions = bit @ (lower @ digits % 2)
     index = np.arange(1, count)
-    lowest_zero = np.log2(index & -index).astype(int)  # of index - 1, where Gray's code changes
+    lowest_zero = np.log2(index & -index).astype(int)  # lowest zero bit of index - 1, where the Gray code changes
     points = np.bitwise_xor.accumulate(np.vstack([shift, directions[:, lowest_zero].T])) / 2.0**SOBOL_BITS
     points[0] = points[0].astype(np.float32)  # torch rounds the first point
     return points[:count]
 
 
 def _directions(dimension: int) -> NDArray[np.int64]:
-    """The direction numbers of Joe & Kuo (2008), shape (dimension, SOBOL_BITS), as fractions of 2**SOBOL_BITS."""
+    """The direction numbers of Joe & Kuo (2008) in units of 2**-SOBOL_BITS, shape (dimension, SOBOL_BITS)."""
     with np.load(DIRECTION_NUMBERS) as arrays:
-        polynomials, initial = arrays["poly"], arrays["vinit"]  # of 21201 dimensions
+        polynomials, initial = arrays["poly"], arrays["vinit"]  # for 21201 dimensions
     if dimension > len(polynomials):
         raise ValueError(f"{dimension} dimensions; Sobol sequences have at most {len(polynomials)}")
     m = np.ones((dimension, SOBOL_BITS), dtype=np.int64)

@@ -1,1 +1,1 @@
-"""Results on disk: training records, frames with attrs, checkpoints and their metadata, whole runs."""
+"""Results on disk: training records, frames with attrs, checkpoints and their metadata, and whole runs."""

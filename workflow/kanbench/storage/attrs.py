@@ -1,4 +1,4 @@
-"""The attrs of a run's frames, completed from wherever they are stored: with the frames, or in a JSON file beside."""
+"""Complete the attrs of a run's frames from all sources: frames, file names, metadata in JSON, and the data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kanbench.plan.sections import SECTIONS, section_of
 from kanbench.storage.derive import DERIVABLE, Frames, epochs_per_grid
 from kanbench.storage.values import epochs_of, same
 
-Attrs = dict[Any, Any]  # those of a frame may have keys of any kind
-OF_FRAMES = ("model_type", "model_types")  # says the frame's or the file's name
+Attrs = dict[Any, Any]  # the attrs of a frame may have keys of any type
+OF_FRAMES = ("model_type", "model_types")  # given by the frame's or the file's name
 
 
 def essential(section: str) -> tuple[str, ...]:
-    """The keys that the attrs of a section's frames have, beside section, timestamp and model_type."""
+    """The required keys of attrs in a section's frames, besides section, timestamp and model_type."""
     known = section_of(section)
     if known.frame_names:
         return ("device", "n_seeds", "n_experts", "n_selected", "provenance")
@@ -30,42 +30,44 @@ def essential(section: str) -> tuple[str, ...]:
 
 
 def complete(run: Run, frames: Frames, stored: Attrs) -> Attrs:
-    """Give every frame the attrs that the present format stores, and return those on which all agree.
+    """Give each frame the attrs of the present format, and return those on which all frames agree.
 
-    What a key's value is comes from, in this order: the file's name, the frame's own attrs, the metadata beside it
-    (`stored`), what the data tell; where nothing tells, it is None. What disagrees with a source further up gives a
-    warning. What can be derived is left out, with a warning if it disagrees with the data.
+    Values are taken from, in this order: the file name, the frame's own attrs, the metadata in JSON (`stored`), and the
+    data; unknown values are None. Derivable attrs are dropped.
+
+    Warns:
+        UserWarning: A source disagrees with one of higher priority, or a derivable attr with the data.
     """
     named: Attrs = {"section": run.section, "timestamp": run.timestamp}
     if run.epochs is not None and section_of(run.section).has_epochs:
         named["epochs"] = run.epochs
-    beside = _sound(run, run.name, stored, frames)
+    from_json = _usable(run, run.name, stored, frames)
     for name, frame in frames.items():
         where = f"{run.name}_{name}"
-        own = _sound(run, where, frame.attrs, frame)
+        own = _usable(run, where, frame.attrs, frame)
         _warn_of_differences(f"{where}: attrs", own, named)
-        _warn_of_differences(f"{run.name}: the JSON file", beside, {**own, **named})
-        attrs = {**dict.fromkeys(essential(run.section)), **_known(beside), **_known(own), **named}
+        _warn_of_differences(f"{run.name}: the JSON file", from_json, {**own, **named})
+        attrs = {**dict.fromkeys(essential(run.section)), **_known(from_json), **_known(own), **named}
         if "epochs" in attrs and attrs["epochs"] is None:
-            with contextlib.suppress(InputError):  # nothing tells
+            with contextlib.suppress(InputError):  # stays unknown
                 attrs["epochs"] = epochs_per_grid(frames)
         frame.attrs = {**attrs, "model_type": section_of(run.section).model_type_of(name)}
     return agreed([frame.attrs for frame in frames.values()])
 
 
 def provenance_of(frame: pd.DataFrame) -> dict[str, Any]:
-    """What a frame says of how it was made; empty where that is nothing."""
+    """The provenance in a frame's attrs; empty if it has none."""
     found = frame.attrs.get("provenance")
     return found if isinstance(found, dict) else {}
 
 
 def is_converted(frame: pd.DataFrame) -> bool:
-    """Whether a frame was converted from another format: something that the present one has may not be known."""
+    """Whether a frame was converted from another format, so that some of its data may be unknown."""
     return "converted_from" in provenance_of(frame)
 
 
 def mixed(frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    """A sentence for each of `MADE_BY` of which there are several: the frames, by name, and what they say of it."""
+    """One sentence for each key of `MADE_BY` with several values: the values and their frames, by name."""
     sentences = []
     for key, how in MADE_BY.items():
         found: dict[str, list[str]] = {}
@@ -79,12 +81,12 @@ def mixed(frames: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def in_words(groups: Mapping[Any, list[str]]) -> str:
-    """Which frames say what."""
+    """Format `{value: names}` as `name, name: value; …`."""
     return "; ".join(f"{', '.join(names)}: {value}" for value, names in groups.items())
 
 
 def agreed(dicts: list[Attrs]) -> Attrs:
-    """The items that all of several mappings have; of mappings in them, theirs."""
+    """The items that all mappings have in common; nested mappings are compared recursively."""
     first, *others = dicts
     shared: Attrs = {}
     for key, value in first.items():
@@ -105,38 +107,38 @@ def _warn_of_differences(where: str, attrs: Attrs, right: Attrs) -> None:
             warn(f"{where}: {key}={value!r} conflicts with other sources; using {right[key]!r}")
 
 
-def _sound(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
-    """The attrs without those that can be derived; `epochs` as an integer, or left out where the section has none."""
+def _usable(run: Run, where: str, attrs: Attrs, frames: pd.DataFrame | Frames) -> Attrs:
+    """The attrs without derivable ones; `epochs` as an integer, or dropped if invalid or if the section has none."""
     for key, stored in attrs.items():
         if key not in DERIVABLE:
             continue
         try:
             derived = DERIVABLE[key][1](frames)
-        except InputError:  # the columns are not there, are empty or hold something else
+        except InputError:  # the columns are missing, empty or invalid
             continue
         if not _agree(stored, derived):
             warn(f"{where}: {key}={stored!r} conflicts with the data; using {derived!r}")
-    sound = {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
-    if (stored := sound.pop("epochs", None)) is None or not section_of(run.section).has_epochs:
-        return sound
+    usable = {key: value for key, value in attrs.items() if key not in DERIVABLE and key not in OF_FRAMES}
+    if (stored := usable.pop("epochs", None)) is None or not section_of(run.section).has_epochs:
+        return usable
     if (epochs := epochs_of(stored)) is not None:
-        return {**sound, "epochs": epochs}
+        return {**usable, "epochs": epochs}
     warn(f"{where}: epochs: found {repr(stored)[:100]}; allowed: an integer, at least 1")
-    return sound
+    return usable
 
 
 def _agree(stored: Any, derived: Any) -> bool:
-    """Whether a stored value says what the data say; what says something else, and not the same wrongly, agrees."""
+    """Whether a stored value is consistent with the data; values of another kind have another meaning, and pass."""
     if isinstance(stored, (list, tuple)) and isinstance(derived, list):
         return same(sorted(stored, key=_rank), sorted(derived, key=_rank))
-    if isinstance(stored, (int, float, str)) and isinstance(derived, list):  # one of several, as of the last grid
+    if isinstance(stored, (int, float, str)) and isinstance(derived, list):  # a single one of several, as the last grid
         return stored in derived or not derived
     number = isinstance(stored, (int, float)) and isinstance(derived, int)
-    return same(stored, derived) or not (number or type(stored) is type(derived))  # others say something else
+    return same(stored, derived) or not (number or type(stored) is type(derived))
 
 
 def _rank(value: Any) -> tuple[int, Any]:
-    """To sort anything together: numbers, text, and the rest by how Python shows it."""
+    """A sort key for values of any type: numbers, then text, then all others by `repr`."""
     if isinstance(value, (int, float)):
         return 0, value
     return (1, value) if isinstance(value, str) else (2, repr(value))

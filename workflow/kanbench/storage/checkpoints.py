@@ -1,4 +1,4 @@
-"""Checkpoints as pykan reads them, whole or not at all."""
+"""Write checkpoints that pykan can read, atomically."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from kanbench.storage.values import builtin
 
 
 def write_checkpoint(model: Any, base: str | Path, inputs: Any) -> None:
-    """Write the three files of a checkpoint, whole or not at all.
+    """Write the three files of a checkpoint atomically.
 
     Args:
-        model (SplineNetwork or KAN)
-        base (path): What the files' names begin with.
-        inputs (array or Tensor (of a KAN), shape (n, d)): See `kanbench.network.checkpoints.write_checkpoint`.
+        model (SplineNetwork or KAN): The model.
+        base (path): The files are `{base}_config.yml`, `{base}_state` and `{base}_cache_data`.
+        inputs (array of shape (n, d), for a KAN a Tensor): See `kanbench.network.checkpoints.write_checkpoint`.
+
+    Raises:
+        InputError: The files cannot be written.
     """
     base = Path(base)
     if isinstance(model, SplineNetwork):
@@ -33,11 +36,11 @@ def _save_kan(model: Any, path: Path, base: Path, inputs: Any) -> None:
     from kanbench.network.pykan import save_checkpoint
 
     kept = {key: getattr(model, key) for key in REQUIRED}
-    vars(model).update(builtin(kept))  # YAML writes numpy's numbers, and tuples, as objects
+    vars(model).update(builtin(kept))  # YAML would write numpy scalars and tuples as Python objects
     try:
         save_checkpoint(model, path, inputs)
-    except RuntimeError as error:  # what torch.save makes of a full disk, in words that do not say so
-        path.write_bytes(bytes(1 << 20))  # which this does
+    except RuntimeError as error:  # torch.save raises this for a full disk, with a misleading message
+        path.write_bytes(bytes(1 << 20))  # on a full disk, this raises a clear error
         raise InputError(base, problem=f"cannot be written ({one_line(error)})") from error
     finally:
         vars(model).update(kept)

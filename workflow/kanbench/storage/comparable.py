@@ -1,7 +1,7 @@
-"""Frames made comparable, whoever stored them: what analysis, tables, figures and pages work on.
+"""Make frames of any format comparable, for analysis, tables, figures and pages.
 
-Losses are mean squared errors; epochs count from 1 through all grids; there is a cumulative `time`; and there is one
-training for every model type and dataset. Frames of the present format are that already and stay as they are.
+Comparable frames have mean squared errors, epochs counted from 1 through all grids, cumulative `time`, and one training
+per model type and dataset. Frames of the present format already are comparable, and stay unchanged.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BEST = "best_expert_dense_mse"
 
 @dataclass(frozen=True)
 class Comparable:
-    """A run's frames as they are compared.
+    """The comparable frames of a run.
 
     Attributes:
-        replicates (dict): `{seed: {name: frame}}`, without frames that have not even columns.
+        replicates (dict): `{seed: {name: frame}}`, without frames that have no columns.
         notes (tuple of str): What was converted, derived and chosen.
-        has_thresholds (bool): Whether the checkpoints and their metadata are of the thresholds of these frames. The
-            original scripts found thresholds on roots of errors for some model types and on errors for others, and kept
-            no models of them.
+        has_thresholds (bool): Whether checkpoints and metadata belong to the thresholds of these frames. The original
+            scripts determined thresholds on root mean squared errors for some model types and on mean squared errors
+            for others, and saved no models at them.
     """
 
     replicates: Replicates
@@ -43,11 +43,11 @@ class Comparable:
 
 
 def comparable(replicates: Replicates) -> Comparable:
-    """Make frames, as `StoredRun.replicates` has them, comparable.
+    """Make the frames of a run, as in `StoredRun.replicates`, comparable.
 
     Raises:
-        InputError: A training has several rows of one epoch, or a dataset several in a summary, which differ; or frames
-            are of other settings or problems than others, by the digests in their provenance.
+        InputError: A training has different rows for the same epoch, or a summary for the same dataset; or settings or
+            problems differ between frames, according to the digests in their provenance.
     """
     _check_alike(replicates)
     every = {seed: converted_frames(_sharing_provenance(frames)) for seed, frames in replicates.items()}
@@ -59,7 +59,7 @@ def comparable(replicates: Replicates) -> Comparable:
 
 
 def _by_name(replicates: Replicates) -> Frames:
-    """The frames of all seeds, by names that tell the seeds apart; those with rows."""
+    """The nonempty frames of all seeds, by names that include the seed."""
     first = next(iter(replicates))
     return {
         name if seed == first else f"{name} with seed {seed}": frame
@@ -70,7 +70,7 @@ def _by_name(replicates: Replicates) -> Frames:
 
 
 def _check_alike(replicates: Replicates) -> None:
-    """Check that all frames have the common settings and the problems of the others; what is not recorded passes."""
+    """Check that all frames agree in common settings and problems; unrecorded ones pass."""
     digests: dict[str, dict[Any, list[str]]] = {}
     for name, frame in _by_name(replicates).items():
         stated = {"settings": provenance_of(frame).get("common_digest")}
@@ -89,14 +89,14 @@ def _check_alike(replicates: Replicates) -> None:
 
 
 def _identity(source: Source) -> str | None:
-    """What tells two versions of a problem apart, wherever its file lies."""
+    """A text that identifies a version of a problem, independent of the location of its file."""
     if source.digest is None or source.columns is None:
         return source.digest
     return f"{source.digest} {json.dumps(msgspec.to_builtins(source.columns))}"
 
 
 class _Shared(dict[str, Any]):
-    """A mapping that is never copied: pandas copies all attrs, however deep, with every column that it takes."""
+    """A mapping that is never copied; pandas deep-copies all attrs whenever a column is selected."""
 
     def __deepcopy__(self, memo: object) -> _Shared:
         return self
@@ -106,7 +106,7 @@ class _Shared(dict[str, Any]):
 
 
 def _sharing_provenance(frames: Frames) -> Frames:
-    """The frames with a provenance that costs nothing to work with, however many problems it describes."""
+    """The frames with a provenance that pandas does not copy, which is slow if it describes many problems."""
     shared = {name: frame.copy(deep=False) for name, frame in frames.items()}
     for frame in shared.values():
         if provenance := provenance_of(frame):
@@ -115,12 +115,12 @@ def _sharing_provenance(frames: Frames) -> Frames:
 
 
 def comparable_frames(frames: Frames) -> Frames:
-    """Comparable copies of frames, or the frames themselves where nothing is to be done; those with any columns."""
+    """The frames that have columns, as comparable copies; the same objects if nothing has to be changed."""
     return _best_of(converted_frames(frames))
 
 
 def converted_frames(frames: Frames) -> Frames:
-    """The frames that have any columns, each `converted`; in the summary of merging the best expert, if it lacks it."""
+    """The frames that have columns, each `converted`; a merging summary without the best expert's error gets it."""
     new = {name: converted(frame) for name, frame in frames.items() if len(frame.columns)}
     summary, experts = (new.get(name, pd.DataFrame()) for name in ("summary", "experts"))
     if "dataset_idx" in summary and {"dataset_idx", "dense_mse"} <= set(experts) and BEST not in summary:
@@ -130,9 +130,9 @@ def converted_frames(frames: Frames) -> Frames:
 
 
 def converted(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame with all of its trainings, in mean squared errors, with epochs from 1 and with `time`.
+    """Convert a frame, with all its trainings, to mean squared errors, epochs from 1, and `time`.
 
-    What is converted says so: its provenance has `losses`.
+    If anything is changed, the provenance gets `losses`.
     """
     new = frame if frame.index.is_unique else frame.reset_index(drop=True)
     if "dataset_idx" not in new and "dataset_name" in new:
@@ -140,7 +140,7 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
     if names := {old: name for old, name in FINAL_LOSSES.items() if old in new and name not in new}:
         new = new.rename(columns=names)
     if loss_measure(frame) == "rmse":
-        # Pruned models were evaluated by the scripts themselves, not by pykan.
+        # Pruned models were evaluated by the scripts themselves, not by pykan, in mean squared errors.
         roots = ~is_pruned(new)
         new = new.assign(**{loss: new[loss].mask(roots, new[loss] ** 2) for loss in LOSSES if loss in new})
     if "dataset_idx" in new:
@@ -152,13 +152,17 @@ def converted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without duplicate rows; one row for each epoch of a training, and for each dataset of a summary."""
+    """Drop duplicate rows, leaving one row per epoch of a training, or per dataset of a summary.
+
+    Raises:
+        InputError: Rows of the same epoch or dataset differ.
+    """
     keys: list[Any] = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
     of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else list(frame)
-    if not _doubles(frame, of_one).any():
+    if not _duplicated(frame, of_one).any():
         return frame
-    frame = frame[~_doubles(frame, list(frame))]
-    if (double := _doubles(frame, of_one)).any():
+    frame = frame[~_duplicated(frame, list(frame))]
+    if (double := _duplicated(frame, of_one)).any():
         which = ", ".join(f"{key} {value}" for key, value in frame.loc[double, of_one].iloc[0].items())
         name = "_".join(str(frame.attrs.get(key, "?")) for key in ("section", "timestamp", "model_type"))
         allowed = "one, or columns that tell trainings apart"
@@ -166,16 +170,16 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _doubles(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
-    """Which rows have the same values in these columns as one before."""
+def _duplicated(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
+    """A mask of the rows that equal an earlier row in these columns."""
     try:
         return frame.duplicated(columns)
-    except TypeError:  # of lists
+    except TypeError:  # lists are not hashable
         return frame[columns].map(repr).duplicated()
 
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with epochs from 1, counted through all grids, where they begin at 0 or anew with every grid."""
+    """Count epochs from 1 through all grids, if they start at 0 or restart with each grid."""
     keys = _training(frame)
     twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
     if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
@@ -185,7 +189,7 @@ def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with `time` at the end of every epoch, from the times of the grids' stages where it has none."""
+    """Add `time` at the end of each epoch, from the times of the stages, if it is missing."""
     if "time" in frame or not {"total_time", "time_per_epoch"} <= set(frame):
         return frame
     keys = _training(frame)
@@ -199,15 +203,12 @@ def _with_time(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _training(frame: pd.DataFrame) -> list[str]:
-    """The keys of a training from its beginning: a pruned model belongs to that of the one before."""
+    """The keys of a whole training; a pruned model belongs to the training of the model before pruning."""
     return [key for key in training_keys(frame) if key != "is_pruned"]
 
 
 def _best_of(frames: Frames) -> Frames:
-    """Of several configurations of a dataset, the rows of the one whose last test loss is the lowest.
-
-    A pruned model comes before those that are not.
-    """
+    """For each dataset, keep only the configuration with the lowest last test loss; pruned models take precedence."""
     best = {}
     for name, frame in frames.items():
         rows = _best_rows(frame)
@@ -216,7 +217,7 @@ def _best_of(frames: Frames) -> Frames:
 
 
 def _best_rows(frame: pd.DataFrame) -> pd.Series[bool] | None:
-    """The rows of the training of every dataset that is compared; None where there is nothing to choose."""
+    """A mask of the rows of the chosen training of each dataset; None if there is only one."""
     keys = training_keys(frame)
     if len(keys) == 1 or not {"epoch", "test_loss"} <= set(frame):
         return None
@@ -229,24 +230,22 @@ def _best_rows(frame: pd.DataFrame) -> pd.Series[bool] | None:
 
 
 def _notes(stored: Frames, frames: Frames, of_original: bool) -> list[str]:
-    """What is to be known of a run's frames: what was converted since they were stored, and what cannot be."""
+    """Notes on a run's frames: what was converted, and what cannot be."""
     found = []
     measures = {name: loss_measure(frame) for name, frame in stored.items() if has_losses(frame)}
     if roots := [name for name, measure in measures.items() if measure == "rmse"]:
         others = [name for name, measure in measures.items() if measure == "mse"]
-        rest = f"; those of {', '.join(others)} are mean squared errors as they are" if others else ""
+        rest = f"; those of {', '.join(others)} were stored as mean squared errors" if others else ""
         found.append(
             f"Losses of {', '.join(roots)} were stored as root mean squared errors, and are squared here{rest}."
         )
     if of_original:
-        counted = (
-            "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones for every edge."
-        )
+        counted = "" if any(map(is_converted, stored.values())) else " Parameters include four dead ones per edge."
         found.append(
-            "Trained by the study's original scripts: the dense MSE of an epoch is that at the end of its grid, on a "
-            "domain padded by 5 % a side, where no model was trained; train losses of Adam are those before the step; "
-            f"times include evaluations.{counted} Epochs are counted from 1, and thresholds are found on mean squared "
-            "errors."
+            "Trained by the study's original scripts: the dense MSE of all epochs of a grid is that at its end, on a "
+            "domain padded by 5 % on each side, where no model was trained; train losses of Adam were computed before "
+            f"the step; times include evaluations.{counted} Epochs are counted from 1, and thresholds are determined "
+            "from mean squared errors."
         )
     elif timed := [name for name, frame in frames.items() if "time" in frame and "time" not in stored[name]]:
         found.append(f"The time of {', '.join(timed)} follows from total_time.")
@@ -261,12 +260,12 @@ def _notes(stored: Frames, frames: Frames, of_original: bool) -> list[str]:
 def _choice(name: str, frame: pd.DataFrame, best: pd.DataFrame) -> str:
     keys = training_keys(frame)
     if keys[1:] == ["is_pruned"]:
-        return f"{name}: the pruned models are compared, where there are some."
+        return f"{name}: the pruned models are compared, if available."
     count = frame.groupby("dataset_idx")[keys].apply(lambda rows: len(rows.drop_duplicates())).max()
     named = best.assign(dataset=best["dataset_name"] if "dataset_name" in best else best["dataset_idx"])
     chosen = named.drop_duplicates("dataset_idx")[["dataset", *keys[1:]]].itertuples(index=False, name=None)
     words = "; ".join(f"{dataset}: {', '.join(map(str, values))}" for dataset, *values in chosen)
     return (
-        f"{name} was trained in {count} configurations ({', '.join(keys[1:])}), of which that with the lowest last "
-        f"test loss is compared: {words}."
+        f"{name} was trained in {count} configurations ({', '.join(keys[1:])}); the one with the lowest last test loss "
+        f"is compared: {words}."
     )

@@ -1,9 +1,9 @@
-"""What the losses of a frame are: mean squared errors, or, as the study's original scripts stored some, their roots.
+"""Whether the losses of a frame are mean squared errors (MSE) or root mean squared errors (RMSE).
 
-A frame says it in its provenance. Frames that kanbench made hold mean squared errors. The original scripts (the folder
-`madoc` of https://github.com/MadocCottle/pykan) stored no provenance: their frames are told by their epochs, which
-begin at 0, or by columns that only they have. They stored what pykan's `fit` returns, which is the root mean squared
-error, for all models that it trained, and mean squared errors for those that they trained themselves.
+The provenance of a frame records it. Frames of kanbench have MSE. The study's original scripts (the folder `madoc` of
+https://github.com/MadocCottle/pykan) stored no provenance; their frames are recognized by epochs that start at 0, or by
+columns that only they have. For models trained by pykan's `fit` they stored the RMSE that it returns, and for models
+trained by their own loops the MSE.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LossMeasure = Literal["mse", "rmse"]
 
 ORIGINAL = "original"  # the `format` in the provenance of frames that the original scripts stored
 LOSSES = ("train_loss", "test_loss")
-FINAL_LOSSES = {f"final_{loss}": loss for loss in LOSSES}  # the original's names, of the end of a grid's stage
-OWN_LOOPS = ("lm", "mlp", "siren")  # model types that the original scripts did not train by pykan's `fit`
-N_SAMPLES = 1000  # of training, and of testing, in the original scripts
+FINAL_LOSSES = {f"final_{loss}": loss for loss in LOSSES}  # the original names for losses at the end of a stage
+OWN_LOOPS = ("lm", "mlp", "siren")  # model types that the original scripts trained without pykan's `fit`
+N_SAMPLES = 1000  # train samples, and test samples, in the original scripts
 CLOSE = 0.01  # relative tolerance between a recorded and a recomputed loss
 
 
@@ -42,12 +42,12 @@ def is_original(frame: pd.DataFrame) -> bool:
 
 
 def loss_measure(frame: pd.DataFrame) -> LossMeasure:
-    """What `train_loss` and `test_loss` of a frame are, by its provenance."""
+    """The measure of `train_loss` and `test_loss` in a frame, from its provenance."""
     return "rmse" if provenance_of(frame).get("losses") == "rmse" else "mse"
 
 
 def original_measure(model_type: str, frame: pd.DataFrame) -> LossMeasure:
-    """What the losses of a frame that the original scripts stored should be."""
+    """The expected loss measure of a frame that the original scripts stored."""
     labels = {model_type, *(frame["optimizer"].astype(str).str.lower() if "optimizer" in frame else ())}
     return "mse" if labels.intersection(OWN_LOOPS) else "rmse"
 
@@ -57,9 +57,9 @@ def has_losses(frame: pd.DataFrame) -> bool:
 
 
 def last_test_loss(frame: pd.DataFrame, dataset_idx: int) -> tuple[str, float]:
-    """The name of a dataset and the last test loss of the model that was trained on it; nan where there is none."""
+    """The name of a dataset and the last test loss of the model trained on it; ("", nan) if there is none."""
     rows = frame[frame["dataset_idx"] == dataset_idx] if "dataset_idx" in frame else frame
-    rows = rows[~is_pruned(rows)]  # which are of another model
+    rows = rows[~is_pruned(rows)]  # pruned rows belong to another model
     column = next((name for name in ("test_loss", "final_test_loss") if name in rows), None)
     if rows.empty or column is None or "dataset_name" not in rows:
         return "", math.nan
@@ -68,11 +68,11 @@ def last_test_loss(frame: pd.DataFrame, dataset_idx: int) -> tuple[str, float]:
 
 
 def recomputed_measure(network: SplineNetwork, dataset: str, test_loss: float) -> LossMeasure | None:
-    """What a test loss is, by the model that has it, on the original scripts' samples.
+    """Find out the measure of a recorded test loss by evaluating the model on the original scripts' samples.
 
     Returns:
-        'mse', 'rmse' or None: The latter where that cannot be told: the problem is not known, the loss is near 1, or it
-            is another model's.
+        'mse', 'rmse' or None: None if undecided: the problem is unknown, the loss is near 1, or the loss is of another
+            model.
     """
     if not is_of_problem(network, dataset):
         return None
@@ -82,8 +82,8 @@ def recomputed_measure(network: SplineNetwork, dataset: str, test_loss: float) -
 
 
 def original_loss(network: SplineNetwork, dataset: str, loss: str) -> float:
-    """The mean squared error of a model on the original scripts' samples: its `train_loss` or its `test_loss`."""
-    from kanbench.network.evaluation import evaluate  # imports numba, which most readers of runs do not need
+    """The mean squared error of a model on the original scripts' samples, as `train_loss` or `test_loss`."""
+    from kanbench.network.evaluation import evaluate  # here: imports numba, rarely needed to read runs
 
     data = original_samples(dataset)
     pairs = {"train_loss": (data.train_input, data.train_label), "test_loss": (data.test_input, data.test_label)}
@@ -92,14 +92,14 @@ def original_loss(network: SplineNetwork, dataset: str, loss: str) -> float:
 
 
 def is_of_problem(network: SplineNetwork, dataset: str) -> bool:
-    """Whether a model can be evaluated on a problem that is known."""
+    """Whether the problem is known and the model has its numbers of inputs and outputs."""
     return dataset in PROBLEMS and (network.width[0], network.width[-1]) == (PROBLEMS[dataset].dim, 1)
 
 
 def is_same_loss(recorded: object, computed: float, dataset: str) -> bool:
-    """Whether a mean squared error that was recorded is one that is computed anew, but for single precision.
+    """Whether a recorded mean squared error equals a computed one, up to single precision.
 
-    The targets were rounded to it: of a small loss, that changes more than the last digits.
+    The original targets were rounded to single precision, which changes more than the last digits of a small loss.
     """
     rounding = 2 * float(np.finfo(np.float32).eps) * float(np.sqrt(np.mean(original_samples(dataset).test_label ** 2)))
     tolerance = max(1e-5 * computed, 2 * np.sqrt(computed) * rounding + rounding**2)
@@ -112,5 +112,5 @@ def _near(one: float, other: float) -> bool:
 
 @lru_cache
 def original_samples(dataset: str) -> Dataset:
-    """The samples that the original scripts trained and tested on: pykan's `create_dataset` with its default seed."""
+    """The train and test samples of the original scripts: pykan's `create_dataset` with its default seed."""
     return make_dataset(PROBLEMS[dataset], N_SAMPLES, N_SAMPLES, 1, seed=0)

@@ -1,8 +1,8 @@
-"""What a run of the study's original scripts is in the present format: its frames, its checkpoints and their metadata.
+"""Convert runs of the study's original scripts to the present format: frames, checkpoints and their metadata.
 
-The original scripts kept one model of a training, that of the end; what they call `at_threshold` is a copy of it, with
-the metrics of the threshold beside it. Here the metadata of a model are those of what is in its file; the thresholds of
-converted runs are found in their frames.
+The original scripts saved only the final model of a training; their `at_threshold` model is a copy of it, stored with
+the metrics of the threshold. Here the metadata describe the model that the file contains. Thresholds of converted runs
+are determined from their frames.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from kanbench.storage.stored_names import StoredFile, order_names
 from kanbench.storage.stored_run import StoredRun
 from kanbench.storage.values import builtin
 
-PRUNED = "_pruned_"  # in the names of files of pruned models; others of `kan_pruning` are of those before
+PRUNED = "_pruned_"  # in the file names of pruned models; other files of `kan_pruning` are from before pruning
 OF_SUMMARY = {"dense_mse": "merged_dense_mse", "num_params": "merged_num_params"}
 FLOATS = {column.name for column in COLUMNS if column.dtype == "float64"}
-COUNTED = {"summary": OF_SUMMARY["num_params"]}  # the column of parameters, where it is not `num_params`
+COUNTED = {"summary": OF_SUMMARY["num_params"]}  # the column with the number of parameters, if not `num_params`
 
 
 class ConvertedRun:
-    """A run of the original scripts in the present format: frames, checkpoints, and what is recorded of these."""
+    """A run of the original scripts, converted to the present format: frames, and metadata of checkpoints."""
 
     def __init__(self, stored: StoredRun) -> None:
         self.stored = stored
@@ -54,9 +54,9 @@ class ConvertedRun:
         self.frames = converted_frames(stored.frames)
 
     def frame(self, name: str) -> pd.DataFrame:
-        """A frame in mean squared errors and the present words, with a provenance that says what was converted."""
+        """A frame with mean squared errors and present names, and a provenance that records the conversion."""
         frame = self.stored.frames[name]
-        if is_converted(frame):  # as some are where a conversion was interrupted
+        if is_converted(frame):  # by an interrupted conversion
             return frame
         new, label = self.frames.get(name, frame), self.stored.section.label
         if label in new or {"train_loss", "grid_size"} <= set(new):
@@ -77,11 +77,11 @@ class ConvertedRun:
         if name == "experts" or not {column, "dataset_idx"} <= set(frame):
             return frame
         dead = frame["dataset_idx"].map(lambda index: self._dead_parameters(model_type, index))
-        dead = dead.mask(is_pruned(frame), 0)  # counted from other models
+        dead = dead.mask(is_pruned(frame), 0)  # the count is for models before pruning
         return frame.assign(**{column: frame[column] - dead})
 
     def _dead_parameters(self, model_type: str, index: int) -> int:
-        """The parameters of pykan's that are counted and never trained: four of every edge, as far as a model tells."""
+        """The dead parameters that pykan counts, four per edge; 0 unless the checkpoint confirms the count."""
         if (network := self._network(model_type, index, "final")) is None:
             return 0
         edges = sum(layer.mask.size for layer in network.layers)
@@ -89,7 +89,7 @@ class ConvertedRun:
         return 4 * edges if len(counted) and counted.iloc[-1] == network.n_parameters + 4 * edges else 0
 
     def metadata(self) -> Metadata:
-        """What is known of every model, as it is in its file, and of those that are recorded without one."""
+        """The metadata of all models, with or without a file; those with a file are described by its content."""
         recorded = {
             (m, i, name) for m, per_dataset in self.recorded.items() for i in per_dataset for name in per_dataset[i]
         }
@@ -100,7 +100,7 @@ class ConvertedRun:
         return {model_type: found[model_type] for model_type in order_names(found, self.stored.run.section)}
 
     def _row(self, model_type: str, index: int, name: str) -> dict[str, Any]:
-        """What is recorded of a model, and the last row of its history; losses as the model has them."""
+        """The metadata of a model, from its record and the last row of its history, with recomputed losses."""
         is_last = name == "final" or self._is_copy_of_final(model_type, index, name)
         row = dict(self.recorded.get(model_type, {}).get(index, {}).get("final" if is_last else name, {}))
         row.pop("grid_idx", None)
@@ -108,7 +108,7 @@ class ConvertedRun:
         if self.stored.loss_measures.get(model_type) == "rmse":
             row |= {loss: row[loss] ** 2 for loss in LOSSES if loss in numbers}
         if "epoch" in numbers:
-            row["epoch"] += 1  # the original's begin at 0
+            row["epoch"] += 1  # originally counted from 0
         history = self._history(model_type, index)
         if is_last and len(history):
             last = {key: value for key, value in history.iloc[-1].items() if key in METRICS}
@@ -123,14 +123,14 @@ class ConvertedRun:
         return builtin({**row, self.stored.section.label: model_type}) if row else {}
 
     def _losses(self, model_type: str, index: int, name: str) -> dict[str, float]:
-        """The losses that a model has on the original scripts' samples, as far as they are known."""
+        """The losses of a model on the original scripts' samples; empty if model or problem are unknown."""
         network, dataset = self._network(model_type, index, name), self.stored.datasets.get(index, "")
         if network is None or not is_of_problem(network, dataset):
             return {}
         return {loss: original_loss(network, dataset, loss) for loss in LOSSES}
 
     def _network(self, model_type: str, index: int, name: str) -> SplineNetwork | None:
-        """The model of this name; None where there is none that can be read, which is copied, whatever it is."""
+        """The model of this name; None if it is missing or cannot be read (its files are copied all the same)."""
         file = self.stored.model_files.get((model_type, index, name))
         if file is not None and file.kind == "checkpoint":
             with contextlib.suppress(InputError):
@@ -138,7 +138,7 @@ class ConvertedRun:
         return None
 
     def _of_summary(self, index: int, column: str) -> pd.Series[Any]:
-        """The value in the frame `summary`; none where there is no such frame."""
+        """A dataset's value in the frame `summary`, as a series; empty without such a frame or column."""
         summary = self.frames.get("summary", pd.DataFrame())
         return summary[summary["dataset_idx"] == index][column] if column in summary else pd.Series(dtype=float)
 
@@ -147,7 +147,7 @@ class ConvertedRun:
         return one is not None and final is not None and one.digest() == final.digest()
 
     def _history(self, model_type: str, index: int) -> pd.DataFrame:
-        """The rows of the training that a model is of: of several configurations, of the one that is recorded."""
+        """The history of the training that a model is from; of several configurations, the recorded one."""
         frame = self.frames.get(self.stored.section.history_of(model_type), pd.DataFrame())
         recorded = self.recorded.get(model_type, {}).get(index, {}).get("final", {})
         file = self.stored.model_files.get((model_type, index, "final"))
@@ -159,15 +159,15 @@ class ConvertedRun:
 
 
 def portable_file(file: StoredFile) -> bytes | None:
-    """One file of a checkpoint as plain pykan reads it on any machine; None if it is so already.
+    """Make a file of a checkpoint readable by plain pykan on any machine; None if it already is.
 
-    pykan writes numbers of numpy's into the configuration as objects, which its own loader refuses, and leaves tensors
-    on the device that the model was trained on.
+    pykan writes numpy scalars into the configuration as Python objects, which its own loader refuses, and leaves
+    tensors on the device of the training.
     """
     config_path = Path(f"{file.base}_config.yml")
     try:
         config = read_model_config(config_path)
-    except InputError:  # nothing can be made of it but a copy
+    except InputError:  # unreadable: it can only be copied
         return None
     on_cpu = str(config.get("device")) == "cpu"
     if file.suffix == "config.yml":

@@ -1,4 +1,4 @@
-"""What the columns of frames tell, and is therefore never stored."""
+"""Derive what follows from the columns of frames, and is therefore not stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kanbench.training.threshold import Threshold
 
 Frames = dict[str, pd.DataFrame]
 
-# Columns, of whoever stored a frame, that may tell trainings on one dataset apart.
+# Columns, of any format, that may distinguish trainings on the same dataset.
 CONFIGURATION = (
     *("optimizer", "approach", "depth", "activation", "is_pruned", "width", "hidden", "k", "seed", "dimension"),
     *("architecture", "architecture_type", "lr", "learning_rate", "lamb", "damping"),
@@ -32,18 +32,18 @@ MEASURED = (
 
 
 def _column(frames: pd.DataFrame | Frames, *columns: str) -> pd.DataFrame:
-    """These columns of one frame or of all."""
+    """These columns of one frame, or of all frames that have them, concatenated."""
     every = frames.values() if isinstance(frames, dict) else [frames]
     parts = [frame[list(columns)] for frame in every if set(columns) <= set(frame.columns)]
     if not parts:
         raise InputError(f"no frame with the column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}")
     for part in parts:
-        part.attrs = {}  # concat compares attrs, and those of model types differ
+        part.attrs = {}  # concat compares attrs, which differ between model types
     return pd.concat(parts, ignore_index=True)
 
 
 def _values(frames: pd.DataFrame | Frames, column: str) -> list[Any]:
-    """The values of a column, sorted, without duplicates and missing ones."""
+    """The distinct values of a column, sorted, without missing ones."""
     try:
         return sorted(set(builtin(_column(frames, column)[column].dropna().tolist())))
     except TypeError:  # lists, or numbers and text together
@@ -58,7 +58,7 @@ def _largest(frames: pd.DataFrame | Frames, column: str) -> Any:
 
 
 def grids(frames: pd.DataFrame | Frames) -> list[int]:
-    """The grids that were trained, in increasing order."""
+    """The trained grids, in increasing order."""
     return _values(frames, "grid_size")
 
 
@@ -69,7 +69,7 @@ def dataset_names(frames: pd.DataFrame | Frames) -> list[str]:
 
 
 def datasets_of(frames: Iterable[pd.DataFrame]) -> dict[int, str]:
-    """The names of the datasets that frames have rows of, by their index, which is the name where there is none."""
+    """`{index: name}` of the datasets in frames; without a column of names, the name is the index."""
     names: dict[int, str] = {}
     for frame in frames:
         if "dataset_idx" in frame:
@@ -79,21 +79,21 @@ def datasets_of(frames: Iterable[pd.DataFrame]) -> dict[int, str]:
 
 
 def is_pruned(frame: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are of a pruned model, which was trained before as the one that is not pruned."""
+    """Which rows belong to a pruned model; its earlier training is in the rows of the unpruned one."""
     return frame["is_pruned"].eq(True) if "is_pruned" in frame else pd.Series(False, frame.index)
 
 
 def training_keys(frame: pd.DataFrame) -> list[str]:
-    """`dataset_idx`, and the columns that tell trainings on one dataset apart, where there are several of a frame.
+    """The columns that identify a training: `dataset_idx`, and others if a dataset has several trainings.
 
-    Those of CONFIGURATION; where rows of one epoch are left, also other columns that are no measurements.
+    These are columns of CONFIGURATION and, if an epoch still has several rows, others that are not measurements.
     """
     if "dataset_idx" not in frame or frame.empty:
         return ["dataset_idx"]
     keys = ["dataset_idx", *_differing(frame, CONFIGURATION)]
     for name in frame:
         epoch = [key for key in (*keys, "grid_size", "epoch") if key in frame]
-        # Of these columns alone: pandas would look at all of them, and copy the attrs for each.
+        # Select these columns first: otherwise pandas visits all columns, and copies the attrs for each.
         if "epoch" not in frame or not frame[epoch].duplicated().any():
             break
         if name not in (*keys, *MEASURED) and frame[name].dtype.kind != "f":
@@ -102,11 +102,11 @@ def training_keys(frame: pd.DataFrame) -> list[str]:
 
 
 def _differing(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """Those of the columns that have several values on a dataset; values that cannot be compared are none."""
+    """The columns with several values on the same dataset; columns of incomparable values are skipped."""
     found = []
     for name in columns:
         with contextlib.suppress(TypeError):
-            if name not in frame or frame[name].nunique(dropna=False) < 2:  # which is soon found out
+            if name not in frame or frame[name].nunique(dropna=False) < 2:  # a fast check first
                 continue
             if frame.groupby("dataset_idx")[name].nunique(dropna=False).max() > 1:
                 found.append(name)
@@ -118,23 +118,24 @@ def num_datasets(frames: pd.DataFrame | Frames) -> int:
 
 
 def total_epochs(frame: pd.DataFrame) -> dict[int, int]:
-    """The last epoch of every dataset, counted through all grids."""
+    """The last epoch of each dataset, counted through all grids."""
     return _by_dataset(_column(frame, "dataset_idx", "epoch").groupby("dataset_idx")["epoch"].max())
 
 
 def final_grid(frame: pd.DataFrame) -> dict[int, int]:
-    """The grid that every dataset's training ended with; none of a model without a grid."""
+    """The last grid of each dataset's training; without models that have no grid."""
     rows = _column(frame, "dataset_idx", "epoch", "grid_size").sort_values("epoch", kind="stable")
     return _by_dataset(rows.groupby("dataset_idx")["grid_size"].last().dropna())
 
 
 def epochs_per_grid(frames: pd.DataFrame | Frames) -> int:
-    """The epochs of a grid: the most that any training has on any, because some may have ended early."""
+    """The epochs per grid: the maximum over all trainings and grids, because some may have ended early."""
     every = frames.values() if isinstance(frames, dict) else [frames]
     parts = [_column(frame, "dataset_idx", "grid_size", "epoch") for frame in every if len(frame)]
     if not parts:
         raise InputError("no frame with rows")
-    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]  # NaN is a model's own stage
+    # dropna=False, because models without grids have NaN
+    stages = [part.groupby(["dataset_idx", "grid_size"], dropna=False) for part in parts]
     return int(max(stage["epoch"].nunique().max() for stage in stages))
 
 
@@ -143,18 +144,18 @@ def _by_dataset(series: pd.Series) -> dict[int, int]:
 
 
 def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int = 2) -> pd.DataFrame:
-    """The row at the interpolation threshold of every training, by `training_keys`: most often by `dataset_idx`.
+    """The row at the interpolation threshold of each training, indexed by `training_keys` (usually `dataset_idx`).
 
-    See `kanbench.training.threshold`. The losses are to be mean squared errors, as `kanbench.storage.comparable` makes
-    them: of roots, 5 % are 10 % of the errors.
+    See `kanbench.training.threshold` for the rule. The losses must be mean squared errors, as made by
+    `kanbench.storage.comparable`: 5 % of a root correspond to 10 % of the error.
 
     Raises:
-        InputError: There is no column `test_loss`, `epoch` or `dataset_idx`.
+        InputError: A column `test_loss`, `epoch` or `dataset_idx` is missing.
     """
     _column(frame, "dataset_idx", "epoch", "test_loss")
     keys, ordered = training_keys(frame), frame.sort_values("epoch", kind="stable")
     thresholds: dict[int, Threshold] = {}
-    best: dict[int, int] = {}  # the position of the row, by training
+    best: dict[int, int] = {}  # position of the row at the threshold, by training
     trainings = ordered.groupby(keys, dropna=False).ngroup()
     for position, (training, loss) in enumerate(zip(trainings, ordered["test_loss"], strict=True)):
         if thresholds.setdefault(training, Threshold(patience, tolerance)).update(loss):
@@ -165,12 +166,12 @@ def threshold_rows(frame: pd.DataFrame, tolerance: float = 0.05, patience: int =
 
 
 def at_threshold(history: pd.DataFrame, checkpoints: dict[int, dict[str, dict[str, Any]]]) -> pd.DataFrame:
-    """The rows of trainings at their thresholds: at the epochs of `checkpoints`, or else found by the default rule.
+    """The rows of trainings at their thresholds: at the epochs in `checkpoints`, else by the default rule.
 
     Args:
-        history (DataFrame): With one training for every dataset.
-        checkpoints (dict): `{dataset_idx: {checkpoint: {metric: value}}}`; an epoch of 0 is that of an untrained model,
-            which has no row.
+        history (DataFrame): With one training per dataset.
+        checkpoints (dict): `{dataset_idx: {checkpoint: {metric: value}}}`; epoch 0 is an untrained model, without a
+            row.
     """
     epochs: dict[Any, Any] = {
         i: named["at_threshold"]["epoch"]
@@ -192,7 +193,7 @@ def threshold_summary(frames: Frames, tolerance: float = 0.05, patience: int = 2
     return pd.concat(parts, ignore_index=True).set_index(["dataset_idx", "model_type"]).sort_index(kind="stable")
 
 
-DERIVABLE: dict[str, tuple[str, Callable[[Any], Any]]] = {  # what may be stored → how to get it, in words and in code
+DERIVABLE: dict[str, tuple[str, Callable[[Any], Any]]] = {  # old attr → how to derive it, as text and code
     "grids": ("df['grid_size'].unique()", grids),
     "num_datasets": ("df['dataset_idx'].nunique()", num_datasets),
     "dataset_names": ("df['dataset_name'].unique()", dataset_names),

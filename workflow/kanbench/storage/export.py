@@ -1,8 +1,8 @@
-"""Runs as the readers of the study's original scripts expect them: an export, which nothing here reads.
+"""Export runs for the readers of the study's original scripts; kanbench itself does not read the export.
 
-Their figures take `final_train_loss` and `final_test_loss` from a frame `grid_history` with one row for every
-grid, and `dimension`, `architecture` and `architecture_type` from frames of high-dimensional problems. Losses stay mean
-squared errors, which is what those readers call them.
+Their figures use `final_train_loss` and `final_test_loss` from a frame `grid_history` with one row per grid, and
+`dimension`, `architecture` and `architecture_type` from frames of high-dimensional problems. Losses stay mean squared
+errors, as those readers label them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from kanbench.storage.stored_run import StoredRun
 
 
 def export_for_original(stored: StoredRun, folder: str | Path, *, dry_run: bool = False) -> list[str]:
-    """Write a run into a folder of results for the original's readers; the run itself stays as it is.
+    """Export a run into a results folder for the original readers; the run itself is not changed.
+
+    Args:
+        dry_run (bool): Whether only to return what would be written.
 
     Returns:
         list of str: A line for each file that was, or would be, written.
 
     Raises:
-        InputError: The run cannot be read, the folder cannot be written, or another file of the same name is there.
+        InputError: The run cannot be read, the folder cannot be written, or a file of the same name exists.
     """
     target = dataclasses.replace(stored.run, results=str(folder), folder_override=_folder(stored.run, folder))
     frames = converted_frames(stored.frames)
@@ -58,12 +61,12 @@ def export_for_original(stored: StoredRun, folder: str | Path, *, dry_run: bool 
 
 
 def _folder(run: Run, folder: str | Path) -> str:
-    """Where the original's readers look: `sec1_results` for sections 1_1 and 2_1, and so on."""
+    """The folder in which the original readers look: `sec1_results` for sections 1_1 and 2_1, and so on."""
     return str(Path(folder) / f"sec{run.section.split('_')[1]}_results")
 
 
 def _completed(stored: StoredRun, name: str, frames: Frames) -> pd.DataFrame:
-    """A frame with the columns that the original's readers expect and that can be derived."""
+    """A frame with the additional columns that the original readers expect, as far as they can be derived."""
     frame, history = frames[name], frames.get("grid_history", pd.DataFrame())
     attrs = frame.attrs
     if name == "grid_history" and {"dataset_idx", "grid_size", "train_loss", "test_loss"} <= set(frame):
@@ -80,7 +83,7 @@ def _completed(stored: StoredRun, name: str, frames: Frames) -> pd.DataFrame:
 
 
 def _shape(stored: StoredRun, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The dimension of every row's problem, and the model's width, as far as problems and checkpoints tell them."""
+    """Columns with the dimension of each row's problem and the model's width, as far as they are known."""
     dims = {dataset: inputs for dataset, inputs in stored.inputs.items() if inputs is not None}
     found = {"dimension": frame["dataset_name"].map(dims)} if len(dims) == frame["dataset_name"].nunique() else {}
     widths = {str(config["width"]) for config in stored.configs}

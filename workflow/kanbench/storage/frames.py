@@ -1,4 +1,4 @@
-"""Frames: one row per dataset and epoch, with what cannot be derived in `attrs`."""
+"""Frames: one row per dataset and epoch, with everything that cannot be derived in `attrs`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ from kanbench.storage.schema import DERIVED, HISTORY, dtypes
 from kanbench.storage.training_record import TrainingRecord, common_settings, made_alike, of_several
 from kanbench.storage.values import builtin, same, same_data
 
-KINDS = {  # what `pandas.api.types.infer_dtype` calls them; a column without values is either
+KINDS = {  # names of `pandas.api.types.infer_dtype`; an empty column counts as either
     "text": ("string", "categorical", "empty"),
     "numbers": ("integer", "integer-na", "floating", "mixed-integer-float", "empty"),
 }
 
 
 def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> pd.DataFrame:
-    """The frame of one model type, from the records of its trainings and of the section's reference, one per dataset.
+    """The frame of one model type, with one row per dataset and epoch.
+
+    Args:
+        trainings (sequence of TrainingRecord): The model type's trainings, one per dataset.
+        reference (sequence of TrainingRecord): Those of the section's reference, whose threshold time is stored.
 
     Raises:
-        InputError: The trainings were not made alike, so that their rows cannot be compared.
+        InputError: The trainings were made with different settings, so their rows cannot be compared.
     """
     _check_alike(trainings, reference)
     first = trainings[0]
@@ -46,7 +50,7 @@ def build_frame(trainings: Sequence[TrainingRecord], reference: Sequence[Trainin
 
 
 def histories(trainings: Sequence[TrainingRecord], model_type: str) -> pd.DataFrame:
-    """The rows of all epochs of trainings of a model type, by dataset."""
+    """The rows of all epochs of a model type's trainings, ordered by dataset."""
     section = trainings[0].section
     types, label, parts = dtypes(section, "grid_history"), section_of(section).label, []
     for record in sorted(trainings, key=lambda record: record.dataset_idx):
@@ -57,17 +61,17 @@ def histories(trainings: Sequence[TrainingRecord], model_type: str) -> pd.DataFr
 
 
 def portable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its text as Python objects: pickled arrays of pyarrow, which pandas 3 uses, need pyarrow."""
+    """Convert text to Python objects: pandas 3 keeps it in pyarrow arrays, whose pickles need pyarrow."""
     text = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
     return frame.astype(dict.fromkeys(text, object)).set_axis(frame.columns.astype(object), axis="columns")
 
 
 def _pickled(frame: pd.DataFrame) -> bytes:
-    """A pickle that old versions read too: of protocol 4, in which arrays are without functions that only numpy 2 has.
+    """Pickle a frame for old versions of numpy too: protocol 4 uses no functions that only numpy 2 has.
 
-    numpy 2 calls the module of the one that makes arrays by a name that numpy has had since 1.26; the older name is
-    known to all. It stands in a pickle once, before any data, in the first of the parts of protocol 4, whose length
-    follows three bytes.
+    numpy 2 names the module `numpy._core.multiarray`, which exists only since numpy 1.26; it is replaced by the older
+    name, which all versions know. The name occurs only in the first frame of the pickle, before any data; the length of
+    this frame follows the first three bytes.
     """
     content = pickle.dumps(portable(frame), protocol=4)
     renamed = content.replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray", 1)
@@ -76,13 +80,13 @@ def _pickled(frame: pd.DataFrame) -> bytes:
 
 
 def check_same(where: str, values: Iterable[Any]) -> None:
-    """Check that trainings whose rows are put together have one value in common."""
+    """Raise `InputError` if values that must be the same for all trainings of a frame differ."""
     if len(different := set(map(str, values))) > 1:
         raise InputError(where, "; ".join(sorted(different)), "the same for all trainings")
 
 
 def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> None:
-    """Check that a model type's trainings have one provenance, and the reference's are of the same run and seed."""
+    """Check that a model type's trainings share a provenance, and run and seed with the reference."""
     name, wanted = trainings[0].model_type, section_of(trainings[0].section).reference
     check_same(f"model_type of {name}", [record.model_type for record in trainings])
     check_same(f"provenance of {name}", [made_alike(record.provenance) for record in trainings])
@@ -95,10 +99,10 @@ def _check_alike(trainings: Sequence[TrainingRecord], reference: Sequence[Traini
 
 
 def check_settings(records: Iterable[TrainingRecord]) -> None:
-    """Check that trainings on the same dataset have the same problem, and the settings that all have in common.
+    """Check that trainings on the same dataset agree in the problem and in the common settings.
 
     Raises:
-        InputError: Names the first that differs, and which training has what.
+        InputError: They differ; names the first difference and its trainings.
     """
     groups: dict[int, tuple[str, dict[str, Any]]] = {}
     for record in records:
@@ -112,7 +116,7 @@ def check_settings(records: Iterable[TrainingRecord]) -> None:
 
 
 def stage_times(rows: pd.DataFrame) -> pd.DataFrame:
-    """`total_time` and `time_per_epoch` of the rows of a training, from their cumulative `time`."""
+    """Columns `total_time` and `time_per_epoch` of a training's rows, from their cumulative `time`."""
     stages = rows.groupby("grid_size", sort=False)["time"]
     ends = stages.max()
     total = rows["grid_size"].map(ends - ends.shift(fill_value=0.0))
@@ -120,7 +124,11 @@ def stage_times(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a frame, with its attrs, as pickle or parquet, by the ending of `path`."""
+    """Write a frame with its attrs, as pickle or parquet according to the ending of `path`.
+
+    Raises:
+        InputError: The file cannot be written, or the frame contains other values than numbers and text.
+    """
     kind = "parquet" if str(path).endswith(".parquet") else "pickle"
     with atomic_write(path) as partial:
         try:
@@ -128,18 +136,18 @@ def write_frame(frame: pd.DataFrame, path: str | Path) -> None:
                 frame.to_parquet(partial)
             else:
                 partial.write_bytes(_pickled(frame))
-        except (OSError, MemoryError):  # the disk's, and the machine's
+        except (OSError, MemoryError):  # not a fault of the frame
             raise
-        except Exception as error:  # of values that are neither numbers nor text, nearly anything is raised
+        except Exception as error:  # values other than numbers and text raise nearly any exception
             reason = one_line(error)[:200]
             raise InputError(path, allowed="numbers and text", problem=f"{kind} cannot hold this ({reason})") from error
 
 
 def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = False) -> None:
-    """Write a frame, and read it again.
+    """Write a frame, read it back, and compare.
 
     Raises:
-        InputError: It cannot be written or read, or does not survive a write/read round trip.
+        InputError: The frame cannot be written or read, or does not survive a write/read round trip.
     """
     write_frame(frame, path)
     there = read_frame(path, trusted)
@@ -148,25 +156,25 @@ def write_and_compare(frame: pd.DataFrame, path: str | Path, trusted: bool = Fal
 
 
 def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
-    """Read a pickled frame or one in parquet, by the ending of `path`; its text as Python objects.
+    """Read a frame, from pickle or parquet according to the ending of `path`; text as Python objects.
 
     Args:
-        trusted (bool): Whether to read what would be refused, too (may execute code in the file). Otherwise nothing
+        trusted (bool): Whether also to read what is otherwise refused (may execute code in the file). If False, nothing
             that the file names is imported or called.
 
     Raises:
-        InputError: The file is not a frame, is damaged, or contains what a frame does not need; or a column of every
-            history holds something else.
+        InputError: The file is damaged, is not a frame, contains what no frame needs, or has values of a wrong type in
+            a column of histories.
     """
     frame = (_read_parquet if str(path).endswith(".parquet") else _read_pickled)(path, trusted)
     check_depth(path, frame.attrs)
-    attrs, frame.attrs = frame.attrs, {}  # pandas copies them, however deep, with every column that is looked at
+    attrs, frame.attrs = frame.attrs, {}  # pandas deep-copies attrs whenever a column is selected
     if not frame.columns.is_unique or not all(isinstance(column, str) for column in frame.columns):
         raise InputError(path, f"columns {str(list(frame.columns))[:200]}", "unique names")
-    with parser_errors(path):  # text in parquet that is not utf-8
+    with parser_errors(path):  # parquet text may not be valid UTF-8
         frame = portable(frame)
     _check_kinds(path, frame)
-    with parser_errors(path):  # integers that are too large for any of numpy's types
+    with parser_errors(path):  # integers may be too large for any numpy dtype
         frame = _plain_numbers(frame)
     _check_integers(path, frame)
     frame.attrs = attrs
@@ -174,7 +182,7 @@ def read_frame(path: str | Path, trusted: bool = False) -> pd.DataFrame:
 
 
 def with_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the levels of its index that have names as columns, as they are elsewhere."""
+    """Turn the named levels of a frame's index into columns, as in other frames."""
     named = [name for name in frame.index.names if name is not None]
     if not named:
         return frame
@@ -183,7 +191,7 @@ def with_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of histories, and all floats, in numpy's types: pandas's NA can be neither compared nor drawn."""
+    """Convert the numbers of histories, and all floats, to numpy dtypes: pandas's NA cannot be compared or plotted."""
     plain = {}
     for name, values in ((str(name), frame[name]) for name in frame):
         wanted = HISTORY[name].dtype if name in HISTORY else ("float64" if values.dtype.kind == "f" else "object")
@@ -196,7 +204,7 @@ def _plain_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_kinds(path: str | Path, frame: pd.DataFrame) -> None:
-    """Check that the columns of histories hold numbers and text, as all that reads frames relies on."""
+    """Check that the columns of histories contain numbers or text, as users of frames expect."""
     for name in frame.columns.intersection(list(HISTORY)):
         allowed = "text" if HISTORY[name].dtype == "object" else "numbers"
         if (kind := pd.api.types.infer_dtype(frame[name], skipna=True)) not in KINDS[allowed]:
@@ -204,10 +212,10 @@ def _check_kinds(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def _check_integers(path: str | Path, frame: pd.DataFrame) -> None:
-    """Check that indices count."""
+    """Check that indices are integers in their range."""
     for name, column in HISTORY.items():
         if column.below is not None and name in frame:
-            values = frame[name].dropna() if name == "grid_size" else frame[name]  # a model without a grid has none
+            values = frame[name].dropna() if name == "grid_size" else frame[name]  # some models have no grid
             wrong = values[~((values % 1 == 0) & values.between(0, column.below - 1))]
             if len(wrong):
                 raise InputError(f"{path}: {name}", f"{wrong.iloc[0]:g}", f"integers from 0 to {column.below - 1}")
@@ -234,16 +242,16 @@ def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
     from pyarrow.parquet import read_metadata
 
     with parser_errors(path):
-        about = read_metadata(path)  # a few bytes can stand for any number of rows
+        about = read_metadata(path)  # first: a few bytes can encode any number of rows
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        # the schema's columns, not those of a row group: where these are damaged, pyarrow ends the whole process
+        # Use the schema's columns; pyarrow aborts the process on damaged columns of a row group.
         columns = [about.schema.column(i) for i in range(about.num_columns)]
-        size = max(size, about.num_rows * sum(max(8, column.length) for column in columns))  # what it is read into
+        size = max(size, about.num_rows * sum(max(8, column.length) for column in columns))  # size in memory
         if about.num_rows > MAX_ROWS or about.num_columns > MAX_COLUMNS or size > MAX_FILE:
             found = f"{about.num_rows} rows, {about.num_columns} columns, {size} bytes"
             raise InputError(path, found, f"{MAX_ROWS}, {MAX_COLUMNS}, {MAX_FILE}")
         nested = [column.path for column in columns if column.max_repetition_level or column.path != column.name]
-        if nested and not trusted:  # a few bytes can stand for any number of values in a row
+        if nested and not trusted:  # a few bytes can encode any number of values in a row
             raise refusal(path, f"lists or mappings in {nested[0]}")
         text = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         if text and (size := _size_of_text(path, text)) > MAX_FILE:
@@ -252,7 +260,7 @@ def _read_parquet(path: str | Path, trusted: bool) -> pd.DataFrame:
 
 
 def _size_of_text(path: str | Path, columns: list[str]) -> int:
-    """The bytes of text in columns of parquet, where text that repeats is stored once, and is read so here."""
+    """The size in bytes of text columns of parquet once expanded; reads them in dictionary encoding, as stored."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow.parquet import ParquetFile

@@ -1,4 +1,4 @@
-"""Explain a file or a run: what it is, what is in it, what is missing."""
+"""Describe a file or a run: what it is, what it contains, what is missing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LOSSES = {"mse": "mean squared errors", "rmse": "root mean squared errors"}
 
 
 def runs_table(results_dir: str | Path, section: str | None = None) -> pd.DataFrame:
-    """The runs of a folder, one row each: frames, model types, checkpoints, size and when they were written.
+    """The runs in a folder, one row each: frames, checkpoints, seeds, size and time of the last change.
 
     Raises:
-        InputError: There is no such folder, or a file in it is gone meanwhile.
+        InputError: The folder does not exist, or a file in it has disappeared meanwhile.
     """
     runs = [stored for stored in stored_runs(results_dir) if section in (None, stored.run.section)]
     return pd.DataFrame([_row(stored) for stored in runs])
@@ -58,20 +58,20 @@ def _row(stored: StoredRun) -> dict[str, Any]:
 
 
 def inspect(path: str | Path, trusted: bool = False) -> str:
-    """Text about a file, a folder of runs, or a run (its files' path up to the epochs: `…/section2_1_…_e10`).
+    """Describe a file, a folder of runs, or a run (given by the path of its files up to the epochs, `…_e10`) as text.
 
     Raises:
-        InputError: There is no such thing, or it is damaged or refused.
+        InputError: It does not exist, or is damaged or refused.
     """
     path = Path(path)
-    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises if the name is too long
         table = runs_table(path)
         found = one_line(f"{path}: {'no' if table.empty else len(table)} runs")
         return found if table.empty else f"{found}\n{table.to_string(index=False)}"
-    for file in (path, path.with_name(f"{path.name}_state")):  # the latter where KAN.loadckpt is given the path
-        if os.path.lexists(file):  # a link to nothing cannot be read, and that is said
+    for file in (path, path.with_name(f"{path.name}_state")):  # the latter for a base path as in KAN.loadckpt
+        if os.path.lexists(file):  # reading a dangling link gives the right error
             return "\n".join(map(_shown, _of_file(file, trusted)))
-    for results in (path.parent.parent, path.parent):  # a section's folder, or any
+    for results in (path.parent.parent, path.parent):  # with or without folders of sections
         for stored in stored_runs(results, trusted=trusted):
             if Path(stored.path) == path:
                 return "\n".join(map(_shown, _of_run(stored)))
@@ -80,12 +80,12 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
 
 
 def _shown(line: str) -> str:
-    """A line with its indentation, and nothing that a terminal would take for a command."""
+    """A line with its indentation, and without control characters."""
     return line[: len(line) - len(line.lstrip(" "))] + one_line(line)
 
 
 def _of_file(path: Path, trusted: bool) -> Iterator[str]:
-    """What a file's name tells, or else its ending and its contents."""
+    """Describe a file by its name, or else by its ending and content."""
     file = parse_stored(path)
     of_run = f" of the run {file.run.name}" if file else ""
     if path.suffix == ".json":
@@ -130,7 +130,7 @@ def _frame_or_metadata(path: Path, trusted: bool, file: StoredFile | None) -> pd
 
 
 def _of_frame(path: Path, frame: pd.DataFrame, file: StoredFile | None) -> Iterator[str]:
-    section = file.run.section if file else str(frame.attrs.get("section"))  # which may be anything
+    section = file.run.section if file else str(frame.attrs.get("section"))  # attrs may contain anything
     known = re.fullmatch(SECTION, section)
     name = file.name if file else frame.attrs.get("model_type", "?")
     seed = f", seed {file.run.seed}" if file and file.run.seed is not None else ""
@@ -162,7 +162,7 @@ def _trainings(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_dict(path: Path, trusted: bool) -> Iterator[str]:
-    """What is in a pickle of plain values, and numpy's numbers."""
+    """Describe a pickle of plain values and numpy scalars."""
     content = read_plain(path, trusted)
     yield from _items(content if isinstance(content, dict) else {type(content).__name__: content})
 
@@ -176,7 +176,7 @@ def _of_metadata(metadata: Metadata) -> Iterator[str]:
 
 
 def _of_checkpoint(path: Path, file: StoredFile | None) -> Iterator[str]:
-    """The configuration of a model of pykan, and whether the files beside it are there."""
+    """Describe the configuration of a pykan model, and which of its files are missing."""
     config_path = Path(f"{file.base}_config.yml") if file else path
     if config_path.exists():
         config = read_model_config(config_path)
@@ -193,10 +193,10 @@ def _of_checkpoint(path: Path, file: StoredFile | None) -> Iterator[str]:
 def _of_tensors(content: Any) -> Iterator[str]:
     for name, value in content.items() if isinstance(content, dict) else [("", content)]:
         if (shape := getattr(value, "shape", None)) is not None:
-            said = f"{tuple(shape)} {value.dtype}"
-        else:  # of a list of lists that share their parts all may be more than can ever be written
-            said = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
-        yield f"  {name}: {said}"
+            text = f"{tuple(shape)} {value.dtype}"
+        else:  # nested lists with shared parts may be too large to print
+            text = _short(value) if isinstance(value, (str, int, float)) else type(value).__name__
+        yield f"  {name}: {text}"
 
 
 def _of_run(stored: StoredRun) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _of_run(stored: StoredRun) -> Iterator[str]:
 
 
 def _missing(stored: StoredRun, frames: Frames) -> list[str]:
-    """The files that a whole run of the present format has; of an earlier one, the kinds that there are none of."""
+    """The missing files of a run; for earlier formats, the missing kinds of files."""
     if stored.has_present_names:
         indices = {file.dataset_idx for file in stored.files if file.dataset_idx is not None}
         count = 1 + max(indices.union(stored.datasets if frames else ()), default=-1)
@@ -241,6 +241,6 @@ def _items(content: Attrs, before: str = "  ") -> Iterator[str]:
 def _short(value: Any) -> str:
     try:
         text = f"{value:.4g}" if isinstance(value, float) else json.dumps(value, default=str)
-    except (TypeError, ValueError, RecursionError):  # bytes as keys, a list in itself, lists in lists
+    except (TypeError, ValueError, RecursionError):  # bytes as keys, a list that contains itself, deep nesting
         text = reprlib.repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -18,7 +18,7 @@ from kanbench.training.selection import select_experts
 Records = Sequence[TrainingRecord]
 Row = dict[str, Any]
 Groups = dict[int, list[Row]]
-NEEDED = {  # the trainings that a frame is made from
+NEEDED = {  # the trainings from which each frame is made
     "experts": ("experts",),
     "selected_experts": ("experts", "merged"),
     "grid_history": ("experts", "merged"),
@@ -29,10 +29,14 @@ NEEDED = {  # the trainings that a frame is made from
 def build_merge_frame(
     name: str, n_selected: int, experts: Records = (), merged: Records = (), controls: Records = ()
 ) -> pd.DataFrame:
-    """One of the frames of section 2.3, of which `n_selected` experts of every dataset are merged.
+    """Build a frame of section 2.3.
+
+    Args:
+        name (str): A key of NEEDED.
+        n_selected (int): The number of experts merged on each dataset.
 
     Raises:
-        InputError: The trainings were not made alike, or some of those in NEEDED are missing.
+        InputError: The trainings were made with different settings, or some of those in NEEDED are missing.
     """
     given = {"experts": experts, "merged": merged, "controls": controls}
     if missing := [part for part in NEEDED[name] if not given[part]]:
@@ -62,9 +66,9 @@ def build_merge_frame(
 
 
 def _by_dataset(experts: Records) -> Groups:
-    """What the records of experts say of them, with their datasets, by dataset."""
+    """The rows of experts, from their records, by dataset."""
     groups: Groups = {}
-    for record in sorted(experts, key=lambda record: record.dataset_idx):  # stable: the experts keep their order
+    for record in sorted(experts, key=lambda record: record.dataset_idx):  # stable, so experts keep their order
         groups.setdefault(record.dataset_idx, []).append({**_dataset(record), **(record.expert or {})})
     return groups
 
@@ -75,7 +79,7 @@ def _experts(groups: Groups, n_selected: int) -> list[Row]:
 
 
 def _selected(groups: Groups, merged: Records) -> list[Row]:
-    """The selected experts, the best of a dataset first, with their weights in the merged model."""
+    """The selected experts with their weights in the merged model; for each dataset, the best first."""
     rows = []
     for record in merged:
         group = {_key(expert): expert for expert in groups[record.dataset_idx]}
@@ -106,7 +110,7 @@ def _summary(groups: Groups, merged: Records, controls: Records) -> list[Row]:
 
 
 def summary_of_experts(group: list[Row]) -> Row:
-    """What the summary says about all experts of a dataset."""
+    """The columns of the summary about all experts of a dataset."""
     return {
         "n_experts_trained": len(group),
         "best_expert_dense_mse": min(expert["dense_mse"] for expert in group),
@@ -135,7 +139,7 @@ def _dataset(record: TrainingRecord) -> Row:
 
 
 def _check_kinds(kinds: dict[str, Records]) -> None:
-    """Check that trainings are what they are given for, of one run, made alike, and of the same datasets."""
+    """Check that trainings have the expected kind, belong to one run, and agree in settings and datasets."""
     present = {kind: records for kind, records in kinds.items() if records}
     for kind, records in present.items():
         check_same(f"model_type of {kind}", [kind, *(record.model_type for record in records)])

@@ -1,4 +1,4 @@
-"""Checkpoint metadata: the metrics of every checkpoint of a run in one small file, without weights."""
+"""Checkpoint metadata: the metrics of all checkpoints of a run in one small file, without weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kanbench.plan.sections import section_of
 from kanbench.storage.training_record import TrainingRecord
 from kanbench.storage.values import builtin
 
-MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has some kilobytes
+MAX_METADATA = 1 << 26  # bytes: 64 MiB; a run has a few kilobytes
 METRICS = ("epoch", "time", "train_loss", "test_loss", "dense_mse", "grid_size", "num_params")
 
 Metadata = dict[str, dict[int, dict[str, dict[str, Any]]]]
 
 
 def build_metadata(trainings: Sequence[TrainingRecord]) -> Metadata:
-    """`{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`, without weights."""
+    """The metadata `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}` of trainings."""
     metadata: Metadata = {}
     section = section_of(trainings[0].section)
     for record in sorted(trainings, key=lambda record: record.dataset_idx):
@@ -35,19 +35,19 @@ def build_metadata(trainings: Sequence[TrainingRecord]) -> Metadata:
 
 
 def write_metadata(metadata: Metadata, path: str | Path) -> None:
-    """Write the metrics of checkpoints, which loads without pandas, numpy or torch."""
+    """Write checkpoint metadata as a pickle that loads without pandas, numpy or torch."""
     with atomic_write(path) as partial:
         partial.write_bytes(pickle.dumps(metadata, protocol=4))
 
 
 def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
-    """Read the metrics of checkpoints; numpy's scalars become Python's.
+    """Read checkpoint metadata; numpy scalars become Python numbers.
 
     Args:
-        trusted (bool): Whether to read what would be refused, too (may execute code in the file).
+        trusted (bool): Whether also to read what is otherwise refused (may execute code in the file).
 
     Raises:
-        InputError: The file is damaged, or contains something else than metrics by model type, dataset and checkpoint.
+        InputError: The file is damaged, or contains other things than metrics by model type, dataset and checkpoint.
     """
     metadata = read_plain(path, trusted)
     levels: list[Any] = [metadata]
@@ -59,7 +59,7 @@ def read_metadata(path: str | Path, trusted: bool = False) -> Metadata:
 
 
 def read_plain(path: str | Path, trusted: bool = False) -> Any:
-    """The values in a pickle of plain ones and numpy's numbers; see `read_metadata`."""
+    """Read a pickle of builtin values and numpy scalars; see `read_metadata`."""
     content = read_bytes(path, MAX_METADATA)
 
     def safely() -> Any:

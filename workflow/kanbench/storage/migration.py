@@ -1,4 +1,4 @@
-"""Bring runs of earlier formats into the present one."""
+"""Migrate runs of earlier formats to the present one."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import same, same_data
 
 EXISTS = "already exists with different data; move it first"
-KEPT = "original"  # the folder, beside the run, of what was there before it was converted
+KEPT = "original"  # the folder, next to the run, for files that a conversion replaces
 DIFFERENT = "does not survive a write/read round trip; nothing was changed"
 
 
 def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = False) -> list[str]:
-    """Write a run of an earlier format in the present one, beside it.
+    """Write a run of an earlier format in the present format, next to the old files.
 
-    Frames get `_e{epochs}` in their names, complete attrs, and a copy in parquet; checkpoints and their metadata get
-    names with epochs, the metadata builtin types, and configurations plain YAML. A run of the study's original scripts
-    is converted; see `kanbench.storage.conversion`. Everything is written beside, read back and compared with what it
-    is to be before it gets its name; the old files stay. A file that has its name already is written anew only if
-    nothing but its attrs differs, or if it is converted: then what was there is kept in the folder `original`.
+    Frames get `_e{epochs}` in their names, complete attrs, and a copy in parquet. Checkpoints and their metadata get
+    names with epochs; metadata get builtin types, and configurations plain YAML. A run of the study's original scripts
+    is converted; see `kanbench.storage.conversion`.
+
+    Everything is written to a temporary folder, read back and compared before it is renamed. Old files are not deleted.
+    A file that already has its new name is replaced only if it differs in nothing but its attrs, or if it is converted;
+    a converted file is kept in the folder `original`.
 
     Args:
-        dry_run (bool): Whether only to say what would be done.
-        delete_json (bool): Whether to delete the old metadata file in the end.
+        dry_run (bool): Whether only to return what would be done.
+        delete_json (bool): Whether to delete the old metadata file at the end.
 
     Returns:
-        list of str: What was done, or would be: a line for each file; none for a run in the present format.
+        list of str: What was, or would be, done: a line for each file; empty for a run in the present format.
 
     Raises:
         InputError: A file cannot be read or written, exists with different data, or does not survive a write/read round
-            trip; or two files of one frame or one checkpoint differ.
+            trip; or two files of the same frame or checkpoint differ.
     """
     with folder_lock(stored.run.folder):
-        every = stored_runs(stored.run.results, trusted=stored.trusted)  # somebody may have migrated it meanwhile
+        every = stored_runs(stored.run.results, trusted=stored.trusted)  # another process may have migrated it
         there = next((other for other in every if other.run == stored.run), stored)
         stored = _before_conversion(there)
         if stored.attrs.get("epochs") is None and section_of(stored.run.section).has_epochs:
@@ -66,12 +68,12 @@ def migrate(stored: StoredRun, *, dry_run: bool = False, delete_json: bool = Fal
         if not dry_run and done:
             plan.carry_out()
             for path in json:
-                path.unlink(missing_ok=True)  # where the file system has no locks, another may have deleted it
+                path.unlink(missing_ok=True)  # on file systems without locks, another process may have deleted it
         return done
 
 
 class _Plan:
-    """What is to be written, by name, and which files make room for it."""
+    """The files to write, by name, and the files that they replace."""
 
     def __init__(self, stored: StoredRun, target: Run, there: Iterable[StoredFile]) -> None:
         self.stored, self.target = stored, target
@@ -91,7 +93,7 @@ class _Plan:
             self._plan_part(file)
 
     def lines(self) -> list[str]:
-        """What is done: a line for each file."""
+        """The actions, a line for each file."""
         kept = [f"keep {path} in {KEPT}" for path in self.replaced]
         return [*kept, *(f"write {Path(self.target.folder) / name}" for name in self.writes)]
 
@@ -100,9 +102,9 @@ class _Plan:
             for name, write in self.writes.items():
                 write(Path(new.folder) / name)
             if self.replaced:
-                with atomic_folder(Path(self.target.folder) / KEPT, about=self.target.folder) as beside:
+                with atomic_folder(Path(self.target.folder) / KEPT, about=self.target.folder) as kept:
                     for path in self.replaced:
-                        _copy(path, beside / path.name)
+                        _copy(path, kept / path.name)
 
     def _plan_frames(self, frames: Frames) -> None:
         named = [f for f in self.stored.of_kind("frame") if f.path != Path(self.target.frame(f.name, f.suffix))]
@@ -132,12 +134,12 @@ class _Plan:
             self.writes[path.name] = partial(_write_metadata, metadata)
 
     def _replace(self, path: Path) -> None:
-        """Keep what is there, unless that was done, or a conversion made it that was interrupted."""
+        """Plan to keep an old file, unless it is already kept or was made by an interrupted conversion."""
         if path not in self.made and not _kept(path).exists():
             self.replaced.append(path)
 
     def _plan_part(self, file: StoredFile) -> None:
-        """Plan one file of a model: a copy, or what plain pykan reads."""
+        """Plan one file of a model: a copy, or a version that plain pykan can read."""
         base = self.target.checkpoint(*file.model)
         path = Path(f"{base}_{file.suffix}" if file.kind == "checkpoint" else f"{base}.pth")
         content = portable_file(file) if file.kind == "checkpoint" else None
@@ -150,9 +152,13 @@ class _Plan:
 
 
 def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: bool) -> bool:
-    """Whether the attrs in a file are the frame's. Its data must be, or writing the frame there would lose them.
+    """Whether a file has the attrs of the frame. Its data must be equal, because writing the frame would replace them.
 
-    A copy that was made before (which is not the run's `own`) may tell more: the metadata in JSON may be gone since.
+    A copy from an earlier migration (not one of the run's `own` files) may have more attrs, if the JSON file has been
+    deleted since.
+
+    Raises:
+        InputError: Data differ, or attrs that would be lost.
     """
     there = read_frame(path, trusted)
     attrs, wanted = there.attrs, frame.attrs
@@ -167,12 +173,16 @@ def _has_attrs_and_data(path: Path, frame: pd.DataFrame, own: bool, trusted: boo
 
 
 def _check_one_of_each(stored: StoredRun, target: Run) -> None:
-    """Of checkpoints that would get one name, one must have all that the others have: parts of two make none."""
+    """Check that of checkpoints with the same new name, one contains all files of the others.
+
+    Raises:
+        InputError: They differ.
+    """
     found: dict[tuple[str, str], dict[Path, list[StoredFile]]] = defaultdict(lambda: defaultdict(list))
     for file in stored.of_kind("checkpoint", "weights"):
         found[file.kind, target.checkpoint(*file.model)][file.base].append(file)
     for (_, base), by_old in found.items():
-        if len(by_old) == 1:  # its files need not be read, which may be large
+        if len(by_old) == 1:  # nothing to compare; do not read large files
             continue
         parts = [{(file.suffix, _content(file)) for file in group} for group in by_old.values()]
         if set.union(*parts) not in parts:
@@ -180,13 +190,13 @@ def _check_one_of_each(stored: StoredRun, target: Run) -> None:
 
 
 def _content(file: StoredFile) -> bytes:
-    """What a file of a model is in the present format."""
+    """The content of a model's file in the present format."""
     portable = portable_file(file) if file.kind == "checkpoint" else None
     return read_bytes(file.path) if portable is None else portable
 
 
 def _check_unneeded(stored: StoredRun, every: Iterable[StoredRun], json: list[Path]) -> None:
-    """A JSON file that is to be deleted must have been read, and be this run's alone."""
+    """Check that the JSON files to delete have been read and belong to this run only."""
     for path in json:
         if path != stored.json_file:
             problem = f"not used for the frames of {stored.name}"
@@ -214,12 +224,12 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _kept(path: Path) -> Path:
-    """Where a file is kept when it is converted: in a folder where no run is looked for."""
+    """The path at which a converted file is kept, in a folder that is not searched for runs."""
     return path.parent / KEPT / path.name
 
 
 def _before_conversion(stored: StoredRun) -> StoredRun:
-    """The run with its kept frames and metadata, if its conversion was interrupted: some of its files are still old."""
+    """If a conversion was interrupted, the run with its old frames and metadata; otherwise the run itself."""
     kept = [file for file in stored.files if _kept(file.path).exists()]
     as_before = [file for file in kept if read_bytes(file.path) == read_bytes(_kept(file.path))]
     if not as_before and (not kept or all(map(is_converted, stored.frames.values()))):
@@ -231,7 +241,7 @@ def _before_conversion(stored: StoredRun) -> StoredRun:
 
 
 def _is_made(stored: StoredRun, file: StoredFile) -> bool:
-    """Whether a conversion made a frame or metadata: they speak the present format's words."""
+    """Whether a conversion made this file of a frame or metadata, recognized by the names of the present format."""
     if file.kind == "frame":
         return is_converted(read_frame(file.path, stored.trusted))
     if file.kind != "metadata":

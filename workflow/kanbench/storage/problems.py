@@ -1,8 +1,8 @@
-"""What a run says of its problems: where they come from, and how large their targets are.
+"""The problems of a run, as recorded: their sources, and the scales of their targets.
 
-Provenance holds it, by the problem's name: `{"inputs": d, "source": {…}, "target": {…}}`, the fields of `Source` and of
-`TargetScale`, the latter on the sample of the dense MSE. Where a run says nothing, as those of earlier versions, the
-problem of this name of the package is meant.
+Provenance has them by name: `{"inputs": d, "source": {…}, "target": {…}}`, with the fields of `Source` and of
+`TargetScale` (on the dense sample). If nothing is recorded, as in runs of earlier versions, the name refers to a
+problem of the package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALLOWED = "with this file in --problems, or with --trusted"
 
 
 class StatedProblem(msgspec.Struct, frozen=True):
-    """What provenance says of a problem."""
+    """A problem as recorded in provenance."""
 
     inputs: int
     source: Source
@@ -35,7 +35,7 @@ class StatedProblem(msgspec.Struct, frozen=True):
 
 
 def with_problems(provenance: dict[str, Any], records: Iterable[TrainingRecord]) -> dict[str, Any]:
-    """Provenance with what the records of trainings say of their problems, if they say anything."""
+    """Add the problems recorded in training records to a provenance."""
     stated = {}
     for record in sorted(records, key=lambda record: record.dataset_idx):
         if record.target is not None:
@@ -45,26 +45,26 @@ def with_problems(provenance: dict[str, Any], records: Iterable[TrainingRecord])
 
 
 def stated_in(name: str, frames: Iterable[pd.DataFrame]) -> StatedProblem | None:
-    """What is recorded about a problem in the first frame that has anything about it."""
+    """The record of a problem in the first frame that has one; None if there is none or it is invalid."""
     for frame in frames:
         stated = provenance_of(frame).get(KEY)
         if isinstance(stated, dict) and name in stated:
             try:
                 return msgspec.convert(stated[name], StatedProblem)
-            except msgspec.ValidationError:  # somebody's
+            except msgspec.ValidationError:  # not written by kanbench
                 return None
     return None
 
 
 def scale_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> TargetScale | None:
-    """How large the target is; None if that is not known."""
+    """The scale of a problem's target; None if unknown."""
     if (stated := stated_in(name, frames)) is not None:
         return stated.target
     return target_scale(name) if name in PROBLEMS else None
 
 
 def inputs_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> int | None:
-    """The number of inputs; None if that is not known."""
+    """The number of inputs of a problem; None if unknown."""
     if (stated := stated_in(name, frames)) is not None:
         return stated.inputs
     return PROBLEMS[name].dim if name in PROBLEMS else None
@@ -73,16 +73,17 @@ def inputs_of_problem(name: str, frames: Iterable[pd.DataFrame]) -> int | None:
 def problem_of_run(
     name: str, frames: Iterable[pd.DataFrame], files: Iterable[str | Path] = (), trusted: bool = False
 ) -> Problem:
-    """The problem that frames were made with.
+    """The problem with which frames were made.
 
-    A function of a user is looked for in `files` only: a run may name any file, and a Python file that is read is run.
+    User-defined functions are looked up in `files` only: a run may name any file, and reading a Python file executes
+    it.
 
     Args:
         files (iterable of path): Python files that the user names.
-        trusted (bool): Whether to run the file that the run names, where none of `files` has the function.
+        trusted (bool): Whether to execute the file that the run names, if none of `files` has the function.
 
     Raises:
-        InputError: Its file is gone or is not to be run, or it has changed since; or nothing is known of it.
+        InputError: The problem is unknown or has changed, or its file is missing or not trusted.
     """
     if (stated := stated_in(name, frames)) is None:
         if name not in PROBLEMS:

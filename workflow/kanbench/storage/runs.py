@@ -1,4 +1,4 @@
-"""Find and load whole runs, of the present format and of earlier ones."""
+"""Find and load whole runs, of the present and of earlier formats."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from kanbench.storage.values import epochs_of
 
 
 def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> list[Run]:
-    """The runs in `results_dir` that have at least one file, by section, time and epochs.
+    """List the runs in a results folder, ordered by section, timestamp and epochs.
 
-    Looked for in the sections' folders below `results_dir` (`sec1_results` and so on) and in `results_dir` itself.
+    Runs are searched in `results_dir` and its folders of sections (`sec1_results` and so on); a run has at least one
+    file.
+
+    Args:
+        section (str, optional): Only runs of this section.
 
     Raises:
-        InputError: There is no such section or folder.
+        InputError: The section or folder does not exist.
     """
     if section is not None:
         section_of(section)
@@ -34,7 +38,7 @@ def find_run(
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
 ) -> Run:
-    """The names of the run that `open_run` opens."""
+    """Find the run that `open_run` opens, and return its names; arguments and errors as there."""
     return open_run(section, timestamp, epochs, results_dir).run
 
 
@@ -47,21 +51,23 @@ def open_run(
     trusted: bool = False,
     problems: Sequence[str | Path] = (),
 ) -> StoredRun:
-    """Open the latest run of a section that has frames, or the one with this timestamp or this many epochs.
+    """Open the latest run of a section that has frames, optionally with a given timestamp or number of epochs.
 
     Args:
-        epochs (int or {'most', 'fewest'}, optional): Epochs per grid. The latest run of those with so many.
+        section (str): A section or variant.
+        timestamp (str, optional): YYYYMMDD_HHMMSS.
+        epochs (int or {'most', 'fewest'}, optional): Epochs per grid; the latest run with this number is opened.
         trusted, problems: See `StoredRun`.
 
     Returns:
-        StoredRun: Of several with the latest timestamp, the one that was written last. One whose names are of the
-            present format (with epochs, but for Section 2.3) stands for one whose names are not.
+        StoredRun: If several runs have the latest timestamp, the one written last. Runs with names of the present
+            format (with epochs, except in Section 2.3) take precedence.
 
     Raises:
-        InputError: There is none, or the timestamp has runs with different epochs.
+        InputError: There is no such run, or the timestamp has runs with different epochs.
 
     Warns:
-        UserWarning: A later run, which has no frames, as one that was interrupted, is passed over.
+        UserWarning: A later run is skipped because it has no frames, for example because it was interrupted.
     """
     runs = stored_runs(results_dir, trusted=trusted, problems=problems)
     return choose_run(runs, section, timestamp, epochs, results_dir)
@@ -75,7 +81,7 @@ def choose_run(
     where: str | Path,
     need_frames: bool = True,
 ) -> StoredRun:
-    """The run that `open_run` opens, among those of a folder that have been opened; errors name `where`."""
+    """Choose the run that `open_run` opens from the runs of a folder; errors name `where`."""
     section_of(section)
     runs = [stored for stored in runs if stored.run.section == section]
     fitting = [stored for stored in runs if timestamp in (None, stored.run.timestamp)]
@@ -95,7 +101,7 @@ def choose_run(
 
 
 def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
-    """The one with the latest timestamp; of several that of the present format, or else, if any will do, the newest."""
+    """The run with the latest timestamp; of several, one of the present format, else the newest if `any_of_them`."""
     latest = [stored for stored in runs if stored.run.timestamp == runs[-1].run.timestamp]
     present = [s for s in latest if (s.run.epochs is not None) == s.section.has_epochs and s.has_frames]
     latest = present or latest
@@ -122,7 +128,7 @@ def _with_epochs(runs: list[StoredRun], epochs: int | str) -> list[StoredRun]:
 
 
 def _stored_epochs(stored: StoredRun) -> int | None:
-    """The epochs of a run whose names do not tell; None if nothing tells, or the run cannot be read."""
+    """The epochs of a run without epochs in its names; None if unknown, or if the run cannot be read."""
     try:
         return stored.attrs.get("epochs") if stored.has_frames else None
     except InputError as error:
@@ -139,27 +145,31 @@ def load_run(
     load_models: bool = False,
     trusted: bool = False,
 ) -> tuple[Any, ...]:
-    """Load a run, of the present format or of an earlier one; results/README.md has a table of those that are known.
+    """Load a run of the present or of an earlier format; results/README.md lists the known formats.
+
+    If a frame is stored in both formats, the pickle is read.
 
     Args:
-        timestamp (str, optional): The latest run that has frames, if it is not given.
-        epochs (int or {'most', 'fewest'}, optional): Needed where several runs with this timestamp differ in it.
-        load_models (bool): Whether to load the checkpoints too, in the precision they were stored with.
-        trusted (bool): Whether to read files with other contents than results have. It may execute code in them.
+        section (str): A section or variant, such as `section2_1`.
+        timestamp (str, optional): By default that of the latest run with frames.
+        epochs (int or {'most', 'fewest'}, optional): Required if several runs have this timestamp but different epochs.
+        results_dir (path): The results folder.
+        load_models (bool): Whether to load the checkpoints too, in their stored precision.
+        trusted (bool): Whether also to read files with other contents than results have (may execute code in them).
 
     Returns:
         results (dict): `{model_type: frame}`, in the order of plots and tables; for section 2.3 `{"summary": frame,
-            "experts": …}`. The frames have the attrs of the present format, whatever was stored.
+            "experts": …}`. The frames have the attrs of the present format.
         meta (dict): The attrs on which all frames agree.
-        models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`. In
-            place of a model that is not pykan's (`.pth`), its state dict.
+        models (dict): Only with `load_models`: `{model_type: {dataset_idx: {'at_threshold': KAN, 'final': KAN}}}`.
+            Models other than pykan's (`.pth`) are returned as state dicts.
 
     Raises:
-        InputError: There is no such run, or a file is damaged or refused.
+        InputError: The run does not exist, or a file is damaged or refused.
 
     Warns:
-        UserWarning: What is stored contradicts the data, a file's name, the JSON file or another checkpoint of the same
-            name; or a later run has no frames. Of a frame in both formats the pickle is read.
+        UserWarning: Stored information contradicts the data, a file name, the JSON file or another checkpoint of the
+            same name; or a later run has no frames.
     """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
     return stored.frames, stored.attrs, *([stored.models()] if load_models else [])
@@ -173,10 +183,14 @@ def load_checkpoint_metadata(
     results_dir: str | Path = RESULTS,
     trusted: bool = False,
 ) -> Metadata:
-    """The metrics of a run's checkpoints: `{model_type: {dataset_idx: {checkpoint: {...}}}}`; see `load_run`."""
+    """Load the metrics of a run's checkpoints; arguments and errors as for `load_run`.
+
+    Returns:
+        dict: `{model_type: {dataset_idx: {checkpoint: {metric: value}}}}`.
+    """
     stored = open_run(section, timestamp, epochs, results_dir, trusted=trusted)
     if (metadata := stored.metadata) is None:
-        return read_metadata(stored.run.checkpoint_metadata(), trusted)  # says that it is not there
+        return read_metadata(stored.run.checkpoint_metadata(), trusted)  # raises: the file is missing
     return metadata
 
 
@@ -186,5 +200,5 @@ def load_replicates(
     epochs: int | str | None = None,
     results_dir: str | Path = RESULTS,
 ) -> dict[int | None, Frames]:
-    """`{seed: {frame: DataFrame}}`, with every seed that a run was trained with; see `StoredRun.replicates`."""
+    """Load the frames of all seeds of a run, `{seed: {frame: DataFrame}}`; see `StoredRun.replicates`."""
     return open_run(section, timestamp, epochs, results_dir).replicates

@@ -29,7 +29,7 @@ from kanbench.storage.stored_names import MAX_DATASETS
 from kanbench.storage.stored_run import stored_runs
 from kanbench.storage.values import epochs_of, same
 
-FEW = 8  # rows to name
+FEW = 8  # most rows that a warning lists
 PLAIN_TYPES = (NoneType, bool, int, float, str)
 
 
@@ -44,32 +44,33 @@ def save_run(
     overwrite: bool = False,
     **metadata: Any,
 ) -> str:
-    """Save frames, checkpoints and their metadata as one run: all of its files, or none.
+    """Save frames, checkpoints and their metadata as one run; either all files are written or none.
 
     Args:
-        results (dict): A frame for every model type; for section 2.3 `summary`, `experts`, `selected_experts` and
-            `grid_history`. The frames are not changed.
-        section (str): for example `section2_1`, or a variant, for example `section2_1_highd_3d_shallow`.
-        checkpoints (dict, optional): `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`; a KAN
-            under the key `model` is written as a pykan checkpoint, everything else goes into the metadata file.
+        results (dict): `{model_type: frame}`; for section 2.3 `summary`, `experts`, `selected_experts` and
+            `grid_history`. The frames are not modified.
+        section (str): A section such as `section2_1`, or a variant such as `section2_1_highd_3d_shallow`.
+        checkpoints (dict, optional): `{model_type: {dataset_idx: {'at_threshold': {...}, 'final': {...}}}}`. A KAN
+            under the key `model` is written as a pykan checkpoint; everything else goes into the metadata file.
         models (dict, optional): Deprecated: `{model_type: {dataset_idx: KAN}}`, saved as `final` checkpoints without
             metadata.
-        timestamp (str, optional): YYYYMMDD_HHMMSS; now, in UTC, if it is not given.
-        overwrite (bool): Whether a run that is there already may be replaced, as a whole.
-        **metadata: What the frames' columns do not tell: epochs, device, lbfgs_threshold_time, …  What they do tell is
-            refused with a warning. What is not given here is taken from the attrs of every frame, as `load_run`
-            returned it: `save_run(results, section)` keeps them all, and so does `save_run(results, **meta)`. Of a
-            provenance that says the same as a frame's own, but less, the frame's own is kept.
+        timestamp (str, optional): YYYYMMDD_HHMMSS; by default the current time in UTC.
+        results_dir (path): The results folder.
+        overwrite (bool): Whether to replace an existing run, as a whole.
+        **metadata: Attrs that cannot be derived from the columns: epochs, device, lbfgs_threshold_time, … Derivable
+            ones are ignored with a warning. Attrs not given here are taken from each frame, so `save_run(results,
+            section)` and `save_run(results, **meta)` both keep the attrs that `load_run` returned. If a given
+            provenance is a part of a frame's own, the frame's own is kept.
 
     Returns:
         str: The timestamp.
 
     Warns:
-        UserWarning: Which attrs are not of the format, and which rows are duplicates: these are left out.
+        UserWarning: Attrs are not part of the format, or rows are duplicates; both are dropped.
 
     Raises:
-        InputError: Rows of one epoch differ; or something cannot be saved, or not so that `load_run` reads it. What was
-            there before is still there.
+        InputError: Rows of the same epoch differ, or something cannot be saved such that `load_run` can read it. An
+            existing run is then unchanged.
     """
     known = without_variant(section) if isinstance(section, str) else None
     is_section = known in SECTIONS and (section == known or is_variant(section.removeprefix(f"{known}_")))
@@ -86,7 +87,7 @@ def save_run(
     _check_names(section, "frame", results)
     attrs = {name: _attrs(section, name, frame, given) for name, frame in results.items()}
     results = {name: _without_doubles(name, frame) for name, frame in results.items()}
-    results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as pandas does, and whoever looks for the run
+    results_dir = os.path.expanduser(results_dir)  # noqa: PTH111 - as in pandas and `stored_files`
     run = Run(section, timestamp, _epochs(section, attrs), results_dir)
     checkpoint_metadata, weights = _separated(section, {} if checkpoints is None else checkpoints)
     for where, model_type, dataset_idx, model in _by_dataset(section, "models", {} if models is None else models):
@@ -116,20 +117,20 @@ def save_run(
 
 @contextlib.contextmanager
 def staged(run: Run) -> Iterator[Run]:
-    """Yield the run in a folder of its own, from which its files move to theirs when the block ends without an error.
+    """Yield the run with a temporary folder; its files move to the run's folder when the block ends without an error.
 
     Raises:
-        InputError: The files cannot be written; or what the block raised, of the files where they would have been.
+        InputError: The files cannot be written, or the block raised an error, which then names the final paths.
     """
-    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as beside:
+    with atomic_folder(run.folder, about=f"{run.folder}/{run.name}") as temporary:
         try:
-            yield dataclasses.replace(run, folder_override=str(beside))
-        except InputError as error:  # names a file there, which is gone by the time that this is read
-            raise error.at(error.where.replace(str(beside), run.folder)) from error
+            yield dataclasses.replace(run, folder_override=str(temporary))
+        except InputError as error:  # the temporary file that it names no longer exists when a user reads it
+            raise error.at(error.where.replace(str(temporary), run.folder)) from error
 
 
 def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
-    """Put what `write` writes in the place of the run; no other process does so at the same time."""
+    """Replace the run by the files that `write` makes; the folder must be locked."""
     every = {stored.run: stored.files for stored in stored_runs(run.results)}
     if not overwrite and any(file.run == run for files in every.values() for file in files):
         where = f"{run.folder}/{run.name}"
@@ -138,12 +139,12 @@ def _replace(run: Run, write: Callable[[Run], None], overwrite: bool) -> None:
         try:
             write(new)
         except InputError as error:
-            if error.allowed != TRUST:  # whoever saves is not to trust a file, but to save what needs no trust
+            if error.allowed != TRUST:  # when saving, trusted=True is no remedy
                 raise
             raise InputError(error.where, error.found, "numbers and text", problem=error.problem) from error
         written = {path.name for path in Path(new.folder).iterdir()}
     of_others = {file.path for other, files in every.items() if other != run for file in files}
-    for file in every.get(run, []):  # of the run that was there before
+    for file in every.get(run, []):  # files of the old run
         if file.path.name not in written and file.path not in of_others:
             file.path.unlink()
 
@@ -167,7 +168,7 @@ def _dict(value: Any, where: str, allowed: str) -> dict[Any, Any]:
 
 
 def _given(section: str, metadata: Attrs) -> Attrs:
-    """The attrs that the caller gives for all frames."""
+    """Check the attrs that the caller passed for all frames."""
     given: Attrs = {}
     for key, value in metadata.items():
         if key in DERIVABLE:
@@ -176,13 +177,13 @@ def _given(section: str, metadata: Attrs) -> Attrs:
             given[key] = _checked(key, value, key)
             other = key.endswith("_threshold_time") and key != SECTIONS[without_variant(section)].threshold_time
             _require(value is None or not other, key, value, f"None in {section}")
-        else:  # load_run's meta have those of OF_FRAMES where all frames are of one
+        else:  # meta of load_run may include OF_FRAMES
             _require(key in OF_FRAMES, "metadata", key, f"{', '.join(essential(section))} in {section}")
     return given
 
 
 def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
-    """The attrs of a frame beside section, timestamp and model type: what is given, or its own, or None."""
+    """The attrs of a frame, besides section, timestamp and model type: those given, else its own, else None."""
     _require(isinstance(frame, pd.DataFrame), f"results.{name}", frame, "a DataFrame")
     if not frame.columns.is_unique:
         twice = one_line(repr(frame.columns[frame.columns.duplicated()][0]))[:100]
@@ -199,10 +200,10 @@ def _attrs(section: str, name: str, frame: pd.DataFrame, given: Attrs) -> Attrs:
 
 
 def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without duplicate rows; rows of one epoch that differ are refused when it is written.
+    """Drop duplicate rows; different rows of the same epoch are refused later, by `_check_single`.
 
     Warns:
-        UserWarning: Which these are.
+        UserWarning: There are duplicate rows; lists them.
     """
     rows = with_columns(frame).reset_index(drop=True)
     with contextlib.suppress(InputError):
@@ -215,7 +216,7 @@ def _without_doubles(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_single(name: str, frame: pd.DataFrame) -> None:
-    """Check that no rows of the same epoch differ."""
+    """Raise `InputError` if rows of the same epoch differ."""
     rows = with_columns(frame)
     if "dataset_idx" in rows:
         try:
@@ -225,7 +226,7 @@ def _check_single(name: str, frame: pd.DataFrame) -> None:
 
 
 def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
-    """The epochs of all frames, whose names have them; None where names have none."""
+    """The epochs that all frames share, for file names; None if the section's names have none."""
     if not SECTIONS[without_variant(section)].has_epochs:
         return None
     found = {of_frame["epochs"] for of_frame in attrs.values()}
@@ -236,7 +237,7 @@ def _epochs(section: str, attrs: dict[str, Attrs]) -> int | None:
 
 
 SECONDS = (lambda v: type(v) in (int, float) and 0 <= v < float("inf"), "seconds")
-ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # of attrs, which may be None, too
+ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {  # for attrs; None is allowed too
     "epochs": (lambda v: isinstance(v, int) and epochs_of(v) is not None, "an integer, at least 1"),
     "device": (lambda v: isinstance(v, str), "text"),
     "lbfgs_threshold_time": SECONDS,
@@ -253,7 +254,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """A value as builtin types, which survive every format."""
+    """Convert a value to builtin types, which all formats preserve."""
     if isinstance(value, dict):
         return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -264,7 +265,7 @@ def _plain(value: Any, key: str) -> Any:
 
 
 def _separated(section: str, checkpoints: dict[Any, Any]) -> tuple[Metadata, dict[tuple[str, int, str], Any]]:
-    """The metrics, and the models by (model type, dataset, checkpoint)."""
+    """Split checkpoints into metrics, and models by (model type, dataset, checkpoint)."""
     metadata: Metadata = {}
     models = {}
     for where, model_type, dataset_idx, per_name in _by_dataset(section, "checkpoints", checkpoints):
@@ -280,7 +281,7 @@ def _separated(section: str, checkpoints: dict[Any, Any]) -> tuple[Metadata, dic
 
 
 def _by_dataset(section: str, argument: str, content: dict[Any, Any]) -> Iterator[tuple[str, str, int, Any]]:
-    """What `checkpoints` or `models` has for every model type and dataset, with where that is."""
+    """Iterate over `checkpoints` or `models`: (place for errors, model type, dataset, value)."""
     _check_names(section, "model type", _dict(content, argument, "{model_type: {dataset_idx: …}}"))
     for model_type, per_dataset in content.items():
         where = f"{argument}.{model_type}"
@@ -292,7 +293,7 @@ def _by_dataset(section: str, argument: str, content: dict[Any, Any]) -> Iterato
 
 
 def _check_model(where: str, model: Any) -> None:
-    from kanbench.network.pykan import is_kan  # takes seconds to import, as torch does
+    from kanbench.network.pykan import is_kan  # here: takes seconds to import, because of torch
 
     _require(is_kan(model), where, model, "a KAN")
     if model.cache_data is None:

@@ -1,9 +1,9 @@
-"""Names of the files of runs, of the present format and of earlier ones, as they lie in folders.
+"""File names of runs, of the present and of earlier formats.
 
-Those of the present format are in `kanbench.plan.naming`. Earlier ones differ: no `_e{epochs}`; `…_meta.json` for
-what is in the frames' attrs now; sections of other experiments (`section1_1`); other checkpoints
-(`at_kan_threshold_time`); checkpoints without a name, of the final model; `.pth` files with the weights of models that
-are not pykan's; and, before there were frames, all results in one pickled dict, with a JSON file beside it.
+The names of the present format are in `kanbench.plan.naming`. Earlier formats have differences: no `_e{epochs}`;
+`…_meta.json` instead of attrs; sections of other experiments (`section1_1`); other checkpoints
+(`at_kan_threshold_time`); final models without a checkpoint name; `.pth` files with weights of models other than
+pykan's; and, before frames were introduced, all results in one pickled dict with a JSON file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from kanbench.plan import naming
 from kanbench.plan.naming import NUMBER, Run
 from kanbench.plan.sections import SECTION, SECTIONS, TIMESTAMP, is_timestamp, section_of, without_variant
 
-MAX_DATASETS = 1000  # a larger index is damage
-OLD_NAMES = {"pruned": "kan_pruning", **dict.fromkeys(("merged_kan", "merged_kans"), "merge_kan")}  # of checkpoints
+MAX_DATASETS = 1000  # larger indices are taken for damage
+OLD_NAMES = {"pruned": "kan_pruning", **dict.fromkeys(("merged_kan", "merged_kans"), "merge_kan")}  # in checkpoints
 
 Kind = Literal["meta", "metadata", "frame", "checkpoint", "weights", "dict"]
 
@@ -43,13 +43,17 @@ _PATTERNS: list[tuple[Kind, str]] = [
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a run, by its name.
+    """A file of a run, described by its name.
 
     Attributes:
+        path (Path): The file.
+        run (Run): The run that the name states.
         kind ({'meta', 'metadata', 'frame', 'checkpoint', 'weights', 'dict'}): Attrs in JSON, metrics of checkpoints, a
             frame, one file of a pykan model, weights of another model, or all results as a pickled dict.
-        name (str): The frame's, or the model type.
-        suffix (str): `pkl` or `parquet` of a frame; of a checkpoint, which of its files this is.
+        name (str): The frame or the model type.
+        suffix (str): For a frame `pkl` or `parquet`; for a checkpoint one of `CHECKPOINT_FILES`.
+        dataset_idx (int, optional): The dataset of a checkpoint or weights.
+        checkpoint (str, optional): The checkpoint, if the name has one.
     """
 
     path: Path
@@ -62,40 +66,40 @@ class StoredFile:
 
     @property
     def model(self) -> tuple[str, int, str]:
-        """Of a checkpoint or weights: model type, dataset and checkpoint, which is `final` where none is named."""
+        """Model type, dataset and checkpoint (by default `final`) of a checkpoint or weights."""
         return self.name, self.dataset_idx or 0, self.checkpoint or "final"
 
     @property
     def base(self) -> Path:
-        """Of a checkpoint, what `KAN.loadckpt` takes; of weights, the path without its ending."""
+        """The base path of a checkpoint, as `KAN.loadckpt` takes it; for weights, the path without its ending."""
         ending = ".pth" if self.kind == "weights" else f"_{self.suffix}"
         return self.path.with_name(self.path.name.removesuffix(ending))
 
     def stat(self) -> os.stat_result:
-        """Of the file; of a link that leads to none, the link's own."""
+        """The status of the file; of a dangling link, that of the link itself."""
         return self.path.stat() if self.path.exists() else self.path.lstat()
 
 
 def order_names(names: Iterable[str], section: str) -> list[str]:
-    """Frames or model types in the order of plots and tables; those that are not known last."""
+    """Sort frames or model types in the order of plots and tables; unknown ones come last."""
     known = section_of(section)
     order = [*known.frames, *known.model_types]
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def model_types_there(run: Run, names: Iterable[str]) -> list[str]:
-    """The model types of a run of the present format: those among `names`, since a run need not compare all.
+    """The model types of a run of the present format, found in `names`, because a run need not compare all of them.
 
-    The reference is always one, and so is every model type of a section whose frames are not one per model type.
+    The reference is always included, as are all model types of a section whose frames are not one per model type.
     """
     return [m for m in run.kind.model_types if m in names or m == run.kind.reference or run.kind.frame_names]
 
 
 def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
-    """Read the name of a file of a run, whatever format it is of; None if it is none.
+    """Parse the name of a file of a run, of any format; None if it is not one.
 
     Args:
-        results (str): The folder of the sections' folders, or of the files.
+        results (str): The results folder, which contains the file or the section's folder.
     """
     path = Path(path)
     matches = ((kind, re.fullmatch(pattern, path.name)) for kind, pattern in _PATTERNS)
@@ -114,15 +118,15 @@ def parse_stored(path: str | Path, results: str = "") -> StoredFile | None:
 
 
 def stored_files(results: str | Path) -> list[StoredFile]:
-    """The files of runs in a folder, and in those of sections and other seeds below it; each folder is listed once.
+    """The files of runs in a results folder and its folders of sections and seeds.
 
-    Links to files that are gone are among them, so that whoever reads one hears of it.
+    Dangling links are included, so that reading them gives an error. Each folder is read only once.
 
     Raises:
-        InputError: There is no such folder, or it cannot be read.
+        InputError: The folder does not exist or cannot be read.
     """
-    results = os.path.expanduser(results)  # noqa: PTH111 - pathlib's raises where there is no such user
-    if not os.path.isdir(results):  # noqa: PTH112 - pathlib's raises where a name is too long
+    results = os.path.expanduser(results)  # noqa: PTH111 - Path.expanduser raises for unknown users
+    if not os.path.isdir(results):  # noqa: PTH112 - Path.is_dir raises if a name is too long
         raise InputError(results, problem="no such folder")
     top, seeds = _listed(Path(results)), Path(results) / naming.SEEDS
     folders = [path for path in top if fnmatchcase(path.name, "sec*_results") or path == seeds]
@@ -132,7 +136,7 @@ def stored_files(results: str | Path) -> list[StoredFile]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, by name; nothing where there is none."""
+    """The content of a folder, sorted by name; empty if there is no such folder."""
     try:
         return sorted(folder.iterdir(), key=str) if folder.is_dir() else []
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A run on disk, opened once: which files it has, and on demand what is in them."""
+"""A stored run: its files, which are read on demand."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ Models = dict[str, dict[int, dict[str, Any]]]
 
 @dataclass(frozen=True, eq=False)
 class StoredRun:
-    """One run of a results folder; every file is read at most once, when it is first asked for.
+    """A run in a results folder. Each file is read at most once, on first access.
 
     Attributes:
         run (Run): The names.
-        files (tuple of StoredFile): Those that belong to the run, of whatever format; none of other seeds.
-        trusted (bool): Whether to read files with other contents than results have. It may execute code in them.
-        replicate_files (dict): The frames with other seeds, by `run.replicate(seed)`; those that are there.
-        problems (sequence of path): The user's Python files with targets, which may be run; see `problem_of_run`.
+        files (tuple of StoredFile): The files of the run, of any format, without those of replicates.
+        trusted (bool): Whether also to read files with other contents than results have (may execute code in them).
+        replicate_files (dict): The existing frames of replicates, by `run.replicate(seed)`.
+        problems (sequence of path): The user's Python files, which may be executed; see `problem_of_run`.
     """
 
     run: Run
@@ -66,7 +66,7 @@ class StoredRun:
 
     @property
     def path(self) -> str:
-        """What the names of its files begin with."""
+        """The common beginning of the paths of its files."""
         return f"{self.run.folder}/{self.run.name}"
 
     @property
@@ -75,7 +75,7 @@ class StoredRun:
 
     @property
     def has_present_names(self) -> bool:
-        """Whether its names are of the present format: of a section that it has, with epochs where that has some."""
+        """Whether its names are of the present format: a known section, and epochs if the section has them."""
         known = without_variant(self.run.section) in SECTIONS
         return known and (self.run.epochs is not None) == self.section.has_epochs
 
@@ -89,7 +89,7 @@ class StoredRun:
 
     @cached_property
     def json_file(self) -> Path | None:
-        """The JSON file whose metadata are read: not that of a run with the same timestamp and other epochs."""
+        """The JSON file with the run's metadata; not one of a run with the same timestamp but other epochs."""
         for file in self.of_kind("meta"):
             epochs = epochs_of(read_json(file.path).get("epochs"))
             if file.run.epochs is not None or epochs in (None, self.run.epochs) or self.run.epochs is None:
@@ -99,7 +99,7 @@ class StoredRun:
     @cached_property
     def _loaded(self) -> tuple[Frames, Attrs]:
         by_format = sorted(self.of_kind("frame"), key=lambda file: FRAME_FORMATS.index(file.suffix), reverse=True)
-        paths = {file.name: file.path for file in by_format}  # the pickle, where there are both
+        paths = {file.name: file.path for file in by_format}  # of two formats, the pickle wins
         if not paths:
             found = "its results are a pickled dict, which inspect shows" if self.of_kind("dict") else "no frames"
             raise InputError(self.path, problem=found, allowed="a run with at least one frame")
@@ -108,33 +108,33 @@ class StoredRun:
         if not any(map(is_original, frames.values())):
             return frames, attrs
         for name, frame in frames.items():
-            if not is_converted(frame):  # as those are that were, when a conversion was interrupted
+            if not is_converted(frame):  # some are, if a conversion was interrupted
                 losses = {"losses": self._original_measure(name, frame)} if has_losses(frame) else {}
                 frame.attrs["provenance"] = {"format": ORIGINAL, **losses}
         return frames, agreed([frame.attrs for frame in frames.values()])
 
     def _original_measure(self, name: str, frame: pd.DataFrame) -> LossMeasure:
-        """What the losses of a frame of the original scripts are: by their procedure, unless all models contradict."""
+        """The loss measure of an original frame: the expected one, unless all checkpoints contradict it."""
         model_type, found = self.section.model_type_of(name), set[LossMeasure | None]()
         expected = original_measure(model_type, frame)
         for (of_type, index, checkpoint), file in self.model_files.items():
             if (of_type, checkpoint, file.kind) == (model_type, "final", "checkpoint"):
-                with contextlib.suppress(InputError):  # a model that cannot be read tells nothing
+                with contextlib.suppress(InputError):  # skip unreadable models
                     found.add(recomputed_measure(self.network(file.base), *last_test_loss(frame, index)))
-        told = [measure for measure in found if measure is not None]
-        if len(told) != 1 or told[0] == expected:
+        measured = [measure for measure in found if measure is not None]
+        if len(measured) != 1 or measured[0] == expected:
             return expected
-        warn(f"{self.name}_{name}: its losses are {told[0]}, not {expected}, according to its checkpoints")
-        return told[0]
+        warn(f"{self.name}_{name}: its losses are {measured[0]}, not {expected}, according to its checkpoints")
+        return measured[0]
 
     @property
     def is_original(self) -> bool:
-        """Whether the study's original scripts stored it; see `kanbench.storage.conventions`."""
+        """Whether the study's original scripts stored this run; see `kanbench.storage.conventions`."""
         return any(map(is_original, self.frames.values()))
 
     @cached_property
     def loss_measures(self) -> dict[str, LossMeasure]:
-        """By model type, whether the `train_loss` and `test_loss` that are stored are mean squared errors or roots."""
+        """The measure of the stored `train_loss` and `test_loss`, `mse` or `rmse`, by model type."""
         of_histories = {m: self.section.history_of(m) for m in self.section.model_types}
         frames = {m: self.frames[name] for m, name in of_histories.items() if name in self.frames}
         others = {} if self.section.frame_names else {n: f for n, f in self.frames.items() if n not in of_histories}
@@ -145,7 +145,7 @@ class StoredRun:
         """`{name: frame}`, in the order of plots and tables, with the attrs of the present format.
 
         Raises:
-            InputError: There is none, or one is damaged or refused.
+            InputError: There are no frames, or one is damaged or refused.
         """
         return self._loaded[0]
 
@@ -156,16 +156,16 @@ class StoredRun:
 
     @cached_property
     def metadata(self) -> Metadata | None:
-        """The metrics of its checkpoints; None where there is no such file."""
+        """The metrics of its checkpoints; None if there is no such file."""
         files = self.of_kind("metadata")
         return read_metadata(files[0].path, self.trusted) if files else None
 
     @cached_property
     def replicates(self) -> dict[int | None, Frames]:
-        """`{seed: {name: frame}}`: the run itself first, then what is there of other seeds, by seed.
+        """`{seed: {name: frame}}`: the run itself first, then its replicates, ordered by seed.
 
-        The first seed is None where it is not recorded, as in earlier formats. While the trainings of a seed have not
-        all finished, some or all of its frames are absent. A frame with the seed of the run itself is left out.
+        The first seed is None if it is not recorded, as in earlier formats. Until all trainings of a seed have
+        finished, some or all of its frames are missing. A replicate with the seed of the run itself is ignored.
         """
         replicates: dict[int | None, Frames] = {_seed(self.frames): self.frames}
         for other, files in self.replicate_files.items():
@@ -178,44 +178,44 @@ class StoredRun:
 
     @cached_property
     def comparable(self) -> Comparable:
-        """Its frames as they are compared with each other; see `kanbench.storage.comparable`."""
+        """Its frames made comparable; see `kanbench.storage.comparable`."""
         return comparable(self.replicates)
 
     @property
     def compared(self) -> Frames:
-        """The frames of the run itself, as they are compared."""
+        """The comparable frames of the run itself, without replicates."""
         return next(iter(self.comparable.replicates.values()))
 
     @property
     def compared_metadata(self) -> Metadata | None:
-        """The metrics of its checkpoints, where these are of the thresholds of `compared`."""
+        """The metrics of its checkpoints, if they belong to the thresholds of `compared`; else None."""
         return self.metadata if self.comparable.has_thresholds else None
 
     @property
     def last_change(self) -> int:
-        """When one of its files was last written, in nanoseconds; those of other seeds count."""
+        """The latest modification time of its files and those of its replicates, in nanoseconds."""
         others = [file for files in self.replicate_files.values() for file in files]
         return max(file.stat().st_mtime_ns for file in [*self.files, *others])
 
     @cached_property
     def model_types(self) -> list[str]:
-        """Those that have any rows, in the order of plots."""
+        """The model types that have rows, in the order of plots."""
         if self.section.frame_names:
             return list(self.section.model_types) if "grid_history" in self.compared else []
         return [name for name, frame in self.compared.items() if {"dataset_idx", "epoch"} <= set(frame) and len(frame)]
 
     @cached_property
     def datasets(self) -> dict[int, str]:
-        """The names of the datasets that frames have rows of, by their index."""
+        """The names of the datasets in its frames, by index."""
         return datasets_of(self.compared.values())
 
     @property
     def inputs(self) -> dict[str, int | None]:
-        """The number of inputs of every dataset's problem, by its name; None where it is not known."""
+        """The number of inputs of each dataset's problem, by name; None if unknown."""
         return {name: inputs_of_problem(name, self.compared.values()) for name in self.datasets.values()}
 
     def histories(self, model_type: str) -> list[pd.DataFrame]:
-        """The rows of a model type's epochs as they are compared, of every seed that has some."""
+        """The comparable histories of a model type, one for each seed that has rows."""
         name = self.section.history_of(model_type)
         every = self.comparable.replicates.values()
         return [frames[name] for frames in every if name in frames and len(frames[name])]
@@ -223,8 +223,8 @@ class StoredRun:
     def thresholds(self, model_type: str, history: pd.DataFrame) -> pd.DataFrame:
         """The rows of one of `histories` at the interpolation threshold, by dataset.
 
-        Those of the run itself are in its checkpoints' metadata; where there are none, and for other seeds, they are
-        found in the frame, by the rule's default tolerance and patience.
+        For the run itself, the checkpoints' metadata have the thresholds. Without metadata, and for replicates, they
+        are determined from the frame, with the rule's default tolerance and patience.
         """
         if not {"test_loss", "epoch"} <= set(history):
             return history.iloc[:0].set_index("dataset_idx")
@@ -234,22 +234,22 @@ class StoredRun:
 
     @cached_property
     def model_files(self) -> dict[tuple[str, int, str], StoredFile]:
-        """The file of every model's state, by model type, dataset and checkpoint.
+        """The file with each model's state, by model type, dataset and checkpoint.
 
         Warns:
-            UserWarning: There are several, which differ; says which is used.
+            UserWarning: Several files of the same model differ; names the one used.
         """
 
         def rank(file: StoredFile) -> tuple[bool, bool, bool]:
-            """Of several for one model, one that is whole, the run's own, and with a name of the present format."""
+            """Prefer models that are complete, of the run itself, and with names of the present format."""
             return file.base in whole, file.run == self.run, file.base == Path(file.run.checkpoint(*file.model))
 
         chosen: dict[tuple[str, int, str], StoredFile] = {}
         states = [file for file in self.of_kind("checkpoint", "weights") if file.suffix in ("state", "")]
         configs = {file.base for file in self.of_kind("checkpoint") if file.suffix == "config.yml"}
         whole = {file.base for file in states if file.kind == "weights" or file.base in configs}
-        parts = {file.base: file for file in self.of_kind("checkpoint") if file.base not in whole}  # of broken ones
-        states = [file for file in states if file.base in whole] + list(parts.values())
+        incomplete = {file.base: file for file in self.of_kind("checkpoint") if file.base not in whole}
+        states = [file for file in states if file.base in whole] + list(incomplete.values())
         for file in sorted(states, key=rank):
             other = chosen.get(file.model)
             if other and other.base in whole and read_bytes(other.path) != read_bytes(file.path):
@@ -258,7 +258,7 @@ class StoredRun:
         return {key: chosen[key] for key in sorted(chosen)}
 
     def checkpoints(self, model_type: str, dataset_idx: int) -> dict[str, Path]:
-        """`{checkpoint: base}` of the models in pykan's format of one training, that at the threshold first."""
+        """`{checkpoint: base path}` of a training's models in pykan's format, the one at the threshold first."""
         found = {
             checkpoint: file.base
             for (of_type, index, checkpoint), file in self.model_files.items()
@@ -267,11 +267,11 @@ class StoredRun:
         return {name: found[name] for name in (*CHECKPOINTS, *found) if name in found}
 
     def network(self, base: Path) -> SplineNetwork:
-        """The model of one of `checkpoints`.
+        """Read the model of one of `checkpoints`.
 
         Raises:
             InputError: A file is damaged or refused.
-            NoSumOfSplinesError: It is no sum of splines.
+            NoSumOfSplinesError: The model is not a sum of splines.
         """
         if base not in self._networks:
             self._networks[base] = read_checkpoint(base)
@@ -279,7 +279,7 @@ class StoredRun:
 
     @cached_property
     def configs(self) -> list[Mapping[str, Any]]:
-        """The configurations of all models in pykan's format that can be read."""
+        """The readable configurations of all models in pykan's format."""
         found = []
         for file in self.of_kind("checkpoint"):
             if file.suffix == "config.yml":
@@ -288,10 +288,10 @@ class StoredRun:
         return found
 
     def models(self) -> Models:
-        """All models as pykan's `KAN`, and those that are not pykan's as their state dicts; see `load_run`.
+        """Load all models, as `KAN` or, for models other than pykan's, as state dicts; see `load_run`.
 
         Warns:
-            UserWarning: One cannot be read, and is left out.
+            UserWarning: A model cannot be read, and is omitted.
         """
         from kanbench.network.pykan import load_checkpoint
 
@@ -302,7 +302,7 @@ class StoredRun:
                     model = read_tensors(file.path, self.trusted)
                 else:
                     model = load_checkpoint(file.base, trusted=self.trusted)
-                    model.save_act = True  # as pykan's own: plot, prune and the like work with the activations
+                    model.save_act = True  # pykan's default: plot, prune and others need the activations
             except InputError as error:
                 warn(f"left out: {error}")
                 continue
@@ -311,7 +311,7 @@ class StoredRun:
 
 
 def _seed(frames: Frames) -> int | None:
-    """The seed in the provenance of frames; that of section 2.3's experts has none, because each has its own."""
+    """The seed in the provenance of frames; None if not recorded. Frames of experts have none: each has its own."""
     seeds = [provenance_of(frame).get("seed") for frame in frames.values()]
     return next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None)
 
@@ -319,13 +319,13 @@ def _seed(frames: Frames) -> int | None:
 def stored_runs(
     results_dir: str | Path = RESULTS, *, trusted: bool = False, problems: Sequence[str | Path] = ()
 ) -> list[StoredRun]:
-    """All runs in a folder that have at least one file, by section, time and epochs.
+    """All runs in a results folder, ordered by section, timestamp and epochs.
 
-    A metadata file whose name has no epochs belongs to the run with the same timestamp, whose names have some. So do
-    checkpoints and their metrics, if there is one such run with frames only; they come after the run's own.
+    A JSON file without epochs in its name belongs to the runs with the same timestamp that have epochs in their names.
+    So do checkpoints and their metrics, if exactly one such run has frames; they come after the run's own files.
 
     Raises:
-        InputError: There is no such folder, or it cannot be read.
+        InputError: The folder does not exist or cannot be read.
     """
     by_run: dict[Run, list[StoredFile]] = defaultdict(list)
     for file in stored_files(results_dir):
@@ -336,7 +336,7 @@ def stored_runs(
         same_time[replace(run, epochs=None)].append(run)
     with_frames = {run for run, files in runs.items() if any(file.kind == "frame" for file in files)}
     for run in [run for run in runs if run not in with_frames]:
-        owners = [other for other in same_time[run] if other != run and other in runs]  # none where it has epochs
+        owners = [other for other in same_time[run] if other != run and other in runs]  # none if it has epochs
         if not (only_json := all(file.kind == "meta" for file in runs[run])):
             owners = [other for other in owners if other in with_frames]
         if only_json or len(owners) == 1:

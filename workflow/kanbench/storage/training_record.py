@@ -1,4 +1,4 @@
-"""The record of one training: one JSON file with everything but the weights."""
+"""Training records: the result of one training as a JSON file, without the weights."""
 
 from __future__ import annotations
 
@@ -27,43 +27,51 @@ if TYPE_CHECKING:
     from kanbench.problems.samples import Dataset
     from kanbench.training.history import Training
 
-VARYING = ("problem", "source", "model.width")  # a width goes with the number of inputs
+VARYING = ("problem", "source", "model.width")  # settings that differ by dataset; widths depend on the inputs
 VARYING_EXPERTS = ("problem", "source", "model", "seed")
-OF_ALL = ("data", "device", "dtype", "engine", "targets", "threshold")  # settings of all trainings of section 2.3
+OF_ALL = ("data", "device", "dtype", "engine", "targets", "threshold")  # common to all trainings of section 2.3
 
-TYPES: dict[str, Any] = {"int64": int, "float64": (int, float, NoneType)}  # None is a number that is not finite
+TYPES: dict[str, Any] = {"int64": int, "float64": (int, float, NoneType)}  # None stands for a non-finite number
 OF_EXPERT = columns("section2_3", "experts").keys() - {"dataset_idx", "dataset_name", "selected"}
 OF_MERGING = {"selected", "ensemble_dense_mse", "initial_dense_mse", "initial_num_params", "via", "width", "k"}
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a training hands to the consolidation; the fields are the keys of the JSON file, in its order."""
+    """The result of one training. The fields are the keys of the JSON file, in this order."""
 
     section: str
     timestamp: str
     epochs: int | None  # per grid; None in section 2.3
-    model_type: str  # or `expert`, or `control`
+    model_type: str  # also `expert` or `control`
     dataset_idx: int
     dataset_name: str
     device: str
     settings: dict[str, Any]
     provenance: dict[str, Any]
-    stopped: str | None  # why it ended early
+    stopped: str | None  # the reason for stopping early
     checkpoints: dict[str, dict[str, Any]]  # {'at_threshold': row, 'final': row}
     history: list[dict[str, Any]]  # a row per epoch
-    inputs: int | None = None  # of the problem
-    target: dict[str, float] | None = None  # its TargetScale on the sample of the dense MSE
+    inputs: int | None = None  # the problem's number of inputs
+    target: dict[str, float] | None = None  # TargetScale of the problem on the dense sample
     stages: list[dict[str, Any]] = []  # see Training
     timings: int = 1  # how often the training was timed
-    expert: dict[str, Any] | None = None  # of an expert: what the selection and the frames need
-    merging: dict[str, Any] | None = None  # of a merged model: its experts, and what was measured before the training
-    width: list[int] | None = None  # of a control
+    expert: dict[str, Any] | None = None  # for an expert: what selection and frames need
+    merging: dict[str, Any] | None = None  # for a merged model: its experts, and measurements before training
+    width: list[int] | None = None  # for a control
 
 
 def training_record(name: FileName, settings: Any, training: Training, data: Dataset, **more: Any) -> TrainingRecord:
-    """The record of one training, by its name, settings (a dict or Struct), outcome and samples.
+    """Make the record of a training.
 
-    `more` is `expert`, `merging` or `width`.
+    Args:
+        name (FileName): The name of the training.
+        settings (dict or Struct): Its settings.
+        training (Training): Its outcome.
+        data (Dataset): Its samples.
+        **more: `expert`, `merging` or `width`.
+
+    Raises:
+        InputError: `name` is not the name of a training.
     """
     run, settings = name.run, msgspec.to_builtins(settings)
     if name.model_type is None or name.dataset_idx is None or isinstance(run.epochs, str):
@@ -92,10 +100,13 @@ def training_record(name: FileName, settings: Any, training: Training, data: Dat
 
 
 def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Sequence[str] = VARYING) -> dict[str, Any]:
-    """What a rerun needs and nothing else in a frame tells; its trainings differ in the settings in `varying` only.
+    """The provenance of a frame's trainings: what a rerun needs, and the frame does not contain otherwise.
 
-    Among it what their times are: by which clock (`thread`, its CPU time, or `wall`), and the least of how many
-    timings: up to `repeats`, as long as all together took less than `seconds`.
+    `timing` says how times were measured: with which clock (`thread`, CPU time, or `wall`), as the minimum of up to
+    `repeats` timings, as long as all together took less than `seconds`.
+
+    Args:
+        varying (sequence of str): The settings in which trainings of a frame may differ.
     """
     return {
         **{key: settings[key] for key in ("seed", "dtype") if key not in varying},
@@ -114,11 +125,11 @@ def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Seque
 
 
 def common_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that all trainings of a section have in common, by names such as `data.seed`."""
+    """The settings that all trainings of a section have in common, by flat names such as `data.seed`."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
-    if "epochs" in settings:  # of section 2.3, where experts, merged models and controls are trained each in their way
+    if "epochs" in settings:  # section 2.3: experts, merged models and controls have different settings
         return {name: value for name, value in flat.items() if name.partition(".")[0] in OF_ALL}
     compared = "grids.approach" if flat.get("grids.policy") == "importance" else "optimizer"
     varying = (*VARYING, "seed", compared)
@@ -126,12 +137,12 @@ def common_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def made_alike(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same for trainings of one frame: not what only tells them apart, and is not in older ones."""
+    """The part of a provenance that must be the same for all trainings of a frame; present in all versions."""
     return {key: value for key, value in provenance.items() if key not in (*MADE_BY, "common_digest")}
 
 
 def of_several(records: Sequence[TrainingRecord]) -> dict[str, Any]:
-    """The provenance of a frame of these trainings: what they were made by is a list where that differs."""
+    """The common provenance of several trainings; keys of `MADE_BY` with different values become lists."""
     found = dict(records[0].provenance)
     for key in MADE_BY:
         values = sorted({record.provenance.get(key, NOT_RECORDED) for record in records})
@@ -141,7 +152,7 @@ def of_several(records: Sequence[TrainingRecord]) -> dict[str, Any]:
 
 
 def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> str:
-    """The digest in the provenance."""
+    """The digest of settings without the varying ones, for the provenance."""
     kept = {key: value for key, value in settings.items() if key not in varying}
     for group, _, key in (name.partition(".") for name in varying):
         if key and group in kept:
@@ -150,20 +161,20 @@ def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) 
 
 
 def write_record(record: TrainingRecord, path: str | Path) -> None:
-    """Write a record as JSON; numbers that are not finite become null, which pandas reads as nan."""
-    content = json.loads(msgspec.json.encode(record, enc_hook=lambda number: number.item()))  # of numpy
+    """Write a record as JSON; non-finite numbers become null, which pandas reads as nan."""
+    content = json.loads(msgspec.json.encode(record, enc_hook=lambda number: number.item()))  # numpy scalars
     write_text(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
 
 
 def read_record(path: str | Path) -> TrainingRecord:
-    """Read a record.
+    """Read a training record.
 
     Raises:
         InputError: The file cannot be read or is damaged.
     """
     try:
         record = msgspec.json.decode(Path(path).read_bytes(), type=TrainingRecord)
-        if _is_whole(record):
+        if _is_complete(record):
             return record
     except OSError as error:
         raise InputError(path, problem=f"cannot be read ({error.strerror})") from None
@@ -172,8 +183,8 @@ def read_record(path: str | Path) -> TrainingRecord:
     raise InputError(path, problem="damaged; delete it and the training is repeated")
 
 
-def _is_whole(record: TrainingRecord) -> bool:
-    """Whether a record has what the consolidation takes from it."""
+def _is_complete(record: TrainingRecord) -> bool:
+    """Whether a record has everything that the consolidation needs."""
     if without_variant(record.section) not in SECTIONS or not record.checkpoints.keys() >= set(CHECKPOINTS):
         return False
     return (
@@ -185,6 +196,6 @@ def _is_whole(record: TrainingRecord) -> bool:
 
 
 def _have_metrics(rows: Iterable[dict[str, Any]], wanted: dict[str, Column]) -> bool:
-    """Whether rows of a training have numbers in those columns that are metrics."""
+    """Whether all rows have numbers in the columns of metrics."""
     types = {name: TYPES[c.dtype] for name, c in wanted.items() if c.dtype in TYPES and name not in DERIVED}
     return all(name in row and isinstance(row[name], kind) for row in rows for name, kind in types.items())

@@ -149,7 +149,7 @@ def check_neutral(lamb: Any, batch: int, save_fig: bool, n: int, others: Mapping
         raise InputError("fit", problem=f"unknown argument {min(unknown)}")
     for name, found, neutral, allowed in (
         ("lamb", lamb, lamb == 0, "0, no penalty"),
-        ("batch", batch, batch == -1 or batch >= n, f"-1 or from {n} on, the whole sample"),
+        ("batch", batch, batch == -1 or batch >= n, f"-1 or an integer >= {n}, the whole sample"),
         ("save_fig", save_fig, not save_fig, "False; plot the trained model"),
     ):
         if not neutral:
@@ -216,7 +216,7 @@ def grids_of(
     if grids is not None:
         sizes = tuple(count("grids", size) for size in grids)
         if not sizes or sizes != tuple(sorted(set(sizes))) or sizes[0] < max(present):
-            allowed = f"increasing integers, the first from {max(present)} on, the grid that the model has"
+            allowed = f"increasing integers >= {max(present)}, the grid of the model"
             raise InputError("fit: grids", list(sizes), allowed)
     if not update:
         return KnotInsertionGrids(sizes)

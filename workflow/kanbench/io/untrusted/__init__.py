@@ -1,1 +1,1 @@
-"""Readers of pickles that somebody else may have made, which run nothing that is in them."""
+"""Readers of untrusted pickles and YAML; they execute no code from the file."""

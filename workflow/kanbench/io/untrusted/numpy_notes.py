@@ -1,7 +1,7 @@
-"""Build Python's values from notes on numpy's: scalars, arrays and the types that describe them.
+"""Build Python values from notes on numpy objects: scalars, arrays and dtypes.
 
-The names are those that numpy 1 and 2 write; what the notes say of types, shapes and bytes is checked. Light: whoever
-reads metadata or the configuration of a model needs neither pandas nor torch.
+The admitted names are those that numpy 1 and 2 write; types, shapes and sizes in the notes are checked. Metadata and
+model configurations are read without importing pandas or torch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, kind
 
 Array = NDArray[Any]
 
-MAX_LENGTH = 10_000_000  # of an axis of an array, and of a frame
+MAX_LENGTH = 10_000_000  # of an axis of an array; also rows of a frame
 MAX_DIMENSIONS = 32  # of an array: numpy 1's limit
-DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8|[US]\d{1,6}|[mM]8")  # no long doubles: each machine has its own
-UNITS = (b"s", b"ms", b"us", b"ns")  # of dates: those that pandas has
+DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8|[US]\d{1,6}|[mM]8")  # no long doubles: they differ by machine
+UNITS = (b"s", b"ms", b"us", b"ns")  # of dates, as in pandas
 
 
 def names(modules: str, kinds: dict[str, str]) -> dict[str, str]:
-    """What the reader calls each name in each of the modules."""
+    """The reader's kind for each name, in each of the modules (separated by spaces)."""
     return {f"{module}.{name}": kind for module in modules.split() for name, kind in kinds.items()}
 
 
@@ -41,21 +41,23 @@ PLAIN_NAMES = {
 
 
 def metadata_of_pickle(data: bytes) -> Any:
-    """The builtin values in a pickle; numpy's scalars, and arrays without dimensions, become Python's.
+    """Read builtin values from a pickle; numpy scalars and 0-dimensional arrays become Python values.
 
     Raises:
-        RefusedError, ValueError, LookupError, TypeError: It contains something else, or is damaged.
+        RefusedError, ValueError, LookupError, TypeError: The pickle contains something else, or is damaged.
     """
     return NumpyBuilder(len(data), dimensions=0).plain(read_pickle(data, PLAIN_NAMES))
 
 
 class NumpyBuilder:
-    """Builds from notes. A file in which parts share parts can ask for more values than there are atoms: every value
-    costs a byte or more where parts are not shared, so that the bytes of the file bound their number.
+    """Builds values from notes, with a budget on their number.
+
+    Nested shared parts can expand a small file to an astronomical number of values. Without sharing, each value takes
+    at least a byte, so the budget is proportional to the size of the file.
 
     Args:
         size (int): Bytes of the file.
-        dimensions (int): The most of an array that stands among plain values.
+        dimensions (int): The most dimensions of an array among plain values.
     """
 
     def __init__(self, size: int, dimensions: int = MAX_DIMENSIONS) -> None:
@@ -63,6 +65,7 @@ class NumpyBuilder:
         self.dimensions = dimensions
 
     def charge(self, count: int) -> None:
+        """Subtract values from the budget; raise `RefusedError` if it is exceeded."""
         self.budget -= count
         if self.budget < 0:
             raise RefusedError("too many parts, or parts that contain each other")
@@ -112,6 +115,7 @@ class NumpyBuilder:
         raise RefusedError(f"a {kind_of(value)} instead of a number, text, list or dict")
 
     def bytes_of(self, value: Any) -> bytes:
+        """The bytes that a note or value stands for, else raise `RefusedError`."""
         raw = self.plain(value)
         if type(raw) is not bytes:
             raise RefusedError("an array without bytes")
@@ -119,7 +123,7 @@ class NumpyBuilder:
         return raw
 
     def dtype_of(self, note: Any) -> np.dtype[Any]:
-        """The type, if all that the note says of it is what numpy says of this type."""
+        """The dtype, if the note's layout equals that of numpy for this dtype."""
         match note:
             case Made("dtype", (str(code), False | 0, True | 1), state) if DTYPE.fullmatch(code):
                 dtype = np.dtype(code)
@@ -153,6 +157,7 @@ class NumpyBuilder:
         return np.ndarray((), dtype, raw).item()
 
     def array_of(self, note: Any) -> Array:
+        """The array that a note describes, else raise `RefusedError`."""
         match note:
             case Made("array", (Named("ndarray"), (0,), _), (1, tuple(shape), dtype, bool(fortran), raw)):
                 return self._filled(shape, self.dtype_of(dtype), raw, "F" if fortran else "C")
@@ -165,17 +170,17 @@ class NumpyBuilder:
 
     def _filled(self, shape: tuple[Any, ...], dtype: np.dtype[Any], raw: Any, order: Literal["C", "F"]) -> Array:
         whole = all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape)
-        if len(shape) > MAX_DIMENSIONS or not whole:  # not shown: it may be anything
+        if len(shape) > MAX_DIMENSIONS or not whole:  # not shown in the message: it may contain anything
             raise RefusedError(f"an array whose shape is not up to {MAX_DIMENSIONS} integers from 0 to {MAX_LENGTH}")
         size = math.prod(shape)
         if dtype.kind != "O":
             content = self.bytes_of(raw)
             if len(content) == size * dtype.itemsize:
-                self.charge(size)  # text of no letters takes no bytes
+                self.charge(size)  # empty strings take no bytes
                 return np.ndarray(shape, dtype, content, order=order).astype(dtype.newbyteorder("="), order="K")
         elif type(raw) is list and len(raw) == size:
             flat = np.empty(size, object)
-            for position, item in enumerate(raw):  # not flat[:] = raw, which spreads lists
+            for position, item in enumerate(raw):  # not flat[:] = raw, which would unpack lists
                 flat[position] = self.plain(item)
             return flat.reshape(shape, order=order)
         raise RefusedError(f"an array of shape {shape} with contents of another size")

@@ -1,10 +1,10 @@
 """Read pickles without running anything that they name.
 
-A pickle is a program: it names functions and calls them with arguments of its own. Admitting only harmless ones is
-hard to get right, because a harmless function with crafted arguments, or a class whose attributes are replaced, may not
-be harmless. So nothing that a file names is imported or called here. Names of an admitted list become `Named`, calls of
-them `Made`, which note the name, the arguments and the state; whoever wants numbers, a frame or tensors builds them
-from these notes (`numpy_notes` and `pickled_frames` beside this module, `kanbench.io.torch_file`).
+A pickle is a program: it names functions and calls them with arguments of its own. Admitting only harmless functions
+is not enough: crafted arguments or replaced attributes can make them harmful. So nothing that a file names is imported
+or called here. Admitted names become `Named` and calls of them become `Made`, which note the name, the arguments and
+the state. Numbers, frames and tensors are then built from these notes (by `numpy_notes` and `pickled_frames` beside
+this module, and by `kanbench.io.torch_file`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 from kanbench.errors import one_line
 from kanbench.io.readers import TRUST, refusal
 
-MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten for every column, and one for every string
+MAX_OPCODES = 2_000_000  # 3 seconds; a frame has about ten per column and one per string
 VALUES = (  # opcodes whose argument is the value
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
     "BINBYTES8", "BYTEARRAY8",
 )  # fmt: skip
 TYPES = ("dict", "list", "tuple", "set", "int", "float", "str")
-PERSISTENT = "pickle.persistent_id"  # admits what is not in the pickle but beside it, as tensors' numbers are
-DICTS = {  # they come out as plain ones; what a defaultdict would call for keys that are not there is never called
+PERSISTENT = "pickle.persistent_id"  # admits references to data outside the pickle, such as the numbers of tensors
+DICTS = {  # read as plain dicts; the factory of a defaultdict is never called
     "collections.OrderedDict": "dict",
     "collections.defaultdict": "dict",
     **{f"{module}.{name}": "type" for module in ("builtins", "__builtin__") for name in TYPES},
@@ -37,19 +37,19 @@ KEYS = (str, int, float, bool, bytes, NoneType)
 
 
 class RefusedError(ValueError):
-    """What a pickle contains and a reader does not admit."""
+    """A pickle contains something that the reader does not admit."""
 
 
 @dataclass(eq=False, repr=False)
 class Named:
-    """A function or class that a pickle names, by what the reader calls it."""
+    """A function or class that a pickle names, as the reader's kind."""
 
     kind: str
 
 
-@dataclass(eq=False, repr=False)  # hashed by identity, shown without its parts, which may share theirs
+@dataclass(eq=False, repr=False)  # hashed by identity and shown without parts: nested shared parts may be huge
 class Made:
-    """An object that a pickle asks for: the function or class, its arguments and the state that is set on it."""
+    """An object that a pickle would create: the kind of function or class, its arguments and its state."""
 
     kind: str
     args: tuple[Any, ...]
@@ -58,7 +58,7 @@ class Made:
 
 @contextlib.contextmanager
 def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
-    """Turn a refusal into an `InputError`, one line that says what is allowed."""
+    """Turn a `RefusedError` into an `InputError` that says what is allowed."""
     try:
         yield
     except RefusedError as error:
@@ -66,15 +66,15 @@ def refusals(path: str | Path, allowed: str = TRUST) -> Iterator[None]:
 
 
 def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
-    """What is in a pickle: builtin values, and notes in place of everything else.
+    """Read a pickle: builtin values, and notes in place of everything else.
 
     Args:
-        admitted (mapping): From `module.name` to what the reader calls it; `DICTS` beside them. Persistent ids are
-            calls of `PERSISTENT`.
+        admitted (mapping): From `module.name` to the reader's kind, in addition to `DICTS`. Persistent ids are calls
+            of `PERSISTENT`.
 
     Raises:
-        RefusedError: The pickle names something else, or does what no frame or metadata needs.
-        ValueError, LookupError, TypeError: It is damaged.
+        RefusedError: The pickle names something else, or uses opcodes that no frame or metadata needs.
+        ValueError, LookupError, TypeError: The pickle is damaged.
     """
     machine = _Machine({**DICTS, **admitted})
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
@@ -87,7 +87,7 @@ def read_pickle(data: bytes, admitted: Mapping[str, str]) -> Any:
 
 
 class _Machine:
-    """The stack of a pickle's program, and what its opcodes do with it."""
+    """The stack machine that executes a pickle's opcodes."""
 
     def __init__(self, admitted: Mapping[str, str]) -> None:
         self.admitted = admitted
@@ -96,12 +96,12 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def push(self, value: Any) -> None:
-        if type(value) is int and value.bit_length() > 64:  # whoever shows or compares it would fail
+        if type(value) is int and value.bit_length() > 64:  # printing or comparing it could fail
             raise RefusedError(f"a number of {value.bit_length()} bits")
         self.stack.append(value)
 
     def take(self, count: int) -> list[Any]:
-        """The last values of the stack, removed from it."""
+        """Pop the last `count` values off the stack."""
         if len(self.stack) < count:
             raise RefusedError("an opcode without its arguments")
         start = len(self.stack) - count
@@ -128,8 +128,8 @@ class _Machine:
         if type(target) is not dict:
             raise RefusedError(f"items set on {kind_of(target)}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            number = isinstance(key, Made) and key.kind == "scalar"  # one of numpy's, hashed as the note that it is
-            if type(key) not in KEYS and not number:  # hashing nested tuples that share their parts takes for ever
+            number = isinstance(key, Made) and key.kind == "scalar"  # a numpy scalar; its note is hashed by identity
+            if type(key) not in KEYS and not number:  # hashing nested tuples with shared parts may take for ever
                 raise RefusedError(f"{kind_of(key)} as a key")
             target[key] = value
 
@@ -159,14 +159,14 @@ class _Machine:
     def set_state(self) -> None:
         made, state = self.take(2)
         self.push(made)
-        if type(made) is dict:  # a state dict of torch's has attributes beside its items, which nobody needs
+        if type(made) is dict:  # the attributes of a torch state dict are not needed
             return
         if not isinstance(made, Made) or made.state is not None:
             raise RefusedError(f"a state for {kind_of(made)}")
         made.state = state
 
 
-# What is not here is refused. No opcode's argument is used but as a value, a name or a position of the memo.
+# All other opcodes are refused. Arguments are used only as values, names or memo positions.
 OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
     **dict.fromkeys(VALUES, _Machine.push),
@@ -203,5 +203,5 @@ OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
 
 
 def kind_of(value: Any) -> str:
-    """What errors call a value or a note."""
+    """The name of a value or note in error messages."""
     return value.kind if isinstance(value, (Named, Made)) else type(value).__name__

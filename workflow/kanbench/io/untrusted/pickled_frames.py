@@ -1,8 +1,7 @@
 """Build frames from the notes that `kanbench.io.untrusted.pickle_machine` takes of a pickle.
 
-The names are those that pandas 1 to 3 write; the values are checked by the constructors that they are given to. Not
-admitted, because results do not have them: time zones, periods, intervals, sparse columns, and columns that pyarrow
-keeps other than text.
+The admitted names are those that pandas 1 to 3 write; the constructors check the values. Not admitted, because results
+do not have them: time zones, periods, intervals, sparse columns, and pyarrow columns other than text.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ MAX_COLUMNS = 1_000
 
 _INTEGERS = [f"{sign}Int{bits}Dtype" for sign in ("", "U") for bits in (8, 16, 32, 64)]
 _INDEXES = dict.fromkeys(("Index", "CategoricalIndex", "DatetimeIndex", "TimedeltaIndex"), "index")
-_TICKS = ("Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano")  # of dates at equal distances; not needed
+_TICKS = ("Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano")  # frequency of a date index; ignored
 FRAME_NAMES = {
     **PLAIN_NAMES,
     **names("pandas pandas.core.frame", {"DataFrame": "frame"}),
@@ -60,10 +59,11 @@ FRAME_NAMES = {
 
 
 def frame_of_pickle(data: bytes) -> pd.DataFrame:
-    """The DataFrame in a pickle, text as Python objects.
+    """Read a DataFrame from a pickle, with text as Python objects.
 
     Raises:
-        RefusedError, ValueError, LookupError, TypeError: It is none, or contains what a frame does not need.
+        RefusedError, ValueError, LookupError, TypeError: The pickle is damaged, contains no frame, or contains what no
+            frame needs.
     """
     return _FrameBuilder(len(data)).frame(read_pickle(data, FRAME_NAMES))
 
@@ -83,7 +83,7 @@ class _FrameBuilder(NumpyBuilder):
         frame = pd.DataFrame(series, index=index)
         frame.columns = columns
         attrs = self.plain(state.get("attrs") or {})
-        if type(attrs) is not dict:  # pandas makes one of pairs, too
+        if type(attrs) is not dict:  # pandas would also accept pairs
             raise RefusedError(f"attrs that are a {type(attrs).__name__}")
         frame.attrs = attrs
         return frame
@@ -107,7 +107,7 @@ class _FrameBuilder(NumpyBuilder):
             positions = self._placement(placement, len(columns))
             rows = self._values(values)
             rows = rows if isinstance(rows, np.ndarray) and rows.ndim == 2 else [rows]
-            wrong = [row.shape for row in rows if row.shape != index.shape]  # pandas spreads one value over all rows
+            wrong = [row.shape for row in rows if row.shape != index.shape]  # pandas would broadcast a single value
             if wrong:
                 raise RefusedError(f"a column of shape {wrong[0]} for {len(index)} rows")
             arrays.update(zip(positions, rows, strict=True))
@@ -124,7 +124,7 @@ class _FrameBuilder(NumpyBuilder):
             case Made("placement", (inner,)):
                 return self._placement(inner, count)
             case Made("slice", bounds):
-                return list(range(count))[slice(*map(self.plain, bounds))]  # numpy's numbers, from pandas 3.1
+                return list(range(count))[slice(*map(self.plain, bounds))]  # numpy integers since pandas 3.1
         return [int(position) for position in self.array_of(note)]
 
     def _index(self, note: Any) -> pd.Index:
@@ -145,7 +145,7 @@ class _FrameBuilder(NumpyBuilder):
         raise RefusedError("an index that is neither numbers, text nor dates")
 
     def _values(self, note: Any) -> Any:
-        """The values of a column or an index: an array of numpy's or pandas's."""
+        """The values of a column or an index: a numpy or pandas array."""
         match note:
             case Made("reconstructor", (Named(kind), *_), state=state):  # protocols 0 and 1
                 note = Made(kind, (), state)
@@ -174,7 +174,7 @@ class _FrameBuilder(NumpyBuilder):
         categories = self._index(state.get("categories"))
         return pd.Categorical.from_codes(codes, categories, ordered=bool(state.get("ordered")))
 
-    # --- pyarrow: pandas keeps text in its arrays ---
+    # --- pyarrow arrays, in which pandas stores text ---
 
     def _text(self, note: Any) -> Array:
         match note:
@@ -185,7 +185,7 @@ class _FrameBuilder(NumpyBuilder):
         raise RefusedError("text that is not in a pyarrow array")
 
     def _decoded(self, kind: Any, length: int, start: int, valid: Any, offsets: Any, letters: Any) -> Array:
-        """Text from validity bits, offsets and letters: pyarrow itself does not check them."""
+        """Decode text from validity bits, offsets and bytes, which pyarrow itself does not check."""
         match kind:
             case Made("arrow type", () | ("large_string" | "large_utf8",)):
                 dtype = "<i8"

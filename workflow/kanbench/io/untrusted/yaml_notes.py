@@ -1,7 +1,7 @@
-"""Read YAML that `yaml.dump` wrote of Python's objects, without running anything that its tags name.
+"""Read YAML in which `yaml.dump` stored Python objects, without running anything that its tags name.
 
-Tags that name functions and classes become the notes that such names become in pickles (see
-`kanbench.io.untrusted.pickle_machine`), and the same builder makes values of them.
+Tags that name functions and classes become notes, as such names in pickles do (see
+`kanbench.io.untrusted.pickle_machine`), and the same builder turns them into values.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ ALLOWED = "numbers, text, and lists and mappings of them, those of numpy include
 
 
 def read_dumped_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; numpy's numbers and arrays in it as Python's numbers and lists.
+    """Read a YAML file that contains a mapping; numpy scalars and arrays become Python numbers and lists.
 
     Raises:
-        InputError: It is damaged, or its tags name something else.
+        InputError: The file is damaged, or its tags name something else.
     """
     loader, node = compose_yaml(path, _NotingLoader)
     with parser_errors(path), refusals(path, ALLOWED):
-        # what aliases may stand for has been bounded already
+        # compose_yaml has limited what aliases expand to
         value = NumpyBuilder(loader.index + MAX_SHARED).plain(loader.construct_document(node))
     return checked_mapping(path, value)
 
 
 class _NotingLoader(yaml.SafeLoader):
-    """A loader of plain values that notes admitted names, and refuses all other tags."""
+    """A loader of plain values that turns admitted names into notes and refuses all other tags."""
 
     def named(self, name: str, node: yaml.Node) -> Named:
         """`!!python/name:NAME ''`"""
@@ -42,7 +42,7 @@ class _NotingLoader(yaml.SafeLoader):
         return Named(PLAIN_NAMES[name])
 
     def made(self, name: str, node: yaml.Node) -> Made:
-        """`!!python/object/apply:NAME`, of a list of arguments or of these with a state; `!!python/object/new:NAME`"""
+        """`!!python/object/apply:NAME` and `!!python/object/new:NAME`, with arguments and possibly a state"""
         kind = self.named(name, node).kind
         parts: dict[Any, Any] = {}
         if isinstance(node, yaml.MappingNode):

@@ -30,7 +30,7 @@ HEADERS = {  # column, without the prefix of its group → heading
     "rmse": "RMSE",
     "relative_l2": "relative L2",
     "num_params": "parameters",
-    "total_neurons": "neurons",
+    "total_neurons": "nodes",
     "set_up": "set-up",
     "better_on": "lower on",
     "merged_initial": "merged, before training",

@@ -1,4 +1,4 @@
-"""Check whole runs of the present format: that every file is there, and that all say the same."""
+"""Verify runs of the present format: all files are present, valid and consistent."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ __all__ = ["VerificationReport", "verify"]
 def verify(
     stored: StoredRun, config: Config | None = None, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> VerificationReport:
-    """Check every file of a run by itself, and compare those that pass with each other.
+    """Check each file of a run by itself, then compare the valid ones with each other.
 
     Args:
-        config (dict, optional): The configuration that it may have been made with. It describes the samples of the
-            losses where the records of the trainings (`results/trainings`) are gone.
-        progress (callable): Is told how many checkpoints have been read, and of how many.
+        config (dict, optional): The configuration that the run may have been made with; it defines the samples of
+            losses if the training records (`results/trainings`) are missing.
+        progress (callable): Called with the number of checkpoints read, and the total.
 
     Raises:
-        InputError: It is not a run of the present format.
+        InputError: The run is not of the present format.
     """
     run = stored.run
     if not stored.has_present_names:
@@ -82,7 +82,7 @@ def verify(
 
 
 def _read_frames(stored: StoredRun, found: VerificationReport) -> Frames:
-    """The frames that can be read; the two formats of each are compared."""
+    """Read all readable frames, and compare the two formats of each."""
     run, frames = stored.run, {}
     for name in run.kind.frames:
         both = {}
@@ -98,7 +98,7 @@ def _read_frames(stored: StoredRun, found: VerificationReport) -> Frames:
 
 
 def _datasets(stored: StoredRun, frames: Frames, metadata: Metadata | None) -> list[int]:
-    """The indices up to the largest that the frames and the metadata name, or, without these, the checkpoints."""
+    """All indices up to the largest one in frames and metadata or, without these, in checkpoints."""
     indices = {int(i) for frame in frames.values() if "dataset_idx" in frame for i in frame["dataset_idx"].unique()}
     keys = {index for per_dataset in (metadata or {}).values() for index in per_dataset}
     indices |= {index for index in keys if isinstance(index, int) and 0 <= index < MAX_DATASETS}
@@ -107,7 +107,7 @@ def _datasets(stored: StoredRun, frames: Frames, metadata: Metadata | None) -> l
 
 
 def _check_others(stored: StoredRun, datasets: list[int], found: VerificationReport) -> None:
-    """Check what else bears the run's name: faults are what `load_run` reads, and old formats' files may stay."""
+    """Check other files with the run's name: those that `load_run` would read are faults; old formats are allowed."""
     run = stored.run
     for path in sorted(Path(run.folder).glob(f"{run.name}[_.]*")):
         file = parse_stored(path)

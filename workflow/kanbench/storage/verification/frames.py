@@ -1,4 +1,4 @@
-"""Check frames: columns, attrs, rows, and that those of a run agree."""
+"""Check frames: their columns, attrs and rows, and the consistency of a run's frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THRESHOLD_TIMES = {section.threshold_time for section in SECTIONS.values() if se
 
 
 def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationReport) -> bool:
-    """Check one frame by itself; return whether its columns are those that others can be compared with."""
+    """Check one frame by itself; return whether its columns are valid, so that it can be compared with others."""
     path, section = run.frame(name), run.kind
     model_type = section.model_type_of(name)
     _check_attrs(run, name, model_type, frame, report)
@@ -30,7 +30,7 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
         return False
     frame = frame[[column for column in wanted if column in frame]]
     numbers = frame.select_dtypes("number")
-    if is_converted(frame):  # others may not have been recorded in every row
+    if is_converted(frame):  # other columns may not be recorded in all rows
         numbers = numbers[[column for column in numbers if column in HISTORY]]
     losses = numbers.filter(regex="_(loss|mse)$")
     if infinite := numbers.columns[~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=0)].tolist():
@@ -50,7 +50,7 @@ def check_frame(run: Run, name: str, frame: pd.DataFrame, report: VerificationRe
 
 
 def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], report: VerificationReport) -> bool:
-    """Whether no column is missing, and all that the schema has hold what it says."""
+    """Check that no column is missing, and that all have the types of the schema."""
     if missing := [name for name, column in wanted.items() if not column.optional and name not in frame]:
         if not is_converted(frame):
             report.fault(path, f"no columns {', '.join(missing)}")
@@ -69,7 +69,7 @@ def _check_columns(path: str, frame: pd.DataFrame, wanted: dict[str, Column], re
 
 
 def _other_kind(values: pd.Series[Any], column: Column, any_numbers: bool) -> str:
-    """What is allowed in a column, if it holds something else; any numbers where a frame may lack it."""
+    """The allowed type of a column if it has another one, else ""; optional columns may have any numbers."""
     if (column.optional and column.frames == SUMMARY) or (any_numbers and column.dtype != "object"):
         return "" if values.dtype.kind in "iuf" else "numbers"
     if column.dtype == "object" and values.dtype == "object" and not all(isinstance(value, str) for value in values):
@@ -83,7 +83,7 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
     if missing := [key for key in required if key not in attrs]:
         report.fault(path, f"its attrs have no {', '.join(missing)}")
     for key in (key for key in attrs if key not in required):
-        why = "can be derived from the columns" if key in DERIVABLE else "is none of the format's"
+        why = "can be derived from the columns" if key in DERIVABLE else "is not part of the format"
         report.fault(path, f"its attrs have {key}, which {why}")
     named = {**{key: getattr(run, key) for key in ("section", "timestamp", "epochs", "seed")}, "model_type": model_type}
     stated: dict[Any, Any] = {**provenance_of(frame), **attrs}
@@ -102,13 +102,13 @@ def _check_attrs(run: Run, name: str, model_type: str, frame: pd.DataFrame, repo
     provenance = attrs.get("provenance")
     if provenance is None or is_converted(frame):
         why = "no provenance" if provenance is None else "converted from another format"
-        report.note(f"{path}: {why}, so that the settings of its trainings are not known")
+        report.note(f"{path}: {why}, so the settings of its trainings are unknown")
     elif not isinstance(provenance, dict) or any(key not in provenance for key in PROVENANCE):
         report.fault(f"{path}: provenance", allowed=f"a dict with {', '.join(PROVENANCE)}")
 
 
 def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -> None:
-    """Rows of every training: one per epoch, from 1; grids that do not fall; each epoch takes time and evaluations."""
+    """Check each training's rows: epochs from 1, grids do not decrease, time and evaluations increase."""
     epochs = frame.attrs.get("epochs")
     for index, rows in frame.groupby("dataset_idx"):
         where = f"{path}: dataset {index}"
@@ -121,7 +121,7 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
             report.fault(where, "n_evals does not increase from 0 with every epoch")
         if "flops" in rows and not (np.diff(rows["flops"], prepend=0) > 0).all():
             report.fault(where, "flops does not increase from 0 with every epoch")
-        if not (np.diff(rows["time"], prepend=0) >= 0).all() or not rows["time"].iloc[-1]:  # of coarse clocks, too
+        if not (np.diff(rows["time"], prepend=0) >= 0).all() or not rows["time"].iloc[-1]:  # equal with coarse clocks
             report.fault(where, "time decreases, or is 0 at the end")
         stages = rows.groupby("grid_size", sort=False)
         if isinstance(epochs, int) and stages.size().max() > epochs:
@@ -133,7 +133,7 @@ def _check_history(path: str, frame: pd.DataFrame, report: VerificationReport) -
 
 
 def check_frames_of_run(checked: CheckedRun, known: dict[int, str] | None = None) -> None:
-    """Check that the frames of a run agree about attrs, and with each other and `known` about names of datasets."""
+    """Check that the frames of a run agree in attrs, and in names of datasets (also with `known`)."""
     checked.report.remarks += [f"{checked.run.name}: {sentence}" for sentence in mixed(checked.frames)]
     names, first = checked.dataset_names | (known or {}), next(iter(checked.frames), "")
     for name, frame in checked.frames.items():

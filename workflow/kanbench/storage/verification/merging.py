@@ -1,4 +1,4 @@
-"""Check that the frames of section 2.3 agree: the experts, those that were merged, and the summary."""
+"""Check that the frames of section 2.3 agree: experts, selected experts, history and summary."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kanbench.storage.values import same
 from kanbench.storage.verification.report import CheckedRun
 from kanbench.training.selection import select_experts
 
-KEYS = ["dataset_idx", "depth", "k", "seed"]  # which expert it is
+KEYS = ["dataset_idx", "depth", "k", "seed"]  # columns that identify an expert
 OF_FINAL = ["dense_mse", "test_loss", "grid_size", "num_params", "n_evals", "flops", "time"]
 
 
 def check_merging(checked: CheckedRun) -> None:
-    """Check the frames against that of all experts."""
+    """Check the frames of a run against the frame of all experts."""
     experts = checked.frames.get("experts")
     if experts is None:
         return
@@ -30,7 +30,7 @@ def check_merging(checked: CheckedRun) -> None:
 
 
 def _check_datasets(checked: CheckedRun, experts: pd.DataFrame) -> None:
-    """Equal in all frames; a training that ended in its first epoch has no history."""
+    """Check that all frames have the same datasets; a training that ended in its first epoch has no history."""
     wanted = experts["dataset_idx"].unique().tolist()
     for name, frame in checked.frames.items():
         found = (frame["dataset_idx"] if name == "summary" else frame["dataset_idx"].unique()).tolist()
@@ -68,7 +68,7 @@ def _check_selected(checked: CheckedRun, chosen: pd.DataFrame, experts: pd.DataF
 
 
 def _check_summary(checked: CheckedRun, summary: pd.DataFrame, experts: pd.DataFrame) -> None:
-    """Check what the experts and the history of the merged model tell, where the summary has it."""
+    """Check the columns of the summary that follow from the experts and the merged model's history."""
     rows = summary.drop_duplicates("dataset_idx").set_index("dataset_idx")
     wanted: dict[Any, dict[Any, Any]] = {}
     for index, group in experts.groupby("dataset_idx"):

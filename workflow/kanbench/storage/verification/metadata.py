@@ -1,4 +1,4 @@
-"""Check the metadata of checkpoints: complete, small, without weights, and as the frames say."""
+"""Check checkpoint metadata: complete, small, without weights, and consistent with the frames."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from kanbench.plan.naming import CHECKPOINTS
 from kanbench.storage.metadata import METRICS, Metadata
 from kanbench.storage.verification.report import CheckedRun
 
-MAX_BYTES = 1024  # of a checkpoint; about 150 are needed
-OF_SUMMARY = {"at_threshold": "merged_threshold_dense_mse", "final": "merged_dense_mse"}  # the dense MSE
+MAX_BYTES = 1024  # per checkpoint; about 150 are needed
+OF_SUMMARY = {"at_threshold": "merged_threshold_dense_mse", "final": "merged_dense_mse"}  # columns of the dense MSE
 
 
 @dataclass(frozen=True)
 class RecordedCheckpoint:
-    """A checkpoint, and what the metadata record of it: `row`, in which metrics may be missing but are numbers."""
+    """A checkpoint as recorded in the metadata; metrics in `row` may be missing, but are numbers."""
 
-    path: str  # of the metadata
+    path: str  # of the metadata file
     model_type: str
     dataset_idx: int
     name: str
@@ -30,7 +30,7 @@ class RecordedCheckpoint:
 
 
 def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[str]) -> list[RecordedCheckpoint]:
-    """Check the metadata of a run by itself and against its frames; return the checkpoints that are sound in it."""
+    """Check the metadata of a run by itself and against its frames; return the checkpoints with valid metadata."""
     path, section, report = checked.run.checkpoint_metadata(), checked.run.kind, checked.report
     sound = []
     for model_type in {**metadata, **dict.fromkeys(model_types)}:
@@ -54,15 +54,15 @@ def check_metadata(checked: CheckedRun, metadata: Metadata, model_types: list[st
     content = read_bytes(path)
     if len(content) > MAX_BYTES * (count + 1):
         report.fault(path, found=f"{len(content)} bytes for {count} checkpoints", allowed=f"{MAX_BYTES} for each")
-    if b"numpy" in content:  # read_metadata makes Python's of them
+    if b"numpy" in content:  # read_metadata has converted them
         report.fault(path, found="numpy scalars", allowed="builtin types, which load without numpy")
-    if not checked.is_converted:  # whose threshold time was found by another rule
+    if not checked.is_converted:  # the original scripts used another rule for the threshold time
         _check_threshold_time(checked, sound)
     return sound
 
 
 def _has_metrics(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> bool:
-    """Whether the values of a row are numbers and its model type."""
+    """Check that a row has numbers and its model type; return whether all values have the right types."""
     row, label, report = checkpoint.row, checked.run.kind.label, checked.report
     expected = {*METRICS, label}
     if (missing := sorted(expected - set(row))) and not checked.is_converted:
@@ -79,7 +79,7 @@ def _has_metrics(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> bool:
 
 
 def _check_against_frames(checked: CheckedRun, checkpoint: RecordedCheckpoint) -> None:
-    """Every checkpoint is a row of the history, and `final` its last. An untrained model (epoch 0) has no row."""
+    """Check that a checkpoint equals a row of the history, `final` the last; an untrained model (epoch 0) has none."""
     index, row, report = checkpoint.dataset_idx, checkpoint.row, checked.report
     if (rows := checked.history(checkpoint.model_type, index)) is not None:
         history = rows.drop_duplicates("epoch").set_index("epoch", drop=False)
@@ -90,7 +90,7 @@ def _check_against_frames(checked: CheckedRun, checkpoint: RecordedCheckpoint) -
             report.fault(checkpoint, f"epoch {epoch}, which the frame does not have")
         elif epoch != 0:
             for key in METRICS:
-                if checked.is_converted and key == "train_loss":  # in the frame, that before the step
+                if checked.is_converted and key == "train_loss":  # the frame has the loss before the step
                     continue
                 if row.get(key) != (value := history.at[epoch, key]):
                     report.fault(checkpoint, f"{key} is {row.get(key)}, in the frame {value!s}")
@@ -103,7 +103,7 @@ def _check_against_frames(checked: CheckedRun, checkpoint: RecordedCheckpoint) -
 
 
 def _check_threshold_time(checked: CheckedRun, checkpoints: list[RecordedCheckpoint]) -> None:
-    """The threshold time in attrs is the mean of the reference's checkpoints."""
+    """Check that the threshold time in attrs is the mean over the reference's checkpoints."""
     section = checked.run.kind
     found = [c for c in checkpoints if (c.model_type, c.name) == (section.reference, "at_threshold")]
     if times := [c.row["time"] for c in found if "time" in c.row]:

@@ -1,4 +1,4 @@
-"""Check checkpoints: that they are read, and give back the losses that are recorded for them."""
+"""Check checkpoints: they can be read, and reproduce their recorded losses."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from kanbench.storage.training_record import read_record, settings_digest
 from kanbench.storage.verification.metadata import RecordedCheckpoint
 from kanbench.storage.verification.report import CheckedRun, VerificationReport
 
-# How far roots of mean squares may be apart, relative to those of the targets or, where these are larger, of the terms
-# that the outputs are sums of (rounding, which is all that is left of a loss near zero), and to themselves. Recorded
-# losses are those of the engine that trained, these are of pykan's forward; on one machine they were within 1e-16 and
-# 1e-12 (float64), 3e-8 and 6e-5 (float32).
+# Tolerances for root mean squared errors. ROUNDING is relative to the root mean square of the targets or, if larger, of
+# the terms that are summed to outputs: a loss near zero consists of rounding errors only. RELATIVE is relative to the
+# error itself. Recorded losses come from the engine of the training, computed ones from pykan's forward pass; on one
+# machine the differences were within 1e-16 and 1e-12 (float64), 3e-8 and 6e-5 (float32).
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-6}
 RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
@@ -37,10 +37,10 @@ RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-3}
 def check_checkpoint(
     checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None, known: Callable[[str], Problem]
 ) -> None:
-    """Read a checkpoint, if its files are there, and compare it with its row of the metadata.
+    """Read a checkpoint, if it has files, and compare it with its row of the metadata.
 
     Args:
-        known (callable): `problem_of_run` for this run.
+        known (callable): Returns the problem of this name; `problem_of_run` for this run.
     """
     base = checked.run.checkpoint(checkpoint.model_type, checkpoint.dataset_idx, checkpoint.name)
     if not Path(f"{base}_state").exists():
@@ -55,7 +55,7 @@ def check_checkpoint(
 
 
 def _check_threshold(checked: CheckedRun, checkpoint: RecordedCheckpoint, settings: dict[str, Any]) -> None:
-    """Check that the epoch is the one that the settings' rule finds in the frame."""
+    """Check that the rule in the settings gives the recorded epoch when applied to the frame."""
     if (history := checked.history(checkpoint.model_type, checkpoint.dataset_idx)) is not None:
         rows = threshold_rows(history, **settings["threshold"])
         epoch = int(rows["epoch"].iloc[0]) if len(rows) else 0
@@ -81,7 +81,7 @@ def _check_losses(
     settings: dict[str, Any] | None,
     known: Callable[[str], Problem],
 ) -> None:
-    """Compute the losses anew, with pykan, and compare; without settings, only that on the stored training inputs."""
+    """Recompute the losses with pykan, and compare; without settings, only on the stored training inputs."""
     report, name = checked.report, checked.dataset_names.get(checkpoint.dataset_idx, "")
     try:
         problem = known(name)
@@ -130,7 +130,7 @@ def _compare_losses(
     pairs: dict[str, tuple[np.ndarray, np.ndarray]],
     report: VerificationReport,
 ) -> None:
-    """Compute losses on samples, inputs and targets by the losses' names, and compare with those that are recorded."""
+    """Compute losses on samples, `{loss: (inputs, targets)}`, and compare them with the recorded ones."""
     for metric, samples in pairs.items():
         x, target = map(torch.from_numpy, samples)
         loss, recorded = (predict(model, x) - target).square().mean().item(), checkpoint.row.get(metric)
@@ -140,9 +140,9 @@ def _compare_losses(
 
 @torch.no_grad()
 def terms(model: KAN, x: Tensor) -> Tensor:
-    """The sum of the absolute values of what the last layer's edges add to the output, shape (n, outputs).
+    """The sums of the absolute values of the last layer's edges, shape (n, outputs).
 
-    They may cancel: a model that has learnt a target of 1e-19 may do it as a difference of numbers near 0.01.
+    Edges may cancel: a model may represent a target of size 1e-19 as a difference of values near 0.01.
     """
     sums = []
     for inputs in x.split(PREDICTION_CHUNK):
@@ -154,7 +154,7 @@ def terms(model: KAN, x: Tensor) -> Tensor:
 
 
 def _agree(loss: float, recorded: Any, of_size: Tensor) -> bool:
-    """Whether two losses are the same, up to rounding of numbers as large as those of a tensor."""
+    """Whether two losses are equal up to rounding errors of numbers of the size in a tensor."""
     if not isinstance(recorded, (int, float)) or not math.isfinite(loss):
         return False
     scale = of_size.square().mean().sqrt().item()
@@ -163,7 +163,7 @@ def _agree(loss: float, recorded: Any, of_size: Tensor) -> bool:
 
 
 def _settings(checked: CheckedRun, checkpoint: RecordedCheckpoint, config: Config | None) -> dict[str, Any] | None:
-    """The settings of a training, of its record or the configuration: those whose digest is the recorded one."""
+    """The settings of a training, from its record or the configuration, if their digest is the recorded one."""
     run, which = checked.run, (checkpoint.model_type, checkpoint.dataset_idx)
     history = checked.history(*which)
     recorded = None if history is None else provenance_of(history).get("config_digest")

@@ -1,4 +1,4 @@
-"""Check frames against the records of trainings, and those of other seeds also against the first seed's."""
+"""Check frames against training records, and the frames of replicates also against the first seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kanbench.storage.verification.report import CheckedRun
 
 
 def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
-    """Check what is there of a run's other seeds; `first` is the run itself."""
+    """Check the existing replicates of a run; `first` is the run itself."""
     section, report = first.run.kind, first.report
     for replicate, files in stored.replicate_files.items():
         frames: Frames = {}
@@ -38,7 +38,7 @@ def check_replicates(stored: StoredRun, first: CheckedRun) -> None:
 
 
 def check_records(checked: CheckedRun) -> list[TrainingRecord]:
-    """Build the frames anew from the records of their trainings, and compare; return these records."""
+    """Rebuild the frames from their training records, and compare; return the records."""
     found: dict[str, TrainingRecord] = {}
     for name in checked.frames:
         with checked.report.collecting():
@@ -56,18 +56,18 @@ def _check_against_records(checked: CheckedRun, name: str) -> dict[str, Training
     read = {path: read_record(path) for path in paths}
     records = {part: [read[path] for path in paths] for part, paths in parts.items()}
     n_selected: Any = frame.attrs.get("n_selected")
-    if run.kind.frame_names and not isinstance(n_selected, int):  # which the check of the experts has said
+    if run.kind.frame_names and not isinstance(n_selected, int):  # already reported by the check of experts
         return read
     try:
         built = build_merge_frame(name, n_selected, **records) if run.kind.frame_names else build_frame(**records)
-    except InputError as error:  # which names trainings
+    except InputError as error:  # names trainings; add the frame
         raise error.at(f"{run.frame(name)}: {error.where}") from error
     checked.report.compare_frames(run.frame(name), frame, built, "the frame built from its training records")
     return read
 
 
 def _trainings(checked: CheckedRun, name: str) -> dict[str, list[str]]:
-    """The names of the trainings that a frame is made from, by what they are given for; none if they are not known."""
+    """The names of the trainings from which a frame is made, by argument name; empty if unknown."""
     run, section = checked.run, checked.run.kind
 
     def of(model_type: str) -> list[str]:
@@ -75,7 +75,7 @@ def _trainings(checked: CheckedRun, name: str) -> dict[str, list[str]]:
 
     if section.reference is not None:
         return {"trainings": of(name), "reference": of(section.reference)}
-    if "experts" not in checked.frames:  # which tells their seeds
+    if "experts" not in checked.frames:  # this frame has the experts' seeds
         return {}
     experts = checked.frames["experts"][["dataset_idx", "depth", "k", "seed"]].itertuples(index=False, name=None)
     trained = [run.expert(*numbers) for numbers in experts]
@@ -84,7 +84,7 @@ def _trainings(checked: CheckedRun, name: str) -> dict[str, list[str]]:
 
 
 def _check_settings(run: Run, replicate: CheckedRun, training: TrainingRecord) -> None:
-    """But for the seed, a training has the settings of that with the first seed."""
+    """Check that a training's settings differ from those with the first seed only in the seed."""
     which = training.model_type, training.dataset_idx
     first = Path(run.record(run.training(*which)))
     if first.exists() and {**read_record(first).settings, "seed": None} != {**training.settings, "seed": None}:
