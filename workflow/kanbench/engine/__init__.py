@@ -1,4 +1,4 @@
-"""The network as the optimizers see it: a function of one flat vector of parameters."""
+"""Engines: evaluate a network as a function of one flat parameter vector, as optimizers need it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ DTYPES = ("float64", "float32")
 def make_engine(
     name: str, network: SplineNetwork, x: Array, y: Array, threads: int = 1, device: str = "cpu"
 ) -> CountingEngine:
-    """The engine called `name` for a network and its training sample, which counts what it does.
+    """Make the engine called `name` for a network and a training sample; it counts evaluations and operations.
 
     Args:
-        name (str): `compiled`, on the CPU, with numba; `torch`, on the CPU or CUDA; or `reference`, which is pykan.
-        x, y (arrays of shapes (n, d) and (n, outputs))
-        threads (int): That the compiled engine may use; torch has its own setting.
-        device (str): torch's name of the device of the others; `plan.devices.resolve_engine` says which go together.
+        name (str): `compiled` (numba, on the CPU), `torch` (on the CPU or CUDA), or `reference` (pykan).
+        x, y (arrays of shapes (n, d) and (n, outputs)): The training sample.
+        threads (int): For the compiled engine; torch has its own setting.
+        device (str): torch's name of the device, for the other engines; `plan.devices.resolve_engine` says which go
+            together.
 
     Raises:
-        InputError: The engine does not take such a network, or the samples do not fit it.
+        InputError: The engine does not support the network, or the samples do not match it.
     """
     shapes, expected = (np.shape(x), np.shape(y)), ((len(x), network.width[0]), (len(x), network.width[-1]))
     if shapes != expected:
@@ -38,7 +39,7 @@ def make_engine(
 
 
 def _engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int, device: str) -> Engine:
-    # Imported where they are made: torch and pykan take seconds, numba a third of one.
+    # Imported only when needed: torch and pykan take seconds, numba a third of a second.
     if name == "reference":
         from kanbench.engine.reference import ReferenceEngine
 
@@ -54,7 +55,7 @@ def _engine(name: str, network: SplineNetwork, x: Array, y: Array, threads: int,
 
 
 def _check(engine: str, network: SplineNetwork) -> None:
-    """Raise `InputError` for a network that pykan takes, and the other engines do not."""
+    """Raise `InputError` for a network that only the reference engine supports."""
     where = f"engine {engine}"
     if str(network.dtype) not in DTYPES:
         raise InputError(where, network.dtype, ", ".join(DTYPES))

@@ -1,4 +1,4 @@
-"""An engine that counts: evaluations, and the floating-point operations of all that is asked of it."""
+"""An engine that counts evaluations and floating-point operations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kanbench.problems import Array
 
 
 class CountingEngine:
-    """See `Engine`: does what another engine does, and counts it.
+    """An `Engine` that delegates to another one and counts.
 
     Optimizers add their own operations to `flops`.
 
     Attributes:
-        engine (Engine): The one that evaluates.
-        n_evals (int): Evaluations of the residuals or the loss so far, alone or with the Jacobian or the gradient.
+        engine (Engine): Evaluates.
+        n_evals (int): Evaluations of the residuals or the loss so far, with or without Jacobian or gradient.
         flops (int): Floating-point operations so far; see `kanbench.engine.flops`.
     """
 
@@ -37,7 +37,7 @@ class CountingEngine:
         return self.engine.loss_and_gradient(theta)
 
     def run(self, loop: Any, *arguments: Any) -> Any:
-        """The result of `loop`."""
+        """Run a loop; return its result without the number of evaluations, which is counted."""
         times, result = self.engine.run(loop, *arguments)
         self.count_evaluation(self.cost.loss_and_gradient, times)
         return result
@@ -68,7 +68,7 @@ class CountingEngine:
 
 
 class CountingLinearization:
-    """See `Linearization`: what is asked of it is counted by its engine."""
+    """A `Linearization` whose operations are counted by its engine."""
 
     def __init__(self, engine: CountingEngine, linearization: Linearization) -> None:
         self.engine, self.cost, self.linearization = engine, engine.cost, linearization

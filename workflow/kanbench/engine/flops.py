@@ -1,35 +1,34 @@
-"""Floating-point operations, counted from sizes: the same on every machine, in every run and with every engine.
+"""Floating-point operations, computed from sizes: the same on every machine, in every run and with every engine.
 
-What is counted is the arithmetic of local splines, as `kanbench.engine.numba_engine.kernels` does it, without what
-vectors add to it. An addition, a multiplication, a division and a square root are one operation each, an exponential
-is `EXP`; comparisons, and the search for the knot span, are none. An engine that computes more for the same result,
-as pykan does with splines that are zero, is not charged for it.
+They are those of local splines as evaluated by `kanbench.engine.numba_engine.kernels`, without the padding of vectors.
+An addition, multiplication, division or square root is one operation, an exponential is `EXP`; comparisons and the
+search for the knot span are none. Extra work of an engine, such as pykan's on splines that are zero, does not count.
 
-With C = k + 1; of a layer the edges E that are there, the coefficients c = Σ (G + k) and the knot spans s = Σ (G + 2k),
-both over its edges, and the inputs I; of all layers together E, c and the P parameters; and m outputs of the network.
-Per sample, of one layer:
+Let C = k + 1. A layer has I inputs, E unmasked edges, and, summed over its edges, c = Σ (G + k) coefficients and
+s = Σ (G + 2k) knot spans; for the whole network, E, c and the number of parameters P are sums over layers, and m is the
+number of outputs. Per sample and layer:
 
-    inputs, but of the first layer     I (2 + base)         local coordinate, base function
-    edges forward                      E (2k + 3)           Horner's scheme; b base(x); into the sum of the node
-    edges backward                     E (2k + 3)           δ u^q into ∂/∂a_q, δ base(x) into ∂/∂b
-    to the inputs, but the first       E (3k + 3) + I slope δ φ'(x), into δ of the input
+    inputs, except in the first layer  I (2 + base)         local coordinate, base function
+    edges forward                      E (2k + 3)           Horner's scheme; b base(x); added to the node
+    edges backward                     E (2k + 3)           δ u^q added to ∂/∂a_q, δ base(x) to ∂/∂b
+    to the inputs, except the first    E (3k + 3) + I slope δ φ'(x), added to δ of the input
     a row of R (see `numba_engine.rows`)  E (C + 2) + 2 I k C   the basis functions; δ · mask · basis, δ · mask · base
 
-A sample has a row of R, and a way back, for every output. In the last layer they meet the edges to this output only, so
-that the m of them have E edges there, and m E in every other layer. And of the whole network:
+A sample has one row of R and one backward pass per output. In the last layer, these involve only the edges to that
+output, so all m together have E edges there and m E in every other layer. For the whole network:
 
     tables of polynomials, per evaluation   c + 2E + s C (2C - 1)
     their adjoint, per gradient             3c + 2E + 2 s C²
     residual; loss and 2r/n                 m; 4m             per sample
-    product with J or Jᵀ                    2n Σ r + 2c, with the r = E (C + 1) numbers in each of a sample's rows
+    product with J or Jᵀ                    2n Σ r + 2c, with r = E (C + 1) numbers in each of a sample's rows
     JᵀJ = LᵀRᵀRL                            n Σ r (r + 1) + 4 c (c + E) + P²
-    JJᵀ                                     3 E C for every row; for every pair of rows, 4E and 2 E (C - d) where the
-                                            windows of a node are d < C spans apart, with the edges that both have
+    JJᵀ                                     3 E C per row; per pair of rows 4E, and 2 E (C - d) for the edges that both
+                                            have of a node whose windows are d < C spans apart
     Cholesky of q rows; solving with it     q³/3 + q²/2; 2q²
 
-How many pairs of windows overlap depends on the samples. Counted is what samples spread evenly over the G spans of a
-node would have: (G - d)/G² of all pairs are d spans apart, to either side. (Two rows of one sample are so as well; they
-are few.)
+The number of overlapping windows depends on the samples. It is counted for samples spread evenly over the G spans of a
+node: (G - d)/G² of all pairs are d spans apart, to either side. (The few pairs of rows of one sample are counted in the
+same way.)
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ import numpy as np
 
 from kanbench.network.spline_network import SplineNetwork
 
-EXP = 33  # of `numba_engine.inputs.sigmoid`: the reduction of the range, a polynomial of degree 13, and 2ⁿ
+EXP = 33  # as in `numba_engine.inputs.sigmoid`: range reduction, a polynomial of degree 13, and 2ⁿ
 BASE = {"silu": EXP + 3, "identity": 0, "zero": 0}  # x / (1 + exp(-x))
 SLOPE = {"silu": 4, "identity": 0, "zero": 0}  # s (x (1 - s) + 1)
 COORDINATE = 2  # (x - knot) · density
-LOSS = 4  # of a residual: r² into the sum, 2 r / n
-DEVIATION = 4  # of a number: from the first one, into the sum, squared, into the sum of squares
+LOSS = 4  # per residual: r² added to the sum, 2 r / n
+DEVIATION = 4  # per number: minus the first one, added to the sum, squared, added to the sum of squares
 
 ADAM = 13  # per parameter: two moving averages, and the update
-LBFGS_PAIR = 8  # per parameter and remembered pair: two scalar products and two sums in the two loops
+LBFGS_PAIR = 8  # per parameter and stored pair: two scalar products and two sums in the two loops
 LBFGS_ITERATION = 7  # per parameter: the differences, s · y, y · y, the scale
 LINE_SEARCH = 4  # per parameter and point: the point, and the slope there
 
@@ -55,11 +54,11 @@ class Flops:
     """The operations of one network on n samples.
 
     Attributes:
-        first_inputs (int): What is computed of the first layer's inputs once for all evaluations.
+        first_inputs (int): Computed from the first layer's inputs once for all evaluations.
         evaluation (int): The residuals.
-        loss_and_gradient, linearization (int): With the gradient; with the rows of the Jacobian.
+        loss_and_gradient, linearization (int): Residuals and gradient; residuals and rows of the Jacobian.
         product (int): J δ, or Jᵀ v.
-        normal_matrix, dual_gram (int)
+        normal_matrix, dual_gram (int): JᵀJ; JJᵀ.
         layer_inputs (int): The values of all hidden nodes.
         deviations (int): The standard deviations of all edges and nodes.
     """
@@ -68,7 +67,7 @@ class Flops:
         base, slope, outputs = BASE[network.base], SLOPE[network.base], network.width[-1]
         tables = adjoint = backward = rows = coefs = edges = nonzeros = 0
         forward, dual = [], 0.0
-        in_row = np.zeros(outputs, int)  # numbers in the row of every output
+        in_row = np.zeros(outputs, int)  # numbers in the row of each output
         for number, layer in enumerate(network.layers):
             k, c, live, grid = layer.order, layer.order + 1, layer.live.sum(axis=1), np.array(layer.intervals)
             e, of_layer, spans = int(live.sum()), int(live @ (grid + k)), int(live @ (grid + 2 * k))
@@ -77,7 +76,7 @@ class Flops:
             hidden = layer.inputs if number > 0 else 0
             to_inputs, slopes = (e * (3 * k + 3) if hidden else 0), hidden * slope
             is_last = number == len(network.layers) - 1
-            of_outputs = 1 if is_last else outputs  # how often an edge is in the rows of a sample
+            of_outputs = 1 if is_last else outputs  # number of a sample's rows that contain an edge
             forward.append(e * (2 * k + 3) + hidden * (COORDINATE + base))
             backward += e * (2 * k + 3) + to_inputs + slopes
             rows += of_outputs * (e * (c + 2) + to_inputs) + outputs * 2 * layer.inputs * k * c + slopes
@@ -85,7 +84,7 @@ class Flops:
             in_row += (c + 1) * (layer.live.sum(axis=0) if is_last else e)
             shares = [float(live @ _share(grid, d)) for d in range(c)]
             overlaps = sum(2 * (c - abs(d)) * shares[abs(d)] for d in range(-k, c))
-            q = n * of_outputs  # rows that have an edge in common
+            q = n * of_outputs  # rows that contain an edge
             dual += q * (q + 1) / 2 * (4 * e + overlaps)
         nodes = sum(network.width[1:])
         self.first_inputs = n * network.width[0] * (COORDINATE + base)
@@ -100,22 +99,22 @@ class Flops:
 
 
 def _share(grid: np.ndarray, d: int) -> np.ndarray:
-    """Of all pairs of samples, spread evenly over a node's spans, those whose spans are d apart, to one side."""
+    """Fraction of pairs of evenly spread samples whose spans of a node are d apart, to one side."""
     return np.maximum(grid - d, 0) / grid**2
 
 
 def cholesky(q: int) -> int:
-    """Of a matrix of q rows."""
+    """Operations of the Cholesky factorisation of a matrix of q rows."""
     return q**3 // 3 + q**2 // 2
 
 
 def solve(q: int) -> int:
-    """With a Cholesky factor of q rows."""
+    """Operations of solving with a Cholesky factor of q rows."""
     return 2 * q**2
 
 
 def knot_insertion(before: SplineNetwork, after: SplineNetwork) -> int:
-    """Of Boehm's algorithm: k shares for a knot, and for each of them a mean of two coefficients of every spline."""
+    """Operations of Boehm's algorithm: k weights per knot, each for a mean of two coefficients of every spline."""
     return sum(
         3 * layer.order * (1 + layer.outputs) * (sum(refined.intervals) - sum(layer.intervals))
         for layer, refined in zip(before.layers, after.layers, strict=True)

@@ -1,4 +1,4 @@
-"""The residuals of a network around one point, r + J δ, in float64, as Levenberg-Marquardt needs them."""
+"""The linearized residuals of a network at one point, r + J δ, in float64, for Levenberg-Marquardt."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Protocol
 
 from kanbench.problems import Array
 
-# In float64: numpy arrays, or tensors on the engine's device; for one linearization, all are of one kind.
+# In float64: numpy arrays, or tensors on the engine's device; of one kind within a linearization.
 Vector = Any
 Matrix = Any
 
 
 class Linearization(Protocol):
-    """With n residuals, one for each output on each sample (see `Engine`), and P parameters.
+    """The linearization r + J δ at θ, with n residuals, one per output and sample (see `Engine`), and P parameters.
 
     Attributes:
         residuals (vector of shape (n,)): r(θ).
-        shape (tuple of int): (n, P), of the Jacobian J.
+        shape (tuple of int): (n, P), the shape of the Jacobian J.
     """
 
     residuals: Vector
@@ -30,24 +30,25 @@ class Linearization(Protocol):
         """Jᵀ v, shape (P,), for v of shape (n,)."""
 
     def normal_matrix(self) -> Matrix:
-        """JᵀJ, shape (P, P); only its lower triangle counts.
+        """JᵀJ, shape (P, P); only the lower triangle is valid.
 
-        Like JJᵀ, it may be in the place of the one before, and lasts as long as the linearization.
+        Like JJᵀ, it may overwrite the result of an earlier call, and is valid while the linearization exists.
         """
 
     def dual_gram(self, scale: Vector | None = None) -> Matrix:
-        """The dual Gram matrix JJᵀ, shape (n, n); only its lower triangle counts.
+        """The dual Gram matrix JJᵀ, shape (n, n); only the lower triangle is valid.
 
-        With `scale`, shape (P,), that of the Jacobian whose columns are multiplied by it.
+        With `scale`, shape (P,), the columns of J are multiplied by it.
         """
 
     def column_squares(self) -> Vector:
-        """diag(JᵀJ), shape (P,), for more parameters than residuals; where there are fewer, JᵀJ has it."""
+        """diag(JᵀJ), shape (P,); meant for P > n, because otherwise JᵀJ contains it."""
 
     def cholesky(self, matrix: Matrix, shift: float) -> Callable[[Vector], Vector] | None:
-        """The function that solves (M + shift I) x = b, for M symmetric; None where that is not definite.
+        """Factorise M + shift I, for M symmetric; return a function that solves (M + shift I) x = b for x.
 
-        Of M only the lower triangle counts, and it is overwritten. The function may be used until the next call.
+        Returns None if the matrix is not positive definite. Only the lower triangle of M is read; M is overwritten.
+        The function is valid until the next call.
         """
 
     def residuals_at(self, offset: Vector) -> Vector:

@@ -1,4 +1,4 @@
-"""What an engine does: the network as a function of one flat vector of parameters."""
+"""The protocol of engines, which evaluate a network as a function of one flat parameter vector."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from kanbench.problems import Array
 
 
 class Engine(Protocol):
-    """Loss, gradient, residuals and Jacobian of a network on its training sample.
+    """Evaluates loss, gradient, residuals and Jacobian of a network on a training sample.
 
-    With n samples, m outputs and P parameters, θ is a vector of shape (P,), laid out as `network.parameters()` is and
-    in the network's precision; the residuals r(θ) = f(x; θ) - y are a vector of shape (n m,), sample after sample (that
-    of output j on sample s is number s m + j), and the loss is their mean square |r|²/(n m).
+    With n samples, m outputs and P parameters, θ is a vector of shape (P,) in the network's precision, in the order of
+    `network.parameters()`. The residuals r(θ) = f(x; θ) - y are a vector of shape (n m,), where output j on sample s
+    has index s m + j. The loss is their mean square, |r|²/(n m).
 
-    An engine holds no parameters: it evaluates the network's structure (knots, masks, output bias, fixed parameters)
-    with the θ of every call. Arrays are numpy's on every device; only a linearization stays where it was computed.
+    An engine stores no parameters: it combines the network's structure (knots, masks, output bias, fixed parameters)
+    with the θ of each call. Arguments and results are numpy arrays on every device; only a linearization stays on the
+    device.
 
     Attributes:
-        y (array of shape (n m,)): The targets less the network's output bias, in the order of the residuals.
+        y (array of shape (n m,)): The targets minus the network's output bias, in the order of the residuals.
     """
 
     network: SplineNetwork
     y: Array
 
     def loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
-        """The loss and its gradient, shape (P,)."""
+        """Evaluate the loss and its gradient, shape (P,)."""
 
     def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
-        """loop(engine, *arguments), where of the engine only `loss_and_gradient` is there.
+        """Call loop(engine, *arguments); the loop can use only the engine's `loss_and_gradient`.
 
         Args:
-            loop: A `compiled` function, which is run as such if the engine is compiled. It returns how often it
-                evaluated, and its result.
+            loop (callable): A `compiled` function, which runs compiled with a compiled engine and in Python otherwise.
+                It returns its number of evaluations and its result, and so does `run`.
         """
 
     def residuals(self, theta: Array) -> Array:
-        """r(θ), shape (n m,)."""
+        """Evaluate r(θ), shape (n m,)."""
 
     def linearize(self, theta: Array) -> Linearization:
-        """The residuals around θ, r(θ) + J δ."""
+        """Linearize the residuals at θ: r(θ) + J δ."""
 
     def predict(self, theta: Array, x: Array) -> Array:
-        """The network's outputs, bias included, shape (rows, m), for inputs of shape (rows, d)."""
+        """Evaluate the network's outputs with bias, shape (rows, m), at inputs of shape (rows, d)."""
 
     def activations(self, theta: Array) -> Activations:
-        """What the nodes and edges of the network carry on the training sample."""
+        """Return the activations of nodes and edges on the training sample."""

@@ -1,4 +1,4 @@
-"""pykan's own forward and torch's autograd: slow, and the measure for every other engine."""
+"""pykan's own forward with torch's autograd: slow, the reference for every other engine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kanbench.network.pykan import predict, to_pykan
 from kanbench.network.spline_network import PARTS, SplineNetwork
 from kanbench.problems import Array
 
-JACOBIAN_CHUNK = 250  # samples at once: at G = 100 the intermediates of 1000 take gigabytes
+JACOBIAN_CHUNK = 250  # samples at once: at G = 100, the intermediates of 1000 samples take gigabytes
 
 
 class ReferenceEngine:
-    """See `Engine`. On any of torch's devices, in the network's precision."""
+    """An `Engine` on any torch device, in the network's precision."""
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
         self.network, self.device, self.samples = network, torch.device(device), x
@@ -59,7 +59,7 @@ class ReferenceEngine:
         return DenseLinearization(at, residuals, self._residuals, jacobian.flatten(end_dim=1))
 
     def _rows(self, j: int) -> Tensor:
-        """The derivatives of output j on every sample by θ, shape (n, P)."""
+        """Derivatives of output j on every sample with respect to θ, shape (n, P)."""
 
         def output(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
             return functional_call(self.model, parameters, (sample[None],))[0, j]

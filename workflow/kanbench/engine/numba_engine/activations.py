@@ -1,4 +1,4 @@
-"""What the nodes and edges of a network carry on a sample, compiled by numba: for attribution and refinement."""
+"""Activations of nodes and edges on a sample, compiled by numba, for attribution and refinement."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kanbench.io.kernel_cache import compiled
 
 @compiled
 def fill_activations(work: Workspace, nan_if_nonfinite: float, values: Floats, moments: Floats) -> None:
-    """Fill the values of nodes on all samples, and add up what the edges carry.
+    """Fill the nodes' values on all samples, and the sums from which the edges' deviations follow.
 
     Args:
-        values (array of shape (n, nodes behind the first layer's)): Layer by layer, the output's last.
-        moments (array of shape (2, edges), zeros): Filled with Σ d and Σ d², d an edge's value less that on the first
-            sample. With no columns, nothing of the edges is computed.
+        values (array of shape (n, hidden and output nodes)): Filled layer by layer, outputs last.
+        moments (array of shape (2, edges), zeros): Filled with Σ d and Σ d², where d is an edge's value minus that on
+            the first sample. With no columns, edges are skipped.
     """
     net, buffers, n, n_layers = work.layout, work.buffers, len(work.x), len(work.layout.layers) - 1
     first_value = np.zeros(moments.shape[1])

@@ -1,14 +1,14 @@
-"""Cholesky factors A = UᵀU of dense matrices, compiled by numba, and what they solve.
+"""Cholesky factorisation A = UᵀU of dense matrices, and solution with the factor, compiled by numba.
 
-For the hundreds of unknowns of a step of Levenberg-Marquardt this takes half the time of OpenBLAS's `dpotrf`, for a
-thousand two thirds (`workflow/docs/levenberg_marquardt.md`). The upper triangle lies in *strips* of LANES columns, one
-after another: of each, row by row, those above the diagonal and those of its block on the diagonal. Then the factor's
-products,
+For the hundreds of unknowns of a Levenberg-Marquardt step, this takes half the time of OpenBLAS's `dpotrf`, and for a
+thousand unknowns two thirds (`workflow/docs/levenberg_marquardt.md`). The upper triangle is stored as successive
+*strips* of LANES columns; a strip has, row by row, the rows above its diagonal block and the block itself. The products
+in the factorisation,
 
     A[rows, columns] - Σ_k U[k, rows]ᵀ U[k, columns],
 
-read two strips from top to bottom, and sums stay in registers (`tiles`). They are formed for ROWS_AT_ONCE k's at once,
-which stay in cache. Behind the last unknown there are others, with equations x = 0, up to a multiple of LANES.
+then read two strips sequentially, and sums stay in registers (`tiles`). They run over blocks of ROWS_AT_ONCE values of
+k, which stay in cache. Unknowns are padded to a multiple of LANES with equations x = 0.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ ROWS_AT_ONCE = 64  # about the fastest of 32 to 256
 
 @compiled
 def begin_of(left: int) -> int:
-    """Where the strip begins whose first column is `left`; where they end, for as many columns as there are."""
+    """Start of the strip whose first column is `left`; for the number of columns, the length of all strips."""
     return left * (left + LANES) // 2
 
 
 @compiled
 def factorise(matrix: Floats, shift: float, strips: Floats) -> bool:
-    """Fill `strips` with U for A = matrix + shift I; whether that is definite.
+    """Fill `strips` with U for A = matrix + shift I; return whether A is positive definite.
 
-    On the diagonal there are the reciprocals of U's elements.
+    The diagonal of U is stored as reciprocals.
 
     Args:
-        matrix (array of shape (n, n)): Only its upper triangle counts.
-        strips (array of shape (begin_of(n, to the next multiple of LANES),))
+        matrix (array of shape (n, n)): Only the upper triangle is read.
+        strips (array of shape (begin_of(m),)): m is n rounded up to a multiple of LANES.
     """
     pack(matrix, shift, strips)
     m = -(-len(matrix) // LANES) * LANES
@@ -58,7 +58,7 @@ def factorise(matrix: Floats, shift: float, strips: Floats) -> bool:
 
 @compiled
 def pack(matrix: Floats, shift: float, strips: Floats) -> None:
-    """Fill `strips` with matrix + shift I, zeros below the diagonal, and the unit matrix behind it."""
+    """Fill `strips` with matrix + shift I, zeros below the diagonal, and the identity matrix as padding."""
     n = len(matrix)
     for left in range(0, n, LANES):
         first, stop = begin_of(left), min(left + LANES, n)
@@ -75,7 +75,7 @@ def pack(matrix: Floats, shift: float, strips: Floats) -> None:
 
 @compiled
 def subtract_products(strips: Floats, first: int, last: int, top: int, bottom: int, m: int) -> None:
-    """Subtract the products of rows `first` to `last` from rows `top` to `bottom`, from the diagonal on."""
+    """Subtract the products of rows `first` to `last` from rows `top` to `bottom`, from the diagonal to column m."""
     left = top
     while left < m:
         pair = PAIRED and left + LANES < m
@@ -93,7 +93,7 @@ def subtract_products(strips: Floats, first: int, last: int, top: int, bottom: i
 
 @compiled
 def subtract_block(strips: Floats, first: int, last: int, row: int, left: int) -> None:
-    """The same for LANES rows from `row` on and one strip."""
+    """As `subtract_products`, for LANES rows from `row` and the strip at column `left`."""
     rows, columns = begin_of(row), begin_of(left)
     for i in range(0, LANES, len(TALL)):
         at = columns + (row + i) * LANES
@@ -105,7 +105,7 @@ def subtract_block(strips: Floats, first: int, last: int, row: int, left: int) -
 
 @compiled
 def subtract_pair(strips: Floats, first: int, last: int, row: int, left: int) -> None:
-    """The same for two strips."""
+    """As `subtract_block`, for two strips at once."""
     rows, columns, others = begin_of(row), begin_of(left), begin_of(left + LANES)
     at, at_other = columns + row * LANES, others + row * LANES
     tile, other = load_tile(TALL, strips, at, LANES), load_tile(TALL, strips, at_other, LANES)
@@ -118,7 +118,7 @@ def subtract_pair(strips: Floats, first: int, last: int, row: int, left: int) ->
 
 @compiled
 def factorise_block(strips: Floats, at: int) -> bool:
-    """The factor of a block on the diagonal that begins at `at`, in its place."""
+    """Factorise the diagonal block at `at` in place; return whether it is positive definite."""
     for i in range(LANES):
         here, diagonal = at + i * LANES, strips[at + i * (LANES + 1)]
         if not diagonal > 0:
@@ -135,7 +135,7 @@ def factorise_block(strips: Floats, at: int) -> bool:
 
 @compiled
 def solve_block(strips: Floats, diagonal: int, at: int) -> None:
-    """Rows of U beside the diagonal: of the strip whose block begins at `at`, by the block on the diagonal."""
+    """Compute the block of U at `at` from the factor of the diagonal block in the same rows, at `diagonal`."""
     for i in range(LANES):
         factors = diagonal + i * LANES
         row = load(strips, at + i * LANES) * strips[np.uintp(factors + i)]
@@ -147,7 +147,7 @@ def solve_block(strips: Floats, diagonal: int, at: int) -> None:
 
 @compiled
 def solve(strips: Floats, b: Floats) -> Floats:
-    """x with UᵀU x = b."""
+    """Solve UᵀU x = b for x, shape (n,)."""
     n = len(b)
     m = -(-n // LANES) * LANES
     x = np.zeros(m)

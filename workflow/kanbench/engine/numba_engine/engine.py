@@ -1,6 +1,6 @@
 """A network and its derivatives in compiled loops over samples, live edges and the splines' coefficients.
 
-A sample meets only k + 1 of the G + k basis functions of a spline, so an evaluation costs about the same for every G.
+On a sample, only k + 1 of the G + k basis functions of a spline are nonzero, so the cost hardly depends on G.
 See `kanbench.engine.numba_engine.kernels` for the mathematics and `kanbench.engine.numba_engine.layout` for the arrays.
 """
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:  # with scipy's BLAS, which only linearizations need
 
 Result = TypeVar("Result")
 
-WINDOWS = (4, 6)  # numbers of basis functions that code is compiled for: orders up to 3, and up to 5
-CHUNK = 32 * BLOCK  # samples whose sums are formed apart, by one thread or another: sums must not depend on how many
-KEPT_INPUTS = 2**28  # bytes of the first layer's inputs that are kept rather than computed in every evaluation
+WINDOWS = (4, 6)  # window lengths that code is compiled for: orders up to 3, and up to 5
+CHUNK = 32 * BLOCK  # samples that are summed separately, so that sums do not depend on the number of threads
+KEPT_INPUTS = 2**28  # bytes up to which the first layer's inputs are stored, not recomputed in every evaluation
 
 
 class CompiledEngine:
-    """See `Engine`. On the CPU, in the network's precision.
+    """An `Engine` on the CPU, in the network's precision.
 
-    More than one thread is used for more than CHUNK samples; results do not depend on their number.
+    With more than CHUNK samples, several threads are used; results do not depend on their number.
     """
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, threads: int = 1) -> None:
@@ -60,11 +60,11 @@ class CompiledEngine:
             buffers=kernels.new_buffers(layout, self.zero),
         )
         self.objective = new_objective(self.parameters, self.work)
-        self.places: Places | None = None  # from the first linearization on
-        self.memories: list[Memory] = []  # of linearizations that are no more
+        self.places: Places | None = None  # set by the first linearization
+        self.memories: list[Memory] = []  # of deleted linearizations, for reuse
 
     def _place(self, theta: Array) -> None:
-        """Put θ into the vector of all parameters."""
+        """Copy θ to the vector of all parameters."""
         self.parameters[: self.n_trained] = theta
 
     def residuals(self, theta: Array) -> Array:
@@ -113,7 +113,7 @@ class CompiledEngine:
         return Activations(self.work.x.astype(float), layer_inputs, deviations)
 
     def _activations(self, theta: Array, moments: Array) -> list[Array]:
-        """The values of the nodes of every layer, and of the output without its bias; see `fill_activations`."""
+        """Evaluate the nodes of every layer, and the output without its bias; see `fill_activations`."""
         self._place(theta)
         work, widths = self.work, self.network.width
         values = np.empty((len(work.x), sum(widths[1:])))
@@ -122,10 +122,10 @@ class CompiledEngine:
         return [work.x.astype(float), *np.split(values, np.cumsum(widths[1:-1]), axis=1)]
 
     def _edge_deviations(self, moments: Array) -> list[Array]:
-        """By layer, shape (inputs, outputs); 0 where there is no edge."""
+        """Standard deviations of edges by layer, shape (inputs, outputs); 0 for masked edges."""
         n = len(self.work.x)
         edges: list[Array] = []
-        with np.errstate(invalid="ignore"):  # of one sample there is none
+        with np.errstate(invalid="ignore"):  # undefined for one sample
             deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2 / n, 0) / (n - 1))
         for layer in self.network.layers:
             of_layer, count = np.zeros(layer.mask.shape), np.count_nonzero(layer.live)
@@ -139,7 +139,7 @@ class CompiledEngine:
         return self._values(work).reshape(-1, len(self.network.output_bias)) + self.network.output_bias
 
     def _values(self, work: Workspace) -> Array:
-        """f(x; θ) without the bias, shape (n · outputs,), for the θ that was placed last."""
+        """Evaluate f(x; θ) without the bias, shape (n · outputs,), at the θ that was placed last."""
         nan_if_nonfinite = kernels.fill_tables(self.parameters, work.layout, work.tables)
         values = np.empty(len(work.x) * len(self.network.output_bias), self.dtype)
 
@@ -150,7 +150,7 @@ class CompiledEngine:
         return values
 
     def _sum_of_chunks(self, gradient: Array) -> float:
-        """Fill the gradient and return the sum of the squared residuals, for any number of samples."""
+        """Fill the gradient and return the sum of squared residuals, for any number of samples."""
         layout, derivatives = self.work.layout, self.work.derivatives
         nan_if_nonfinite = kernels.fill_tables(self.parameters, layout, self.work.tables)
         for array in derivatives:
@@ -171,7 +171,7 @@ class CompiledEngine:
         return total
 
     def _chunks(self, function: Callable[[int, int, Workspace], Result], work: Workspace) -> list[Result]:
-        """The results of `function(start, stop, work)` for every chunk of samples, in their order."""
+        """Call `function(start, stop, work)` for every chunk of samples; return the results in order."""
         n = len(work.x)
         starts = range(0, n, self.chunk)
         threads = min(self.threads, len(starts))
@@ -183,7 +183,7 @@ class CompiledEngine:
         return map_in_order(evaluate, starts, threads)
 
     def _first_inputs(self, x: Array, layout: Layout) -> Inputs:
-        """The inputs of the first layer for the training sample; empty if they would take too much memory."""
+        """Compute the first layer's inputs on the training sample; empty if they would take too much memory."""
         fits = x.size * (np.dtype(np.int32).itemsize + 2 * self.dtype.itemsize) <= KEPT_INPUTS
         first = inputs.new_inputs(x.size if fits else 0, 0, self.zero)
         if fits:
@@ -192,16 +192,16 @@ class CompiledEngine:
 
 
 def compile_for(dtype: str) -> list[CompiledEngine]:
-    """Compile the kernels for all networks of a precision, unless that has been done on this machine.
+    """Compile the kernels for all networks of a precision, unless this machine has them cached.
 
     Returns:
-        list: A small engine of every kind that there are kernels for.
+        list: A small engine for every compiled window length.
     """
     return [_small_engine(dtype, window) for window in WINDOWS]
 
 
 def _compile(dtype: str, window: int) -> None:
-    """Use the kernels for a precision, and for splines of orders less than `window`, in every way that there is."""
+    """Call all kernels once for a precision and for splines of orders less than `window`, which compiles them."""
     engine = _small_engine(dtype, window)
     theta = engine.network.parameters()
     engine.loss_and_gradient(theta)

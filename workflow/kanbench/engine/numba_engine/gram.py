@@ -1,10 +1,10 @@
 """The Gram matrices JᵀJ and JJᵀ from rows of R, compiled by numba; see `rows`.
 
-Two runs contribute to the same block of RᵀR in all rows where their windows are the same. There these are sorted to
-follow one another, so that sums over them stay in registers. JᵀJ = LᵀRᵀRL.
+JᵀJ = LᵀRᵀRL. In all rows with the same windows, two runs contribute to the same block of RᵀR. Such rows are sorted to
+be consecutive, so that sums over them stay in registers.
 
-Two rows share coefficients of a node where its windows overlap. Rows are put to those with the same window, so that
-one row meets many that overlap in the same way, and each vector holds products with LANES of them.
+For JJᵀ, two rows share coefficients of a node if its windows overlap. Rows are grouped by window, so that one row meets
+many that overlap in the same way, and each vector holds products with LANES of them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from kanbench.engine.numba_engine.structures import Floats, Integers
 from kanbench.engine.numba_engine.tiles import SHORT, TALL, add_outer, load_tile, scatter_add, store_tile
 from kanbench.io.kernel_cache import compiled, compiled_inline
 
-OVERLAPPING = 64  # rows of JJᵀ that are formed together
+OVERLAPPING = 64  # rows of JJᵀ that are computed together
 
 
 @compiled
 def sort_rows(windows: Integers, n: int, block: int, orders: Integers, counts: Integers) -> None:
-    """In every block of rows, for every run, put the numbers of those that have it in the order of their windows.
+    """In every block of rows, for every run, sort the indices of the rows that have it by their window.
 
     Args:
-        n (int): Rows; `block` of them are a block.
-        orders (array of shape (runs, rows)): Filled, block after block, with as many numbers as
-            `counts`, shape (blocks, runs), then says.
+        n (int): Number of rows.
+        block (int): Rows in a block.
+        orders (array of shape (runs, rows)): Filled with the sorted indices, block after block.
+        counts (array of shape (blocks, runs)): Filled with the number of indices.
     """
     for number in range(len(windows)):
         of_run = windows[number]
@@ -38,7 +39,7 @@ def sort_rows(windows: Integers, n: int, block: int, orders: Integers, counts: I
             for row in range(start, stop):
                 ends[np.uintp(of_run[row] + 1)] += 1
             counts[start // block, number] = stop - start - ends[0]
-            ends[0] = start  # those without the run are left out
+            ends[0] = start  # rows without the run are left out
             for window in range(1, len(ends)):
                 ends[window] += ends[window - 1]
             for row in range(start, stop):
@@ -60,12 +61,12 @@ def add_products(
     n_columns: int,
     runs: tuple[int, int],
 ) -> None:
-    """Add to RᵀR, laid out, what rows contribute by some runs with themselves and with the runs before them.
+    """Add to RᵀR, laid out, the products of some runs with themselves and with all runs before them.
 
     Args:
-        block, orders, counts (int, arrays): As `sort_rows` has them.
-        matrix (array of shape (rows and columns of θ, laid out and padded,))
-        runs (tuple): The first of them, and the one after the last.
+        block, orders, counts (int, arrays): See `sort_rows`.
+        matrix (array of shape (rows · columns,)): RᵀR for θ laid out and padded.
+        runs (tuple): The first run, and the one after the last.
     """
     capacity = windows.shape[1]
     order = np.empty(block, np.int64)
@@ -85,7 +86,7 @@ def add_products(
                 where_right, step_right, right_runs = run_places(right, capacity, places)
                 of_right = windows[right]
                 order_right = orders[right, start : start + counts[number, right]]
-                if left == right or left == len(places.n_targets):  # they are in order, those of scale_base in any
+                if left == right or left == len(places.n_targets):  # sorted already; for scale_base any order will do
                     order[: len(order_right)] = order_right
                     ends[:-1] = np.minimum(begins[1:], len(order_right))
                 else:
@@ -117,10 +118,10 @@ def add_group(
     first: int,
     n_columns: int,
 ) -> None:
-    """Add the products of two runs, which have the same windows in some rows, to a block that begins at `first`.
+    """Add the products of two runs, over rows with the same windows, to the block of the matrix that begins at `first`.
 
     Args:
-        left, right (tuples): Where the runs of the first row begin, from one row to the next, and their length.
+        left, right (tuples): Start of each run in the first row, distance from row to row, and length.
     """
     left_at, left_room, height = left
     right_at, right_room, width = right
@@ -150,7 +151,7 @@ def add_tile(
     at: int,
     n_columns: int,
 ) -> None:
-    """Add products of parts of runs, the left one of as many numbers as `shape` has, the right one of LANES."""
+    """Add products of parts of two runs: len(shape) numbers of the left one by LANES of the right one."""
     tile = load_tile(shape, matrix, at, n_columns)
     for row in order:
         tile = add_outer(tile, rows, left_at + row * left_room, load(rows, right_at + row * right_room))
@@ -159,9 +160,9 @@ def add_tile(
 
 @compiled
 def add_scales(matrix: Floats, n_columns: int, coef: Floats, places: Places) -> None:
-    """From RᵀR in the lower triangle, laid out, the rows of its products with what L has for scale_sp.
+    """Compute the rows of LᵀRᵀR for scale_sp from the lower triangle of RᵀR, laid out.
 
-    Of the coefficients of a node the whole block must be there.
+    The diagonal block of a node's coefficients must be complete.
     """
     n_nodes, n_coef = len(places.n_targets), places.first[len(places.n_targets)]
     first_sp = n_coef + places.n_scale
@@ -184,10 +185,10 @@ def add_scales(matrix: Floats, n_columns: int, coef: Floats, places: Places) -> 
 def add_sums(
     matrix: Floats, first: int, n_columns: int, coef: Floats, n_targets: int, at: int, begin: int, end: int
 ) -> None:
-    """Add Σ coef · matrix[row, first + ·], over the coefficients of every edge of a node, to columns.
+    """Add Σ coef · matrix[row, first + ·] over the coefficients of every edge of a node.
 
-    That of rows `begin` to `end` of the matrix goes to the columns with these numbers, for every edge in a row from
-    `at` on.
+    For rows `begin` to `end` of the matrix, the sums are added to the columns with the same indices; the edges' sums
+    are in consecutive rows, starting at row `at`.
     """
     sums = np.empty(LANES)
     for row in range(begin, end):
@@ -210,7 +211,7 @@ def add_sums(
 @compiled
 def pick(laid_out: Floats, n_columns: int, factor: Floats, place: Integers, matrix: Floats) -> None:
     """For i <= j: matrix[i, j] = laid_out[p, q] factor[p] factor[q], with p = place[j], q = place[i] or the reverse."""
-    tile, n = 32, len(place)  # two of them are in cache
+    tile, n = 32, len(place)  # two tiles fit in cache
     for left in range(0, n, tile):
         for top in range(0, left + 1, tile):
             for j in range(left, min(left + tile, n)):
@@ -252,7 +253,7 @@ def fill_scales(
 
 @compiled
 def fill_columns(number: int, rows: Floats, windows: Integers, places: Places, factor: Floats, columns: Floats) -> None:
-    """Fill the columns of J for the coefficients of a node, from the first that is not zero on; zeros before."""
+    """Fill the columns of J for a node's coefficients, from the first nonzero one; `columns` must be zeros."""
     n_rows, w, n_targets = windows.shape[1], len(places.layout.w), places.n_targets[number]
     lowest = np.iinfo(np.int64).max
     for window in windows[number]:
@@ -278,14 +279,14 @@ def fill_overlaps(
     stride: int,
     matrix: Floats,
 ) -> None:
-    """Fill the upper triangle of JJᵀ with what the coefficients of some nodes contribute.
+    """Fill the upper triangle of JJᵀ with the contributions of some nodes' coefficients.
 
     Args:
-        so_far (array of shape (at least numbers in the runs × stride,)): Overwritten with runs, column by column of
-            `stride` rows, those of a window side by side: LANES of them are in a vector.
+        factor (array): Multiplies the columns of R for coefficients; laid out.
+        so_far (array of shape (at least numbers in the runs × stride,)): Workspace for the runs, column by column of
+            `stride` rows; rows with the same window are adjacent, so that LANES of them fill a vector.
         stride (int): At least n + (LANES - 1) · windows.
-        factor (array): By which columns of R for coefficients are to be multiplied, laid out.
-        matrix (array of shape (rows, rows))
+        matrix (array of shape (rows, rows)): JJᵀ.
     """
     n, w, n_windows = len(matrix), len(places.layout.w), np.max(windows) + 1
     begins, room = np.zeros((len(nodes), n_windows + 1), np.int64), places.room[nodes]
@@ -297,7 +298,7 @@ def fill_overlaps(
         for window in range(n_windows):
             begin[window + 1] = begin[window] + -(-begin[window + 1] // LANES) * LANES
     first = (np.cumsum(room) - room) * stride
-    # No row, in lanes where none has been: that is an element behind the sums.
+    # Lanes without a row point to an extra element after the sums.
     numbers = np.empty((len(nodes), stride), np.int64)
     numbers[:] = n + np.arange(stride) % LANES
     ends, run, sums = begins.copy(), np.zeros(np.max(places.room)), np.zeros((OVERLAPPING, n + LANES))
@@ -321,7 +322,7 @@ def fill_overlaps(
                     so_far[np.uintp(first[index] + c * stride + place)] = run[c]
                 of_row = sums[row - start]
                 for other in range(max(window - w + 1, 0), min(window + w, n_windows)):
-                    shift = (window - other) * n_targets  # of the other run, to the coefficients of this one
+                    shift = (window - other) * n_targets  # from the other run's coefficients to this one's
                     mine, theirs = max(-shift, 0), first[index] + max(shift, 0) * stride
                     for i in range(begin[other], end[other], LANES):
                         products = load(so_far, theirs + i) * run[mine]

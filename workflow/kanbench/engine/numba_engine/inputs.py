@@ -1,6 +1,6 @@
-"""The first half of an evaluation: the knot spans and local coordinates of nodes' values, and their base functions.
+"""The first part of an evaluation: knot spans, local coordinates and base functions of the nodes' values.
 
-None of it depends on the parameters: for the first layer it is done once per grid. See `kernels`.
+It does not depend on the parameters, so it runs once per grid for the first layer. See `kernels`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kanbench.io.kernel_cache import compiled
 
 SILU, IDENTITY, ZERO = range(3)  # the order of `spline_network.BASE_FUNCTIONS`
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
-SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to an integer, and leaves that in the last bits
+SHIFT = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to an integer, which is then in the last bits
 exp_taylor = polynomial(*(1 / math.factorial(n) for n in range(13, -1, -1)))
 
 
@@ -29,9 +29,9 @@ def copy_column(x: Floats, x_at: int, stride: int, m: int, column: Floats) -> No
 
 @compiled
 def bucket_of(x: Any, lowest: float, density: float, last_bucket: float) -> Any:
-    """The number of a bucket, for a number or a vector; it never falls when x rises.
+    """The bucket of x, a number or a vector; monotone in x.
 
-    Adding SHIFT rounds, for vectors as fast as anything; knots and numbers must be rounded alike.
+    It rounds by adding SHIFT, the fastest way for vectors; knots and values must be rounded alike.
     """
     position = (x - lowest) * density
     position = select(position > 0, position, 0)  # 0 for nan
@@ -42,11 +42,11 @@ def bucket_of(x: Any, lowest: float, density: float, last_bucket: float) -> Any:
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), for a vector.
 
-    With -x = n ln 2 + s, n an integer, exp(-x) = 2ⁿ exp(s), and |s| < 0.35 leaves to Taylor's polynomial of degree 13
-    an error below a unit in the last place. Beyond ±708, where 2ⁿ leaves the range of float64, x is cut off.
+    With -x = n ln 2 + s and an integer n, exp(-x) = 2ⁿ exp(s). As |s| < 0.35, the Taylor polynomial of degree 13 has an
+    error below one unit in the last place. x is clipped to ±708, because 2ⁿ would leave the range of float64.
     """
     t = x * -1.0
-    t = select(t > 708, 708, select(t < -708, -708, t))  # nan stays
+    t = select(t > 708, 708, select(t < -708, -708, t))  # keeps nan
     shifted = t * LOG2_E + SHIFT
     n = shifted - SHIFT
     s = (t - n * LN2_HIGH) - n * LN2_LOW  # ln 2 in two parts: n times the first is exact
@@ -56,12 +56,12 @@ def sigmoid(x: Any) -> Any:
 
 @compiled
 def fill_inputs(column: Floats, m: int, node: Record, net: Layout, inputs: Inputs, at: int, with_slopes: bool) -> None:
-    """Fill what m values of a node are to its edges, and up to the next multiple of LANES.
+    """Fill the inputs of a node's edges for its m values, padded to the next multiple of LANES.
 
-    All at once: while the span is looked up, the base function is calculated.
+    Everything is in one loop, so that the lookup of the span overlaps with computing the base function.
     """
-    # Here and below, fields of a node are taken out of loops, which store what might be in the same place for all that
-    # a compiler knows.
+    # Here and below, fields of a node are read before loops: the compiler cannot know that stores in a loop leave them
+    # unchanged.
     lowest, highest, buckets_per_length, last_bucket = node.lowest, node.highest, node.density, node.last_bucket
     first_bucket, steps, span_before, kind = node.first_bucket, node.steps, node.first_span - 1, net.base_kind
     for sample in range(0, m, LANES):
@@ -87,16 +87,16 @@ def fill_inputs(column: Floats, m: int, node: Record, net: Layout, inputs: Input
 
 @compiled
 def new_inputs(n: int, n_slopes: int, like: np.floating) -> Inputs:
-    """Uninitialized inputs of nodes, n samples of all together, padded for vectors that begin at the last of them."""
+    """Allocate inputs for n samples in total over all nodes, with padding for a vector that starts at the last one."""
     n, n_slopes = n + LANES, n_slopes + LANES
     return Inputs(np.empty(n, np.int32), zeros(n, like), zeros(n, like), zeros(n_slopes, like))
 
 
 @compiled
 def first_inputs(x: Floats, net: Layout, inputs: Inputs) -> None:
-    """Fill the inputs of the first layer for samples x, shape (n, d); the n samples of a node lie side by side.
+    """Fill the inputs of the first layer for x, shape (n, d); the n samples of a node are contiguous.
 
-    What is written behind the samples of a node is overwritten by those of the next.
+    Padding written after a node's samples is overwritten by the next node's.
     """
     n, width = x.shape
     column, flat = np.zeros(BLOCK), x.reshape(-1)

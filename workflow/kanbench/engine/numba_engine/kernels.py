@@ -1,21 +1,20 @@
-"""The kernels of the compiled engine, by numba: evaluation of the network, and its gradient by the chain rule.
+"""The kernels of the compiled engine, in numba: evaluation of the network, and its gradient by the chain rule.
 
-On one knot span, between two neighbouring knots, with the local coordinate u = (x - left knot) / width in [0, 1),
-every basis function of order k is a polynomial of u, and so is a spline: Σ_q a_q u^q. An evaluation begins by
-tabulating a, and the coefficients of the derivative by x, for all spans of all live edges (`tables`), which costs as
-much as a few samples on every span; then a spline costs a Horner scheme of W = k + 1 coefficients, without divisions
-and without basis functions, and its derivative one of k. The gradient is first taken by the a's, which needs only the
-powers of u.
+On a knot span, with the local coordinate u = (x - left knot) / width in [0, 1), every basis function of order k is a
+polynomial in u, and so is a spline: Σ_q a_q u^q. An evaluation first tabulates a and the coefficients of the derivative
+in x on all spans of all live edges (`tables`), which costs as much as a few samples per span. Then a spline takes a
+Horner scheme with W = k + 1 coefficients, without divisions or basis functions, and its derivative one with k. The
+gradient is first computed with respect to a, which takes only the powers of u.
 
 With b = mask · scale_base, an edge is φ(x) = b base(x) + Σ_q a_q u^q. For a sample and δ_j = ∂f/∂(node j), an edge from
 i to j adds δ_j u^q to ∂f/∂a_q, δ_j base(x_i) to ∂f/∂b, and δ_j φ'(x_i) to δ_i.
 
-The edges that leave a node share u and its powers, and lie side by side in the *lanes* of vectors; lane 0 is the first
-target, and lanes that have no edge hold zeros. A node with one edge has one lane and no vectors. Tables of a are rows,
-of a span: LANES edges after LANES edges, with the W coefficients of u^q of these one after another.
+The outgoing edges of a node share u and its powers, and are side by side in the *lanes* of vectors. Lane 0 is the first
+target; lanes without an edge contain zeros. A node with one edge has one lane and no vectors. A table of a has one row
+per span: for every LANES edges, the vectors of their coefficients of u⁰, u¹, …
 
-Samples are taken BLOCK at once, so that their intermediates stay in cache. Sums run in one fixed order, so results are
-the same in every process. Indices are made unsigned in inner loops, which saves numba's test for negative ones.
+Samples are processed in blocks of BLOCK, whose intermediates stay in cache. Sums run in a fixed order, so results are
+the same in every process. Indices in inner loops are unsigned, which saves numba's test for negative ones.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ VALUES, GRADIENT = range(2)
 
 @compiled
 def new_buffers(net: Layout, like: np.floating) -> Buffers:
-    """Buffers for a network, in the precision of `like`; δ is zero in lanes without an edge, and stays so."""
+    """Allocate buffers in the precision of `like`; δ is zero in lanes without an edge, and kernels leave it so."""
     n, last = len(net.nodes) * BLOCK, net.layers[len(net.layers) - 1]
     size = last.at + last.stride * BLOCK
     return Buffers(new_inputs(n, n, like), zeros(size, like), zeros(size, like), zeros(BLOCK, 0.0))
@@ -54,7 +53,7 @@ def new_buffers(net: Layout, like: np.floating) -> Buffers:
 def add_edges(
     node: Record, w: Window, m: int, stride: int, inputs: Inputs, at: int, tables: Tables, outputs: Floats
 ) -> None:
-    """Add the edges that leave a node to the outputs of its layer, for m samples."""
+    """Add a node's outgoing edges to the outputs of its layer, for m samples."""
     order, lanes, length, first_target = len(w) - 1, node.lanes, node.row, node.first_target
     if lanes == 1:
         first_row, b = node.first_row, tables.b[node.first_base]
@@ -80,9 +79,9 @@ def add_edges(
 
 @compiled
 def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> None:
-    """Evaluate samples start to start + m; their outputs are the last of `work.buffers.values`.
+    """Evaluate m samples from `start`; their outputs are the last of `work.buffers.values`.
 
-    The inputs of the first layer are in `work.first`, for all samples, unless that is empty.
+    The inputs of the first layer are taken from `work.first`, or computed if that is empty.
     """
     net, buffers, (n, n_inputs), flat = work.layout, work.buffers, work.x.shape, work.x.reshape(-1)
     for number in range(len(net.layers) - 1):
@@ -107,9 +106,9 @@ def forward(start: int, m: int, work: Workspace, nan_if_nonfinite: float) -> Non
 
 @compiled
 def backward(number: int, start: int, m: int, work: Workspace, with_derivatives: bool) -> None:
-    """From δ at the outputs of a layer, for samples start to start + m, fill δ at its nodes, unless it is the first.
+    """Fill δ at the nodes of a layer, unless it is the first, from δ at its outputs, for m samples from `start`.
 
-    With derivatives, add to those by the a and b of its edges.
+    With derivatives, also add to those with respect to a and b of its edges.
     """
     net, layer, following = work.layout, work.layout.layers[number], work.layout.layers[number + 1]
     delta, kept = work.buffers.delta[following.at :], number == 0 and len(work.first.span) > LANES
@@ -142,8 +141,8 @@ def edge_back(
 ) -> None:
     """`backward` for a node with one edge.
 
-    Derivatives by a are two sums, of every other sample, because one sample often meets the same span as the one
-    before, and would have to wait for its sum.
+    Derivatives with respect to a are two sums, over even and odd samples: successive samples are often in the same
+    span, and a single sum would make each wait for the one before.
     """
     tables, derivatives, order, (stride, stride_in) = work.tables, work.derivatives, len(w) - 1, strides
     (with_slopes, with_derivatives), half, other = tasks, len(derivatives.a) // 2, 0
@@ -180,9 +179,9 @@ def vectors_back(
     delta_in: Floats,
     tasks: tuple[bool, bool],
 ) -> None:
-    """The same for a node with several edges.
+    """`backward` for a node with several edges.
 
-    All in one loop: while one sum of the derivatives waits for another, slopes are calculated.
+    Everything is in one loop, so that computing slopes overlaps with waiting for sums of the derivatives.
     """
     tables, derivatives, order, (stride, stride_in) = work.tables, work.derivatives, len(w) - 1, strides
     (with_slopes, with_derivatives), half = tasks, len(derivatives.a) // 2
@@ -213,7 +212,7 @@ def vectors_back(
 
 @compiled
 def copy_outputs(start: int, m: int, work: Workspace, values: Floats) -> None:
-    """Copy the outputs of samples start to start + m, which `forward` left, to `values`, a sample after another."""
+    """Copy the outputs that `forward` computed for m samples from `start` to `values`, sample by sample."""
     output = work.layout.layers[len(work.layout.layers) - 1]
     first, stride, n_outputs = output.at, output.stride, output.width
     if stride == n_outputs:
@@ -260,7 +259,7 @@ def evaluate(task: int, start: int, stop: int, work: Workspace, nan_if_nonfinite
 
 @compiled
 def loss_and_gradient(parameters: Floats, work: Workspace, gradient: Floats) -> float:
-    """Fill the gradient; return the loss. For samples that are one chunk."""
+    """Fill the gradient and return the loss, for at most one chunk of samples."""
     nan_if_nonfinite = fill_tables(parameters, work.layout, work.tables)
     for part in work.derivatives:
         part[:] = 0

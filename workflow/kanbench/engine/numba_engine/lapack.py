@@ -1,4 +1,4 @@
-"""Cholesky factors and products with symmetric matrices in numpy, by scipy's LAPACK and BLAS."""
+"""Cholesky factorisation and symmetric products of numpy arrays, with scipy's LAPACK and BLAS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ dpotrf, dpotrs, dsymm, dsyrk = _lapack.dpotrf, _lapack.dpotrs, _blas.dsymm, _bla
 def cholesky(matrix: Array, shift: float) -> Callable[[Array], Array] | None:
     """See `kanbench.engine.linearization.Linearization`."""
     np.einsum("ii->i", matrix)[:] += shift
-    # LAPACK has matrices by columns; what is the lower triangle by rows is the upper one by columns.
+    # LAPACK stores matrices by columns: the lower triangle of a row-major matrix is its upper triangle.
     lower = matrix.flags.f_contiguous
     factor, info = dpotrf(matrix if lower else matrix.T, lower=lower, overwrite_a=True, clean=False)
     return None if info else lambda b: dpotrs(factor, b, lower=lower)[0]

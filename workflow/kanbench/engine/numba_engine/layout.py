@@ -1,4 +1,4 @@
-"""Conversion of a network to the arrays of `kanbench.engine.numba_engine.structures`."""
+"""Converts a network to the arrays of `kanbench.engine.numba_engine.structures`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kanbench.engine.numba_engine.structures import BLOCK, EDGE, LAYER, NODE, La
 from kanbench.network.spline_network import BASE_FUNCTIONS, PARTS, SplineNetwork
 from kanbench.problems import Array
 
-BUCKETS_PER_SPAN = 8  # then few of them hold a knot, and the search for the span is over before it begins
+BUCKETS_PER_SPAN = 8  # so many that few contain a knot, and most lookups need no search
 
 Floats = NDArray[np.float64]
 
@@ -20,11 +20,11 @@ Positions = dict[tuple[int, str], NDArray[np.int64]]
 
 
 def all_parameters(network: SplineNetwork) -> tuple[Array, Positions]:
-    """The vector of all parameters, θ and then what is held fixed.
+    """Collect all parameters in one vector: θ, then the fixed ones.
 
     Returns:
-        parameters (array)
-        positions (dict): By number of the layer and part, where those of every live edge are, or begin.
+        parameters (array): The vector.
+        positions (dict): By layer index and part, the (first) position of every live edge's parameters.
     """
     vectors, at = [], 0
     positions = {(n, name): np.zeros(layer.live.sum(), int) for n, layer in enumerate(network.layers) for name in PARTS}
@@ -47,10 +47,10 @@ def all_parameters(network: SplineNetwork) -> tuple[Array, Positions]:
 
 
 def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[Layout, tuple[int, int, int]]:
-    """The network in arrays, for kernels of `window` basis functions, and the sizes of its `Tables`.
+    """Convert the network to arrays for kernels of `window` basis functions; also return the sizes of its `Tables`.
 
     Args:
-        positions: That of `all_parameters`.
+        positions (dict): From `all_parameters`.
     """
     edges, target = _edges(network, positions)
     knots = [np.array(t, float) for layer in network.layers for t in layer.knots]
@@ -64,7 +64,7 @@ def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[
     nodes["first_bucket"], nodes["last_bucket"] = BUCKETS_PER_SPAN * first_span, BUCKETS_PER_SPAN * n_spans - 1
     sizes = _place(nodes, edges, target, window)
     node = np.repeat(np.arange(len(nodes)), n_spans)  # of every span
-    first = np.arange(len(node)) - first_span[node] - order[node]  # basis function that is not zero, if there are such
+    first = np.arange(len(node)) - first_span[node] - order[node]  # first nonzero basis function, if there is one
     windows = np.clip(first, 0, np.maximum(n_spans - order, window)[node] - window)
     polynomials = np.zeros((len(node), window, LANES))
     fill_windows(nodes, order, left, right, windows, polynomials)
@@ -85,28 +85,31 @@ def lay_out(network: SplineNetwork, positions: Positions, window: int) -> tuple[
 
 
 def _ratio(numbers: NDArray[np.integer] | int, lengths: Floats) -> Floats:
-    """numbers / lengths; 0 for knots that coincide (no x is between them) or are not finite."""
+    """numbers / lengths; 0 for spans that are empty (coinciding knots) or not finite."""
     with np.errstate(all="ignore"):
         ratio = numbers / lengths
     return np.where(np.isfinite(ratio), ratio, 0)
 
 
 def _fill_buckets(nodes: Records, node: NDArray[np.int64], left: Floats) -> NDArray[np.int32]:
-    """The last span that begins before each bucket; and in `nodes` the most that begin in one.
+    """Find the last span that begins before each bucket; store in `nodes` the most spans that begin in one bucket.
 
-    Knots, of every span that on the left and its node, are rounded to buckets as `inputs.bucket_of` rounds.
+    Knots are rounded to buckets as in `inputs.bucket_of`.
+
+    Args:
+        node, left (arrays of shape (spans,)): Node and left knot of every span.
     """
     position = np.nan_to_num((left - nodes["lowest"][node]) * nodes["density"][node])
     bucket = np.rint(position.clip(0, nodes["last_bucket"][node])).astype(int) + nodes["first_bucket"][node]
     counts = np.bincount(bucket, minlength=BUCKETS_PER_SPAN * len(node))
     nodes["steps"] = np.maximum.reduceat(counts, nodes["first_bucket"])
     buckets = np.cumsum(counts) - counts - 1
-    buckets[nodes["first_bucket"]] = nodes["first_span"]  # x is never less than the first knot
+    buckets[nodes["first_bucket"]] = nodes["first_span"]  # no x is looked up below the first knot
     return buckets.astype(np.int32)
 
 
 def _edges(network: SplineNetwork, positions: Positions) -> tuple[Records, NDArray[np.int64]]:
-    """The live edges by the node that they leave, and the nodes of the next layer to which they go."""
+    """List the live edges in the order of their source nodes, and their target nodes in the next layer."""
     parts, targets, first_node = [], [], 0
     for number, layer in enumerate(network.layers):
         source, target = np.nonzero(layer.live)
@@ -122,11 +125,11 @@ def _edges(network: SplineNetwork, positions: Positions) -> tuple[Records, NDArr
 
 
 def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: int) -> tuple[int, int, int]:
-    """Give the edges of every node their lanes, and the nodes their places in the tables, whose sizes are returned."""
+    """Assign lanes to the edges of every node, and places in the tables to the nodes; return the tables' sizes."""
     source, outgoing = edges["node"], np.bincount(edges["node"], minlength=len(nodes))
-    some, begin = outgoing > 0, np.searchsorted(source, np.arange(len(nodes)))  # edges stand by their source
+    some, begin = outgoing > 0, np.searchsorted(source, np.arange(len(nodes)))  # edges are sorted by source
     first, last = (np.zeros(len(nodes), int) for _ in range(2))
-    first[some], last[some] = target[begin[some]], target[begin[some] + outgoing[some] - 1]  # and by their target
+    first[some], last[some] = target[begin[some]], target[begin[some] + outgoing[some] - 1]  # and by target
     n_targets = last - first + some
     lanes = np.where(n_targets > 1, -(-n_targets // LANES) * LANES, n_targets)
     n_coef = np.zeros(len(nodes), int)
@@ -141,7 +144,7 @@ def _place(nodes: Records, edges: Records, target: NDArray[np.int64], window: in
 
 
 def _layers(network: SplineNetwork, nodes: Records) -> Records:
-    """The layers and the output; the values of a sample leave room for the lanes that come from the layer before."""
+    """Describe the layers and the output; a sample's values are padded for the lanes of the layer before."""
     layers, at, widths = np.zeros(len(network.width), LAYER), 0, network.width
     for layer, first_node, width, before in zip(layers, np.cumsum([0, *widths]), widths, [0, *widths], strict=False):
         feeding = nodes[first_node - before : first_node]

@@ -1,4 +1,4 @@
-"""The linearization in compiled code: all its arrays as one object, and products with the Jacobian as one call."""
+"""The linearization in compiled code: all its arrays in one object, and one call per product with the Jacobian."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kanbench.io.kernel_cache import compiled
 
 @structref.register
 class LinearizedType(types.StructRef):
-    """Of a `Linearized`."""
+    """The numba type of a `Linearized`."""
 
 
 class Linearized(structref.StructRefProxy):
-    """What products read and write; see `Objective` for why it is one object, and `sparse` for what it is made of."""
+    """The data of products; see `Objective` for why it is one object, and `sparse` for its contents."""
 
 
 FIELDS = ["work", "places", "values", "rows", "windows", "coef", "factor", "at_once", "kept", "nan_if_nonfinite"]
@@ -39,24 +39,24 @@ def new_linearized(
     at_once: int,
     kept: bool,
 ) -> Linearized:
-    """Before the first θ.
+    """Make an object to `move_to` a θ.
 
     Args:
-        at_once (int): Samples whose rows there is room for.
-        kept (bool): Whether these are all, and rows are kept rather than computed for every product.
+        at_once (int): Number of samples whose rows fit in `rows`.
+        kept (bool): Whether these are all samples; rows are then stored, not recomputed for every product.
     """
     return Linearized(work, places, values, rows, windows, coef, factor, at_once, kept, 0.0)
 
 
 @compiled
 def zeros_laid_out(places: Places) -> Floats:
-    """A vector of parameters, laid out, with room for what kernels load beyond the last run, which is padded itself."""
+    """Allocate a vector of parameters, laid out, padded for what kernels load beyond the last run with its padding."""
     return np.zeros(len(places.scale_of) + 2 * places.n_scale + 2 * LANES)
 
 
 @compiled
 def move_to(of: Linearized, parameters: Floats) -> None:
-    """Linearize at other parameters; without the rows, unless they are kept."""
+    """Linearize at other parameters; rows are computed now only if they are stored."""
     places, coef, factor = of.places, of.coef, of.factor
     laid_out, n_coef = zeros_laid_out(places), len(places.scale_of)
     for i in range(len(parameters)):
@@ -70,12 +70,13 @@ def move_to(of: Linearized, parameters: Floats) -> None:
 
 @compiled
 def fill(of: Linearized, start: int, stop: int) -> None:
-    """The rows of samples start to stop, their windows, and their f(x)."""
+    """Fill the rows of samples start to stop, their windows, and f(x)."""
     kernels.fill_rows(start, stop - start, of.work, of.nan_if_nonfinite, of.places, of.values, of.rows, of.windows)
 
 
 @compiled
 def jvp(of: Linearized, step: Floats) -> Floats:
+    """J δ, shape (n · outputs,), for δ of shape (P,)."""
     n, n_outputs = len(of.work.x), len(of.work.y) // len(of.work.x)
     direction, products = zeros_laid_out(of.places), np.empty(len(of.work.y))
     kernels.lay_out(step, of.coef, of.factor, of.places, direction)
@@ -89,6 +90,7 @@ def jvp(of: Linearized, step: Floats) -> Floats:
 
 @compiled
 def vjp(of: Linearized, weights: Floats, n_parameters: int) -> Floats:
+    """Jᵀ v, shape (P,), for v of shape (n · outputs,); `n_parameters` is P."""
     n, n_outputs = len(of.work.x), len(of.work.y) // len(of.work.x)
     products, gradient = zeros_laid_out(of.places), np.empty(n_parameters)
     for start in range(0, n, of.at_once):

@@ -1,4 +1,4 @@
-"""The compiled engine in compiled code, where its loss and gradient cost no call from Python."""
+"""The compiled engine for use in compiled code, which evaluates loss and gradient without calls from Python."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kanbench.io.kernel_cache import compiled
 
 @structref.register
 class ObjectiveType(types.StructRef):
-    """Of an `Objective`."""
+    """The numba type of an `Objective`."""
 
 
 class Objective(structref.StructRefProxy):
-    """What loops are given in the place of the engine: it has the same `loss_and_gradient`, in compiled code alone.
+    """Replaces the engine in compiled loops: it has the same `loss_and_gradient`, in compiled code only.
 
-    A reference to what an evaluation reads and writes: to take the three dozen arrays of a workspace from Python takes
-    six microseconds, a tenth of an evaluation.
+    It is a reference to the data of an evaluation, because passing the three dozen arrays of a workspace from Python
+    takes six microseconds, a tenth of an evaluation.
     """
 
 
@@ -32,19 +32,19 @@ structref.define_proxy(Objective, ObjectiveType, ["parameters", "work"])
 
 @compiled
 def new_objective(parameters: Floats, work: Workspace) -> Objective:
-    """For samples that are one chunk; of all parameters, the first are overwritten by θ."""
+    """Make an objective for at most one chunk of samples; θ overwrites the first of all parameters."""
     return Objective(parameters, work)
 
 
 @compiled
 def loss_and_gradient(objective: Objective, gradient: Floats) -> float:
-    """Fill the gradient, return the loss, for the parameters as they are."""
+    """Fill the gradient and return the loss at the current parameters."""
     return kernels.loss_and_gradient(objective.parameters, objective.work, gradient)
 
 
 @compiled
 def residuals(objective: Objective, values: Floats) -> None:
-    """Fill `values` with f(x; θ) - y, shape (n · outputs,), for the parameters as they are."""
+    """Fill `values` with f(x; θ) - y, shape (n · outputs,), at the current parameters."""
     work = objective.work
     nan_if_nonfinite = kernels.fill_tables(objective.parameters, work.layout, work.tables)
     kernels.evaluate(kernels.VALUES, 0, len(work.x), work, nan_if_nonfinite, values)
@@ -53,7 +53,7 @@ def residuals(objective: Objective, values: Floats) -> None:
 
 @overload_method(ObjectiveType, "loss_and_gradient")
 def _loss_and_gradient(objective: Any, theta: Any) -> Any:
-    def implementation(objective: Any, theta: Any) -> Any:  # numba wants the same annotations
+    def implementation(objective: Any, theta: Any) -> Any:  # numba requires equal annotations
         parameters, gradient = objective.parameters, np.empty_like(theta)
         for i in range(len(theta)):
             parameters[i] = theta[i]

@@ -1,21 +1,21 @@
-"""The rows of the Jacobian, compiled by numba: only what is not zero of them.
+"""The nonzero parts of the Jacobian's rows, compiled by numba.
 
-An output of a network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ, that of one
-output on one sample, is mostly zeros, and what is not stands in runs. Moreover, the derivatives by an edge's
-coefficients and by its scale_sp,
+On a sample, an output of the network depends on one window of W coefficients of every spline, so a row of J = ∂f/∂θ,
+for one output on one sample, is mostly zeros, and its nonzeros form runs. Moreover, the derivatives with respect to an
+edge's coefficients and its scale_sp,
 
     δ_j · mask · scale_sp · B_(w+r)(x_i)   and   δ_j · mask · Σ_r coef_(w+r) B_(w+r)(x_i),
 
-come from the same numbers, so that J = R L, where L depends on the parameters only, and a row of R has for every node a
-run of the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one run for all scale_base,
-δ_j · mask · base(x_i). Here θ is laid out with other gaps than e and b are: first all coefficients, then all
-scale_base, then all scale_sp; `Places` says where.
+share the same numbers. Therefore J = R L, where L depends on the parameters only. A row of R has a run for every node,
+the W × span numbers δ_j · mask · B_(w+r)(x_i) of its edges, and one run for all scale_base, δ_j · mask · base(x_i).
+Here "laid out" means θ with gaps (other gaps than in e and b): all coefficients, then all scale_base, then all
+scale_sp, at the positions in `Places`.
 
-The rows of a sample, one for each output of the network, follow one another. They differ in δ; of the last layer, edges
-that lead to another output are zeros in their runs. The runs of a node lie side by side, row after row, and end with
-zeros, so that vectors may reach beyond them.
+The rows of a sample, one per output of the network, are consecutive. They differ in δ; in the last layer, edges to
+other outputs are zeros in their runs. The runs of a node are contiguous, row by row, and padded with zeros for vector
+loads.
 
-From rows, part by part, come the products R u and Rᵀ v here, and RᵀR and JJᵀ in `gram`.
+Rows are computed in parts, which give the products R u and Rᵀ v here, and RᵀR and JJᵀ in `gram`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from kanbench.io.kernel_cache import compiled
 
 
 class Places(NamedTuple):
-    """Where the runs are in rows of R, and to which parameters they belong.
+    """The positions of runs in rows of R, and their parameters.
 
-    Runs are numbered as their nodes are; the last one is of all scale_base.
+    Runs have the numbers of their nodes; the last one is for all scale_base.
     """
 
-    run: Integers  # (nodes + 2,): of a row, the numbers in the runs before; all of them
-    room: Integers  # (nodes + 1,): of the numbers of a run, with the zeros behind them; a multiple of LANES
-    first: Integers  # (nodes + 1,): where in θ, laid out, the coefficients of a node begin; where all scale_base do
+    run: Integers  # (nodes + 2,): offset of each run in a row; the last is the length of a row
+    room: Integers  # (nodes + 1,): length of a run with its padding, a multiple of LANES
+    first: Integers  # (nodes + 1,): start of a node's coefficients in θ, laid out; the last is that of scale_base
     n_targets: Integers  # (nodes,): numbers per basis function, from the first to the last target of its edges
-    n_coef: Integers  # (nodes,): the coefficients of its edges, gaps between edges among them
-    scale: Integers  # (nodes,): where, of all scales, those of a node begin
+    n_coef: Integers  # (nodes,): coefficients of its edges, including gaps between edges
+    scale: Integers  # (nodes,): start of a node's scales among all scales
     n_scale: int
-    of_parameter: Integers  # (parameters,): where the parameters, trained ones first, are in θ, laid out
-    scale_of: Integers  # (coefficients,): which of all scales belongs to a coefficient
+    of_parameter: Integers  # (parameters,): position of every parameter, trained ones first, in θ, laid out
+    scale_of: Integers  # (coefficients,): index of a coefficient's scale
     masks: Floats  # float64, the factors of edges, laid out as `Tables.b`
     basis: Floats  # float64, (spans, W powers, LANES): the basis functions' coefficients of u^q
     layout: Layout
@@ -61,13 +61,13 @@ def fill_rows(
     rows: Floats,
     windows: Integers,
 ) -> None:
-    """Fill the rows of R of some samples from `start` on, the windows of their nodes, and their f(x) in `values`.
+    """Fill rows of R, windows of nodes and values f(x) for `n_samples` samples from `start`.
 
     Args:
-        values (array of shape (n · outputs,))
-        rows (array of shape (room for rows × numbers in a row,)): Zeros where no run has been.
-        windows (array of shape (nodes + 1, rows)): -1 where no basis function is; there is no run then. Zeros for the
-            run of all scale_base, which is always there.
+        values (array of shape (n · outputs,)): Filled with f(x).
+        rows (array of shape (at least rows × numbers in a row,)): Filled with runs; must be zero elsewhere.
+        windows (array of shape (nodes + 1, rows)): Filled with the first coefficient of each run; -1 without a run,
+            because no basis function is nonzero; 0 for the run of all scale_base, which always exists.
     """
     net, buffers, first, n_layers = work.layout, work.buffers, work.first, len(work.layout.layers) - 1
     output = net.layers[n_layers]
@@ -108,9 +108,9 @@ def fill_runs(
     output: int,
     n_outputs: int,
 ) -> None:
-    """Fill what a node contributes to the rows of an output on m samples, `before` of them after the first.
+    """Fill a node's runs in the rows of one output, for m samples that begin `before` samples after the first.
 
-    What is stored reaches beyond the targets, with zeros; later numbers of the row overwrite them, or they are in gaps.
+    Vector stores write zeros beyond the targets, which later numbers of the row overwrite or which fall in gaps.
     """
     net, n_rows = places.layout, windows.shape[1]
     w, node, n_nodes = len(net.w), net.nodes[index], len(net.nodes)
@@ -147,7 +147,7 @@ def fill_runs(
 
 @compiled
 def basis_functions(at: int, u: float, places: Places) -> Floats:
-    """A vector: the basis functions that are not zero on a knot span, at the local coordinate u, and zeros."""
+    """Evaluate the nonzero basis functions of a knot span at the local coordinate u, as a vector padded with zeros."""
     w = len(places.layout.w)
     values = load(places.basis, at + (w - 1) * LANES)
     for q in range(w - 2, -1, -1):
@@ -157,7 +157,7 @@ def basis_functions(at: int, u: float, places: Places) -> Floats:
 
 @compiled
 def lay_out(step: Floats, coef: Floats, factor: Floats, places: Places, direction: Floats) -> None:
-    """Fill `direction` with L δ, laid out and padded by 2 LANES, zeros before; `step` is δ."""
+    """Fill `direction` (zeros, laid out, padded by 2 LANES) with L δ; `step` is δ."""
     for i in range(len(step)):
         direction[np.uintp(places.of_parameter[i])] = step[i]
     n_coef = len(places.scale_of)
@@ -169,7 +169,7 @@ def lay_out(step: Floats, coef: Floats, factor: Floats, places: Places, directio
 
 @compiled
 def collect(products: Floats, coef: Floats, factor: Floats, places: Places, gradient: Floats) -> None:
-    """Fill `gradient` with Lᵀ u; `products` are u, laid out, with zeros for all scale_sp, and are overwritten."""
+    """Fill `gradient` with Lᵀ u; `products` is u, laid out, with zeros for all scale_sp, and is overwritten."""
     n_coef = len(places.scale_of)
     first_sp = n_coef + places.n_scale
     for c in range(n_coef):
@@ -203,9 +203,10 @@ def jvp(rows: Floats, windows: Integers, places: Places, direction: Floats, prod
 
 @compiled
 def vjp(rows: Floats, windows: Integers, places: Places, weights: Floats, products: Floats) -> None:
-    """Add to `products` what some rows of R contribute to Rᵀ v, laid out; `weights` are their elements of v.
+    """Add the contribution of some rows of R to Rᵀ v, laid out, to `products`; `weights` are their elements of v.
 
-    There are two sums for every window, of every other row, because a row often meets the window of the one before.
+    Every window has two sums, over alternate rows: successive rows often have the same window, and a single sum would
+    make each wait for the one before.
     """
     (n_runs, capacity), w = windows.shape, len(places.layout.w)
     for number in range(n_runs):
@@ -229,9 +230,12 @@ def vjp(rows: Floats, windows: Integers, places: Places, weights: Floats, produc
 
 @compiled
 def run_places(number: int, capacity: int, places: Places) -> tuple[int, int, tuple[int, int, int]]:
-    """Where the run of the first window begins in θ, laid out, and from one window to the next.
+    """Locate a run.
 
-    And where the first row's begins in rows, from one row to the next, and its length.
+    Returns:
+        int: Start of the run of the first window in θ, laid out.
+        int: Distance from one window to the next.
+        tuple: Start of the first row's run in rows, distance from one row to the next, and length.
     """
     is_last = number == len(places.n_targets)
     step = 0 if is_last else places.n_targets[number]
@@ -241,7 +245,7 @@ def run_places(number: int, capacity: int, places: Places) -> tuple[int, int, tu
 
 @compiled
 def run_of(number: int, row: int, window: int, n_rows: int, places: Places) -> tuple[int, int]:
-    """Where a run begins in rows and in θ, laid out."""
+    """Start of a run in rows, and in θ, laid out."""
     at = places.run[number] * n_rows + row * places.room[number]
     if number == len(places.n_targets):
         return at, places.first[number]

@@ -1,13 +1,13 @@
-"""Vectors of LANES numbers for compiled code, as LLVM's vector type: whatever SIMD instructions a CPU has are used.
+"""Vectors of LANES numbers for compiled code, as LLVM's vector type, which uses the SIMD instructions of the CPU.
 
-numba's own loops become SIMD code only where LLVM can prove that nothing aliases and that it is worth it; the loops
-over the edges that leave a node, and those that look something up, are neither. Here a vector is a value that can be
-loaded, calculated with and stored, as in
+LLVM vectorizes numba's loops only if it can prove that arrays do not overlap and that it pays; loops over a node's
+outgoing edges, and loops with table lookups, fail one or the other. Here a vector is a value that can be loaded, used
+in arithmetic, and stored, as in
 
     store(load(a, i) * 2.0 + load(b, i), a, i)
 
-where numbers act as vectors of equal ones. Products may be added unrounded (fused), and nothing else is reordered, so
-that a result is the same in every process of a machine.
+where a number acts as a vector of equal elements. Products may be added without rounding (fused multiply-add); nothing
+else is reordered, so results are the same in every process of a machine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MASK = Vector(types.boolean)
 
 
 def _intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
-    """numba's `intrinsic`, whose own type says that compiled code passes the typing context."""
+    """numba's `intrinsic`, untyped: its own type would ask callers to pass the typing context."""
     return intrinsic(function)
 
 
@@ -58,7 +58,7 @@ class VectorModel(models.PrimitiveModel):
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
-    """A vector that holds `scalar` in every lane."""
+    """Make a vector with `scalar` in every lane."""
     vector = ir.VectorType(scalar.type, LANES)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INDEX(0))
     lanes = ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES)
@@ -66,21 +66,21 @@ def _splat(builder: Any, scalar: Any) -> Any:
 
 
 def _as_vector(context: Any, builder: Any, value: Any, from_type: types.Type, vector: Vector) -> Any:
-    """A vector as it is; a number converted and spread over the lanes."""
+    """Return a vector unchanged; convert a number and copy it to all lanes."""
     if isinstance(from_type, Vector):
         return value
     return _splat(builder, context.cast(builder, value, from_type, vector.dtype))
 
 
 def _common(*operands: types.Type) -> Vector | None:
-    """The vector type of two operands of which one may be a number; None for other operands."""
+    """Return the vector type of two operands, one of which may be a number; None for other operands."""
     vectors = [operand for operand in operands if isinstance(operand, Vector)]
     numbers = [operand for operand in operands if isinstance(operand, types.Number)]
     return vectors[0] if len(set(vectors)) == 1 and len(vectors) + len(numbers) == 2 else None
 
 
 def _operator(key: Callable[..., Any], instruction: Callable[..., Any], result: Vector | None = None) -> None:
-    """Make Python's operator `key` work on vectors; `result` is given if it is not of the operands' type."""
+    """Define Python's operator `key` for vectors; `result` is the result's type, by default the operands'."""
 
     @infer_global(key)
     class Typing(AbstractTemplate):
@@ -98,7 +98,7 @@ def _operator(key: Callable[..., Any], instruction: Callable[..., Any], result: 
 
 
 def _arithmetic(name: str) -> Callable[..., Any]:
-    """The instruction of this name for integers, and its counterpart for floats."""
+    """Select the instruction of this name for integers, and its counterpart for floats."""
 
     def instruction(builder: Any, floats: bool, left: Any, right: Any) -> Any:
         if floats:
@@ -119,14 +119,14 @@ for _key, _name in {lt: "<", le: "<=", gt: ">", eq: "=="}.items():
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, whole: bool = True) -> Any:
-    """A pointer to the element `at` of a one-dimensional array, or to the vector that begins there."""
+    """Get a pointer to element `at` of a one-dimensional array, or to the vector that begins there."""
     pointer = cgutils.gep_inbounds(builder, make_array(array_type)(context, builder, array).data, at)
     return builder.bitcast(pointer, _llvm_type(array_type.dtype).as_pointer()) if whole else pointer
 
 
 @_intrinsic
 def load(typing_context: Any, array: Any, at: Any) -> Any:
-    """array[at : at + LANES]; nothing is checked."""
+    """array[at : at + LANES], without bounds checks."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return builder.load(_pointer(context, builder, sig.args[0], *arguments), align=array.dtype.bitwidth // 8)
@@ -136,7 +136,7 @@ def load(typing_context: Any, array: Any, at: Any) -> Any:
 
 @_intrinsic
 def store(typing_context: Any, vector: Any, array: Any, at: Any) -> Any:
-    """array[at : at + LANES] = vector, which is rounded to the array's precision."""
+    """array[at : at + LANES] = vector, rounded to the array's precision, without bounds checks."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         value, *place = arguments
@@ -157,7 +157,7 @@ def _convert(builder: Any, value: Any, before: Any, after: Any) -> Any:
 
 @_intrinsic
 def wide(typing_context: Any, vector: Any) -> Any:
-    """The vector in float64 or int64."""
+    """Convert a vector to float64 or int64."""
     dtype = types.float64 if isinstance(vector.dtype, types.Float) else types.int64
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
@@ -168,7 +168,7 @@ def wide(typing_context: Any, vector: Any) -> Any:
 
 @_intrinsic
 def gather(typing_context: Any, array: Any, indices: Any) -> Any:
-    """array[indices], element by element; nothing is checked. One instruction where a CPU has a fast one."""
+    """array[indices], without bounds checks; a single instruction if the CPU has a fast one."""
     size, vector = array.dtype.bitwidth, Vector(array.dtype)
     letter = "f" if isinstance(array.dtype, types.Float) else "i"
 
@@ -186,7 +186,7 @@ def gather(typing_context: Any, array: Any, indices: Any) -> Any:
 
 @_intrinsic
 def select(typing_context: Any, mask: Any, value: Any, other: Any) -> Any:
-    """`value` where the mask is true, elsewhere `other`; one of them may be a number."""
+    """Select `value` where the mask is true, otherwise `other`; one of them may be a number."""
     vector: Any = _common(value, other)
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
@@ -198,7 +198,7 @@ def select(typing_context: Any, mask: Any, value: Any, other: Any) -> Any:
 
 @_intrinsic
 def bits(typing_context: Any, vector: Any) -> Any:
-    """The float64 numbers as int64, bit by bit; or the other way round."""
+    """Reinterpret the bits of float64 as int64, or the reverse."""
     dtype = types.int64 if vector.dtype == types.float64 else types.float64
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
@@ -209,14 +209,14 @@ def bits(typing_context: Any, vector: Any) -> Any:
 
 @_intrinsic
 def powers(typing_context: Any, u: Any, w: Any) -> Any:
-    """The vector of u⁰, u¹, u², …, for a number: as many as the tuple w is long, and then some of them again."""
+    """The vector u⁰, u¹, u², … of a number u: len(w) powers; the remaining lanes repeat some of them."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         one, result = ir.Constant(_llvm_type(u), [1.0] * LANES), None
         for bit in range((len(w) - 1).bit_length()):
             mask = ir.Constant(_llvm_type(types.boolean), [lane >> bit & 1 for lane in range(LANES)])
             factor = builder.select(mask, _splat(builder, arguments[0]), one)
-            for _ in range(bit):  # squared as a vector, which takes less than a number squared and spread
+            for _ in range(bit):  # squaring the vector is faster than squaring and copying a number
                 factor = builder.fmul(factor, factor)
             result = builder.fmul(result, factor) if result else factor
         return result
@@ -226,7 +226,7 @@ def powers(typing_context: Any, u: Any, w: Any) -> Any:
 
 @_intrinsic
 def total(typing_context: Any, vector: Any) -> Any:
-    """The sum of the lanes, by halves."""
+    """Sum the lanes, halving the vector repeatedly."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         (value,) = arguments
@@ -242,7 +242,7 @@ def total(typing_context: Any, vector: Any) -> Any:
 
 
 def polynomial(*coefficients: float) -> Callable[..., Any]:
-    """A function of a vector: the polynomial with these coefficients, that of the highest power first."""
+    """Make a function that evaluates a polynomial of a vector; the coefficient of the highest power comes first."""
 
     @_intrinsic
     def evaluate(typing_context: Any, x: Any) -> Any:

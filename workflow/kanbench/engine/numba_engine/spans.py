@@ -1,4 +1,4 @@
-"""The basis functions of all nodes on their knot spans, compiled: for small networks that takes less than calls do."""
+"""The basis functions of all nodes on their knot spans, compiled: for small networks, Python calls would dominate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kanbench.network.splines import fill_polynomials
 def fill_windows(
     nodes: Records, order: Integers, left: Floats, right: Floats, windows: Integers, polynomials: Floats
 ) -> None:
-    """Fill the coefficients of u^q in the basis functions of every span's window.
+    """Fill the polynomial coefficients (of u^q) of the basis functions in every span's window.
 
     Args:
         order (array of shape (nodes,)): k.
@@ -26,5 +26,5 @@ def fill_windows(
         of_span = np.zeros((n_spans, k + 1, k + 1))
         fill_polynomials(knots, k, of_span)
         for m in range(n_spans):
-            for r in range(max(k - m, 0), min(k + 1, n_spans - m)):  # those that there are
+            for r in range(max(k - m, 0), min(k + 1, n_spans - m)):  # existing spans only
                 polynomials[first + m, m - k + r - windows[first + m], : k + 1] = of_span[m, r]

@@ -1,4 +1,4 @@
-"""The linearization of the compiled engine: products with the Jacobian J = R L, from the rows of R; see `rows`."""
+"""The linearization of the compiled engine: products with the Jacobian J = R L from rows of R; see `rows`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from kanbench.engine.numba_engine.structures import BLOCK, LINE, Layout, Tables,
 from kanbench.engine.numba_engine.threads import map_in_order
 from kanbench.problems import Array
 
-KEPT_ROWS = 2**28  # bytes of rows that are kept, rather than computed for every product
-BYTES_OF_BLOCK = 2**20  # of rows whose products are formed at once: the fastest of 2^16 to 2^20, half of a cache
-# Measured: of a pair of overlapping runs, for each number and two more; of an element's product in BLAS's dsyrk.
+KEPT_ROWS = 2**28  # bytes up to which rows are stored, not recomputed for every product
+BYTES_OF_BLOCK = 2**20  # rows whose products are computed together: the fastest of 2^16 to 2^20, half of a cache
+# Measured: for a pair of overlapping runs, per number and for two more; for an element's product in BLAS's dsyrk.
 SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 4e-10, 1.5e-11
-ROWS_AT_ONCE = 8 * BLOCK  # of those that are not
+ROWS_AT_ONCE = 8 * BLOCK  # of rows that are not stored
 
 
 class Memory:
-    """Arrays for one linearization after another: the first use of memory takes longer than most products do.
+    """Arrays reused by successive linearizations: the first use of memory takes longer than most products.
 
     Args:
-        work, places: Of the engine; not the tables.
-        n_parameters (int): Of θ.
+        work, places: Those of the engine; the tables of `work` are not used.
+        n_parameters (int): Length of θ.
 
     Attributes:
-        linearized (Linearized): With `values`, f(x; θ), which are filled along with the rows of R, and what L is made
-            of, laid out: `coef`, every coefficient, and `factor`, the scale_sp of its edge.
+        linearized (Linearized): Refers to the arrays: `values`, f(x; θ), filled along with the rows of R; and the
+            entries of L, laid out: `coef`, every coefficient, and `factor`, the scale_sp of its edge.
     """
 
     def __init__(self, work: Workspace, places: Places, n_parameters: int) -> None:
@@ -52,14 +52,14 @@ class Memory:
         self.linearized = new_linearized(work._replace(tables=tables), places, *arrays, self.at_once, self.kept)
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = float) -> Any:
-        """What was there under this name, if it had this shape, or zeros."""
+        """Return the array of this name, uncleared, if it has this shape; otherwise new zeros."""
         if name not in self.arrays or self.arrays[name].shape != shape:
             self.arrays[name] = _zeros(shape, dtype)
         return self.arrays[name]
 
 
 def _zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-    """Zeros that begin with a line of cache, of which vectors then meet no more than they must."""
+    """Allocate zeros aligned to a cache line, so that vectors span as few lines as possible."""
     size, item = math.prod(shape), np.dtype(dtype).itemsize
     array: Any = np.zeros(size + LINE // item, dtype)
     start = -array.ctypes.data % LINE // item
@@ -67,17 +67,17 @@ def _zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
 
 
 class SparseLinearization:
-    """See `kanbench.engine.linearization.Linearization`; vectors are numpy's.
+    """A `kanbench.engine.linearization.Linearization` of numpy vectors.
 
     Args:
-        theta, parameters (arrays): θ, and all parameters, θ among them.
+        theta, parameters (arrays): θ, and all parameters including θ.
         work (Workspace): Its tables are not used.
-        values (callable): f(x; θ), shape (n · outputs,), from a workspace.
-        residuals (callable): r(θ), shape (n · outputs,), from θ.
-        memories (list of Memory): From which one is taken, or a new one, for as long as the linearization is there.
+        values (callable): Evaluates f(x; θ), shape (n · outputs,), with a workspace.
+        residuals (callable): Evaluates r(θ), shape (n · outputs,).
+        memories (list of Memory): A pool; the linearization takes one, or a new one, and returns it when deleted.
 
     Attributes:
-        kept (bool): Whether the rows of R are kept rather than computed for every product.
+        kept (bool): Whether the rows of R are stored, not recomputed for every product.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class SparseLinearization:
 
     def cholesky(self, matrix: Array, shift: float) -> Callable[[Array], Array] | None:
         strips = self.memory.array("factor", (cholesky.begin_of(in_vectors(len(matrix))),))
-        # The matrices of this class are by columns, and so the other triangle by rows.
+        # Matrices of this class are column-major: their lower triangle is the upper triangle by rows.
         definite = cholesky.factorise(np.ascontiguousarray(matrix.T), shift, strips)
         return functools.partial(cholesky.solve, strips) if definite else None
 
@@ -149,7 +149,7 @@ class SparseLinearization:
     def dual_gram(self, scale: Array | None = None) -> Array:
         n, of_nodes = self.shape[0], (self.rows, self.windows, self.places)
         of_coef, columns = self._columns(scale)
-        shared, overlapping = [columns], []  # columns, and nodes without
+        shared, overlapping = [columns], []  # dense columns, and nodes without them
         for node in np.flatnonzero(self.places.n_targets).tolist():
             if n_columns := self._dense_columns(node):
                 shared.append(np.zeros((n, n_columns)))
@@ -165,7 +165,7 @@ class SparseLinearization:
         return upper.T
 
     def _dense_columns(self, node: int) -> int:
-        """How many columns there are for the coefficients of a node; 0 if it pays to multiply what overlaps only."""
+        """Return the number of dense columns for a node's coefficients; 0 if multiplying overlapping runs is faster."""
         windows, n_targets = self.windows[node], int(self.places.n_targets[node])
         there, w = windows[windows >= 0], len(self.work.layout.w)
         if len(there) == 0:
@@ -184,11 +184,11 @@ class SparseLinearization:
         return laid_out[self.places.of_parameter[: self.shape[1]]]
 
     def _columns(self, scale: Array | None) -> tuple[Array, Array]:
-        """Of the Jacobian, multiplied by `scale`, where that is given, without what is held fixed.
+        """Columns of the Jacobian, multiplied by `scale` if given; fixed parameters have factor 0.
 
         Returns:
-            of_coef (array): By which the columns of R for coefficients are to be multiplied; laid out.
-            columns (array of shape (rows, 2 n_scale)): Those for all scale_base and all scale_sp.
+            of_coef (array): Factors of the columns of R for coefficients, laid out.
+            columns (array of shape (rows, 2 n_scale)): The columns for all scale_base and all scale_sp.
         """
         places, columns = self.places, np.empty((self.shape[0], 2 * self.places.n_scale))
         trained = zeros_laid_out(places)
@@ -198,7 +198,7 @@ class SparseLinearization:
         return self.factor * trained, columns
 
     def _parts(self) -> Iterator[tuple[int, int]]:
-        """Parts of all rows, from start to stop, while `rows` and `windows` hold them."""
+        """Yield start and stop of successive parts of the rows, filling `rows` and `windows` if they are not stored."""
         (n, at_once), n_outputs = (len(self.work.x), self.memory.at_once), len(self.work.y) // len(self.work.x)
         for start in range(0, n, at_once):
             stop = min(start + at_once, n)
@@ -208,19 +208,19 @@ class SparseLinearization:
 
 
 def find_places(network: Layout, n_parameters: int) -> Places:
-    """Where the parts of a row are, and where they belong."""
+    """Compute the positions of runs in rows, and of their parameters."""
     window, nodes, edges = len(network.w), network.nodes, network.edges
     node, lane, n_coef = edges["node"], edges["lane"], edges["n_coef"]
     n_targets, n_rows = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
     np.maximum.at(n_targets, node, lane + 1)
     np.maximum.at(n_rows, node, np.maximum(n_coef, window))
-    # `rows.fill_runs` stores zeros beyond spans. All scales are in the order in which it stores them, last layer first.
+    # `rows.fill_runs` writes zeros beyond its targets, so scales are in the order in which it runs, last layer first.
     order = np.concatenate([layer["first_node"] + np.arange(layer["width"]) for layer in network.layers[-2::-1]])
     scale, n_scale = np.zeros(len(nodes), np.int64), n_targets.sum()
     scale[order] = np.cumsum(n_targets[order]) - n_targets[order]
     room = in_vectors(np.maximum(window * n_targets, (window - 1) * n_targets + nodes["lanes"]))
     room = np.append(room, in_vectors(n_scale + LANES))
-    # Tiles of products of runs are `len(gram.SHORT)`, and LANES wide.
+    # Padded to tiles of products, which are len(gram.SHORT) by LANES.
     first = np.cumsum([0, *in_vectors(n_rows * n_targets + -window * n_targets % len(gram.SHORT))])
     edge = np.repeat(np.arange(len(edges)), n_coef)  # of every coefficient
     number = np.arange(len(edge)) - (np.cumsum(n_coef) - n_coef)[edge]
@@ -251,5 +251,5 @@ def find_places(network: Layout, n_parameters: int) -> Places:
 
 
 def in_vectors(numbers: Any) -> Any:
-    """The next multiples of LANES."""
+    """Round up to multiples of LANES."""
     return -(-numbers // LANES) * LANES

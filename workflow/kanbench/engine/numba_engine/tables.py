@@ -1,7 +1,7 @@
-"""The tables that an evaluation looks up: the splines' polynomials on all knot spans; and the way back to parameters.
+"""The lookup tables of an evaluation, the splines' polynomials on all knot spans, and their adjoint.
 
 With e = mask · scale_sp · coef, a spline is Σ_q a_q u^q on a span, where a_q = Σ_r P_rq e_(w+r) and w is the first of
-the k + 1 basis functions that live there. The matrices P are tabulated once per grid (`kanbench.network.splines`).
+the k + 1 nonzero basis functions. The matrices P are tabulated once per grid (`kanbench.network.splines`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from kanbench.io.kernel_cache import compiled
 
 @compiled
 def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
-    """Fill e, b and a from the vector of all parameters; return 0, or nan where one of them is not finite.
+    """Fill e, b and a from the vector of all parameters; return 0, or nan if any parameter is not finite.
 
-    In pykan, every sample meets every coefficient, if only to multiply it by zero, so that one that is not finite shows
-    in every output. Entries of the tables that belong to no edge or no span must be zero before, and stay so.
+    In pykan, every coefficient is multiplied on every sample, if only by zero, so a non-finite one shows in every
+    output. Entries of the tables without an edge or span must be zero, and stay so.
     """
     nan_if_nonfinite = 0.0
     for index in range(len(net.edges)):
@@ -38,7 +38,7 @@ def fill_tables(parameters: Floats, net: Layout, tables: Tables) -> float:
 
 @compiled
 def tabulate_splines(net: Layout, tables: Tables) -> None:
-    """Fill a, the splines' polynomials on all knot spans, from e; and slopes, but of the first layer."""
+    """Fill a, the splines' polynomials on all knot spans, from e, and slopes, except in the first layer."""
     w = len(net.w)
     for index in range(len(net.nodes)):
         node, hidden = net.nodes[index], index >= net.layers[0].width
@@ -66,7 +66,7 @@ def tabulate_splines(net: Layout, tables: Tables) -> None:
 
 @compiled
 def tabulate_splines_vjp(net: Layout, derivatives: Tables) -> None:
-    """The adjoint of `tabulate_splines`: add to the derivatives by e what follows from those by a."""
+    """The adjoint of `tabulate_splines`: add to the derivatives with respect to e, from those with respect to a."""
     w, half = len(net.w), len(derivatives.a) // 2
     for index in range(len(net.nodes)):
         node = net.nodes[index]
@@ -90,7 +90,7 @@ def tabulate_splines_vjp(net: Layout, derivatives: Tables) -> None:
 
 @compiled
 def chain_rule(parameters: Floats, net: Layout, derivatives: Tables, gradient: Floats) -> None:
-    """Fill the gradient by the trained parameters from that by e and b."""
+    """Fill the gradient with respect to the trained parameters from the one with respect to e and b."""
     n_trained = len(gradient)
     for index in range(len(net.edges)):
         edge = net.edges[index]

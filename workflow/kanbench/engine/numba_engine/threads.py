@@ -1,4 +1,4 @@
-"""Work that is divided among threads, with results that do not depend on how many there are."""
+"""Divides work among threads, with results that do not depend on their number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def map_in_order(function: Callable[[Part], Result], parts: Iterable[Part], threads: int) -> list[Result]:
-    """The results of `function` for every part, in the order of the parts. Compiled code runs beside other threads."""
+    """Call `function` for every part; return the results in order. Threads help, as compiled code releases the GIL."""
     if threads <= 1:
         return list(map(function, parts))
     with ThreadPoolExecutor(threads) as pool:

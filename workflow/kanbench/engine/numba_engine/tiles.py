@@ -1,11 +1,11 @@
-"""Tiles of matrices in registers, for compiled code: rows of vectors; see `simd`.
+"""Tiles of matrices in registers for compiled code; a row of a tile is a vector (see `simd`).
 
     tile = load_tile(shape, a, at, step)
     tile = add_outer(tile, b, at_b, vector)
     store_tile(tile, a, at, step)
 
-adds the outer product of the numbers b[at_b], b[at_b + 1], … and a vector to a block of a matrix, whose rows are `step`
-apart. There are as many as `shape` has elements, all 0.
+adds the outer product of the numbers b[at_b], b[at_b + 1], … and a vector to a block of a matrix whose rows are `step`
+apart. The block has len(shape) rows; the elements of `shape` are all 0.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numba.core.types.containers import UniTuple
 
 from kanbench.engine.numba_engine.simd import CONTRACT, INDEX, LANES, Vector, _intrinsic, _pointer, _splat
 
-# A tall tile has as many rows as it takes to hide the time of a product and a sum, and as there are registers for.
+# A tall tile has enough rows to hide the latency of a multiply-add, and no more than fit in registers.
 SHORT = (0,) * 4
-PAIRED = llvmlite.binding.get_host_cpu_features().get("avx512f", False)  # whether there are for two tall ones
+PAIRED = llvmlite.binding.get_host_cpu_features().get("avx512f", False)  # whether two tall tiles fit in registers
 TALL = (0,) * (8 if PAIRED else 4)
 
 
@@ -72,7 +72,7 @@ def add_outer(typing_context: Any, tile: Any, array: Any, at: Any, vector: Any) 
 
 @_intrinsic
 def scatter_add(typing_context: Any, vector: Any, array: Any, indices: Any, at: Any) -> Any:
-    """Add the lanes of a vector to array[indices[at]], array[indices[at + 1]], …, one after another."""
+    """Add the lanes of a vector to array[indices[at]], array[indices[at + 1]], …, one by one."""
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         value, values, numbers, at = arguments

@@ -1,1 +1,1 @@
-"""The torch engine, on the CPU or CUDA: alone in importing torch, beside the border to pykan."""
+"""The torch engine, on the CPU or CUDA; only this package and the border to pykan import torch."""

@@ -1,17 +1,17 @@
 """A network and its derivatives in torch operations on whole batches, for CUDA and CPU.
 
-A sample meets only k + 1 of the G + k basis functions of a spline. `layers` has the mathematics;
-here samples are divided into chunks, and θ is put in the places of the layers' parameters.
+On a sample, only k + 1 of the G + k basis functions of a spline are nonzero. `layers` has the mathematics; this module
+splits samples into chunks and distributes θ over the layers' parameters.
 
-On a GPU, [2, 5, 1] with 1000 samples is a matter of how many operations are launched (ten microseconds each and more),
-not of what they compute. So every layer is a fixed number of operations whatever its width and grid, derivatives are
-written out, and an evaluation waits for the device once, for its result. Loss and gradient of [2, 5, 1]
-are some 80 operations; with autograd through the same forward they are 117, and take a third longer on a CPU; pykan's
-forward with autograd is 189. For small samples they are recorded and launched as one.
+On a GPU, the time for [2, 5, 1] with 1000 samples depends on the number of launched operations (ten microseconds or
+more each), not on their arithmetic. Every layer therefore takes a fixed number of operations for any width and grid,
+derivatives are written out, and an evaluation waits for the device only once, for its result. Loss and gradient of
+[2, 5, 1] take some 80 operations, compared with 117 (and a third more time on a CPU) with autograd through the same
+forward, and 189 for pykan's forward with autograd. For small samples, they are recorded and launched as one.
 
-Sums over samples run in a fixed order on both devices, so that a machine repeats its results. On CUDA this excludes
-additions by index, which are atomic there (see `layers.sum_by_matmul`), and relies on cuBLAS, which promises to
-repeat itself on one stream.
+Sums over samples run in a fixed order on both devices, so results are reproducible on a machine. On CUDA this rules out
+index-add, which is atomic there (see `layers.sum_by_matmul`), and relies on cuBLAS, which guarantees reproducibility on
+one stream.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from kanbench.network.evaluation import Activations
 from kanbench.network.spline_network import PARTS, SplineLayer, SplineNetwork
 from kanbench.problems import Array
 
-CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers that a chunk's intermediates take: some in cache, or a gigabyte
-RECORDED = 2**25  # numbers of intermediates up to which they may stay allocated, and launches are what takes the time
-KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes of a Jacobian that is kept, and not computed anew
+CHUNK = {"cpu": 2**20, "cuda": 2**27}  # numbers in a chunk's intermediates: partly in cache; one gigabyte
+RECORDED = 2**25  # most numbers of intermediates for recording: they stay allocated, and launches dominate the time
+KEPT_JACOBIAN = {"cpu": 2**28, "cuda": 2**32}  # bytes up to which a Jacobian is stored, not recomputed
 
 
 class TorchEngine:
-    """See `Engine`. On the CPU or CUDA, in the network's precision."""
+    """An `Engine` on the CPU or CUDA, in the network's precision."""
 
     def __init__(self, network: SplineNetwork, x: Array, y: Array, device: str | torch.device = "cpu") -> None:
         self.network, self.device, self.samples = network, torch.device(device), x
@@ -57,7 +57,7 @@ class TorchEngine:
         return torch.tensor(array, dtype=self.dtype, device=self.device)
 
     def _set_chunks(self) -> None:
-        """How many samples are evaluated at once, and the most for which that is recorded, without and with J."""
+        """Choose the number of samples per chunk, and up to how many are recorded, without and with J."""
         plain, jacobian = 0, 0
         for layer, grid in zip(self.network.layers, self.grids, strict=True):
             features, choices = layer.inputs * (grid.order + 2), layer.inputs * grid.n_spans
@@ -73,12 +73,12 @@ class TorchEngine:
         return dict(zip(PARTS, map(self._tensor, values), strict=True))
 
     def _place(self, theta: Tensor) -> list[Layer]:
-        """The layers with parameters θ, until other ones are placed."""
+        """Set the layers' parameters to θ; return the layers, valid until the next call."""
         self.trained.set(theta)
         return [Layer(grid, **parts) for grid, parts in zip(self.grids, self.parameters, strict=True)]
 
     def _in_order(self, layers: Sequence[dict[str, Tensor]], start_dim: int = 0) -> Tensor:
-        """Derivatives by the layers' parameters, by name, as `TrainedParameters.flatten` returns them."""
+        """Flatten derivatives by the layers' parameters; see `TrainedParameters.flatten`."""
         return self.trained.flatten((layers[number][name] for number, name in self.trained.names), start_dim)
 
     def run(self, loop: Any, *arguments: Any) -> tuple[int, Any]:
@@ -111,10 +111,10 @@ class TorchEngine:
         return ((torch.cat(outputs) - self.targets).flatten(),)
 
     def _loss_and_gradient(self, theta: Tensor) -> tuple[Tensor]:
-        """The sum of squares, not their mean, and the gradient of their mean, in float64."""
+        """Compute the sum of squared residuals (not their mean) and the gradient of their mean, in float64."""
         layers = self._place(theta)
         loss: Any = 0.0
-        sums: list[Any] = [0.0] * len(layers)  # tensors, over chunks in float64
+        sums: list[Any] = [0.0] * len(layers)  # become tensors; summed over chunks in float64
         for samples in _split(len(self.targets), self.chunk):
             forward = Pass(layers, self.first.of(samples))
             residuals = forward.outputs - self.targets[samples]
@@ -144,17 +144,17 @@ class TorchEngine:
         return (torch.cat(outputs) - self.targets).flatten(), jacobian
 
     def _rows(self, layers: list[Layer]) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """For a chunk of samples, where their rows of the Jacobian are, their outputs, and these rows."""
+        """Yield for every chunk of samples the slice of its rows in the Jacobian, its outputs, and these rows."""
         n, n_outputs = self.targets.shape
         for samples in _split(n, self.jacobian_chunk):
             forward = Pass(layers, self.first.of(samples))
             rows = [self._rows_of(forward, layers, j) for j in range(n_outputs)]
-            # One output has nothing to be put between its rows, and need not be copied.
+            # With one output, there are no rows to interleave and nothing to copy.
             of_all = rows[0] if n_outputs == 1 else torch.stack(rows, 1).flatten(end_dim=1)
             yield slice(samples.start * n_outputs, samples.stop * n_outputs), forward.outputs, of_all
 
     def _rows_of(self, forward: Pass, layers: list[Layer], j: int) -> Tensor:
-        """The derivatives of output j by θ, shape (n, P)."""
+        """Derivatives of output j with respect to θ, shape (n, P)."""
         parts: list[dict[str, Tensor]] = [{} for _ in layers]
         for number, features, delta in forward.backward(self.units[j].expand_as(forward.outputs)):
             parts[number] = layers[number].jacobian(features, delta)
@@ -170,10 +170,10 @@ class TorchEngine:
 
 
 class Pass:
-    """One chunk of samples through all layers, to `outputs`, shape (n, outputs)."""
+    """A forward pass of one chunk of samples, with result `outputs`, shape (n, outputs)."""
 
     def __init__(self, layers: list[Layer], first: Features) -> None:
-        self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # with the features' slopes, but of the first layer
+        self.steps: list[tuple[Layer, Features, Any, Tensor]] = []  # slopes of features, except in the first layer
         values: Any = None
         for layer in layers:
             features, slope = layer.grid.features(values) if self.steps else (first, None)
@@ -183,9 +183,10 @@ class Pass:
         self.outputs = values
 
     def backward(self, delta: Tensor) -> Iterator[tuple[int, Features, Tensor]]:
-        """From the last layer to the first: its number, features, and δ at its outputs, shape (n, out).
+        """Yield from the last layer to the first its number, its features, and δ at its outputs, shape (n, out).
 
-        `delta` is δ at the network's outputs, shape (n, outputs).
+        Args:
+            delta (Tensor of shape (n, outputs)): δ at the network's outputs.
         """
         for number in range(len(self.steps) - 1, -1, -1):
             layer, features, slope, weights = self.steps[number]
@@ -199,15 +200,15 @@ def _split(n: int, size: int) -> Iterator[slice]:
 
 
 class Recorded:
-    """A function from a vector to tensors, recorded as a CUDA graph, which is then run in place of it.
+    """A function from a vector to tensors, recorded as a CUDA graph that runs in its place.
 
-    Launching an operation takes torch some ten microseconds, longer than a small one takes to run; a graph is one
-    launch. It works on the memory that it was recorded with: whatever else the function reads has to stay where it is.
+    Launching an operation takes torch some ten microseconds, longer than running a small one; a graph is a single
+    launch. It uses the memory that it was recorded with, so everything else that the function reads must stay in place.
 
     Args:
-        function (callable): Operations on the GPU alone, which never wait for a result and depend on the vector's
-            values in nothing but theirs.
-        vector (Tensor): Of the shape, precision and device that all will have.
+        function (callable): Runs operations on the GPU only, never waits for a result, and takes the same operations
+            for all values of the vector.
+        vector (Tensor): An example with the shape, precision and device of all later ones.
     """
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]], vector: Tensor) -> None:
@@ -215,7 +216,7 @@ class Recorded:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            function(self.vector)  # what is done only once, and cannot be recorded
+            function(self.vector)  # warm-up: one-time work cannot be recorded
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, stream=stream):

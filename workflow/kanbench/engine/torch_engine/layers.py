@@ -6,10 +6,10 @@ b = mask · scale_base, is therefore on every knot span a sum of the k + 2 featu
 
     1, u, …, uᵏ, base(x)
 
-which depend on the input alone and are shared by all edges that leave a node. Their weights are tabulated for all
-spans once per θ (a table of spans × features × edges, much smaller than the samples' intermediates), and a sample
-fetches the weights of its spans. The chain rule goes back the same way: products of δ and features are summed by span,
-and only these sums meet the basis functions' polynomials.
+which depend on the input only and are shared by all outgoing edges of a node. Their weights are tabulated for all spans
+once per θ (a table of spans × features × edges, much smaller than the samples' intermediates), and a sample fetches the
+weights of its spans. The backward pass is the adjoint: products of δ and features are summed by span, and only these
+sums are multiplied by the basis functions' polynomials.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ BASE_FUNCTIONS: dict[str, BaseFunction] = {function.__name__: function for funct
 
 
 class Features(NamedTuple):
-    """The features of n samples for a layer with `in` inputs; F = k + 2 features.
+    """The F = k + 2 features of n samples for a layer with `in` inputs.
 
-    `span` counts the knot spans of all inputs: input i has those from i (K + 1) on, the first and the last of which lie
-    outside its K knots.
+    Attributes:
+        span (Tensor): Index of the knot span among those of all inputs. Input i with its K knots has the K + 1 spans
+            starting at i (K + 1); the first and the last lie outside the knots.
+        value (Tensor): The features.
     """
 
     span: Tensor  # (n, in)
@@ -63,7 +65,7 @@ class Features(NamedTuple):
 class Grid:
     """A layer without its parameters: knots, the basis functions as polynomials, and the mask.
 
-    All nodes have as many knots as the one with most; see `SplineLayer.padded`.
+    All nodes are padded to the largest number of knots; see `SplineLayer.padded`.
     """
 
     def __init__(self, layer: SplineLayer, base: BaseFunction, device: torch.device) -> None:
@@ -75,11 +77,11 @@ class Grid:
         self.first_span = self.n_spans * torch.arange(len(knots), device=device)
         left, density = (pad(part, (1, 1)) for part in (self.knots[:, :-1], _inverse(self.knots.diff(dim=1))))
         slopes = torch.arange(self.order + 1, device=device, dtype=dtype) * density[:, :, None]
-        # (spans, k + 3): left knot, 1 / width, and the factors by which powers of u become their derivatives by x
+        # (spans, k + 3): left knot, 1 / width, and the factors that turn powers of u into their derivatives in x
         self.scales = torch.cat([left[:, :, None], density[:, :, None], slopes], 2).flatten(end_dim=1)
         first_coef = torch.arange(-self.order - 1, self.n_spans - self.order - 1, device=device)
         windows = first_coef[:, None] + torch.arange(self.order + 1, device=device)
-        # Where there is no such coefficient the polynomial is zero, so that any other will do.
+        # Clamped indices are harmless: there the polynomials are zero.
         self.windows = windows.clamp(0, self.n_coef - 1).flatten()
         polynomials = np.stack([basis_polynomials(row, self.order) for row in knots]).swapaxes(2, 3)
         polynomials = pad(torch.tensor(polynomials, dtype=dtype, device=device), (0, 0, 0, 0, 1, 1))
@@ -88,13 +90,13 @@ class Grid:
         self.adjoint = self.polynomials.flip(2).transpose(1, 2).contiguous()
 
     def features(self, x: Tensor) -> tuple[Features, Tensor]:
-        """The features of inputs x, shape (n, in), and their derivatives by x, shape (n, in, F)."""
+        """Compute the features of inputs x, shape (n, in), and their derivatives in x, shape (n, in, F)."""
         in_row = torch.searchsorted(self.knots, x.T.contiguous(), right=True).T
         span = torch.add(in_row, self.first_span, out=torch.empty(x.shape, dtype=torch.int64, device=x.device))
         scales = self.scales.index_select(0, span.view(-1)).view(*x.shape, -1)
         u = (x - scales[..., 0]) * scales[..., 1]
         powers = x.new_ones(*x.shape, self.order + 2)  # 1, 1, u, …, uᵏ
-        for power in range(2, self.order + 2):  # on CUDA, `cumprod` of so few takes forty times as long
+        for power in range(2, self.order + 2):  # on CUDA, `cumprod` of so few numbers takes forty times as long
             torch.mul(powers[..., power - 1], u, out=powers[..., power])
         base, base_slope = self.base(x)
         return (
@@ -103,10 +105,10 @@ class Grid:
         )
 
     def basis(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The k + 1 basis functions that are not zero, and their numbers, both of shape (n, in, k + 1).
+        """Evaluate the k + 1 nonzero basis functions; return their values and indices, both of shape (n, in, k + 1).
 
-        The numbers count k + 1 before the first basis function too, and as many behind the last: those of samples
-        outside the knots, which are zero.
+        Indices are shifted by k + 1, to leave room for k + 1 zero functions on either side, which samples outside the
+        knots get.
         """
         polynomials = self.polynomials[features.span]
         basis = (features.value[:, :, None, :-1] @ polynomials).squeeze(2)
@@ -115,7 +117,7 @@ class Grid:
 
 
 def _inverse(lengths: Tensor) -> Tensor:
-    """1 / lengths; 0 for knots that coincide: no number is between them."""
+    """1 / lengths; 0 for the empty spans between coinciding knots."""
     return torch.where(lengths > 0, 1 / lengths, 0)
 
 
@@ -123,12 +125,11 @@ class Layer:
     """A layer with parameters.
 
     Args:
-        coef (Tensor of shape (in, out, G + k)): G is the number of intervals of the node with most; the coefficients of
-            the others are padded with zeros.
-        scale_base, scale_sp (Tensors of shape (in, out))
+        coef (Tensor of shape (in, out, G + k)): Coefficients, padded with zeros to the largest number of intervals G.
+        scale_base, scale_sp (Tensors of shape (in, out)): Scales of the base functions and splines.
 
     Attributes:
-        table (Tensor of shape (spans, F, out)): The weights of the features, for all inputs' spans one after another.
+        table (Tensor of shape (spans, F, out)): The weights of the features on the spans of all inputs in order.
     """
 
     def __init__(self, grid: Grid, coef: Tensor, scale_base: Tensor, scale_sp: Tensor) -> None:
@@ -136,7 +137,7 @@ class Layer:
         self.scale = self.mask * scale_sp
         n_inputs, n_outputs = self.mask.shape
         e = coef.transpose(1, 2) * self.scale[:, None, :]  # (in, G + k, out)
-        # In pykan, every sample meets every coefficient, if only to multiply it by zero: what is not finite shows.
+        # In pykan, every coefficient is multiplied on every sample, if only by zero, so non-finite ones always show.
         b = torch.add(self.mask * scale_base, e.sum(1), alpha=0)
         splines = e.index_select(1, grid.windows).view(-1, grid.order + 1, n_outputs)  # (spans, basis functions, out)
         weights = torch.bmm(grid.polynomials, splines).view(n_inputs, grid.n_spans, -1, n_outputs)
@@ -144,12 +145,12 @@ class Layer:
         self.table = torch.cat([weights, weights_of_base], 2).flatten(end_dim=1)
 
     def kept(self) -> Layer:
-        """This layer, made not to follow its parameters any more."""
+        """Copy the layer, so that it no longer follows changes of its parameters."""
         self.coef, self.scale_sp = self.coef.clone(), self.scale_sp.clone()
         return self
 
     def fetch(self, features: Features) -> Tensor:
-        """The weights that the samples meet, shape (n, in * F, out)."""
+        """Fetch the weights on the samples' spans, shape (n, in * F, out)."""
         n, n_inputs, n_features = features.value.shape
         rows = self.table.flatten(start_dim=1).index_select(0, features.span.flatten())
         return rows.view(n, n_inputs * n_features, -1)
@@ -158,17 +159,17 @@ class Layer:
         return (features.value.view(len(weights), -1, 1) * weights).sum(1)
 
     def delta_of_inputs(self, weights: Tensor, slope: Tensor, delta: Tensor) -> Tensor:
-        """δ at the inputs, shape (n, in), from δ at the outputs, shape (n, out)."""
+        """Compute δ at the inputs, shape (n, in), from δ at the outputs, shape (n, out)."""
         return ((weights * delta[:, None, :]).sum(2).view_as(slope) * slope).sum(2)
 
     def derivatives(self, features: Features, delta: Tensor) -> Tensor:
-        """The derivatives by the table, with its shape, from δ at the outputs."""
+        """Compute the derivatives with respect to the table, in its shape, from δ at the outputs, shape (n, out)."""
         products = features.value[..., None] * delta[:, None, None, :]  # (n, in, F, out)
         sum_by_span = sum_by_matmul if delta.is_cuda else sum_by_index
         return sum_by_span(features.span, products, self.grid.first_span, self.grid.n_spans)
 
     def gradient(self, sums: Tensor) -> dict[str, Tensor]:
-        """The derivatives by the layer's parameters from those by the table."""
+        """Compute the derivatives with respect to the layer's parameters from those with respect to the table."""
         window, n_inputs = self.grid.order + 1, len(self.mask)
         by_span = torch.bmm(self.grid.adjoint, sums[:, :-1])  # (spans, basis functions reversed, out)
         by_span = by_span.view(n_inputs, self.grid.n_spans, window, -1)
@@ -181,7 +182,7 @@ class Layer:
         }
 
     def jacobian(self, features: Features, delta: Tensor) -> dict[str, Tensor]:
-        """The derivatives of every sample's output by the layer's parameters, from δ at the layer's outputs."""
+        """Compute every sample's derivatives with respect to the layer's parameters, from δ at the layer's outputs."""
         window = self.grid.order + 1
         basis, number = self.grid.basis(features)
         dense = basis.new_zeros(*number.shape[:2], self.grid.n_coef + 2 * window)
@@ -195,18 +196,18 @@ class Layer:
 
 
 def sum_by_index(span: Tensor, values: Tensor, first_span: Tensor, n_spans: int) -> Tensor:
-    """The sums of values, shape (n, in, F, out), over the samples in the same span, shape (spans, F, out).
+    """Sum values, shape (n, in, F, out), over the samples in the same span; return shape (spans, F, out).
 
-    In the order of the samples on a CPU; on CUDA in any order, which changes the last digits from call to call.
+    On a CPU, samples are added in order; on CUDA in any order, so the last digits change from call to call.
     """
     total = values.new_zeros(len(first_span) * n_spans, *values.shape[2:])
     return total.index_add_(0, span.view(-1), values.flatten(end_dim=1))
 
 
 def sum_by_matmul(span: Tensor, values: Tensor, first_span: Tensor, n_spans: int) -> Tensor:
-    """The sums of `sum_by_index` in float64, by products with 0-1 matrices: more work, but few kernels, in one order.
+    """As `sum_by_index`, in float64 and by products with 0-1 matrices: more work, but few kernels and a fixed order.
 
-    In float32 the sums over a chunk, which on a GPU is all of a large sample, would be wrong by 1e-5.
+    In float32, sums over a chunk (on a GPU, all of a large sample) would have relative errors of 1e-5.
     """
     spans = first_span[:, None] + torch.arange(n_spans, device=span.device)
     values = values.double()

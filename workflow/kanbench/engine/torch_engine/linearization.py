@@ -1,4 +1,4 @@
-"""Linearizations by torch: with tensors in float64 on the engine's device."""
+"""Linearizations with torch, as float64 tensors on the engine's device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Rows = Iterable[tuple[slice, Tensor]]
 
 
 class StreamedLinearization:
-    """See `Linearization`: every product computes the Jacobian anew, a part of its rows at a time.
+    """A `Linearization` that recomputes the Jacobian for every product, a part of its rows at a time.
 
     Args:
         theta (Tensor of shape (P,)): In the network's precision.
         residuals (Tensor of shape (rows,)): At θ.
         evaluate (callable): Computes the residuals for any θ.
-        parts (callable): Gives successive rows of J, and where in the residuals theirs are.
+        parts (callable): Yields successive parts of the rows of J, with their slices in the residuals.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class StreamedLinearization:
         return reduce(add, (product_with_own_transpose(rows.double().T) for _, rows in self.parts()))
 
     def dual_gram(self, scale: Tensor | None = None) -> Tensor:
-        """For more parameters than residuals: with all of J at once."""
+        """See `Linearization`; needs all of J at once, which is small if residuals are fewer than parameters."""
         jacobian = torch.cat([rows.double() for _, rows in self.parts()])
         return product_with_own_transpose(jacobian if scale is None else jacobian * scale)
 
@@ -50,7 +50,7 @@ class StreamedLinearization:
 
     @staticmethod
     def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
-        """See `Linearization`; on a CPU by scipy's LAPACK, which takes four fifths of the time of torch's."""
+        """See `Linearization`; on a CPU with scipy's LAPACK, which takes four fifths of the time of torch's."""
         if matrix.device.type == "cpu":
             solve = lapack.cholesky(matrix.numpy(), shift)
             return None if solve is None else lambda b: torch.from_numpy(solve(b.numpy()))
@@ -69,7 +69,7 @@ class StreamedLinearization:
 
 
 class DenseLinearization(StreamedLinearization):
-    """See `Linearization`: with the whole Jacobian in memory, `whole`, shape (rows, P)."""
+    """A `Linearization` with the whole Jacobian in memory: `whole`, shape (rows, P)."""
 
     def __init__(
         self, theta: Tensor, residuals: Tensor, evaluate: Callable[[Tensor], Tensor], jacobian: Tensor
@@ -79,7 +79,7 @@ class DenseLinearization(StreamedLinearization):
 
 
 def product_with_own_transpose(a: Tensor) -> Tensor:
-    """The lower triangle of A Aᵀ, in float64; on a CPU by scipy's BLAS, which takes half the time of torch's."""
+    """Compute the lower triangle of A Aᵀ in float64; on a CPU with scipy's BLAS, twice as fast as torch's."""
     if a.device.type != "cpu":
         return a @ a.T
     contiguous = a.is_contiguous()

@@ -1,4 +1,4 @@
-"""Where the entries of θ are in a network's layers of padded parameters."""
+"""The mapping between θ and a network's padded layer parameters."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from kanbench.network.spline_network import SplineNetwork
 
 
 class TrainedParameters:
-    """The tensors that hold θ, one for every trained part of a layer, with spare entries where grids are padded.
+    """The tensors that hold θ, one per trained part of a layer; padded grids leave unused entries.
 
     Args:
-        layers (sequence of mappings): The parameters of every layer by name, those of `PARTS`; shapes as
-            `SplineLayer.padded` returns them.
+        layers (sequence of mappings): The parameters `PARTS` of every layer, with shapes as in `SplineLayer.padded`.
 
     Attributes:
         names (list of (int, str)): Layer and part, in the order of θ.
-        tensors (list of Tensor)
+        tensors (list of Tensor): Their values.
     """
 
     def __init__(self, network: SplineNetwork, layers: Sequence[Mapping[str, Tensor]]) -> None:
         self.names: list[tuple[int, str]] = []
         self.tensors: list[Tensor] = []
-        self.indices: list[Tensor | None] = []  # of the entries in θ, in the flat tensor; None for all
+        self.indices: list[Tensor | None] = []  # positions of θ's entries in the flattened tensor; None for all
         self.sizes: list[int] = []
         for number, (layer, parts) in enumerate(zip(network.layers, layers, strict=True)):
             for name, live in layer.padded_live(parts["coef"].shape[2] - layer.order).items():
@@ -40,7 +39,7 @@ class TrainedParameters:
 
     @torch.no_grad()
     def set(self, theta: Tensor) -> None:
-        """Give the tensors the values of θ."""
+        """Copy the values of θ to the tensors."""
         for tensor, index, values in zip(self.tensors, self.indices, theta.split(self.sizes), strict=True):
             if index is None:
                 tensor.view(-1).copy_(values)
@@ -48,6 +47,6 @@ class TrainedParameters:
                 tensor.view(-1).index_copy_(0, index, values)
 
     def flatten(self, derivatives: Iterable[Tensor], start_dim: int = 0) -> Tensor:
-        """Derivatives by the tensors as a new vector in the order of θ; dimensions before `start_dim` stay."""
+        """Flatten derivatives with respect to the tensors to the order of θ, keeping dimensions before `start_dim`."""
         parts = zip((part.flatten(start_dim=start_dim) for part in derivatives), self.indices, strict=True)
         return torch.cat([part if index is None else part.index_select(-1, index) for part, index in parts], -1)

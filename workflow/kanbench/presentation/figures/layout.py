@@ -118,8 +118,8 @@ def _outside(figure: Figure, renderer: Any) -> Margins:
 
 
 def _settle(figure: Figure, axes: Axes, renderer: Any) -> Margins:
-    """Make plain artists of the axes of a panel; how far its texts reach beyond it."""
-    locator = axes.get_axes_locator()  # of colour bars alone, whatever its type says
+    """Turn the axes of a panel into plain artists; return how far its texts extend beyond it."""
+    locator = axes.get_axes_locator()  # only colour bars have one, in spite of its type
     axes.apply_aspect(locator(axes, renderer) if locator is not None else None)
     frame = axes.get_window_extent(renderer)
     boxes = [_settle_axis(figure, axes, name, renderer) for name in SIDES] if axes.axison else []
@@ -132,7 +132,7 @@ def _settle(figure: Figure, axes: Axes, renderer: Any) -> Margins:
 
 
 def _settle_axis(figure: Figure, axes: Axes, name: str, renderer: Any) -> Bbox:
-    """Draw ticks, grid and labels of an axis as plain artists in its place; the box of its texts, and of the panel."""
+    """Replace an axis by plain ticks, grid lines and labels; return the box of its texts and of the panel."""
     axis = axes.xaxis if name == "x" else axes.yaxis
     place = axes.get_xaxis_transform() if name == "x" else axes.get_yaxis_transform()
     frame, zorder = axes.get_window_extent(renderer), axis.get_zorder()

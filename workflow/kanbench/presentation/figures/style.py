@@ -58,7 +58,7 @@ def _add_font() -> None:
 
 
 def new_figure(height: float, width: float = WIDE, wspace: float = 0.03) -> Figure:
-    """An empty figure of this size in inches, whose layout keeps labels from each other."""
+    """Make an empty figure of this size in inches, with a layout that avoids overlapping labels."""
     figure = Figure(figsize=(width, height), layout=GridLayout(wspace))
     FigureCanvasAgg(figure)
     return figure
