@@ -824,7 +824,7 @@ def test_what_pykan_cannot_build_is_one_line(tmp_path, checkpoint, monkeypatch):
     def cannot(*_, **__):
         raise RuntimeError("no memory\nis left")
 
-    monkeypatch.setattr("kanbench.network.pykan.KAN", cannot)
+    monkeypatch.setattr("kanbench.network.pykan.TypedKAN", cannot)
     with pytest.raises(InputError, match=r"model_config\.yml: cannot be read \(no memory is left\)"):
         load_checkpoint(tmp_path / "model")
 
