@@ -23,29 +23,16 @@ class Linearized(structref.StructRefProxy):
     """The data of products; see `Objective` for why it is one object, and `sparse` for its contents."""
 
 
-FIELDS = ["work", "places", "values", "rows", "windows", "coef", "factor", "at_once", "kept", "nan_if_nonfinite"]
+FIELDS = ["work", "places", "values", "rows", "windows", "coef", "factor", "nan_if_nonfinite"]
 structref.define_proxy(Linearized, LinearizedType, FIELDS)
 
 
 @compiled
 def new_linearized(
-    work: Workspace,
-    places: Places,
-    values: Floats,
-    rows: Floats,
-    windows: Integers,
-    coef: Floats,
-    factor: Floats,
-    at_once: int,
-    kept: bool,
+    work: Workspace, places: Places, values: Floats, rows: Floats, windows: Integers, coef: Floats, factor: Floats
 ) -> Linearized:
-    """Make an object to `move_to` a θ.
-
-    Args:
-        at_once (int): Number of samples whose rows fit in `rows`.
-        kept (bool): Whether these are all samples; rows are then stored, not recomputed for every product.
-    """
-    return Linearized(work, places, values, rows, windows, coef, factor, at_once, kept, 0.0)
+    """Make an object to `move_to` a θ."""
+    return Linearized(work, places, values, rows, windows, coef, factor, 0.0)
 
 
 @compiled
@@ -56,7 +43,7 @@ def zeros_laid_out(places: Places) -> Floats:
 
 @compiled
 def move_to(of: Linearized, parameters: Floats) -> None:
-    """Linearize at other parameters; rows are computed now only if they are stored."""
+    """Linearize at other parameters; `fill` computes the rows."""
     places, coef, factor = of.places, of.coef, of.factor
     laid_out, n_coef = zeros_laid_out(places), len(places.scale_of)
     for i in range(len(parameters)):
@@ -64,8 +51,6 @@ def move_to(of: Linearized, parameters: Floats) -> None:
     for c in range(n_coef):
         coef[c], factor[c] = laid_out[c], laid_out[np.uintp(n_coef + places.n_scale + places.scale_of[c])]
     of.nan_if_nonfinite = fill_tables(parameters, of.work.layout, of.work.tables)
-    if of.kept:
-        fill(of, 0, len(of.work.x))
 
 
 @compiled
@@ -75,28 +60,17 @@ def fill(of: Linearized, start: int, stop: int) -> None:
 
 
 @compiled
-def jvp(of: Linearized, step: Floats) -> Floats:
-    """J δ, shape (n · outputs,), for δ of shape (P,)."""
-    n, n_outputs = len(of.work.x), len(of.work.y) // len(of.work.x)
-    direction, products = zeros_laid_out(of.places), np.empty(len(of.work.y))
+def jvp(of: Linearized, step: Floats, products: Floats) -> None:
+    """Fill `products` with J δ for the rows in `rows`, δ of shape (P,)."""
+    direction = zeros_laid_out(of.places)
     kernels.lay_out(step, of.coef, of.factor, of.places, direction)
-    for start in range(0, n, of.at_once):
-        stop = min(start + of.at_once, n)
-        if not of.kept:
-            fill(of, start, stop)
-        kernels.jvp(of.rows, of.windows, of.places, direction, products[start * n_outputs : stop * n_outputs])
-    return products
+    kernels.jvp(of.rows, of.windows, of.places, direction, products)
 
 
 @compiled
 def vjp(of: Linearized, weights: Floats, n_parameters: int) -> Floats:
-    """Jᵀ v, shape (P,), for v of shape (n · outputs,); `n_parameters` is P."""
-    n, n_outputs = len(of.work.x), len(of.work.y) // len(of.work.x)
+    """Jᵀ v, shape (P,), for the rows in `rows`, v of shape (rows,); `n_parameters` is P."""
     products, gradient = zeros_laid_out(of.places), np.empty(n_parameters)
-    for start in range(0, n, of.at_once):
-        stop = min(start + of.at_once, n)
-        if not of.kept:
-            fill(of, start, stop)
-        kernels.vjp(of.rows, of.windows, of.places, weights[start * n_outputs : stop * n_outputs], products)
+    kernels.vjp(of.rows, of.windows, of.places, weights, products)
     kernels.collect(products, of.coef, of.factor, of.places, gradient)
     return gradient

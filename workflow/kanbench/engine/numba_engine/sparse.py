@@ -49,7 +49,7 @@ class Memory:
         self.windows = self.array("windows", (len(places.room), room), np.int32)
         self.coef, self.factor = np.zeros(n_coef + LANES), np.ones(len(zeros_laid_out(places)))
         arrays = self.values, self.rows, self.windows, self.coef, self.factor
-        self.linearized = new_linearized(work._replace(tables=tables), places, *arrays, self.at_once, self.kept)
+        self.linearized = new_linearized(work._replace(tables=tables), places, *arrays)
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = float) -> Any:
         """Return the array of this name, uncleared, if it has this shape; otherwise new zeros."""
@@ -95,16 +95,13 @@ class SparseLinearization:
         self.memory = memory = memories.pop() if memories else Memory(work, places, len(theta))
         self.work, self.places, self.evaluate, self.threads = work, places, residuals, threads
         self.theta, self.shape = np.array(theta, work.x.dtype), (len(work.y), len(theta))
-        self.kept, self.linearized, self.rows, self.windows = (
-            memory.kept,
-            memory.linearized,
-            memory.rows,
-            memory.windows,
-        )
-        self.coef, self.factor = memory.coef, memory.factor
+        self.kept, self.linearized = memory.kept, memory.linearized
+        self.rows, self.windows, self.coef, self.factor = memory.rows, memory.windows, memory.coef, memory.factor
         self.n_coef = len(places.scale_of)
         self.size = self.n_coef + places.n_scale  # columns of R
         kernels.move_to(self.linearized, parameters)
+        if self.kept:
+            kernels.fill(self.linearized, 0, len(work.x))
         self.residuals = ((memory.values if self.kept else values(work)) - work.y).astype(float, copy=False)
 
     def __del__(self) -> None:
@@ -123,10 +120,14 @@ class SparseLinearization:
         return functools.partial(cholesky.solve, strips) if definite else None
 
     def jvp(self, step: Array) -> Array:
-        return kernels.jvp(self.linearized, step)
+        products = np.empty(self.shape[0])
+        for start, stop in self._parts():
+            kernels.jvp(self.linearized, step, products[start:stop])
+        return products
 
     def vjp(self, weights: Array) -> Array:
-        return kernels.vjp(self.linearized, weights, self.shape[1])
+        parts = (kernels.vjp(self.linearized, weights[start:stop], self.shape[1]) for start, stop in self._parts())
+        return functools.reduce(np.add, parts)
 
     def normal_matrix(self) -> Array:
         n_columns = -(-(self.size + self.places.n_scale + LANES) // LANES) * LANES
