@@ -1,10 +1,7 @@
 """Every command in the documents: run on small results, or as a dry run, or at least its arguments read."""
 
-import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -13,7 +10,7 @@ import yaml
 from kanbench.cli.main import _parser, main
 from kanbench.plan.config import ROOT
 from support.documents import blocks_of, commands
-from support.pipelines import run
+from support.pipelines import dry_run, run
 
 pytestmark = pytest.mark.slow
 
@@ -40,23 +37,6 @@ SMALL = {
     r"^(CORES=)?N$": r"\g<1>2",
     "{…}": "{}",
 }
-# Run by an interpreter of its own, which is not started again for each: the answer is what went wrong with each.
-DRY_RUNS = """
-import contextlib, io, json, sys
-from snakemake.cli import args_to_api, parse_args
-
-answers = []
-for argv in json.load(sys.stdin):
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            parser, arguments = parse_args(argv)
-            done = args_to_api(arguments, parser)
-    except SystemExit as end:
-        done = not end.code
-    answers.append("" if done else said.getvalue())
-json.dump(answers, sys.stdout)
-"""
 
 
 def reason(command):
@@ -106,11 +86,8 @@ def test_commands_that_are_not_run_are_there_and_nothing_is_left():
 
 def test_dry_runs_of_snakemake_succeed(folder):
     planned = [["--dry-run", "--quiet", "all", "--cores", "2", *command[1:]] for command in chosen("snakemake")]
-    program, given = [sys.executable, "-c", DRY_RUNS], json.dumps(planned)
-    answers = json.loads(
-        subprocess.run(program, cwd=folder, input=given, stdout=subprocess.PIPE, text=True, check=True).stdout
-    )
-    failed = {" ".join(argv): said[-1000:] for argv, said in zip(planned, answers, strict=True) if said}
+    answers = [dry_run(["snakemake", *argv], folder) for argv in planned]
+    failed = {" ".join(result.args): (result.stdout + result.stderr)[-1000:] for result in answers if result.returncode}
     assert not failed
     assert len(answers) > 20
 

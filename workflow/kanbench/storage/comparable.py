@@ -172,10 +172,11 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _duplicated(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
     """A mask of the rows that equal an earlier row in these columns."""
+    chosen = frame[columns]  # frame.duplicated(columns) visits all columns, and copies the attrs for each
     try:
-        return frame.duplicated(columns)
+        return chosen.duplicated()
     except TypeError:  # lists are not hashable
-        return frame[columns].map(repr).duplicated()
+        return chosen.map(repr).duplicated()
 
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
