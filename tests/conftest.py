@@ -9,17 +9,18 @@ import torch
 import yaml
 
 from kanbench.io.atomic import folder_lock
-from kanbench.plan.config import experts, load_config, merge
+from kanbench.plan.config import ROOT, experts, load_config, merge
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
 from kanbench.plan.settings import training_settings
-from support.pipelines import PROFILE, snakemake
+from support import pipelines
 from support.results import STAMP, TINY, command, train_and_compare, train_and_merge
 from support.trainings import trainer_of
 
 # Files that take minutes: processes that take the next file get them first, and end together.
-LONGEST = ("test_cluster.py", "test_workflow.py", "test_own_problems.py", "test_numba_engine.py", "test_seeds.py")
-LONGEST += ("test_plans.py", "test_trainer.py", "test_optimizers.py", "test_variants.py", "test_wheel.py")
+LONGEST = ("test_cluster.py", "test_workflow.py", "test_original_runs.py", "test_original_migration.py")
+LONGEST += ("test_numba_engine.py", "test_own_problems.py", "test_plans.py", "test_documented_commands.py")
+LONGEST += ("test_trainer.py", "test_optimizers.py", "test_seeds.py", "test_variants.py", "test_wheel.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -68,7 +69,8 @@ def smoke_run(tmp_path_factory):
     made, told = common / "smoke_run", common / "smoke_run.txt"
     with folder_lock(made):
         if not told.exists():
-            result = snakemake(made, "--workflow-profile", PROFILE)
+            words = ["snakemake", "-s", ROOT / "Snakefile", "--cores", 2, "--configfile", pipelines.SMOKE]
+            result = pipelines.run([*words, "--workflow-profile", pipelines.PROFILE], made)
             assert result.returncode == 0, result.stderr
             told.write_text(result.stderr)
     return shutil.copytree(made, tmp_path_factory.mktemp("smoke") / "run"), told.read_text()

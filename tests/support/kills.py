@@ -42,12 +42,12 @@ MOST_KILLS = 3  # in a round
 class Pipeline:
     """One run in a folder of its own."""
 
-    def __init__(self, folder, cores=1, given=(), target="all"):
+    def __init__(self, folder, cores=1, given=(), targets=("all",)):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True)
         options = ["--configfile", SMOKE, "--config", f"timestamp={STAMP}", *given]
         self.command = ["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *options]
-        self.target = ["--", target]
+        self.targets = ["--", *targets]
 
     def run(self, *command):
         """The output of a command that has to succeed."""
@@ -66,12 +66,12 @@ class Pipeline:
     def complete(self, *options):
         """Run to the end; return the seconds that it took."""
         start = time.monotonic()
-        self.run(*self.command, *options, *self.target)
+        self.run(*self.command, *options, *self.targets)
         return time.monotonic() - start
 
     def start_and_kill(self, when, *options):
         """Start, and kill everything as soon as `when()`; return whether it was still running."""
-        command = [str(part) for part in (*self.command, *options, *self.target)]
+        command = [str(part) for part in (*self.command, *options, *self.targets)]
         with (self.folder / "killed.txt").open("w") as output:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment(), stdout=output, stderr=output, start_new_session=True
@@ -116,6 +116,13 @@ class Pipeline:
             if below.parts[0] not in OF_JOBS:
                 found[str(below)] = None if below.parts[0] in SHOWING_TIMES else content(path)
         return found
+
+
+class Finished(Pipeline):
+    """A run that is there already."""
+
+    def __init__(self, folder):
+        self.folder = folder
 
 
 def environment():

@@ -16,14 +16,17 @@ PROFILE = ROOT / "workflow" / "profiles" / "default"
 STAMP = "20260101_000000"
 
 
-# Two thirds of what a dry run takes are imports: its process is forked from one that has imported Snakemake.
+# Most of what a start of Snakemake takes are imports: its processes are forked from one that has made them.
 SERVER = """
 import json, os, sys
-from snakemake.cli import main
+import jsonschema, smart_open
+from snakemake.cli import get_argument_parser, main
+get_argument_parser()  # imports Snakemake's plugins
 for line in sys.stdin:
     sys.argv, folder, environment, *files = json.loads(line)
     child = os.fork()
     if not child:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, file in enumerate(files, 1):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
         os.chdir(folder)
@@ -36,7 +39,7 @@ for line in sys.stdin:
 
 @functools.cache
 def server():
-    """A process that makes dry runs until this one ends."""
+    """A process that runs Snakemake until this one ends."""
     command = [sys.executable, "-P", "-c", SERVER]
     return subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -54,12 +57,11 @@ def run(command, folder):
 
 def snakemake(folder, *arguments, cores=2, smoke=True):
     configfile = ["--configfile", SMOKE] if smoke else []
-    command = ["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments]
-    return dry_run(command, folder) if "--dry-run" in arguments else run(command, folder)
+    return forked(["snakemake", "-s", ROOT / "Snakefile", "--cores", cores, *configfile, *arguments], folder)
 
 
-def dry_run(command, folder):
-    """What `run` gives, for a command of Snakemake that starts no jobs."""
+def forked(command, folder):
+    """What `run` gives, for a command of Snakemake."""
     command = [str(part) for part in command]
     with tempfile.TemporaryDirectory() as written:
         files = [Path(written, name) for name in ("stdout", "stderr")]

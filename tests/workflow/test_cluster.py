@@ -16,7 +16,7 @@ import pytest
 
 from kanbench.plan.config import ROOT
 from kanbench.plan.naming import Run
-from support.kills import SMOKE, STAMP, Pipeline, environment
+from support.kills import SMOKE, STAMP, Finished, environment
 
 pytestmark = pytest.mark.slow
 
@@ -47,13 +47,6 @@ def slurm(tmp_path_factory):
         pytest.fail(message) if os.getenv("KANBENCH_SLURM") else pytest.skip(message)
     yield folder
     command(SLURM, "down", folder)
-
-
-class Finished(Pipeline):
-    """A run that is there already."""
-
-    def __init__(self, folder):
-        self.folder = folder
 
 
 class Submission:

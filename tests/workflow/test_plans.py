@@ -5,7 +5,7 @@ import pytest
 from kanbench.plan.config import DEFAULT_CONFIG, ROOT
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from support.pipelines import PROFILE, SMOKE, STAMP, contents, planned, run, snakemake
+from support.pipelines import PROFILE, SMOKE, STAMP, contents, forked, planned, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_the_snakefile_where_catalogs_look_for_it(tmp_path, as_module):
             "use rule * from kanbench\n"
         )
         snakefile = theirs
-    jobs = planned(run(["snakemake", "-s", snakefile, "--cores", 2, *TWO[:2], "--dry-run"], tmp_path))
+    jobs = planned(forked(["snakemake", "-s", snakefile, "--cores", 2, *TWO[:2], "--dry-run"], tmp_path))
     everything = {**TRAINED, **FRAMES, **ONCE, "report_page": 1}
     assert jobs == {"everything": 1, **everything}
 

@@ -4,7 +4,7 @@ import pytest
 
 from kanbench.plan.naming import Run
 from kanbench.storage.runs import load_replicates
-from support.kills import SHOWING_TIMES, Pipeline, compare
+from support.kills import Pipeline, compare
 from support.pipelines import STAMP
 
 pytestmark = pytest.mark.slow
@@ -16,31 +16,27 @@ ONE = ["seeds=[1]", "merge_kan={n_selected: 1}"]
 TWO = ["seeds=[1,2]", "merge_kan={n_selected: 1, seeds: 2}"]
 
 
-def shows_all_seeds(path):
-    """Whether a file below results/ is of a table or figure, or a log of those: they are made anew."""
-    return path.parts[0] in SHOWING_TIMES or path.stem.endswith(("_tables", "_figures"))
-
-
 def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
     """And in the end everything is as if both had been there from the beginning."""
-    grown = Pipeline(tmp_path / "grown", 2, [*ONE, *SMALL], "section2_3")
+    first, second = MERGING.deliverables(1), MERGING.replicate(2).deliverables(1)
+    grown = Pipeline(tmp_path / "grown", 2, [*ONE, *SMALL], first)
     grown.complete()
     alone = grown.results()
     root = grown.folder / "results"
-    files = [path for path in root.rglob("*") if path.is_file() and not shows_all_seeds(path.relative_to(root))]
+    files = [path for path in root.rglob("*") if path.is_file()]
     written = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
     grown.command = [dict(zip(ONE, TWO, strict=True)).get(part, part) for part in grown.command]
+    grown.targets += second
     grown.complete()
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in written} == written
-    logs = [path for path in (root / "logs").iterdir() if not shows_all_seeds(path.relative_to(root))]
-    made = sorted(path.name for path in logs if path not in written)
+    made = sorted(path.name for path in (root / "logs").iterdir() if path not in written)
     replicate = MERGING.replicate(2)
     trainings = [MERGING.experts_job(0, 1001), *(replicate.training(which, 0) for which in ("merge_kan", "control"))]
     frames = [f"{replicate.name}_{frame}" for frame in ("summary", "experts", "selected_experts", "grid_history")]
     assert made == sorted(f"{name}.log" for name in (*trainings, *frames))
     assert "no faults" in grown.run("python", "-m", "kanbench", "verify")
 
-    both = Pipeline(tmp_path / "both", 2, [*TWO, *SMALL], "section2_3")
+    both = Pipeline(tmp_path / "both", 2, [*TWO, *SMALL], [*first, *second])
     both.complete()
     compare(both, grown.results())
     assert {name: content for name, content in both.results().items() if name in alone} == alone
@@ -50,7 +46,7 @@ def test_a_seed_that_is_added_trains_with_that_seed_only(tmp_path):
 def test_the_frame_of_a_seed_alone(tmp_path):
     """Made by the jobs that make those of the other seeds, which run again when a seed is added."""
     two, three = "seeds=[1,2]", "seeds=[1,2,3]"
-    pipeline = Pipeline(tmp_path / "run", 2, [two, ONE[1], *SMALL], FIRST.replicate(2).frame("adam"))
+    pipeline = Pipeline(tmp_path / "run", 2, [two, ONE[1], *SMALL], [FIRST.replicate(2).frame("adam")])
 
     def made(*seeds):
         runs = [FIRST.replicate(seed) for seed in seeds]
@@ -61,7 +57,7 @@ def test_the_frame_of_a_seed_alone(tmp_path):
     alone = pipeline.results()
     assert sorted(alone) == made(2)
     pipeline.command[pipeline.command.index(two)] = three
-    pipeline.target = ["--", FIRST.replicate(3).frame("adam")]
+    pipeline.targets = ["--", FIRST.replicate(3).frame("adam")]
     pipeline.complete()
     results = pipeline.results()
     assert sorted(results) == made(2, 3)
