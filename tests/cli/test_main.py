@@ -17,7 +17,7 @@ FULL = Path("/dev/full")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
 
 
-@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+@pytest.fixture(params=["", pytest.param("1", marks=pytest.mark.slow)], ids=["buffered", "unbuffered"])
 def buffering(request):
     return {"PYTHONUNBUFFERED": request.param}
 

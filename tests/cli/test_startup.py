@@ -87,10 +87,11 @@ def test_trainings_on_a_cpu_import_nothing_that_they_do_not_need(tmp_path):
     ("over", "before", "expected"),
     [
         ({"device": "cpu"}, DRIVER, set()),  # it is not looked for
-        ({"engine": "torch"}, NO_DRIVER, {"torch"}),
+        pytest.param({"engine": "torch"}, NO_DRIVER, {"torch"}, marks=pytest.mark.slow),
         pytest.param({"engine": "reference"}, NO_DRIVER, {"torch", "kan"}, marks=pytest.mark.slow),
         pytest.param({"grids": {"policy": "pykan"}}, NO_DRIVER, {"torch", "kan"}, marks=pytest.mark.slow),
-        ({"device": "auto"}, DRIVER, {"torch"}),  # only torch knows whether it can use the GPU
+        # only torch knows whether it can use the GPU
+        pytest.param({"device": "auto"}, DRIVER, {"torch"}, marks=pytest.mark.slow),
     ],
     ids=["cpu", "torch", "reference", "pykan's grids", "a driver"],
 )

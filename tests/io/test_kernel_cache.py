@@ -165,6 +165,7 @@ tempfile.TemporaryFile = none_there
     assert copy != folder
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_kernels_are_compiled_when_they_are_used(toy, tmp_path):
     (tmp_path / "file").touch()
     nowhere = "tempfile._candidate_tempdir_list = lambda: ['/none']"
@@ -193,9 +194,9 @@ def holed(path):
 @pytest.mark.parametrize(
     ("ending", "damage"),
     [
-        ("nbi", emptied),
         ("nbc", cut),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("nbi", cut), ("nbc", emptied), ("nbc", holed))),
+        *(pytest.param("nbi", damage, marks=pytest.mark.slow) for damage in (emptied, cut)),
+        *(pytest.param("nbc", damage, marks=pytest.mark.slow) for damage in (emptied, holed)),
     ],
 )
 def test_what_is_damaged_is_compiled_anew(toy, ending, damage):
@@ -212,6 +213,7 @@ def test_what_is_damaged_is_compiled_anew(toy, ending, damage):
     assert toy.use()[:2] == (4, 0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_compiled_code_only(toy):
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"  # bytes of any file
     for _ in range(2):
@@ -252,6 +254,7 @@ assert np.allclose(scipy.linalg.inv(a @ a.T) @ a @ a.T, np.eye(2))
     subprocess.run([sys.executable, "-c", code], env=toy.environment, check=True)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_made_after_the_folder_was_opened_is_kept_too(toy):
     late = """
 from toy.inner import cache, compiled

@@ -39,6 +39,11 @@ COMMANDS = {
 RUNS_IT = ("figures", "report", "verify")
 
 
+def commands(*names):
+    """For `parametrize`: a page, whose figures are all drawn, takes seconds."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name == "report" else []) for name in names]
+
+
 @pytest.fixture
 def theirs(tiny_results, tmp_path, monkeypatch):
     """A results folder whose run of section 2.1 is on a function in a file that it names, and the file's marker."""
@@ -69,7 +74,7 @@ def ran(marker, command, *options):
     return marker.exists()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands(*COMMANDS))
 def test_a_file_that_only_a_run_names_is_not_run(theirs, command, caplog, capsys):
     path, marker = theirs
     caplog.set_level(logging.INFO, "kanbench")
@@ -81,7 +86,7 @@ def test_a_file_that_only_a_run_names_is_not_run(theirs, command, caplog, capsys
     assert bool([line for line in told if how in line]) == (command in RUNS_IT)
 
 
-@pytest.mark.parametrize("command", RUNS_IT)
+@pytest.mark.parametrize("command", commands(*RUNS_IT))
 def test_it_is_run_for_whoever_names_it_and_for_those_who_trust_the_run(theirs, command, capsys):
     path, marker = theirs
     other = path.with_name("mine.py")

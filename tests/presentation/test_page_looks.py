@@ -73,6 +73,7 @@ def test_lines_do_not_break_inside_a_name(html_of_one):
     assert html_of_one.count(unbroken) > 5
 
 
+@pytest.mark.slow
 def test_sections_without_a_run_keep_their_places_and_name_no_folder(html_of_one, tmp_path):
     heads = re.findall(r"<h2>(2\.\d)", html_of_one.split("<main>")[0])
     assert heads == ["2.1", "2.2", "2.3"]

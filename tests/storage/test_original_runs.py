@@ -17,6 +17,7 @@ from support.original import EPOCHS, STAMP, optimizers_newest
 from support.original_cases import (
     EARLY_CASES,
     FRAME_CASES,
+    KINDS,
     LOSSES,
     ODD_CASES,
     REAL_EARLY,
@@ -41,7 +42,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of what is fou
 ANY = parameters(*FRAME_CASES, *ODD_CASES, *REAL_FRAMES)
 EARLY = parameters(*EARLY_CASES, *REAL_EARLY)
 READERS = ("list", "inspect", "verify", "tables", "summary")
-KINDS = ("optimizers_newest", "shallow_older", "approaches", "merging", "section_1_newest")  # others look like them
 DRAWN = parameters(*(case for case in FRAME_CASES if case.name in KINDS), *ODD_CASES, *REAL_FRAMES)
 
 

@@ -607,11 +607,16 @@ def test_what_the_snakefile_imports_is_light():
         (["sweep", "adam", "optimizers.adam.rate", "1"], "kanbench: config: optimizers.adam.rate: unknown key"),
     ],
 )
-def test_wrong_input_on_the_command_line_is_one_line(arguments, message):
-    result = run_python("-m", "kanbench", *arguments)
-    assert result.returncode == 1
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+def test_wrong_input_on_the_command_line_is_one_line(arguments, message, capsys):
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_wrong_input_ends_a_process():
+    result = run_python("-m", "kanbench", "summary", "section2_1", "--results-dir", "nowhere")
+    assert (result.returncode, result.stderr) == (1, "kanbench: nowhere: no such folder\n")
 
 
 @pytest.mark.parametrize("epochs", ["ten", "0", "-1", "1.5", ""])

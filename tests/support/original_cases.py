@@ -104,9 +104,14 @@ REAL_EARLY = [case for case in _real_runs() if case.early]
 ABSENT = pytest.param(None, id="real runs", marks=pytest.mark.skip(reason=f"{runs_folder()} is not there"))
 
 
+KINDS = ("optimizers_newest", "shallow_older", "approaches", "merging", "section_1_newest")  # others look like them
+ALIKE = [case for case in (*FRAME_CASES, *REAL_FRAMES) if case.name not in KINDS]
+
+
 def parameters(*cases: Case) -> list:
-    """For `parametrize`; where there are no real runs, that is skipped."""
-    return [*(pytest.param(case, id=case.name) for case in cases), *([] if REAL_FRAMES else [ABSENT])]
+    """For `parametrize`: runs that look like others are slow; where there are no real runs, that is skipped."""
+    made = [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case in ALIKE else []) for case in cases]
+    return [*made, *([] if REAL_FRAMES else [ABSENT])]
 
 
 WITH_FRAMES = parameters(*FRAME_CASES, *REAL_FRAMES)

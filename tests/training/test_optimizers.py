@@ -144,7 +144,7 @@ PROBLEMS = {
         ("lm", {"geodesic_acceleration": False}, False, 60, 1e-4),
         ("lm", {"scaling": "marquardt"}, False, 60, 1e-4),
         ("lm", {"scaling": "marquardt"}, True, 60, 1e-4),
-        ("adam", {}, False, 2500, 0.5),
+        pytest.param("adam", {}, False, 2500, 0.5, marks=pytest.mark.slow),
     ],
     ids=["lbfgs", "lm", "lm of tensors", "plain lm", "scaled lm", "scaled lm of tensors", "adam"],
 )

@@ -124,7 +124,12 @@ def test_only_training_is_timed(make_trainer, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model_type", "engine"), [("lm", "compiled"), ("lbfgs", "compiled"), ("adam", "torch"), ("lm", "reference")]
+    ("model_type", "engine"),
+    [
+        ("lm", "compiled"),
+        ("lbfgs", "compiled"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("adam", "torch"), ("lm", "reference"))),
+    ],
 )
 def test_a_training_does_not_pay_for_imports_and_compilation(model_type, engine):
     """In a process of its own: whatever is timed finds all modules and kernels there."""
