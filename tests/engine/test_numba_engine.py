@@ -120,10 +120,14 @@ text = f"{loss.hex()} {gradient.tobytes().hex()}"
 
 @pytest.fixture(scope="module")
 def nothing_compiled(tmp_path_factory):
-    """The environment of a machine without kernels, whose kernels will check every index; and where they will be."""
+    """The environment of a machine without kernels, whose kernels will check every index; and where they will be.
+
+    Indices do not depend on LLVM's optimization, which takes most of the time.
+    """
     folder = tmp_path_factory.mktemp("kernels")
     path = os.pathsep.join([str(ROOT / "workflow"), *sys.path])
-    return os.environ | {"PYTHONPATH": path, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(folder)}, folder
+    checked = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "1", "NUMBA_CACHE_DIR": str(folder)}
+    return os.environ | {"PYTHONPATH": path} | checked, folder
 
 
 @pytest.mark.slow
