@@ -79,7 +79,7 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses():
 # --- engines and trainings ---
 
 
-@pytest.mark.parametrize("name", ["torch", "reference"])
+@pytest.mark.parametrize("name", ["torch", pytest.param("reference", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n", [30, 300], ids=["dual", "primal"])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_engines_are_those_of_the_cpu(cuda, name, n, outputs):

@@ -127,6 +127,7 @@ def test_a_diagram_of_eight_experts_fits_its_page(tiny_results, monkeypatch):
     assert_texts_have_their_place(given, Figure("merge_diagram", "poisson_2d_poly"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_files_are_the_same_bytes_again(tiny_results, tmp_path, section):
     kinds = {"section2_1": ["comparison"], "section2_2": ["grids"], "section2_3": ["gain"]}[section]
@@ -224,6 +225,7 @@ def run(caplog, *arguments):
     return status, [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.slow
 def test_an_old_run_has_the_figures_that_it_has_the_data_for(tmp_path, caplog, capsys):
     """Frames without evaluations, checkpoints, or a target that is known; the time follows from that of the grids."""
     write(tmp_path / "sec1_results", f"section2_1_{META['timestamp']}", attrs={"epochs": 2, "device": "cpu"})
@@ -250,6 +252,7 @@ def test_the_workflow_gets_a_page_that_says_why(tmp_path, caplog):
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["loss_evals.pdf", "loss_evals.png"]
 
 
+@pytest.mark.slow
 def test_runs_of_section_1_are_drawn(tmp_path, caplog):
     types = ("mlp", "siren", "kan", "kan_pruning")
     write(tmp_path / "sec1_results", f"section1_1_{META['timestamp']}_e2", types, label="model_type")

@@ -203,6 +203,7 @@ def test_figures_are_drawn_where_they_are_missing_or_out_of_date(results, tmp_pa
     assert drawn == ["gain", "experts", "merge_history", "merge_diagram", "merge_diagram"]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(whole, results, tmp_path):
     output = tmp_path / "one.html"
     assert main(["report", "--results-dir", str(results), "--output", str(output)]) == 0
@@ -264,6 +265,7 @@ def test_a_name_cannot_be_a_tag(tmp_path):
     assert len(Page(table).all("script")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS[:1] + VARIANTS[3:4], ids=lambda variant: variant.__name__)
 def test_runs_of_earlier_formats(variant, tmp_path):
     variant(tmp_path)

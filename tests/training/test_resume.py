@@ -108,7 +108,10 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ("torch", "reference") else []) for name in TRAININGS],
+)
 def test_a_training_that_crashes_after_every_epoch_ends_with_the_same_result(config, tmp_path, name):
     model_type, over = TRAININGS[name]
     settings = settings_of(config, model_type, **over)
@@ -133,6 +136,7 @@ def test_only_new_rows_are_reported(config, tmp_path):
     assert epochs == list(range(1, 3 * EPOCHS + 1))
 
 
+@pytest.mark.slow
 def test_an_expert_that_crashes(config, tmp_path):
     settings = expert_settings(merge(config, SMALL), 0, 2, 3, 1)
     data = make_data(settings)
@@ -147,6 +151,7 @@ def test_an_expert_that_crashes(config, tmp_path):
     assert {**again, "train_time": 0} == {**expert, "train_time": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", [[], [2]])
 def test_a_merged_model_and_its_control_that_crash(config, tmp_path, via):
     small = merge(merge(config, SMALL), {"merge_kan": {"intermediate_models": via}})

@@ -4,7 +4,6 @@ import os
 import pickle
 import re
 import sys
-import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -130,8 +129,10 @@ def test_logs_have_a_line_per_epoch(smoke):
     assert "epoch 6/6  grid 6" in log
 
 
+# With pandas, pickle and pykan only: what anybody has.
 PLAIN = """
 import pickle, sys
+from pathlib import Path
 import pandas as pd
 import torch
 from kan import KAN
@@ -143,103 +144,94 @@ f = [
 ]
 inputs = create_dataset(f[0], n_var=2, train_num=200, test_num=200, seed=0)["test_input"].double()
 torch.set_default_dtype(torch.float64)
-base = sys.argv[1]
-metadata = pickle.load(open(base + "_checkpoint_metadata.pkl", "rb"))
+
+def metadata_of(base):
+    return pickle.load(open(base + "_checkpoint_metadata.pkl", "rb"))
 
 def model_of(path, i, test_loss):
     model = KAN.loadckpt(path)
     loss = (model(inputs) - f[i](inputs)).square().mean().item()
     assert abs(loss - test_loss) <= 1e-9 * loss, (path, loss, test_loss)
     return model
+
+optimizers, density, merging = sys.argv[1:]
+
+# Section 2.1
+base, metadata = optimizers, metadata_of(optimizers)
+assert list(metadata) == ["adam", "lbfgs", "lm"]
+for model_type in metadata:
+    df = pd.read_pickle(f"{base}_{model_type}.pkl")
+    same = pd.read_parquet(f"{base}_{model_type}.parquet")
+    pd.testing.assert_frame_equal(df, same, check_dtype=False, check_column_type=False)
+    assert df.attrs == same.attrs
+    assert (df.groupby("dataset_idx")["epoch"].max() == 6).all() and len(df) == 12
+    assert df["optimizer"].unique().tolist() == [model_type]
+    assert list(df.attrs) == [
+        "section", "timestamp", "epochs", "device", "model_type",
+        "lbfgs_threshold_time", "baseline_threshold_time", "provenance",
+    ]
+    for i in (0, 1):
+        loaded = {}
+        for name in ("at_threshold", "final"):
+            record = metadata[model_type][i][name]
+            model = model_of(f"{base}_{model_type}_{i}_{name}", i, record["test_loss"])
+            row = df[(df["dataset_idx"] == i) & (df["epoch"] == record["epoch"])].iloc[0]
+            assert row["test_loss"] == record["test_loss"] and row["time"] == record["time"]
+            loaded[name] = model.state_dict()["act_fun.0.coef"]
+        same = metadata[model_type][i]["at_threshold"]["epoch"] == metadata[model_type][i]["final"]["epoch"]
+        assert same == (loaded["at_threshold"].shape == loaded["final"].shape
+                        and torch.equal(loaded["at_threshold"], loaded["final"]))
+
+# Section 2.2
+base, metadata = density, metadata_of(density)
+assert list(metadata) == ["adaptive_only", "adaptive_regular", "baseline"]
+num_params = set()
+for approach, per_dataset in metadata.items():
+    df = pd.read_pickle(f"{base}_{approach}.pkl")
+    assert (df["approach"] == approach).all() and len(df) == 12
+    assert df.attrs["lbfgs_threshold_time"] is None and df.attrs["baseline_threshold_time"] > 0
+    assert (df["total_neurons"] == 7).all()
+    assert (df["important_neurons"] == (7 if approach == "baseline" else 4)).all()
+    for name in ("at_threshold", "final"):
+        record = per_dataset[0][name]
+        assert record["approach"] == approach
+        model_of(f"{base}_{approach}_0_{name}", 0, record["test_loss"])
+        row = df[(df["dataset_idx"] == 0) & (df["epoch"] == record["epoch"])].iloc[0]
+        assert row["test_loss"] == record["test_loss"] and row["num_params"] == record["num_params"]
+    num_params.add(record["num_params"])
+assert len(num_params) == 3
+
+# Section 2.3: the merged model, its experts and their weights
+base, metadata = merging, metadata_of(merging)
+frames = {}
+for name in ("summary", "experts", "selected_experts", "grid_history"):
+    frames[name] = pd.read_pickle(f"{base}_{name}.pkl")
+    assert frames[name].attrs["n_experts"] == 4 and frames[name].attrs["n_selected"] == 3
+metadata = metadata["merge_kan"]
+summary = frames["summary"].set_index("dataset_idx")
+assert summary["merged_dense_mse"][1] == metadata[1]["final"]["dense_mse"]
+for name in ("at_threshold", "final"):
+    model_of(f"{base}_merge_kan_0_{name}", 0, metadata[0][name]["test_loss"])
+experts = frames["experts"][frames["experts"]["dataset_idx"] == 0]
+assert len(experts) == 4 and experts["selected"].sum() == 3
+for expert in experts.itertuples():
+    path = f"results/trainings/{Path(base).name}_expert_0_d{expert.depth}_k{expert.k}_s{expert.seed}"
+    model_of(path, 0, expert.test_loss)
+assert (frames["selected_experts"]["dataset_idx"] == 0).sum() == 3
+history = frames["grid_history"].query("dataset_idx == 0")
+assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+
+assert "kanbench" not in sys.modules
+print("checked")
 """
 
 
-def read_plainly(folder, made, script):
-    """Run a script that reads the files of a run with pandas, pickle and pykan only: what anybody has."""
-    ending = 'assert "kanbench" not in sys.modules; print("checked")'
-    code = "\n".join([PLAIN, textwrap.dedent(script), ending])
-    result = run([sys.executable, "-W", "ignore", "-c", code, f"{made.folder}/{made.name}"], folder)
+def test_results_are_read_without_kanbench(smoke):
+    folder, finished = smoke
+    bases = [f"{made.folder}/{made.name}" for made in (finished, *others(finished))]
+    result = run([sys.executable, "-W", "ignore", "-c", PLAIN, *bases], folder)
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("checked\n")
-
-
-def test_optimizers_are_read_without_kanbench(smoke):
-    folder, finished = smoke
-    script = """
-        assert list(metadata) == ["adam", "lbfgs", "lm"]
-        for model_type in metadata:
-            df = pd.read_pickle(f"{base}_{model_type}.pkl")
-            same = pd.read_parquet(f"{base}_{model_type}.parquet")
-            pd.testing.assert_frame_equal(df, same, check_dtype=False, check_column_type=False)
-            assert df.attrs == same.attrs
-            assert (df.groupby("dataset_idx")["epoch"].max() == 6).all() and len(df) == 12
-            assert df["optimizer"].unique().tolist() == [model_type]
-            assert list(df.attrs) == [
-                "section", "timestamp", "epochs", "device", "model_type",
-                "lbfgs_threshold_time", "baseline_threshold_time", "provenance",
-            ]
-            for i in (0, 1):
-                loaded = {}
-                for name in ("at_threshold", "final"):
-                    record = metadata[model_type][i][name]
-                    model = model_of(f"{base}_{model_type}_{i}_{name}", i, record["test_loss"])
-                    row = df[(df["dataset_idx"] == i) & (df["epoch"] == record["epoch"])].iloc[0]
-                    assert row["test_loss"] == record["test_loss"] and row["time"] == record["time"]
-                    loaded[name] = model.state_dict()["act_fun.0.coef"]
-                same = metadata[model_type][i]["at_threshold"]["epoch"] == metadata[model_type][i]["final"]["epoch"]
-                assert same == (loaded["at_threshold"].shape == loaded["final"].shape
-                                and torch.equal(loaded["at_threshold"], loaded["final"]))
-    """
-    read_plainly(folder, finished, script)
-
-
-def test_adaptive_density_is_read_without_kanbench(smoke):
-    folder, finished = smoke
-    script = """
-        assert list(metadata) == ["adaptive_only", "adaptive_regular", "baseline"]
-        num_params = set()
-        for approach, per_dataset in metadata.items():
-            df = pd.read_pickle(f"{base}_{approach}.pkl")
-            assert (df["approach"] == approach).all() and len(df) == 12
-            assert df.attrs["lbfgs_threshold_time"] is None and df.attrs["baseline_threshold_time"] > 0
-            assert (df["total_neurons"] == 7).all()
-            assert (df["important_neurons"] == (7 if approach == "baseline" else 4)).all()
-            for name in ("at_threshold", "final"):
-                record = per_dataset[0][name]
-                assert record["approach"] == approach
-                model_of(f"{base}_{approach}_0_{name}", 0, record["test_loss"])
-                row = df[(df["dataset_idx"] == 0) & (df["epoch"] == record["epoch"])].iloc[0]
-                assert row["test_loss"] == record["test_loss"] and row["num_params"] == record["num_params"]
-            num_params.add(record["num_params"])
-        assert len(num_params) == 3
-    """
-    read_plainly(folder, others(finished)[0], script)
-
-
-def test_merged_models_are_read_without_kanbench(smoke):
-    """The merged model, its experts and their weights."""
-    folder, finished = smoke
-    made = others(finished)[1]
-    script = f"""
-        frames = {{}}
-        for name in ("summary", "experts", "selected_experts", "grid_history"):
-            frames[name] = pd.read_pickle(f"{{base}}_{{name}}.pkl")
-            assert frames[name].attrs["n_experts"] == 4 and frames[name].attrs["n_selected"] == 3
-        metadata = metadata["merge_kan"]
-        summary = frames["summary"].set_index("dataset_idx")
-        assert summary["merged_dense_mse"][1] == metadata[1]["final"]["dense_mse"]
-        for name in ("at_threshold", "final"):
-            model_of(f"{{base}}_merge_kan_0_{{name}}", 0, metadata[0][name]["test_loss"])
-        experts = frames["experts"][frames["experts"]["dataset_idx"] == 0]
-        assert len(experts) == 4 and experts["selected"].sum() == 3
-        for expert in experts.itertuples():
-            path = f"results/trainings/{made.name}_expert_0_d{{expert.depth}}_k{{expert.k}}_s{{expert.seed}}"
-            model_of(path, 0, expert.test_loss)
-        assert (frames["selected_experts"]["dataset_idx"] == 0).sum() == 3
-        history = frames["grid_history"].query("dataset_idx == 0")
-        assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
-    """
-    read_plainly(folder, made, script)
 
 
 def test_results_do_not_depend_on_the_cores(smoke, tmp_path):
