@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # Programs in an environment name the folder that it was made in: where that was moved, it is made again.
 MOVED := $(if $(wildcard $(STAMP)),$(shell grep -qsF ' $(CURDIR)/$(VENV)' $(VENV)/pyvenv.cfg || echo moved))
-# Child processes (Snakemake's jobs) find the environment's programs too.
-ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" &&
-# A process for every core; each takes the next file, in the order of tests/conftest.py: the longest ones first.
-PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Child processes (Snakemake's jobs) find the environment's programs too. They are many, so bytecode is kept.
+ACTIVATE := export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE= &&
+# Each process takes the next file, in the order of tests/conftest.py: the longest ones first.
+PYTEST := pytest --dist loadfile --no-loadscope-reorder --numprocesses
 
 .PHONY: run test fast lint kernels format install clean
 
@@ -22,12 +22,13 @@ run: install
 	$(ACTIVATE) snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(ARGS)
 	$(ACTIVATE) python -P -m kanbench summary
 
+# One process more than cores, because some tests wait for Slurm.
 test: install
 	$(MAKE) --jobs 2 --output-sync lint kernels
-	$(ACTIVATE) $(PYTEST)
+	$(ACTIVATE) $(PYTEST) $$(python -c 'import os; print(min(os.cpu_count() + 1, 4))')
 
 fast: install
-	$(ACTIVATE) $(PYTEST) -m "not slow"
+	$(ACTIVATE) $(PYTEST) logical --maxprocesses 4 -m "not slow"
 
 lint: install
 	$(ACTIVATE) ruff format --check . && ruff check .
