@@ -18,10 +18,11 @@ STAMP = "20260101_000000"
 
 # Most of what a start of Snakemake takes are imports: its processes are forked from one that has made them.
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 import jsonschema, smart_open
 from snakemake.cli import get_argument_parser, main
 get_argument_parser()  # imports Snakemake's plugins
+gc.freeze()  # looking for garbage among all that took half of a dry run
 for line in sys.stdin:
     sys.argv, folder, environment, *files = json.loads(line)
     child = os.fork()
