@@ -1,6 +1,7 @@
 """Blocks of documents that are made from results: what is written into them, and when they are called stale."""
 
 import json
+import math
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from kanbench.plan.config import ROOT
 from kanbench.presentation.documents import view_of
 from kanbench.presentation.tables.findings import findings, findings_of
 from kanbench.storage.runs import open_run
-from support.planted import POLY, SIN, some_run
+from support.planted import POLY, SIN, run, some_run, store
 
 DOCUMENT = """# Findings
 
@@ -132,3 +133,33 @@ def test_errors_and_factors_are_those_of_the_tables():
                 known["factor"], rel=0.05
             )
             assert ("?" in text) == (known["decided"] == "no")
+
+
+def test_errors_of_all_variants_are_one_table(document, tmp_path, capsys):
+    for name, error in {"10d": 0.25, "3d_deep": 0.5}.items():
+        planted = {"lbfgs": {SIN: error, POLY: 1.0}, "lm": {SIN: error / 10, POLY: 1.0}}
+        store(run(planted, f"section2_1_highd_{name}"), tmp_path)
+    text = "<!-- kanbench: {} of section2_1_highd_* with 1 seed -->\n<!-- kanbench: end -->\n"
+    document.write_text(text.format("errors"), encoding="utf-8")
+    assert docs(document, tmp_path) == 0
+    heads, *rows = cells(document.read_text(encoding="utf-8"))
+    assert heads[:3] == ["variant", "problem", "optimizer"]
+    assert [row[:3] for row in rows[:2]] == [["3d_deep", "sin", "L-BFGS"], ["3d_deep", "sin", "LM"]]
+    assert [row[0] for row in rows] == ["3d_deep"] * 4 + ["10d"] * 4  # without means over the problems
+    variance = math.pi**4  # of 2π² sin(πx) sin(πy)
+    expected = [error / variance for error in (0.5, 0.05, 0.25, 0.025)]
+    assert [float(row[-1]) for row in rows if row[1] == "sin"] == pytest.approx(expected, rel=0.05)  # two digits
+
+    document.write_text(text.format("answer"), encoding="utf-8")
+    assert docs(document, tmp_path) == 0
+    assert "found view answer; allowed: errors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "why"), [(2, "found 1 seed; allowed: 2 seeds"), (1, "")])
+def test_each_variant_needs_the_number_of_seeds(count, why, document, tmp_path, capsys):
+    store(run({"lm": {SIN: 1.0}}, "section2_1_a"), tmp_path)
+    text = f"<!-- kanbench: errors of section2_1_* with {count} seeds -->\n<!-- kanbench: end -->\n"
+    document.write_text(text, encoding="utf-8")
+    assert docs(document, tmp_path) == 0
+    assert why in capsys.readouterr().out
+    assert (document.read_text(encoding="utf-8") == text) == bool(why)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kanbench.plan.naming import Run
-from kanbench.plan.sections import SECTIONS
+from kanbench.plan.sections import section_of
 
 POLY, SIN, SPEC = "poisson_2d_poly", "poisson_2d_sin", "poisson_2d_spec"
 STAMP = "20260101_000000"
@@ -75,6 +75,6 @@ def store(frames, folder):
     attrs = next(iter(frames.values())).attrs
     made = Run(attrs["section"], attrs["timestamp"], 3, str(folder))
     for name, frame in frames.items():
-        (folder / SECTIONS[made.section].folder).mkdir(parents=True, exist_ok=True)
+        (folder / section_of(made.section).folder).mkdir(parents=True, exist_ok=True)
         frame.to_pickle(made.frame(name))
     return made

@@ -22,6 +22,7 @@ NOT_RUN = {  # the first words of commands: why they are not even tried here
     "snakemake --archive": "needs conda",
     "snakemake --report": "needs a finished run of the pipeline; tests/workflow/test_workflow.py does it",
     "python tests/support/kernel_profile.py": "measures for a minute",
+    "python tests/support/lm_profile.py": "measures for half a minute",
     ".ci/run": "runs all tests",
 }
 # Subcommands that take long, or need other results: only their arguments are read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,11 @@ def add_commands(commands: Commands[Any]) -> None:
 def _docs(arguments: argparse.Namespace) -> None:
     from kanbench.io.atomic import write_text
     from kanbench.io.readers import parser_errors
-    from kanbench.presentation.documents import columns_of_frames, renew, view_of
+    from kanbench.presentation.documents import columns_of_frames, errors_by_variant, renew, view_of
 
     @cache
-    def run(section: str) -> tuple[str, Findings]:
-        return _run(section, arguments.results_dir)
+    def run(section: str, seeds: int | None) -> tuple[str, Findings]:
+        return _run(section, seeds, arguments.results_dir)
 
     def make(view: str, source: str, seeds: int | None) -> str:
         if view == COLUMNS:
@@ -41,9 +42,13 @@ def _docs(arguments: argparse.Namespace) -> None:
             from kanbench.benchmark.report import as_text
 
             return as_text(read_result(Path(source)), markdown=True)
-        name, found = run(source)
-        if seeds not in (None, len(found.seeds)):
-            raise InputError(name, _seeds(len(found.seeds)), _seeds(seeds))
+        if source.endswith("*"):
+            if view != "errors":
+                raise InputError(source, f"view {view}", "errors")
+            start = source.removesuffix("*")
+            runs = {name.removeprefix(start): run(name, seeds)[1] for name in _variants(start, arguments.results_dir)}
+            return errors_by_variant(runs, source if seeds is None else f"{source}, {_seeds(seeds)}")
+        name, found = run(source, seeds)
         return view_of(found, view, f"{name}, {_seeds(len(found.seeds))}")
 
     stale = 0
@@ -64,13 +69,30 @@ def _docs(arguments: argparse.Namespace) -> None:
         raise InputError("docs", problem=f"{stale} block{'s are' if stale > 1 else ' is'} stale")
 
 
-def _run(section: str, results_dir: str) -> tuple[str, Findings]:
-    """Read the latest run of a section or variant; return its name and findings."""
+def _run(section: str, seeds: int | None, results_dir: str) -> tuple[str, Findings]:
+    """Read the latest run of a section or variant; return its name and findings.
+
+    Raises:
+        InputError: There is no such run, or it does not have this number of seeds.
+    """
     from kanbench.presentation.tables.findings import findings_of
     from kanbench.storage.runs import open_run
 
     stored = open_run(section, results_dir=results_dir)
-    return stored.name, findings_of(stored)
+    found = findings_of(stored)
+    if seeds not in (None, len(found.seeds)):
+        raise InputError(stored.name, _seeds(len(found.seeds)), _seeds(seeds))
+    return stored.name, found
+
+
+def _variants(start: str, results_dir: str) -> list[str]:
+    """List the variants with runs whose names begin like this, ordered by the numbers in them: 3d, 10d, 100d."""
+    from kanbench.storage.runs import list_runs
+
+    found = {run.section for run in list_runs(results_dir=results_dir) if run.section.startswith(start)}
+    if not found:
+        raise InputError(results_dir, problem=f"no run {start}*")
+    return sorted(found, key=lambda name: ([int(number) for number in re.findall(r"\d+", name)], name))
 
 
 def _seeds(count: int | None) -> str:

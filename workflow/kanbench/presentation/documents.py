@@ -1,13 +1,14 @@
 """Generates blocks of Markdown documents from results and replaces them.
 
 A block stands between two comments, `<!-- kanbench: VIEW of SOURCE with N seeds -->` and `<!-- kanbench: end -->`. The
-source is a section or a variant of one. If the number of seeds is given, the block needs a run with that many.
+source is a section or a variant of one; `section2_1_highd_*` are all variants that begin like that. If the number of
+seeds is given, the block needs runs with that many.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from kanbench.analysis.statements import Statement, join_names
 from kanbench.errors import InputError
 from kanbench.plan.labels import model_label, problem_labels
 from kanbench.presentation.matrix import ALL, factor_texts
+from kanbench.presentation.tables.comparison import AVERAGE
 from kanbench.presentation.tables.findings import Findings
 from kanbench.presentation.tables.table import EQUAL_NAMES, MOMENT_NAMES, Table
 from kanbench.storage.schema import COLUMNS
@@ -89,6 +91,26 @@ def view_of(found: Findings, view: str, of: str) -> str:
         return Table(view, f"{tables[view].caption.rstrip('.')} ({of}).", tables[view].frame).markdown()
     known = ["answer", *(["errors"] if _errors(tables) is not None else []), "factors", *tables]
     raise InputError("view", view, join_names(known, "or"))
+
+
+def errors_by_variant(variants: Mapping[str, Findings], of: str) -> str:
+    """Tabulate the relative errors of several variants, problem by problem.
+
+    Args:
+        variants (mapping): `{name: findings}`.
+        of (str): The runs, as the caption calls them.
+
+    Raises:
+        InputError: A variant does not compare model types.
+    """
+    frames = {}
+    for name, found in variants.items():
+        frame = _errors({table.name: table for table in found.tables})
+        if frame is None:
+            raise InputError(name, problem="does not compare model types")
+        frames[name] = frame[frame["dataset"] != AVERAGE]
+    made = pd.concat(frames, names=["variant"]).reset_index("variant").reset_index(drop=True)
+    return Table("errors", f"Dense MSE / variance of the target ({of}).", made).markdown()
 
 
 def _errors(tables: dict[str, Table]) -> pd.DataFrame | None:
