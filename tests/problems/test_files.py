@@ -128,6 +128,7 @@ def test_wrong_values_are_one_line_that_names_the_problem(case):
         made(function).values(x)
     assert error.value.where.endswith("problem made") and "test_files.py" in error.value.where
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert str(error.value).count("problem made") == 1
 
 
 WRONG_FILES = {

@@ -83,10 +83,10 @@ class Problem:
             raise InputError(self.where, problem="is a table: its target is known at its rows only")
         if not len(x):
             return np.empty((0, 1), x.dtype)
-        inputs = x.copy()  # the function may modify its arguments
+        by_input, inputs = self._is_by_input, x.copy()  # the function may modify its arguments
         try:
             with np.errstate(all="ignore"):
-                returned = self.target(*inputs.T) if self._is_by_input else self.target(inputs)
+                returned = self.target(*inputs.T) if by_input else self.target(inputs)
                 if np.ma.is_masked(returned):  # masked values are arbitrary
                     returned = np.ma.filled(returned.astype(float), np.nan)
                 values = np.asarray(returned)
