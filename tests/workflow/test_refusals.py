@@ -70,7 +70,7 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path):
     [
         ("section2_4", ["'section2_4'", "section2_3, seeds, figures", "results/report.html"]),
         ("seeds", ["seeds: [1]", "two seeds"]),
-        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such result", "comparison.png"]),
+        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such result", "params.png, or one of "]),
         (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0, 1"]),
     ],
 )
