@@ -153,6 +153,10 @@ WRONG_FILES = {
     "one number": ("@problem(domain=(0, 1))\ndef one(x): return x\n", "domain: found (0, 1); allowed: (low, high)"),
     "a domain that is empty": ("@problem(domain=[(1, 1)])\ndef one(x): return x\n", "domain: found [(1, 1)]"),
     "an endless domain": ("@problem(domain=[(0, np.inf)])\ndef one(x): return x\n", "domain: found [(0, inf)]"),
+    "two parameters for one input": (
+        "@problem(domain=[(0, 1)])\ndef two(x, y): return x\n",
+        "mine.py: problem two: found 2 parameters; allowed: one, the inputs of shape (n, d)",
+    ),
     "a width for others": (
         "@problem(domain=[(0, 1)], width=[2, 1])\ndef one(x): return x\n",
         "width [2, 1]; allowed: integers from 1, its inputs, to 1",
