@@ -13,6 +13,7 @@ from kanbench.analysis.ranking import rank, versus
 from kanbench.errors import InputError
 from kanbench.presentation.tables.findings import findings
 from kanbench.problems import PROBLEMS, Problem
+from kanbench.problems.target_scale import target_scale
 from support.planted import POLY, SIN, SPEC, merged, run
 
 KNOWN = []  # the last data, and what is said of them
@@ -515,3 +516,28 @@ def test_merging_with_several_seeds():
     runs[7] = {"experts": runs[1]["summary"]}
     assert said(runs, other="best_expert").numbers == statement.numbers
     assert "Not finished, and left out: seed 7." in notes(runs)
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-8), ("float32", 1e-4)])
+def test_rounding_errors_of_a_merged_model_are_not_counted(dtype, accuracy):
+    """Before training it is its ensemble, up to the accuracy of merging; only on the last problem it is another."""
+    errors = {}
+    for name, difference in ((SIN, -0.5), (POLY, 0.5), (SPEC, -2.0)):
+        deviation = target_scale(name).variance ** 0.5
+        of_ensemble = 3e-4 * deviation
+        initial = (of_ensemble + difference * accuracy * deviation) ** 2
+        errors[name] = {
+            "best_expert_dense_mse": 1.0,
+            "ensemble_dense_mse": of_ensemble**2,
+            "initial_dense_mse": initial,
+        }
+    frames = merged(errors)
+    frames["summary"].attrs["provenance"] = {"dtype": dtype}
+    of_all = said(frames, "initial", other="ensemble")
+    assert (of_all.better, of_all.equal, len(of_all.datasets)) == (1, 2, 3)
+    single = {name: said(frames, "initial", name, other="ensemble") for name in errors}
+    assert [single[name].factor.value == 1 for name in (SIN, POLY, SPEC)] == [True, True, False]
+    assert single[SIN].best == single[POLY].best == ("merged_initial", "ensemble")
+    assert single[SPEC].best == ("merged_initial",)
+    shown = known(frames, None).tables[0].frame  # errors are shown as they are stored
+    assert errors[SIN]["initial_dense_mse"] in shown.to_numpy()

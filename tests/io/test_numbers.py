@@ -6,9 +6,9 @@ from kanbench.io.numbers import factor_text, power_of_ten, printed, short
 
 
 def test_two_digits():
-    values = (0, 0.0099, 0.0456, 7.7, 99.6, 770.4, 999.6, 1e3, -2.64e-3)
+    values = (0, 0.0099, 0.00996, 0.0101, 0.0456, 7.7, 99.6, 770.4, 999.6, 1e3, -2.64e-3)
     assert [short(value) for value in values] == [
-        *("0.0", "9.9e-3", "0.046", "7.7", "100", "770", "1,000", "1.0e3", "-2.6e-3"),
+        *("0.0", "9.9e-3", "0.010", "0.010", "0.046", "7.7", "100", "770", "1.0e3", "1.0e3", "-2.6e-3"),
     ]
     assert [short(value) for value in (nan, inf)] == ["nan", "inf"]
 

@@ -2,6 +2,7 @@
 
 import cProfile
 import json
+import re
 
 import pytest
 
@@ -225,6 +226,7 @@ FOUR = {
 RUN, MERGING = Run("section2_1", STAMP, 10), Run("section2_3", STAMP)
 STEM = f"section2_1_{STAMP}_e10"
 FIGURES = "results/figures/section2_2"
+OTHER = "20260909_101112"
 
 
 def test_what_can_be_made_is_accepted():
@@ -246,17 +248,17 @@ def test_what_can_be_made_is_accepted():
 @pytest.mark.parametrize(
     ("path", "found", "allowed"),
     [
-        (f"results/tables/{STEM}/density.csv", "", "optimizers.csv, "),
+        (f"results/tables/{STEM}/density.csv", "", f"results/tables/{STEM}/summary.csv, or one of "),
         (f"tables/{STEM}/summary.md", "", f"results/tables/{STEM}/summary.md"),
-        (f"results/figures/{STEM}/grids.png", "", "comparison.png, "),
-        (f"{FIGURES}_{STAMP}_e3/surface_in_5d.pdf", "", "slices_poisson_2d_sin.pdf"),
-        (f"{FIGURES}_{STAMP}_e3/grids.svg", "", "grids.png, grids.pdf, "),
+        (f"results/figures/{STEM}/grids.png", "", f"results/figures/{STEM}/params.png, or one of "),
+        (f"{FIGURES}_{STAMP}_e3/surface_in_5d.pdf", "", "surface_poisson_2d_sin.pdf, or one of "),
+        (f"{FIGURES}_{STAMP}_e3/grids.svg", "", "grids.png, or one of "),
         (f"{FIGURES}_{STAMP}/grids.png", "no epochs", f"section2_2_{STAMP}_eEPOCHS"),
         (f"results/tables/section2_1_{STAMP}/optimizers.csv", "no epochs", f"section2_1_{STAMP}_eEPOCHS"),
         (MERGING.table_files()[0].replace("000000", "250000"), "'20260101_250000'", "a date and time"),
         (RUN.frame("adam").replace("sec1", "sec2"), "", RUN.frame("adam")),
         (f"{STEM}_adam.pkl", "", RUN.frame("adam")),
-        (f"results/sec1_results/{STEM}_lm_0", "", "results/sec1_results/…"),
+        (f"results/sec1_results/{STEM}_lm_0", "", f"results/sec1_results/{STEM}_lm.pkl"),
         (f"results/sec1_results/{STEM}_lm_4_final_state", "dataset 4", "0, 1, 2, 3"),
         (MERGING.frame("experts").replace("sec3", "sec1"), "", MERGING.frame("experts")),
         (MERGING.record(MERGING.expert(1, 2, 4, 1)), "expert d2_k4_s1", "d2_k2_s1, d2_k3_s1"),
@@ -282,15 +284,24 @@ def test_files_that_nothing_makes_are_refused(path, found, allowed):
         (f"results/trainings/section2_3_{STAMP}_expert_0_d1_k2_s1001.json", "d1_k2_s1"),
         (f"results/sec3_results/section2_3_{STAMP}_e10_experts.pkl", "without epochs"),
         (f"section2_1_{STAMP}_e3_s2_adam.parquet", "none"),
-        ("results/sec1_results/section2_1_2026-01-01_e3_adam.pkl", "YYYYMMDD_HHMMSS"),
-        ("results/figures/section2_2_2026/grids.png", "YYYYMMDD_HHMMSS"),
-        (f"results/seeds/section2_1_{STAMP}_e3_s2_adam.pkl", "sSEED_FRAME.parquet"),
+        ("results/sec1_results/section2_1_2026-01-01_e3_adam.pkl", f"section2_1_{STAMP}_e3_adam.pkl"),
+        ("results/figures/section2_2_2026/grids.png", f"section2_2_{STAMP}_e3/grids.png"),
+        (f"results/seeds/section2_1_{STAMP}_e3_s2_adam.pkl", f"section2_1_{STAMP}_e3_adam.pkl"),
+        (f"results/sec1_results/section2_1_{OTHER}_e7_adm.pkl", f"section2_1_{OTHER}_e7_adam.pkl"),
+        (f"results/trainings/section2_1_{OTHER}_e7_lm_0.jsn", f"trainings/section2_1_{OTHER}_e7_lm_0.json"),
+        ("results/report.htm", "results/report.html"),
     ],
 )
 def test_a_wrong_target_is_refused(target, allowed):
     with pytest.raises(InputError, match=allowed) as error:
         pipeline().check_targets(["all", target])
-    assert target in str(error.value)
+    assert target in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_wrong_expert_among_many_is_one_short_line():
+    with pytest.raises(InputError) as error:
+        pipeline(seeds=[1, 2, 3, 4, 5]).check_targets([MERGING.record(MERGING.expert(0, 9, 9, 1))])
+    assert len(str(error.value)) < 200 and re.search(r"allowed: d\d_k\d_s1, or one of \d+ others$", str(error.value))
 
 
 def test_targets_are_of_the_configured_variant():

@@ -290,7 +290,7 @@ def test_a_summary_alone(tmp_path):
 
 def test_no_run_at_all_is_one_line(tmp_path, capsys):
     assert main(["report", "--results-dir", str(tmp_path)]) == 1
-    assert f"kanbench: {tmp_path}: no run section2_1_" in capsys.readouterr().err
+    assert f"kanbench: {tmp_path}: no runs (" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="section9"):
         page(["section9"], results_dir=tmp_path)

@@ -189,7 +189,7 @@ def test_the_terminal_shows_the_first_screen_of_the_page(capsys, tmp_path):
     columns = [SIN, POLY, SPEC, "geometric mean"]
     frame = findings({1: counted_run(0)}).tables[0].frame
     errors = frame.pivot_table("iso_flops_relative_error", "optimizer", "dataset")[columns]
-    assert lines[3].split() == ["rel.", "error,", "equal", "flops", "sin", "poly", "spec", "all"]
+    assert lines[3].split() == ["MSE/variance,", "equal", "flops", "sin", "poly", "spec", "all"]
     for line, model_type in zip(lines[4:7], ("adam", "lbfgs", "lm"), strict=True):
         _, *shown = line.split()
         wanted = errors.loc[model_type]
@@ -392,8 +392,6 @@ def test_a_planted_change_of_a_file_changes_what_is_printed(tmp_path, capsys):
 
 
 def test_the_summary_of_several_sections(tmp_path, capsys):
-    assert main(["summary", "--results-dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"{tmp_path}: no runs\n"
     store(some_run(0), tmp_path)
     store(some_run(0, "section2_2", SECTIONS["section2_2"].model_types), tmp_path)
     (tmp_path / "sec3_results").mkdir()

@@ -128,6 +128,7 @@ def test_wrong_values_are_one_line_that_names_the_problem(case):
         made(function).values(x)
     assert error.value.where.endswith("problem made") and "test_files.py" in error.value.where
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert str(error.value).count("problem made") == 1
 
 
 WRONG_FILES = {
@@ -152,6 +153,10 @@ WRONG_FILES = {
     "one number": ("@problem(domain=(0, 1))\ndef one(x): return x\n", "domain: found (0, 1); allowed: (low, high)"),
     "a domain that is empty": ("@problem(domain=[(1, 1)])\ndef one(x): return x\n", "domain: found [(1, 1)]"),
     "an endless domain": ("@problem(domain=[(0, np.inf)])\ndef one(x): return x\n", "domain: found [(0, inf)]"),
+    "two parameters for one input": (
+        "@problem(domain=[(0, 1)])\ndef two(x, y): return x\n",
+        "mine.py: problem two: found 2 parameters; allowed: one, the inputs of shape (n, d)",
+    ),
     "a width for others": (
         "@problem(domain=[(0, 1)], width=[2, 1])\ndef one(x): return x\n",
         "width [2, 1]; allowed: integers from 1, its inputs, to 1",

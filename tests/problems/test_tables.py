@@ -79,13 +79,17 @@ def changed(column, row, value):
 
 
 WRONG = {
-    "a value is missing": (changed("a", 6, np.nan), COLUMNS, "1 rows with a value that is missing or not finite: 7"),
+    "a value is missing": (
+        changed("a", 6, np.nan),
+        COLUMNS,
+        "measured.csv: row 7, column 'a': missing or not finite; allowed: finite numbers",
+    ),
     "values are missing": (
         lambda table: table.assign(y=np.where(table["b"] > 40, np.inf, table["y"])),
         COLUMNS,
-        "9 rows with a value that is missing or not finite: 42, 43, 44, 45, 46, …",
+        "measured.csv: row 42, column 'y': missing or not finite (and 8 more rows); allowed: finite numbers",
     ),
-    "a word": (changed("b", 3, "three"), COLUMNS, "column 'b': found 'three' in row 4; allowed: numbers"),
+    "a word": (changed("b", 3, "three"), COLUMNS, "measured.csv: row 4, column 'b': found 'three'; allowed: numbers"),
     "no such column": (None, Columns(("a", "c"), "y", shares=SHARES), "'c': missing; allowed: a, more, b, y, part"),
     "a column twice": (
         None,
@@ -94,9 +98,9 @@ WRONG = {
     ),
     "a constant input": (lambda table: table.assign(a=2.5), COLUMNS, "column 'a': found 2.5 in all rows"),
     "an unknown part": (
-        changed("part", 0, "training"),
+        lambda table: table.assign(part=["training"] * 2 + ["train"] * 28 + ["test"] * 10 + ["dense"] * 10),
         Columns(("a", "b"), "y", "part"),
-        "column 'part': found training; allowed: train, test, valid, dense",
+        "row 1, column 'part': found training (and 1 more row); allowed: train, test, valid, dense",
     ),
     "no rows of a part": (
         lambda table: table[table["part"] != "test"],

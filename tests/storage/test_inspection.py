@@ -59,6 +59,21 @@ def test_runs_are_listed_as_a_table(tmp_path, capsys):
     assert "section: found 'section9'" in refused(capsys, "list", "section9", "--results-dir", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["summary"], ["summary", "section2_1"], ["report"], ["verify"], ["migrate"]]
+    + [[name, "section2_1"] for name in ("tables", "figures", "verify")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("folder", "words"), [("empty", "no runs"), ("none", "no such folder")])
+def test_what_needs_a_run_says_where_runs_come_from(command, folder, words, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    hint = "make run makes runs; --results-dir names another folder"
+    assert refused(capsys, *command, "--results-dir", tmp_path / folder) == (
+        f"kanbench: {tmp_path / folder}: {words} ({hint})\n"
+    )
+
+
 @pytest.mark.parametrize("name", [os.fsdecode(b"nu\xff"), "\33[31mred"], ids=["no text", "a command to a terminal"])
 def test_folders_of_any_name_are_listed(name, tmp_path, capsys):
     folder = tmp_path / name
@@ -177,8 +192,8 @@ def test_verify_on_the_command_line(tiny_results, tmp_path, capsys):
     shutil.copy(run.checkpoint_metadata(), interrupted.checkpoint_metadata())
     assert main(["verify", "section2_1", "--results-dir", str(tmp_path)]) == 1
     assert f"{interrupted.frame('adam')}: missing\n" in capsys.readouterr().out
-    (tmp_path / "none").mkdir()
-    assert "no run of section2_1, section2_2" in refused(capsys, "verify", "--results-dir", tmp_path / "none")
+    write(tmp_path / "earlier", f"section1_1_{STAMP}", ("mlp",))
+    assert "no run of section2_1, section2_2" in refused(capsys, "verify", "--results-dir", tmp_path / "earlier")
 
 
 @pytest.mark.slow

@@ -534,7 +534,7 @@ def test_the_present_format_stands_for_the_old_one_beside_it(tmp_path):
 def test_the_same_run_in_two_folders_is_not_guessed(tmp_path):
     present(tmp_path / "sec1_results")
     present(tmp_path)
-    with pytest.raises(InputError, match="found in several folders; allowed: results_dir one of"):
+    with pytest.raises(InputError, match=r"in several folders; allowed: results_dir \(--results-dir\) one of"):
         kanbench.load_run("section2_1", STAMP, results_dir=tmp_path)
     assert kanbench.load_run("section2_1", STAMP, results_dir=tmp_path / "sec1_results")[1] == META
 

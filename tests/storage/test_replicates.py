@@ -88,7 +88,7 @@ def test_a_damaged_replicate_is_one_line(tmp_path):
 
 
 def test_a_run_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="no run section2_1"):
+    with pytest.raises(InputError, match="no runs"):
         load_replicates("section2_1", results_dir=tmp_path)
 
 

@@ -264,7 +264,7 @@ def test_runs_are_found(tmp_path):
     run = kanbench.find_run("section2_1", epochs=2, results_dir=tmp_path)
     assert run == Run("section2_1", "20260102_000000", 2, str(tmp_path))
     assert kanbench.find_run("section2_1", results_dir=tmp_path).epochs == 3  # written last
-    with pytest.raises(InputError, match="epochs one of 2, 3"):
+    with pytest.raises(InputError, match=r"epochs \(--epochs\) one of 2, 3"):
         kanbench.find_run("section2_1", "20260102_000000", results_dir=tmp_path)
     with pytest.raises(InputError, match=r"no run section2_1_20260103_000000_e\*; found section2_1_"):
         kanbench.load_run("section2_1", "20260103_000000", results_dir=tmp_path)

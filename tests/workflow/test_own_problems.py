@@ -123,7 +123,7 @@ WRONG = {  # the change, and what the line names
         "measurements.csv: column 'mass': missing; allowed: temperature, pressure, density",
     ),
     "a name": ({"table": SMALL["table"] | {"name": "my data"}}, "config: table.name: found 'my data'"),
-    "a key": ({"table": {"path": "measurements.csv"}}, "config: table: found {'path': 'measurements.csv'}"),
+    "a key": ({"table": {"path": "measurements.csv"}}, "config: table.inputs: missing"),
     "the same name": ({"table": SMALL["table"] | {"name": "decay"}}, "problem decay: duplicate name"),
     "shares": ({"data": {"shares": {"train": 0.9}}}, "allowed: shares that add up to 1"),
 }

@@ -7,7 +7,7 @@ from snakemake.cli import parse_config
 from kanbench.errors import InputError
 from kanbench.plan.config import ROOT, check, load_config, merge
 from kanbench.plan.naming import Run
-from support.pipelines import STAMP, assert_one_line, contents, snakemake
+from support.pipelines import SMOKE, STAMP, assert_one_line, contents, dry_run, run, snakemake
 
 WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "epoch=3": ("epoch", ""),
@@ -31,6 +31,14 @@ WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "adaptive_density={fraction: 1.5}": ("adaptive_density.fraction", "1.5"),
     "experts={orders: [2, 6]}": ("experts.orders", "6"),
     "merge_kan={n_selected: 21}": ("merge_kan.n_selected", "21"),
+    "table={path: a.csv, input: [x], target: y}": ("config: table.input: unknown key (did you mean 'inputs'?)",),
+    "table={path: a.csv, inputs: [x]}": ("config: table.target: missing",),
+    "table={path: a.csv, inputs: x, target: y}": ("config: table.inputs: found 'x'; allowed: a list of column names",),
+    "table=[{path: a.csv, inputs: [x], goal: y}]": ("config: table.0.goal: unknown key",),
+    "table=a.csv": ("config: table: found 'a.csv'; allowed: null, {path: FILE.csv",),
+    "table=[a.csv]": ("config: table.0: found 'a.csv'; allowed: {path: FILE.csv",),
+    "table={path: a.csv, inputs: [x], target: y}": ("config: table.path: a.csv: cannot be read (No such file",),
+    "problems=[a.py]": ("config: problems: a.py: cannot be read (No such file",),
     "merge_kan={intermediate_models: [3, 5]}": ("merge_kan.intermediate_models", "[3, 5]"),
 }
 
@@ -62,7 +70,7 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path):
     [
         ("section2_4", ["'section2_4'", "section2_3, seeds, figures", "results/report.html"]),
         ("seeds", ["seeds: [1]", "two seeds"]),
-        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such result", "comparison.png"]),
+        (f"{Run('section2_1', STAMP, 3).figure_folder}/grids.png", ["no such result", "params.png, or one of "]),
         (f"{Run('section2_1', STAMP, 3).checkpoint('lm', 4, 'final')}_state", ["dataset 4", "0, 1"]),
     ],
 )
@@ -91,6 +99,24 @@ def test_a_name_of_another_variant_is_one_line(tmp_path):
 )
 def test_conda_environments_that_would_not_find_the_package_are_one_line(tmp_path, options, word):
     assert_one_line(snakemake(tmp_path, *options), tmp_path, word)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cores", "options", "word"), [(0, [], "--cores"), (2, ["--max-threads", 0], "--max-threads")])
+def test_no_cores_are_one_line(tmp_path, cores, options, word):
+    """With none, Snakemake waits forever."""
+    assert_one_line(snakemake(tmp_path, *options, cores=cores), tmp_path, f"{word}: found 0; allowed: an integer")
+
+
+@pytest.mark.slow
+def test_jobs_on_a_cluster_need_no_cores(tmp_path):
+    """Here the cluster refuses the first job, which shows that Snakemake came that far."""
+    cluster = "--executor", "cluster-generic", "--cluster-generic-submit-cmd", "echo no queue >&2; false"
+    command = ["snakemake", "-s", ROOT / "Snakefile", *cluster, "--configfile", SMOKE, "--jobs"]
+    record = Run("section2_1", STAMP, 3).record(f"section2_1_{STAMP}_e3_lm_0")
+    assert "no queue" in run([*command, 3, "--", record], tmp_path).stderr
+    (other := tmp_path / "other").mkdir()
+    assert_one_line(dry_run([*command, 0, "-n"], other), other, "--jobs: found 0")
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
+MOST_CHOICES = 12  # that an error lists
 # Stack frames that warnings skip: those of the package, and of the decorators between them.
 INSIDE = (f"{Path(__file__).parent}{os.sep}", functools.__file__, contextlib.__file__)
 
@@ -35,6 +38,15 @@ class InputError(ValueError):
     def at(self, where: object) -> InputError:
         """The same error with another `where`."""
         return type(self)(where, self.found, self.allowed, problem=self.problem)
+
+
+def choices(found: object, allowed: Iterable[object]) -> str:
+    """What is allowed, as one line: everything or, of many, the one most similar to `found` and how many others."""
+    names = list(map(str, allowed))
+    if len(names) <= MOST_CHOICES:
+        return ", ".join(names)
+    [nearest] = difflib.get_close_matches(str(found), names, n=1, cutoff=0)
+    return f"{nearest}, or one of {len(names) - 1} others"
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -25,6 +25,15 @@ def check_conda():
         sys.exit(f"kanbench: --sdm conda: jobs would not find the package; allowed: with {option}")
 
 
+def check_limits():
+    """Check the limits on parallel jobs and threads: with 0, Snakemake would wait forever for a free core."""
+    limits = workflow.resource_settings
+    options = {"--cores": limits.cores, "--jobs": limits.nodes, "--max-threads": limits.max_threads}
+    for option, number in options.items():  # None if not given, such as --cores on a cluster
+        if workflow.is_main_process and number is not None and number < 1:
+            raise InputError(option, number, "an integer, at least 1")
+
+
 def requested_targets():
     """The targets given on the command line.
 
@@ -76,6 +85,7 @@ def reported(described):
 
 
 check_conda()
+checked(check_limits)
 config = checked(check, config)
 pipeline = Pipeline(config, checked(current_timestamp, config["timestamp"], workflow.is_main_process))
 TARGETS = requested_targets()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
 from kanbench.analysis.measures import Measures, measures_of
 from kanbench.analysis.notes import of_seed, seeds_note, targets_notes
 from kanbench.analysis.statements import Statement, compare_two, join_names
 from kanbench.errors import InputError
+from kanbench.network.merge import ACCURACY
+from kanbench.storage.attrs import provenance_of
 from kanbench.storage.comparable import Replicates
 from kanbench.storage.derive import datasets_of
 
@@ -50,9 +55,26 @@ def measure_merging(replicates: Replicates) -> Measures:
         frame.attrs = {}  # concat compares attrs
     rows = pd.concat(dict(enumerate(plain)), names=["seed"])
     errors = dict.fromkeys(COMPARED_WITH, rows.reindex(columns=list(ERRORS)).rename(columns=ERRORS))
-    return measures_of(
+    measures = measures_of(
         first["summary"].attrs["section"], finished, datasets_of(finished.values()), rows, errors, [*finished.values()]
     )
+    dtype = str(provenance_of(first["summary"]).get("dtype"))
+    return _without_rounding(measures, ACCURACY.get(dtype, ACCURACY["float64"]))
+
+
+def _without_rounding(measures: Measures, accuracy: float) -> Measures:
+    """Give the merged model before training the ensemble's error where they differ by rounding errors only.
+
+    The two are the same function, up to `accuracy` times the standard deviation σ of the target. Then, by the triangle
+    inequality, their root mean squared errors a and b satisfy |a - b| ≤ accuracy σ. Without this, a comparison of small
+    errors would count rounding errors as better or worse.
+    """
+    logs = measures.logs["initial"].copy()
+    variances = pd.Series(measures.variances, dtype=float).loc[logs.index.get_level_values("dataset_idx")]
+    merged, ensemble = (np.exp(logs[name] / 2) for name in ("merged_initial", "ensemble"))
+    is_equal = (merged - ensemble).abs() <= accuracy * np.sqrt(variances.to_numpy())
+    logs["merged_initial"] = logs["merged_initial"].mask(is_equal, logs["ensemble"])
+    return replace(measures, logs={**measures.logs, "initial": logs})
 
 
 def merge_notes(measures: Measures, replicates: Replicates) -> list[str]:

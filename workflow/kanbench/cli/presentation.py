@@ -70,14 +70,11 @@ def _tables(arguments: argparse.Namespace) -> None:
 def _summary(arguments: argparse.Namespace) -> None:
     from kanbench.presentation.summary import details, first_screen, legend
     from kanbench.presentation.tables.findings import findings_of
-    from kanbench.storage.runs import choose_run
-    from kanbench.storage.stored_run import stored_runs
+    from kanbench.storage.runs import choose_run, runs_in
 
     folder = arguments.results_dir
-    runs = stored_runs(folder)
+    runs = runs_in(folder)
     sections = [arguments.section] if arguments.section else list(dict.fromkeys(stored.run.section for stored in runs))
-    if not sections:
-        print(f"{folder}: no runs")
     shown = []
     for section in sections:
         try:

@@ -61,13 +61,12 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from kanbench.storage.runs import choose_run
-    from kanbench.storage.stored_run import stored_runs
+    from kanbench.storage.runs import choose_run, runs_in
     from kanbench.storage.verification import verify
 
     config, faults = load_config(arguments.config), 0
     own = [*config["problems"], *arguments.problems]
-    runs = stored_runs(arguments.results_dir, trusted=arguments.trusted, problems=own)
+    runs = runs_in(arguments.results_dir, trusted=arguments.trusted, problems=own)
     there = dict.fromkeys(stored.run.section for stored in runs)
     sections = [arguments.section] if arguments.section else [s for s in there if without_variant(s) in SECTIONS]
     if not sections:
@@ -96,7 +95,7 @@ def _faults(count: int) -> str:
 def _migrate(arguments: argparse.Namespace) -> None:
     from kanbench.storage.export import export_for_original
     from kanbench.storage.migration import migrate
-    from kanbench.storage.stored_run import stored_runs
+    from kanbench.storage.runs import runs_in
 
     if arguments.section is not None:
         section_of(arguments.section)
@@ -104,7 +103,7 @@ def _migrate(arguments: argparse.Namespace) -> None:
         raise InputError("migrate", "both --for-original and --delete-json", "one of them")
     runs = [
         stored
-        for stored in stored_runs(arguments.results_dir, trusted=arguments.trusted)
+        for stored in runs_in(arguments.results_dir, trusted=arguments.trusted)
         if arguments.section in (None, stored.run.section) and arguments.timestamp in (None, stored.run.timestamp)
     ]
     if not runs:

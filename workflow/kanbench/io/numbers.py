@@ -9,12 +9,12 @@ SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def short(value: float, below: float = 1000.0) -> str:
-    """Format to two significant digits: 770, 7.7, 0.077; as 7.7e-5 if less than 0.01 or at least `below`."""
+    """Format to two significant digits: 770, 7.7, 0.077; as 7.7e-5 if, rounded, less than 0.01 or at least `below`."""
     if not isfinite(value):
         return str(value)
     digits, exponent = f"{value:.1e}".split("e")
     rounded = float(f"{digits}e{exponent}")
-    if value and not 0.01 <= abs(value) < below:
+    if value and not 0.01 <= abs(rounded) < below:
         return f"{digits}e{int(exponent)}"
     return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:#.2g}"
 

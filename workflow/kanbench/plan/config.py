@@ -21,7 +21,7 @@ from kanbench.plan.sections import is_timestamp, is_variant
 from kanbench.problems import PROBLEMS, Problem
 from kanbench.problems.files import problems_in
 from kanbench.problems.registry import NAME, is_width
-from kanbench.problems.source import Columns
+from kanbench.problems.source import Columns, read_file
 from kanbench.problems.tables import PARTS, TableProblem, table_problem
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ def _is_finite(_: object, value: object) -> bool:
 
 def _described(error: jsonschema.ValidationError) -> InputError:
     """Convert an error of the schema, naming the key as written for `--config`."""
+    of_keys = "additionalProperties", "required"
+    if inside := [part for part in error.context or () if part.path or part.validator in of_keys]:
+        return _described(inside[0])  # the value is of the right type for this alternative, but not all in it
     keys, schema, value = list(error.absolute_path), cast("dict[str, Any]", error.schema), cast(Any, error.instance)
     if error.validator == "additionalProperties":
         allowed = list(schema["properties"])
@@ -195,9 +198,12 @@ def problems_of(config: Config) -> dict[str, Problem]:
         InputError: A file is missing or invalid, or a name is used twice.
     """
     found = dict(PROBLEMS)
+    for path in config["problems"]:
+        _check_readable("problems", path)
     parts = [problems_in(path) for path in config["problems"]]
     for table in _tables(config):
         name = _table_name(table)
+        _check_readable("table.path", table["path"])
         parts.append({name: table_problem(name, table["path"], _columns(config, table))})
     for part in parts:
         for name, problem in part.items():
@@ -205,6 +211,14 @@ def problems_of(config: Config) -> dict[str, Problem]:
                 raise InputError(problem.where, problem=f"duplicate name, also defined in {found[name].file}")
             found[name] = problem
     return found
+
+
+def _check_readable(key: str, path: str) -> None:
+    """Read a user's file, so that the error for one that is missing names the key."""
+    try:
+        read_file(path)
+    except InputError as error:
+        raise error.at(f"{_key(key)}: {path}") from None
 
 
 def problem_files(config: Config) -> dict[str, str]:

@@ -5,13 +5,14 @@ The Snakefile imports this module, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kanbench.errors import InputError
+from kanbench.errors import InputError, choices
 from kanbench.io.atomic import write_text
 from kanbench.plan import naming, sections, settings
 from kanbench.plan.config import Config, experts, problem_files, problems_of
@@ -248,7 +249,7 @@ class Pipeline:
         return ("all", *SECTIONS, "seeds", "figures", self.page)
 
     def check_targets(self, targets: Sequence[str]) -> None:
-        """Reject unknown targets, listing valid ones; Snakemake would only say that no rule makes them.
+        """Reject unknown targets, naming similar ones; Snakemake would only say that no rule makes them.
 
         Raises:
             InputError: A target is unknown; names it and its invalid part.
@@ -264,6 +265,8 @@ class Pipeline:
         if "/" not in target and "." not in target:
             rules = ", ".join(self.target_rules)
             raise InputError("target", f"{target!r}", f"{rules}, or the path of a result file")
+        if not naming.is_name(target):
+            raise self._no_such_result(target, self._files_like(target))
         name, seeds = naming.parse(target), self.config["seeds"]
         run, expert = name.run, name.expert and "d{}_k{}_s{}".format(*name.expert)
         sections.check_variant(target, run.section, self.config["variant"])
@@ -274,19 +277,28 @@ class Pipeline:
             ("expert", expert, configured),
         ):
             if found is not None and found not in allowed:
-                raise InputError(
-                    target, f"{part} {found}", ", ".join(map(str, allowed)) or f"no {part}: none is configured"
-                )
-        shown = [*self.tables(run), *self.figures(run)]
-        made = [*run.deliverables(len(self.datasets)), *shown]
+                raise InputError(target, f"{part} {found}", choices(found, allowed) or f"no {part}: none is configured")
+        made = [*run.deliverables(len(self.datasets)), *self.tables(run), *self.figures(run)]
         if name.dataset_idx is not None:
             made.append(run.record(name.training))
         if expert:
             made += [f"{run.expert_checkpoint(name.training)}_{file}" for file in CHECKPOINT_FILES]
         if target not in made:
-            meant = [file for file in made if Path(file).name == Path(target).name]
-            there = [Path(file).name for file in shown if Path(file).parent == Path(target).parent]
-            raise InputError(target, allowed=", ".join(meant or there) or f"{run.folder}/…", problem="no such result")
+            raise self._no_such_result(target, made)
+
+    def _files_like(self, target: str) -> list[str]:
+        """The files of all sections, with the timestamp and epochs of a target if it has them, and the page."""
+        timestamp, epochs = re.search(sections.TIMESTAMP, target), re.search(rf"_e({naming.EPOCHS})[_/]", target)
+        run = timestamp[0] if timestamp else self.timestamp, epochs[1] if epochs else self.config["epochs"]
+        files = [self.page]
+        for of in (self._run(section, *run) for section in SECTIONS):
+            files += [*self.deliverables(of), *self.tables(of), *self.figures(of)]
+            files += self.records(of, self.model_types(of))
+        return files
+
+    def _no_such_result(self, target: str, known: Sequence[str]) -> InputError:
+        allowed = f"{choices(target, known)}; snakemake --summary lists those of the current run"
+        return InputError(target, allowed=allowed, problem="no such result")
 
     def is_pinned(self, targets: Sequence[str]) -> bool:
         """Whether to pin the timestamp. Not if only files are requested: their names contain their timestamps."""

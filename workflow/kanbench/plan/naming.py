@@ -230,21 +230,27 @@ _PATTERNS = [
 ]
 
 
+def _match(path: str | Path) -> re.Match[str] | None:
+    name, folder = Path(path).name, Path(path).parent.name
+    return next(filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)), re.fullmatch(_RUN, folder))
+
+
+def is_name(path: str | Path) -> bool:
+    """Whether a path has the form of a name that `parse` reads."""
+    return _match(path) is not None
+
+
 def parse(path: str | Path) -> FileName:
     """Parse the name of a file or a training, or of a file in a run's folder of tables or figures.
 
     Raises:
         InputError: It is not a name of the project, or its parts do not fit together.
     """
-    name, folder = Path(path).name, Path(path).parent.name
-    match = next(filter(None, (pattern.fullmatch(name) for pattern in _PATTERNS)), re.fullmatch(_RUN, folder))
+    match = _match(path)
     if match is None:
         allowed = (
-            f"SECTION_YYYYMMDD_HHMMSS_eEPOCHS_ followed by FRAME.pkl, FRAME.parquet, {CHECKPOINT_METADATA}.pkl "
-            f"or MODELTYPE_DATASET_({'|'.join(CHECKPOINTS)})_({'|'.join(CHECKPOINT_FILES)}), or "
-            f"sSEED_FRAME.parquet, with SECTION one of {', '.join(SECTIONS)} (the last without _eEPOCHS), "
-            f"MODELTYPE one of {', '.join(MODEL_TYPES)} and FRAME a model type or one of "
-            f"{', '.join(SECTIONS['section2_3'].frames)}"
+            "SECTION_YYYYMMDD_HHMMSS_eEPOCHS_…, in section2_3 without _eEPOCHS, such as …_adam.pkl, …_lm_0 or "
+            "…_lm_0_final_state; results/README.md lists the files"
         )
         raise InputError(path, allowed=allowed, problem="no such result")
     found = match.groupdict()

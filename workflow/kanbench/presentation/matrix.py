@@ -56,7 +56,7 @@ def shown(matrix: Matrix) -> ShownMatrix:
     """Format a matrix as text."""
     labels = problem_labels([row.dataset for row in matrix.rows if row.dataset])
     ratio = "next best/best" if matrix.ratio is None else "/".join(map(model_label, matrix.ratio))
-    long, brief = ("relative error", "rel. error") if matrix.is_relative else ("dense MSE", "dense MSE")
+    long, brief = ("relative error", "MSE/variance") if matrix.is_relative else ("dense MSE", "dense MSE")
     lines = tuple(_line(row, labels[row.dataset] if row.dataset else ALL) for row in matrix.rows)
     return ShownMatrix(
         f"{long} {ERRORS[matrix.comparison]}",

@@ -22,7 +22,7 @@ def problems_in(path: str | Path) -> dict[str, Problem]:
     The file is executed, and again only when its content has changed. Its folder is not added to the import path.
 
     Raises:
-        InputError: The file cannot be read, fails, or defines no problem.
+        InputError: The file cannot be read, fails, or defines no problem, or a function has wrong parameters.
     """
     return dict(_run(Path(path), read_file(path)))
 
@@ -41,6 +41,8 @@ def _run(path: Path, content: bytes) -> dict[str, Problem]:
             raise InputError(path, problem=_reason(error, path)) from error
     if not problems:
         raise InputError(path, "no problems", "functions with the decorator @problem(domain=…) of kanbench")
+    for made in problems.values():
+        made.takes_each_input()  # raises here, before any training, if the parameters are wrong
     return {name: replace(p, digest=digest_of_function(content, p.function)) for name, p in problems.items()}
 
 

@@ -83,10 +83,10 @@ class Problem:
             raise InputError(self.where, problem="is a table: its target is known at its rows only")
         if not len(x):
             return np.empty((0, 1), x.dtype)
-        inputs = x.copy()  # the function may modify its arguments
+        by_input, inputs = self.takes_each_input(), x.copy()  # the function may modify its arguments
         try:
             with np.errstate(all="ignore"):
-                returned = self.target(*inputs.T) if self._is_by_input else self.target(inputs)
+                returned = self.target(*inputs.T) if by_input else self.target(inputs)
                 if np.ma.is_masked(returned):  # masked values are arbitrary
                     returned = np.ma.filled(returned.astype(float), np.nan)
                 values = np.asarray(returned)
@@ -102,9 +102,12 @@ class Problem:
             raise InputError(self.where, problem=f"not finite at {n - finite.sum()} of {n} samples, such as {first}")
         return values.reshape(n, 1).astype(x.dtype)
 
-    @property
-    def _is_by_input(self) -> bool:
-        """Whether the function takes each input as a separate argument."""
+    def takes_each_input(self) -> bool:
+        """Whether the function takes each input as a separate argument.
+
+        Raises:
+            InputError: Its number of parameters is neither one nor the number of inputs.
+        """
         count = _parameters(self.target)
         if count not in (1, self.dim, None):
             allowed = "one, the inputs of shape (n, d)" + (f", or {self.dim}" if self.dim > 1 else "")

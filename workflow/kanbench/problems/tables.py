@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kanbench.errors import InputError, one_line
 from kanbench.problems.registry import Array, Problem
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "test", "valid", "dense")
 FORMATS = (".csv", ".parquet")
-FEW = 5  # most rows that an error lists
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,10 +70,10 @@ def _table(name: str, path: Path, columns: Columns, content: bytes) -> TableProb
         if column not in frame:
             raise InputError(f"{path}: column {column!r}", problem="missing", allowed=", ".join(map(str, frame)))
     numbers = np.stack([_numbers(path, frame, column) for column in (*columns.inputs, columns.target)], axis=1)
-    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
-    if len(bad):
-        rows = ", ".join(str(row + 1) for row in bad[:FEW]) + (", …" if len(bad) > FEW else "")
-        raise InputError(path, f"{len(bad)} rows with a value that is missing or not finite: {rows}", "numbers")
+    is_bad = ~np.isfinite(numbers)
+    if len(rows := np.flatnonzero(is_bad.any(axis=1))):
+        where = _cell(path, rows[0], used[is_bad[rows[0]].argmax()])
+        raise InputError(where, problem=f"missing or not finite{_more(rows)}", allowed="finite numbers")
     inputs, outputs = numbers[:, :-1].copy(), numbers[:, -1:].copy()
     if not len(inputs):
         raise InputError(path, "no rows", "at least one for each part")
@@ -121,15 +121,27 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> Array:
         numbers = pd.to_numeric(values, errors="coerce")
         wrong = np.flatnonzero(numbers.isna() & values.notna())
         if len(wrong):
-            found = f"{one_line(repr(values.iloc[wrong[0]]))[:60]} in row {wrong[0] + 1}"
-            raise InputError(f"{path}: column {column!r}", found, "numbers")
+            found = one_line(repr(values.iloc[wrong[0]]))[:60]
+            raise InputError(_cell(path, wrong[0], column), f"{found}{_more(wrong)}", "numbers")
         values = numbers
     return values.to_numpy(dtype=float, na_value=np.nan)
 
 
 def _part(path: Path, frame: pd.DataFrame, column: str) -> Any:
     part = frame[column].astype(str).str.strip().to_numpy(dtype=object)
-    unknown = sorted(set(part) - set(PARTS))
-    if unknown:
-        raise InputError(f"{path}: column {column!r}", one_line(unknown[0])[:60], ", ".join(PARTS))
+    unknown = np.flatnonzero(~np.isin(part, PARTS))
+    if len(unknown):
+        found = one_line(part[unknown[0]])[:60]
+        raise InputError(_cell(path, unknown[0], column), f"{found}{_more(unknown)}", ", ".join(PARTS))
     return part
+
+
+def _cell(path: Path, row: int, column: str) -> str:
+    """The place of a value in a table; rows are counted from 1, without the header."""
+    return f"{path}: row {row + 1}, column {column!r}"
+
+
+def _more(rows: NDArray[np.integer]) -> str:
+    """The number of further rows with the same mistake."""
+    count = len(rows) - 1
+    return f" (and {count} more row{'s' if count > 1 else ''})" if count else ""

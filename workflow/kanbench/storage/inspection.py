@@ -71,7 +71,7 @@ def inspect(path: str | Path, trusted: bool = False) -> str:
     for file in (path, path.with_name(f"{path.name}_state")):  # the latter for a base path as in KAN.loadckpt
         if os.path.lexists(file):  # reading a dangling link gives the right error
             return "\n".join(map(_shown, _of_file(file, trusted)))
-    for results in (path.parent.parent, path.parent):  # with or without folders of sections
+    for results in filter(os.path.isdir, (path.parent.parent, path.parent)):  # with or without folders of sections
         for stored in stored_runs(results, trusted=trusted):
             if Path(stored.path) == path:
                 return "\n".join(map(_shown, _of_run(stored)))

@@ -11,6 +11,7 @@ from kanbench.plan.naming import RESULTS, Run
 from kanbench.plan.sections import section_of
 from kanbench.storage.derive import Frames
 from kanbench.storage.metadata import Metadata, read_metadata
+from kanbench.storage.stored_names import HINT
 from kanbench.storage.stored_run import StoredRun, stored_runs
 from kanbench.storage.values import epochs_of
 
@@ -30,6 +31,20 @@ def list_runs(section: str | None = None, results_dir: str | Path = RESULTS) -> 
     if section is not None:
         section_of(section)
     return [stored.run for stored in stored_runs(results_dir) if section in (None, stored.run.section)]
+
+
+def runs_in(
+    results_dir: str | Path = RESULTS, *, trusted: bool = False, problems: Sequence[str | Path] = ()
+) -> list[StoredRun]:
+    """All runs in a results folder, as `stored_runs`, for what needs at least one.
+
+    Raises:
+        InputError: The folder does not exist, cannot be read, or has no runs.
+    """
+    runs = stored_runs(results_dir, trusted=trusted, problems=problems)
+    if not runs:
+        raise InputError(results_dir, problem=f"no runs ({HINT})")
+    return runs
 
 
 def find_run(
@@ -69,7 +84,7 @@ def open_run(
     Warns:
         UserWarning: A later run is skipped because it has no frames, for example because it was interrupted.
     """
-    runs = stored_runs(results_dir, trusted=trusted, problems=problems)
+    runs = runs_in(results_dir, trusted=trusted, problems=problems)
     return choose_run(runs, section, timestamp, epochs, results_dir)
 
 
@@ -110,10 +125,10 @@ def _of_the_latest(runs: list[StoredRun], any_of_them: bool) -> StoredRun:
     if len({stored.run.epochs for stored in latest}) > 1:
         counts = ", ".join(str(stored.run.epochs) for stored in latest)
         where = f"{latest[0].run.section}_{latest[0].run.timestamp}"
-        raise InputError(where, problem="several runs", allowed=f"epochs one of {counts}")
+        raise InputError(where, problem="several runs", allowed=f"epochs (--epochs) one of {counts}")
     if len(latest) > 1:
         folders = ", ".join(stored.run.folder for stored in latest)
-        raise InputError(latest[0].name, "in several folders", f"results_dir one of {folders}")
+        raise InputError(latest[0].name, "in several folders", f"results_dir (--results-dir) one of {folders}")
     return latest[0]
 
 

@@ -22,6 +22,7 @@ from kanbench.plan import naming
 from kanbench.plan.naming import NUMBER, Run
 from kanbench.plan.sections import SECTION, SECTIONS, TIMESTAMP, is_timestamp, section_of, without_variant
 
+HINT = "make run makes runs; --results-dir names another folder"  # where there is none
 MAX_DATASETS = 1000  # larger indices are taken for damage
 OLD_NAMES = {"pruned": "kan_pruning", **dict.fromkeys(("merged_kan", "merged_kans"), "merge_kan")}  # in checkpoints
 
@@ -127,7 +128,7 @@ def stored_files(results: str | Path) -> list[StoredFile]:
     """
     results = os.path.expanduser(results)  # noqa: PTH111 - Path.expanduser raises for unknown users
     if not os.path.isdir(results):  # noqa: PTH112 - Path.is_dir raises if a name is too long
-        raise InputError(results, problem="no such folder")
+        raise InputError(results, problem=f"no such folder ({HINT})")
     top, seeds = _listed(Path(results)), Path(results) / naming.SEEDS
     folders = [path for path in top if fnmatchcase(path.name, "sec*_results") or path == seeds]
     paths = [*top, *(path for folder in folders for path in _listed(folder))]

@@ -18,8 +18,8 @@ from kanbench.presentation.page.images import pictures
 from kanbench.presentation.page.setup import setup
 from kanbench.presentation.tables.findings import findings_of
 from kanbench.presentation.templates import caption, render
-from kanbench.storage.runs import choose_run
-from kanbench.storage.stored_run import StoredRun, stored_runs
+from kanbench.storage.runs import choose_run, runs_in
+from kanbench.storage.stored_run import StoredRun
 
 log = logging.getLogger("kanbench")
 
@@ -46,7 +46,7 @@ def page(
         InputError: No section has a run, or a section is unknown.
     """
     wanted = {section: epochs if section_of(section).has_epochs else None for section in sections}
-    runs, parts = stored_runs(results_dir, trusted=trusted, problems=problems), {}
+    runs, parts = runs_in(results_dir, trusted=trusted, problems=problems), {}
     missing: dict[str, InputError] = {}
     for section, its_epochs in wanted.items():
         try:
