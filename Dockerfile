@@ -1,7 +1,9 @@
-# The pipeline and all that it needs, in the versions of envs/constraints.txt; results go to /work.
+# The pipeline and all that it needs, in the versions of envs/constraints.txt. The folder mounted at /work gets results.
 #   docker build -t kanbench .
 #   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" kanbench --cores 2
 #   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" --entrypoint python kanbench -m kanbench summary
+# The package's configurations are in /opt/kanbench/config: --configfile /opt/kanbench/config/smoke.yaml
+# Each new container compiles the kernels, in half a minute. With -e NUMBA_CACHE_DIR=/work/kernels they are kept.
 FROM python:3.11-slim-bookworm
 
 WORKDIR /opt/kanbench

@@ -70,6 +70,23 @@ def test_products_of_several_outputs(ends, hidden, k, n):
     assert_same_products(dense, ours)
 
 
+@pytest.mark.parametrize("dense", [0, np.inf], ids=["runs", "dense"])
+def test_normal_matrix_from_runs_and_from_dense_rows(dense, monkeypatch):
+    """Both ways give JᵀJ, for any grid; windows, targets and outputs do not fill vectors, and blocks are not full."""
+    monkeypatch.setattr(sparse, "DENSE", dense)
+    for hidden, k, grid in (([9, 3], 3, 4), ([5], 5, 20), ([1], 1, 1)):
+        network = random_model(hidden, k, grid, seed=8, ends=(3, 2))
+        reference, ours = linearizations(network, *sample(network, 75, 6))
+        assert ours.linearization.places.dense == (dense > 0)
+        assert_same_products(reference, ours)
+
+
+@pytest.mark.parametrize(("grid", "dense"), [(3, True), (5, True), (20, False), (100, False)])
+def test_coarse_grids_are_computed_from_dense_rows(grid, dense):
+    network = initialize([2, 5, 1], grid)
+    assert engine_with(1, network=network).linearize(network.parameters()).linearization.places.dense == dense
+
+
 def test_rows_of_several_outputs_that_are_not_kept(monkeypatch):
     """Parts of them are those of whole samples."""
     monkeypatch.setattr(sparse, "KEPT_ROWS", 0)
@@ -113,8 +130,8 @@ NETWORK = initialize([2, 5, 1], 5)
 X, Y = sample(NETWORK, 1000, 1)
 
 
-def engine_with(threads, chunk=64):
-    engine = make_engine("compiled", NETWORK, X, Y, threads)
+def engine_with(threads, chunk=64, network=NETWORK):
+    engine = make_engine("compiled", network, X, Y, threads)
     engine.engine.chunk = chunk
     return engine
 
@@ -130,9 +147,12 @@ def test_chunks_of_samples():
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
-def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
+@pytest.mark.parametrize("grid", [5, 20])
+def test_results_do_not_depend_on_the_number_of_threads(threads, grid, monkeypatch):
     monkeypatch.setattr(sparse, "KEPT_ROWS", 0)
-    one, many, theta = engine_with(1), engine_with(threads), NETWORK.parameters() + 0.1
+    network = initialize([2, 5, 1], grid)
+    one, many = engine_with(1, network=network), engine_with(threads, network=network)
+    theta = network.parameters() + 0.1
     for _ in range(3):
         loss, gradient = many.loss_and_gradient(theta)
         assert loss == one.loss_and_gradient(theta)[0]

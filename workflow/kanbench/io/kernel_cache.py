@@ -39,6 +39,7 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "engine/numba_engine/activations.py",
     "engine/numba_engine/cholesky.py",
+    "engine/numba_engine/dense.py",
     "engine/numba_engine/gram.py",
     "engine/numba_engine/inputs.py",
     "engine/numba_engine/kernels.py",

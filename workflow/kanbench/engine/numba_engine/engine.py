@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # with scipy's BLAS, which only linearizations need
 
 Result = TypeVar("Result")
 
+FINE, COARSE = 20, 3  # grids for which JᵀJ is computed from runs, and from dense rows; see `sparse.find_places`
 WINDOWS = (4, 6)  # window lengths that code is compiled for: orders up to 3, and up to 5
 CHUNK = 32 * BLOCK  # samples that are summed separately, so that sums do not depend on the number of threads
 KEPT_INPUTS = 2**28  # bytes up to which the first layer's inputs are stored, not recomputed in every evaluation
@@ -209,14 +210,17 @@ def _compile(dtype: str, window: int) -> None:
     engine.predict(theta, engine.work.x)
     engine.chunk = 2
     engine.loss_and_gradient(theta)
-    sparse = engine.linearize(theta)
-    sparse.vjp(sparse.jvp(theta.astype(float)))
-    if solve := sparse.cholesky(sparse.normal_matrix(), 1.0):
-        solve(theta.astype(float))
-    sparse.dual_gram()
+    for grid in FINE, COARSE:
+        of_grid = _small_engine(dtype, window, grid)
+        step = of_grid.network.parameters().astype(float)
+        linearization = of_grid.linearize(step)
+        linearization.vjp(linearization.jvp(step))
+        if solve := linearization.cholesky(linearization.normal_matrix(), 1.0):
+            solve(step)
+        linearization.dual_gram()
     refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
 
 
-def _small_engine(dtype: str, window: int) -> CompiledEngine:
+def _small_engine(dtype: str, window: int, grid: int = FINE) -> CompiledEngine:
     x = np.linspace(-1, 1, 8).reshape(4, 2)
-    return CompiledEngine(initialize([2, 2, 1], grid=20, k=window - 1, dtype=dtype), x, x[:, :1])
+    return CompiledEngine(initialize([2, 2, 1], grid, k=window - 1, dtype=dtype), x, x[:, :1])

@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 from numba.experimental import structref
 
+from kanbench.engine.numba_engine import dense, gram
 from kanbench.engine.numba_engine import rows as kernels
 from kanbench.engine.numba_engine.kernels import fill_tables
 from kanbench.engine.numba_engine.rows import Places
@@ -74,3 +75,20 @@ def vjp(of: Linearized, weights: Floats, n_parameters: int) -> Floats:
     kernels.vjp(of.rows, of.windows, of.places, weights, products)
     kernels.collect(products, of.coef, of.factor, of.places, gradient)
     return gradient
+
+
+@compiled
+def add_dense_products(of: Linearized, n: int, matrix: Floats, n_columns: int, part: tuple[int, int]) -> None:
+    """Add to RᵀR, laid out, a part of the products of the first n rows in `rows`; see `dense`."""
+    dense.add_dense_products(of.rows, of.windows, n, of.places, matrix, n_columns, part)
+
+
+@compiled
+def normal_matrix(of: Linearized, laid_out: Floats, n_columns: int, matrix: Floats) -> None:
+    """Fill the upper triangle of JᵀJ = LᵀRᵀRL; `laid_out` is the lower triangle of RᵀR, laid out, and is extended."""
+    places = of.places
+    if places.dense:
+        dense.fill_scales(laid_out, n_columns, of.coef, places)
+    else:
+        gram.add_scales(laid_out, n_columns, of.coef, places)
+    gram.pick(laid_out, n_columns, of.factor, places.of_parameter[: len(matrix)], matrix)

@@ -47,6 +47,7 @@ class Places(NamedTuple):
     scale_of: Integers  # (coefficients,): index of a coefficient's scale
     masks: Floats  # float64, the factors of edges, laid out as `Tables.b`
     basis: Floats  # float64, (spans, W powers, LANES): the basis functions' coefficients of u^q
+    dense: bool  # whether JᵀJ is computed from dense rows; then there are no gaps
     layout: Layout
 
 

@@ -23,6 +23,7 @@ KEPT_ROWS = 2**28  # bytes up to which rows are stored, not recomputed for every
 BYTES_OF_BLOCK = 2**20  # rows whose products are computed together: the fastest of 2^16 to 2^20, half of a cache
 # Measured: for a pair of overlapping runs, per number and for two more; for an element's product in BLAS's dsyrk.
 SECONDS_OF_PAIR, SECONDS_OF_PRODUCT = 4e-10, 1.5e-11
+DENSE = 1.8  # JᵀJ is computed from dense rows up to so many times the products of runs; see `dense`
 ROWS_AT_ONCE = 8 * BLOCK  # of rows that are not stored
 
 
@@ -130,22 +131,31 @@ class SparseLinearization:
         return functools.reduce(np.add, parts)
 
     def normal_matrix(self) -> Array:
-        n_columns = -(-(self.size + self.places.n_scale + LANES) // LANES) * LANES
-        laid_out = self.memory.array("products", (n_columns * n_columns,))
+        n_columns = in_vectors(self.size + self.places.n_scale + LANES)
+        laid_out, upper = (
+            self.memory.array("products", (n_columns**2,)),
+            self.memory.array("matrix", self.shape[1:] * 2),
+        )
         laid_out[:] = 0
+        add_products = self._add_dense_products if self.places.dense else self._add_sparse_products
+        for start, stop in self._parts():
+            add_products(stop - start, laid_out, n_columns)
+        kernels.normal_matrix(self.linearized, laid_out, n_columns, upper)
+        return upper.T
+
+    def _add_dense_products(self, n: int, laid_out: Array, n_columns: int) -> None:
+        add = functools.partial(kernels.add_dense_products, self.linearized, n, laid_out, n_columns)
+        map_in_order(add, [(part, self.threads) for part in range(self.threads)], self.threads)
+
+    def _add_sparse_products(self, n: int, laid_out: Array, n_columns: int) -> None:
         n_runs = len(self.places.room)
         runs = [(0, n_runs)] if self.threads == 1 else [(run, run + 1) for run in range(n_runs)]
         orders = self.memory.array("orders", self.windows.shape, np.int32)
         block = max(1, BYTES_OF_BLOCK // 8 // int(self.places.run[-1]))
-        for start, stop in self._parts():
-            counts = np.empty((-(-(stop - start) // block), n_runs), np.int64)
-            gram.sort_rows(self.windows, stop - start, block, orders, counts)
-            of_rows = self.rows, self.windows, block, orders, counts, self.places, laid_out, n_columns
-            map_in_order(functools.partial(gram.add_products, *of_rows), runs, self.threads)
-        gram.add_scales(laid_out, n_columns, self.coef, self.places)
-        upper = self.memory.array("matrix", self.shape[1:] * 2)
-        gram.pick(laid_out, n_columns, self.factor, self.places.of_parameter[: self.shape[1]], upper)
-        return upper.T
+        counts = np.empty((-(-n // block), n_runs), np.int64)
+        gram.sort_rows(self.windows, n, block, orders, counts)
+        of_rows = self.rows, self.windows, block, orders, counts, self.places, laid_out, n_columns
+        map_in_order(functools.partial(gram.add_products, *of_rows), runs, self.threads)
 
     def dual_gram(self, scale: Array | None = None) -> Array:
         n, of_nodes = self.shape[0], (self.rows, self.windows, self.places)
@@ -221,8 +231,12 @@ def find_places(network: Layout, n_parameters: int) -> Places:
     scale[order] = np.cumsum(n_targets[order]) - n_targets[order]
     room = in_vectors(np.maximum(window * n_targets, (window - 1) * n_targets + nodes["lanes"]))
     room = np.append(room, in_vectors(n_scale + LANES))
-    # Padded to tiles of products, which are len(gram.SHORT) by LANES.
-    first = np.cumsum([0, *in_vectors(n_rows * n_targets + -window * n_targets % len(gram.SHORT))])
+    n_coefs = n_rows * n_targets
+    in_runs = np.append(in_vectors(window * n_targets), in_vectors(n_scale)).sum()
+    dense = bool((n_coefs.sum() + n_scale) ** 2 < DENSE * in_runs**2)
+    if not dense:  # padded to tiles of products, which are len(gram.SHORT) by LANES
+        n_coefs = in_vectors(n_coefs + -window * n_targets % len(gram.SHORT))
+    first = np.cumsum([0, *n_coefs])
     edge = np.repeat(np.arange(len(edges)), n_coef)  # of every coefficient
     number = np.arange(len(edge)) - (np.cumsum(n_coef) - n_coef)[edge]
     coefs = (first[node] + lane)[edge] + number * n_targets[node[edge]]
@@ -247,6 +261,7 @@ def find_places(network: Layout, n_parameters: int) -> Places:
         scale_of=scale_of,
         masks=masks,
         basis=basis.ravel(),
+        dense=dense,
         layout=network,
     )
 

@@ -54,14 +54,14 @@ ROUNDING = 1000 * np.finfo(float).eps  # relative to the targets: KANs of 1575 p
 ROUNDING_OF_PROBE = 10  # second differences below so many eps of the targets are taken for rounding errors
 
 
-def length(targets: Array) -> float:
-    """|y|, in float64."""
-    return float(np.linalg.norm(targets.astype(float)))
-
-
 def square(v: Vector) -> float:
     """|v|²; for short vectors, three times as fast as with `norm`."""
     return float(v @ v)
+
+
+def length(targets: Array) -> float:
+    """|y|, in float64."""
+    return math.sqrt(square(targets.astype(float, copy=False)))
 
 
 class DampedModel:
@@ -126,9 +126,9 @@ class Rounding(NamedTuple):
     of_reduction: float
 
     @classmethod
-    def at(cls, residuals: Vector, targets: Array, dtype: np.dtype[Any]) -> Rounding:
-        """Estimate them for residuals, which are differences from the targets in the network's precision."""
-        eps, y, r = float(np.finfo(dtype).eps), length(targets), math.sqrt(square(residuals))
+    def at(cls, r: float, y: float, dtype: np.dtype[Any]) -> Rounding:
+        """Estimate them from the lengths of the residuals, computed in this precision, and of the targets."""
+        eps = float(np.finfo(dtype).eps)
         return cls(ROUNDING_OF_PROBE * eps * y, eps * (y + r) * r)
 
 
@@ -269,14 +269,15 @@ class LevenbergMarquardt:
     def step(self, engine: CountingEngine, theta: Array) -> Array:
         """Take one step: one Jacobian, one factorisation, and points along one path until the loss is lower."""
         linearization: Linearization = engine.linearize(theta)
-        if square(linearization.residuals) <= (ROUNDING * length(engine.y)) ** 2:
+        r, y = math.sqrt(square(linearization.residuals)), length(engine.y)
+        if r <= ROUNDING * y:
             return theta  # only rounding errors are left
         if self.scaling == "marquardt":
             linearization = MarquardtScaled(linearization)
         solve = self._solver(DampedModel(linearization))
         if solve is None:
             return theta
-        rounding = Rounding.at(linearization.residuals, engine.y, theta.dtype)
+        rounding = Rounding.at(r, y, theta.dtype)
         path = self.descent.path(linearization, solve, rounding)
         if path is None:
             self.damping.nothing_promised()
