@@ -277,17 +277,12 @@ class StoredRun:
             self._networks[base] = read_checkpoint(base)
         return self._networks[base]
 
-    def read_configs(self) -> Iterator[Mapping[str, Any]]:
+    def configs(self) -> Iterator[Mapping[str, Any]]:
         """Read the configurations of all models in pykan's format, one after the other, without unreadable ones."""
         for file in self.of_kind("checkpoint"):
             if file.suffix == "config.yml":
                 with contextlib.suppress(InputError):
                     yield read_model_config(file.path)
-
-    @cached_property
-    def configs(self) -> list[Mapping[str, Any]]:
-        """The readable configurations of all models in pykan's format."""
-        return list(self.read_configs())
 
     def models(self) -> Models:
         """Load all models, as `KAN` or, for models other than pykan's, as state dicts; see `load_run`.
