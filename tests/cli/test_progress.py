@@ -1,11 +1,14 @@
 """What a run shows: rough times, what remains, and what stands on a terminal or in a file in the end."""
 
 import io
+import logging
 import re
+from pathlib import Path
 
 import pytest
 
-from kanbench.cli.progress import BETWEEN_LINES, FAILED_LINES, Display, Progress, about, clock, usual
+from kanbench.cli.progress import BETWEEN_LINES, COMPILES, FAILED_LINES, Display, Progress, about, clock, usual
+from kanbench.io.kernel_cache import KernelCache
 
 
 @pytest.mark.parametrize(
@@ -187,6 +190,29 @@ def test_a_terminal_shows_what_runs(monkeypatch):
         "0:20  3 of 4 jobs are done, 1 not run",
         "",
     ]
+
+
+def test_the_first_job_that_compiles_is_named_as_the_cause_of_waiting(tmp_path, monkeypatch, caplog):
+    """As its log says it, until the log goes on or a job is done."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    with caplog.at_level(logging.INFO, "kanbench"):
+        KernelCache([Path(__file__)]).once("nothing", lambda: None)
+    (compiles,) = caplog.messages
+    log = tmp_path / "expert.log"
+    log.write_text(f"12:00:00 section2_3_...\n12:00:00 {compiles}\n")
+    of = progress(train=3)
+    of.begin(1, "train", "", 0, tmp_path / "not_yet.log")
+    assert of.state(10) == "0 of 3 done"
+    of.begin(2, "train", "", 0, log)
+    assert of.state(10) == f"0 of 3 done, {COMPILES}"
+    log.write_text(f"12:00:00 {compiles}\n12:00:40 done\n")
+    assert of.state(50) == "0 of 3 done"
+    log.write_text(f"12:00:00 {compiles}\n")
+    of.end(1, 60)
+    assert of.state(60) == "1 of 3 done"
+    message, text, after = begins(1, "Training Adam")
+    display = shown(io.StringIO(), [*RUN[:3], ({**message, "log": [str(log)]}, text, after)])
+    assert COMPILES in display.progress.state(10)
 
 
 def test_many_jobs_are_not_all_named():

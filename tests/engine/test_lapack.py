@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from kanbench.engine.numba_engine import lapack
+from kanbench.engine.torch_engine.cholesky import cholesky
 
 RANDOM = np.random.default_rng(0)
 A = RANDOM.normal(size=(40, 30))
 
 COMPARED = """
 import numpy as np
+from kanbench.engine.torch_engine.cholesky import cholesky
 a = np.random.default_rng(0).normal(size=(40, 30))
 def same():
     m = lapack.dsyrk(1.0, a, trans=True)
@@ -22,7 +23,7 @@ def same():
     assert np.array_equal(full, lapack.dsymm(1.0, m, np.eye(30)))
     factor = scipy.linalg.cho_factor(full + 0.1 * np.eye(30), check_finite=False)
     x = scipy.linalg.cho_solve(factor, a[0])
-    assert np.array_equal(x, lapack.cholesky(m.T.copy(), 0.1)(a[0]))
+    assert np.array_equal(x, cholesky(m.T.copy(), 0.1)(a[0]))
 same()
 """
 
@@ -34,7 +35,8 @@ same()
         "from kanbench.engine.numba_engine import lapack; import sys\n"
         "assert 'scipy.linalg' not in sys.modules; import scipy.linalg",
         "from kanbench.engine.numba_engine import lapack; import scipy.linalg\n"
-        "assert lapack.extension('_nothing', 'scipy.linalg.lapack') is scipy.linalg.lapack",
+        "from kanbench.io.extensions import extension\n"
+        "assert extension('_nothing', 'scipy.linalg.lapack') is scipy.linalg.lapack",
     ],
     ids=["after scipy.linalg", "before scipy.linalg", "no such file"],
 )
@@ -58,11 +60,11 @@ def test_cholesky(order):
     """Only the lower triangle counts."""
     gram = A.T @ A
     matrix, b = np.asarray(np.tril(gram) + np.triu(A[:30], 1), order=order), A[0]
-    x = lapack.cholesky(matrix, 0.5)(b)
+    x = cholesky(matrix, 0.5)(b)
     np.testing.assert_allclose((gram + 0.5 * np.eye(30)) @ x, b, rtol=1e-12, atol=1e-12)
 
 
 def test_a_matrix_that_is_not_definite():
     gram = A @ A.T
-    assert lapack.cholesky(gram.copy(), -1.0) is None
-    assert lapack.cholesky(gram, 1e-6) is not None
+    assert cholesky(gram.copy(), -1.0) is None
+    assert cholesky(gram, 1e-6) is not None

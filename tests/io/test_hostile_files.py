@@ -8,6 +8,8 @@ import os
 import pickle
 import random
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -901,3 +903,14 @@ def test_bytes_that_are_shared_are_counted():
     frame.attrs = {"x": [big] * 1000}
     with pytest.raises(RefusedError, match="parts that contain each other"):
         frame_of_pickle(pickle.dumps(frame, protocol=4))
+
+
+@pytest.mark.parametrize("opened", ["a: " + 300_000 * "[", 300_000 * "- ", 200_000 * "{a: "], ids=["[", "-", "{"])
+def test_yaml_that_would_exhaust_the_stack_of_libyaml(opened, tmp_path):
+    """In a process of its own, which libyaml would end."""
+    (tmp_path / "model_config.yml").write_text(opened)
+    program = "import sys; from kanbench.network.checkpoint_config import read_model_config as read; read(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(tmp_path / "model_config.yml")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "refused: nested lists or mappings; allowed: up to 100 levels" in run.stderr

@@ -6,17 +6,18 @@ import re
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from kanbench.analysis.uncertainty import geometric_mean, interval
+from kanbench.analysis.uncertainty import geometric_mean, interval, student_t
 from kanbench.cli.main import main
 from kanbench.plan.naming import Run
 from kanbench.plan.sections import SECTIONS
-from kanbench.presentation.summary import first_screen, legend
+from kanbench.presentation.summary import THIRD, first_screen, legend_of_all
 from kanbench.presentation.tables.findings import findings, findings_of
 from kanbench.presentation.tables.table import Table, latex_escape
 from kanbench.problems import PROBLEMS
@@ -139,6 +140,11 @@ def test_intervals_are_students():
     assert all(math.isnan(end) for end in interval([1.0]))
 
 
+def test_the_quantile_is_scipys():
+    for degrees in (*range(1, 60), 199, 1000):
+        assert student_t(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-11)
+
+
 def test_intervals_hold_the_mean_as_often_as_they_say():
     samples = np.random.default_rng(1).normal(size=(2000, 5))
     held = np.mean([low <= 0 <= high for low, high in map(interval, samples)])
@@ -205,7 +211,7 @@ def test_a_terminal_shows_as_many_problems_as_there_is_room_for(capsys, tmp_path
     assert main(["summary", "section2_1", "--results-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
-    assert "… and 8 more problems" in text and names[0] in text and f"{names[1]} " not in text
+    assert " all 9 " in text and names[0] in text and f"{names[1]} " not in text
 
 
 def test_density_has_parameters_and_nodes():
@@ -404,13 +410,21 @@ def test_the_summary_of_several_sections(tmp_path, capsys):
     assert re.search(rf"section2_3: .*section2_3_{STAMP}: no frames; allowed: a run with at least one", text)
 
 
-def test_three_sections_fit_a_terminal():
-    """25 lines of 80 columns, with as many problems, seeds and digits as the default configuration gives."""
+OF_DEFAULT = (SIN, POLY, "poisson_2d_highfreq", SPEC)
+MANY = tuple(f"a_problem_with_a_long_name_{i}" for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("names", "decades", "stamps"),
+    [(OF_DEFAULT, 1, (STAMP,) * 3), (MANY, 3, (STAMP, "20260102_000000", "20260103_000000"))],
+    ids=["default", "long answers, many problems and different timestamps"],
+)
+def test_three_sections_fit_a_terminal(names, decades, stamps):
+    """25 lines of 80 columns; by default with as many problems, seeds and digits as the default configuration gives."""
     rng = np.random.default_rng(0)
-    names = (SIN, POLY, "poisson_2d_highfreq", SPEC)
 
     def errors(columns):
-        return {column: {name: 10 ** rng.uniform(-9, 2) for name in names} for column in columns}
+        return {column: {name: 10 ** rng.uniform(-9 * decades, 2 * decades) for name in names} for column in columns}
 
     def turned(columns):
         made = errors(columns)
@@ -419,13 +433,25 @@ def test_three_sections_fit_a_terminal():
     expert = ("best_expert_dense_mse", "merged_threshold_dense_mse", "control_threshold_dense_mse")
     made = [{n: run(errors(SECTIONS[s].model_types), s) for n in range(1, 6)} for s in ("section2_1", "section2_2")]
     made.append({n: merged(turned(expert)) for n in range(1, 6)})
-    runs = [Run(section, STAMP, 10) for section in SECTIONS]
-    shown = [first_screen(of, findings(replicates)) for of, replicates in zip(runs, made, strict=True)]
-    lines = "\n".join([*shown, legend(runs, "notes: summary SECTION")]).splitlines()
+    runs = [Run(section, stamp, 10) for section, stamp in zip(SECTIONS, stamps, strict=True)]
+    shown = [first_screen(of, findings(replicates), THIRD) for of, replicates in zip(runs, made, strict=True)]
+    lines = "\n".join([*shown, legend_of_all(runs)]).splitlines()
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 80
-    for label in ("sin", "poly", "highfreq", "spec", "all"):
+    for label in ("sin", "poly", "highfreq", "spec", "all") if names == OF_DEFAULT else ("all",):
         assert sum(label in line.split() for line in lines) >= 3
+    assert ("3 timestamps" if len(set(stamps)) > 1 else STAMP) in lines[-1]
+
+
+def test_a_long_answer_begins_beside_its_question_or_is_cut():
+    made, shown = findings({0: some_run(0)}), []
+    for length in (100, 165, 500):
+        answer = replace(made, sentence=("word " * (length // 5)).strip())
+        shown.append(first_screen(Run("section2_1", STAMP, 10), answer, THIRD).splitlines())
+    normal, long, longest = shown
+    assert max(map(len, shown)) <= THIRD
+    assert normal[0].endswith("compute?") and "compute? word" in long[0] and "…" not in " ".join(long)
+    assert longest[2].endswith(" …")
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.__name__)

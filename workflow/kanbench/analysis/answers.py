@@ -13,17 +13,9 @@ from kanbench.analysis.ranking import EQUAL
 from kanbench.analysis.statements import Statement, join_names
 from kanbench.analysis.uncertainty import Factor
 from kanbench.io.numbers import factor_text
-from kanbench.plan.labels import model_label
+from kanbench.plan.labels import MOMENTS, model_label
 
-WHEN = {
-    "iso_flops": "at equal compute",
-    "iso_time": "at equal training time",
-    "threshold": "at the best test loss",
-    "final": "at the end of training",
-    "initial": "before its training",
-}
 BEST_EXPERT = "best_expert"  # section 2.3 asks whether the merged model beats it
-UNITS = {"iso_flops": "flops", "iso_time": "time"}
 _MERGED = "it has", "the best expert"
 YES_OR_NO = {  # model type → subject and verb of the answer, and the reference, as read after the question
     "adaptive_only": ("it gives", "refining all"),
@@ -48,14 +40,14 @@ def sentence(answer: Statement, problems: int) -> str:
     Args:
         problems (int): Number of problems of the run, including those that cannot be compared.
     """
-    when = WHEN[answer.comparison]
+    when = MOMENTS[answer.comparison].when
     if answer.obstacle:
         return f"Nothing can be compared: {answer.obstacle}."
     if answer.factor is None or answer.other is None:
         return f"A tie: {when}, {_names(answer.one)} have the same error."
     if answer.differs and answer.counterpart:
         has = f"{'has' if len(answer.best) == 1 else 'have'} the {'lowest' if answer.is_ranking else 'lower'} error"
-        by_one, by_other = (f"at equal {UNITS[s.comparison]}" for s in (answer, answer.counterpart))
+        by_one, by_other = (MOMENTS[s.comparison].at for s in (answer, answer.counterpart))
         return f"Not decided: {_names(answer.best)} {has} {by_one}, but {_names(answer.counterpart.best)} {by_other}."
     # With too few seeds, the interval may span thirty decades; the matrix shows it.
     certainty = "" if answer.factor.decided is None else f" ({_above_one(answer.factor).certainty})"
@@ -144,7 +136,7 @@ class Matrix:
     """Errors by problem and model type, at the moment that answers the question.
 
     Attributes:
-        comparison (str): The moment, a key of `WHEN`.
+        comparison (str): The moment, a key of `MOMENTS`.
         is_relative (bool): Whether errors are divided by the target's variance, which has to be known for all problems.
         compared (tuple of str): Model types; for section 2.3 expert, merged model and control.
         ratio (tuple of two str, or None): Numerator and denominator of the factor. None in a ranking, where the factor

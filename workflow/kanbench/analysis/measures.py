@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -72,11 +73,17 @@ class Measures:
         If a model type has errors on a dataset but lacks one for some seed, that seed is nan for all model types there.
         All statements and figures about the dataset then come from the same seeds.
         """
-        logs = self.logs[moment]
-        logs = logs[logs.index.isin(list(datasets), level="dataset_idx")]
-        there = logs.notna()
-        lacks = (there.groupby(level="dataset_idx").transform("any") & ~there).any(axis="columns")
-        return logs.mask(lacks, axis="index")
+        logs, chosen = self._of_same_seeds[moment], set(datasets)
+        return logs if chosen >= self.datasets.keys() else logs[logs.index.isin(chosen, level="dataset_idx")]
+
+    @cached_property
+    def _of_same_seeds(self) -> dict[str, pd.DataFrame]:
+        found = {}
+        for moment, logs in self.logs.items():
+            there = logs.notna()
+            lacks = (there.groupby(level="dataset_idx").transform("any") & ~there).any(axis="columns")
+            found[moment] = logs.mask(lacks, axis="index")
+        return found
 
     def mean_errors(self, moment: str) -> pd.DataFrame:
         """Geometric means of the errors over the seeds, one row per dataset; with one seed, the errors themselves."""

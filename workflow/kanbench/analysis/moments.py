@@ -34,7 +34,9 @@ def iso_compute(results: Frames, metadata: Metadata | None = None, by: str = "fl
     Raises:
         InputError: The reference, or a frame's column `by`, is missing.
     """
-    return _iso_compute(next(iter(results.values())).attrs["section"], _sorted(results), metadata, by)
+    return _iso_compute(
+        next(iter(results.values())).attrs["section"], _sorted(comparable_frames(results)), metadata, by
+    )
 
 
 def _iso_compute(section: str, compared: Frames, metadata: Metadata | None, by: str) -> pd.DataFrame:
@@ -67,9 +69,9 @@ def _reference_work(section: str, results: Frames, metadata: Metadata | None, by
 
 
 def _sorted(results: Frames) -> Frames:
-    """Comparable copies sorted by dataset and epoch, with `model_type`, and without attrs (`concat` compares them)."""
+    """Copies sorted by dataset and epoch, with `model_type`, and without attrs (`concat` compares them)."""
     found = {}
-    for model_type, frame in comparable_frames(results).items():
+    for model_type, frame in results.items():
         found[model_type] = frame.sort_values(["dataset_idx", "epoch"], kind="stable").assign(model_type=model_type)
         found[model_type].attrs = {}
     return found
@@ -79,7 +81,7 @@ def moments(results: Frames, metadata: Metadata | None = None) -> pd.DataFrame:
     """Take every training at four moments: equal compute by flops and by time, its threshold, and its end.
 
     Args:
-        results (dict): Frames of a section that compares model types.
+        results (dict): Comparable frames of a section that compares model types.
         metadata (dict, optional): Metadata of the checkpoints, which records the epochs of the thresholds; without it,
             they are found in the frames.
 

@@ -131,7 +131,8 @@ def _trainings(measures: Measures) -> list[str]:
 
 def _equal_compute(measures: Measures, first: Frames, metadata: Metadata | None) -> list[str]:
     failed: dict[str, InputError] = {}
-    for by in EQUAL_COMPUTE.values():
+    known = {moment for position, moment, *_ in measures.rows.index if position == 0}
+    for by in (by for moment, by in EQUAL_COMPUTE.items() if moment not in known):
         try:
             iso_compute(first, metadata, by)
         except InputError as error:

@@ -88,6 +88,8 @@ def common(logs: pd.DataFrame) -> pd.DataFrame:
     Dropped are, in this order: columns without any error, seeds for which a column has no error, and datasets on which
     a column lacks an error for one of the remaining seeds.
     """
+    if logs.size and not logs.isna().to_numpy().any():
+        return logs
     present = logs.dropna(axis="columns", how="all")
     if present.columns.empty:
         return present.iloc[:0]

@@ -68,7 +68,7 @@ def _tables(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from kanbench.presentation.summary import details, first_screen, legend
+    from kanbench.presentation.summary import THIRD, details, first_screen, legend, legend_of_all
     from kanbench.presentation.tables.findings import findings_of
     from kanbench.storage.runs import choose_run, runs_in
 
@@ -80,16 +80,16 @@ def _summary(arguments: argparse.Namespace) -> None:
         try:
             stored = choose_run(runs, section, arguments.timestamp, arguments.epochs, folder)
             found = findings_of(stored)
-            print(first_screen(stored.run, found))
+            print(first_screen(stored.run, found, None if arguments.section else THIRD))
             shown.append(stored.run)
             if arguments.section:
-                print(legend(shown), details(found), sep="\n")
+                print(legend(stored.run), details(found), sep="\n")
         except InputError as error:  # an incomplete run does not hide the others
             if arguments.section:
                 raise
             print(f"{section}: {error}")
     if shown and not arguments.section:
-        print(legend(shown, "notes: summary SECTION"))
+        print(legend_of_all(shown))
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -37,6 +37,9 @@ USUAL_OF_RULE = {
     "train_control_seeds": 9.5,
     "all": 0.1,
 }
+# In the last line of a job's log while it compiles (`kanbench.io.kernel_cache`); and what is shown then.
+COMPILING = "compiling kernels for "
+COMPILES = "the first job compiles kernels (once, half a minute)"
 # Messages that are rephrased or dropped: events, and first words of messages without an event.
 EVENTS = {"workflow_started", "resources_info", "run_info", "job_info", "job_started", "job_finished", "progress"}
 PHRASES = (
@@ -85,11 +88,19 @@ class Job:
     begun: float
     ended: float | None = None
     has_failed: bool = False
+    log: Path | None = None
 
     @property
     def seconds(self) -> float:
         """How long it took; 0 while it runs."""
         return (self.begun if self.ended is None else self.ended) - self.begun
+
+
+def _last_line(log: Path) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    except OSError:
+        return ""
 
 
 @dataclass
@@ -100,9 +111,9 @@ class Progress:
     jobs: dict[int, Job] = field(default_factory=dict)  # those that have begun, by job id
     at_once: int = 0  # largest number of jobs that ran at the same time
 
-    def begin(self, number: int, rule: str, title: str, now: float) -> None:
+    def begin(self, number: int, rule: str, title: str, now: float, log: Path | None = None) -> None:
         """Record the start of a job, or its restart."""
-        self.jobs[number] = Job(rule, title, now)
+        self.jobs[number] = Job(rule, title, now, log=log)
         self.at_once = max(self.at_once, len(self.running))
 
     def end(self, number: int, now: float, has_failed: bool = False) -> None:
@@ -157,7 +168,13 @@ class Progress:
         seconds = self.remaining(now)
         left = "" if seconds is None else f", {about(seconds)} left"
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"{len(self.done)} of {self.planned.total()} done{failed}{left}"
+        first = f", {COMPILES}" if self.is_compiling else ""
+        return f"{len(self.done)} of {self.planned.total()} done{failed}{left}{first}"
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether a job compiles kernels, while the others wait, according to its log; until the first job is done."""
+        return not self.done and any(COMPILING in _last_line(job.log) for job in self.running if job.log)
 
     def named(self, most: int) -> list[str]:
         """Titles of the `most` longest-running jobs, and the number of others."""
@@ -205,7 +222,8 @@ class Display:
             self._begin(message["stats"], now)
         elif event == "job_info":
             title = message["rule_msg"] or message["rule_name"]
-            self.progress.begin(message["jobid"], message["rule_name"], title, now)
+            log = Path(message["log"][0]) if message.get("log") else None
+            self.progress.begin(message["jobid"], message["rule_name"], title, now, log)
         elif event == "job_finished":
             self.progress.end(message["job_id"], now)
             if done := self.progress.completed(message["job_id"]):

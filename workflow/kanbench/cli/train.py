@@ -109,7 +109,7 @@ def _control(arguments: argparse.Namespace) -> None:
 
 
 def _run(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
-    from kanbench.engine.numba_engine.lapack import extension
+    from kanbench.io.extensions import extension
     from kanbench.jobs.training import run_jobs
 
     extension("cython_blas", "scipy.linalg.cython_blas")  # numba would import all of scipy.linalg for it

@@ -1,9 +1,10 @@
-"""Display names of model types and problems in text, tables, figures and on the page."""
+"""Display names of model types, problems and moments in text, tables, figures and on the page."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 MODEL_TYPES = {
     "adam": "Adam",
@@ -29,6 +30,25 @@ SUITES = {  # prefixes of problem names
     "section1": "",
 }
 POISSON = re.compile(r"poisson_(\d+)d_(\w+)")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The names of a moment of training."""
+
+    name: str  # in headings
+    at: str  # in titles
+    when: str  # in answers, which do not presuppose the terms
+
+
+MOMENTS = {
+    "threshold": Moment("threshold", "at the threshold", "at the best test loss"),
+    "iso_flops": Moment("equal flops", "at equal flops", "at equal compute"),
+    "iso_time": Moment("equal time", "at equal time", "at equal training time"),
+    "final": Moment("end", "at the end", "at the end of training"),
+    "initial": Moment("before training", "before training", "before its training"),
+}
+OF_CHECKPOINTS = {"at_threshold": MOMENTS["threshold"], "final": MOMENTS["final"]}
 
 
 def model_label(name: str) -> str:

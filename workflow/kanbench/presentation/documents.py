@@ -14,11 +14,11 @@ import pandas as pd
 
 from kanbench.analysis.statements import Statement, join_names
 from kanbench.errors import InputError
-from kanbench.plan.labels import model_label, problem_labels
+from kanbench.plan.labels import MOMENTS, model_label, problem_labels
 from kanbench.presentation.matrix import ALL, factor_texts
 from kanbench.presentation.tables.comparison import AVERAGE
 from kanbench.presentation.tables.findings import Findings
-from kanbench.presentation.tables.table import EQUAL_NAMES, MOMENT_NAMES, Table
+from kanbench.presentation.tables.table import EQUAL_NAMES, Table
 from kanbench.storage.schema import COLUMNS
 
 BEGIN, END = "<!-- kanbench: ", "<!-- kanbench: end -->"
@@ -116,7 +116,7 @@ def errors_by_variant(variants: Mapping[str, Findings], of: str) -> str:
 def _errors(tables: dict[str, Table]) -> pd.DataFrame | None:
     """Relative errors at every moment by problem and model type; None if the section does not compare model types."""
     frame = next(iter(tables.values())).frame
-    columns = {f"{moment}_relative_error": name for moment, name in MOMENT_NAMES.items()}
+    columns = {f"{moment}_relative_error": named.name for moment, named in MOMENTS.items()}
     chosen = [*frame.columns[:2], *(column for column in columns if column in frame)]
     return frame[chosen].rename(columns=columns) if len(chosen) > 2 else None
 
@@ -131,7 +131,7 @@ def _factors(statements: Sequence[Statement]) -> pd.DataFrame:
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in said:
         who = "" if one.is_ranking else f"{_names(one.one)} against {model_label(str(one.other))}"
-        row = rows.setdefault((one.comparison, who), {"when": MOMENT_NAMES[one.comparison], "who": who})
+        row = rows.setdefault((one.comparison, who), {"when": MOMENTS[one.comparison].name, "who": who})
         factor, interval = factor_texts(one)
         best = f"{_names(one.one)} " if one.is_ranking else ""
         row[labels[one.dataset] if one.dataset else ALL] = f"{best}{factor}{interval and f' ({interval})'}"

@@ -8,17 +8,10 @@ from math import isnan
 from kanbench.analysis.answers import Matrix, Row
 from kanbench.analysis.statements import Statement
 from kanbench.io.numbers import factor_text, short
-from kanbench.plan.labels import model_label, problem_labels
-from kanbench.presentation.tables.table import MISSING, MOMENT_NAMES
+from kanbench.plan.labels import MOMENTS, model_label, problem_labels
+from kanbench.presentation.tables.table import MISSING
 
 ALL = "all"
-ERRORS = {
-    "iso_flops": "at equal flops",
-    "iso_time": "at equal time",
-    "threshold": "at the best test loss",
-    "final": "at the end",
-    "initial": "before training",
-}
 
 
 @dataclass(frozen=True)
@@ -54,13 +47,13 @@ class ShownMatrix:
 
 def shown(matrix: Matrix) -> ShownMatrix:
     """Format a matrix as text."""
-    labels = problem_labels([row.dataset for row in matrix.rows if row.dataset])
+    labels, moment = problem_labels([row.dataset for row in matrix.rows if row.dataset]), MOMENTS[matrix.comparison]
     ratio = "next best/best" if matrix.ratio is None else "/".join(map(model_label, matrix.ratio))
     long, brief = ("relative error", "MSE/variance") if matrix.is_relative else ("dense MSE", "dense MSE")
     lines = tuple(_line(row, labels[row.dataset] if row.dataset else ALL) for row in matrix.rows)
     return ShownMatrix(
-        f"{long} {ERRORS[matrix.comparison]}",
-        f"{brief}, {MOMENT_NAMES[matrix.comparison]}",
+        f"{long} {moment.at}",
+        f"{brief}, {moment.name}",
         "dense MSE / variance of the target" if matrix.is_relative else "",
         tuple(map(model_label, matrix.compared)),
         ratio,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -14,22 +15,39 @@ from kanbench.presentation.tables.findings import Findings
 
 WIDTH = 80
 INDENT = "  "
+THIRD = 8  # lines of a section, of three on a terminal of 25 lines
+SIGNS = "* lowest, ? not decided"
 
 
-def first_screen(run: Run, found: Findings) -> str:
-    """Format question, answer and matrix of a run, up to 80 columns wide; about 8 lines for three model types."""
+def first_screen(run: Run, found: Findings, most: int | None = None) -> str:
+    """Format question, answer and matrix of a run, up to 80 columns wide.
+
+    Args:
+        most (int, optional): Most lines; a long answer begins beside the question and, if need be, is cut.
+    """
     variant = f" [{run.name}]" if run.section != without_variant(run.section) else ""
-    title = textwrap.fill(f"{number_of(run.section)} {found.question}{variant}", WIDTH, subsequent_indent=INDENT)
-    answer = textwrap.fill(found.sentence, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
-    return "\n".join([title, answer, *_matrix(shown(found.matrix))])
+    question, matrix = f"{number_of(run.section)} {found.question}{variant}", _matrix(shown(found.matrix))
+    text = [line for part in (question, INDENT + found.sentence) for line in _wrapped(part)]
+    if most is not None and len(text) + len(matrix) > most:
+        text = _wrapped(f"{question} {found.sentence}", max_lines=max(1, most - len(matrix)), placeholder=" …")
+    return "\n".join([*text, *matrix])
 
 
-def legend(runs: Sequence[Run], more: str = "") -> str:
-    """Explain the symbols of first screens, and name their runs; append `more` if given."""
-    names = dict.fromkeys(run.timestamp for run in runs) if len(runs) > 1 else [runs[0].name]
-    signs = f"* lowest, ? not decided; run{'s' if len(names) > 1 else ''} {', '.join(names)}"
-    line = f"{signs}; {more}" if more else signs
-    return line if len(line) <= WIDTH or not more else f"{signs}\n{more}"
+def _wrapped(text: str, **limits: Any) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=INDENT, **limits)
+
+
+def legend(run: Run) -> str:
+    """Explain the symbols of a first screen, and name its run."""
+    return f"{SIGNS}; run {run.name}"
+
+
+def legend_of_all(runs: Sequence[Run]) -> str:
+    """Explain in one line the symbols of several first screens, and which runs they show."""
+    stamps = {run.timestamp for run in runs}
+    if len(stamps) > 1:
+        return f"{SIGNS}; runs of {len(stamps)} timestamps; names and notes: summary SECTION"
+    return f"{SIGNS}; run{'s' if len(runs) > 1 else ''} {runs[0].timestamp}; notes: summary SECTION"
 
 
 def details(found: Findings) -> str:
@@ -41,21 +59,22 @@ def details(found: Findings) -> str:
 def _matrix(matrix: ShownMatrix) -> list[str]:
     """Format a matrix: a line per model type and one for the factors, a column per problem.
 
-    If it is too wide, intervals are left out first, then problems.
+    If it is too wide, intervals are left out first, then problems; the column of all then says how many they are.
     """
     number = len(matrix.lines) - 1
     for problems, has_intervals in ((number, True), *((n, False) for n in range(number, -1, -1))):
         lines = _lines(matrix, problems, has_intervals)
         if max(map(len, lines)) <= WIDTH:
             break
-    hidden = number - problems
-    return lines + [f"{INDENT}… and {hidden} more problem{'' if hidden == 1 else 's'}"] * (hidden > 0)
+    return lines
 
 
 def _lines(matrix: ShownMatrix, problems: int, has_intervals: bool) -> list[str]:
     *single, of_all = matrix.lines
-    columns = [*single, of_all] if problems == len(single) else [of_all, *single[:problems]]
-    rows = [[matrix.short_measure, *(line.label for line in columns)]]
+    columns, labels = [*single, of_all], [line.label for line in matrix.lines]
+    if problems < len(single):
+        columns, labels = [of_all, *single[:problems]], [f"{of_all.label} {len(single)}", *labels[:problems]]
+    rows = [[matrix.short_measure, *labels]]
     for i, name in enumerate(matrix.compared):
         rows.append([name, *("*" * line.best[i] + line.errors[i] for line in columns)])
     shown = [line.factor + f" ({line.interval})" * (has_intervals and line.interval != "") for line in columns]

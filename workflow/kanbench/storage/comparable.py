@@ -157,6 +157,8 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: Rows of the same epoch or dataset differ.
     """
+    if _has_one_row_per_epoch(frame):
+        return frame
     keys: list[Any] = [key for key in (*training_keys(frame), "grid_size", "epoch") if key in frame]
     of_one = keys if "epoch" in frame else ["dataset_idx"] if "merged_dense_mse" in frame else list(frame)
     if not _duplicated(frame, of_one).any():
@@ -170,6 +172,11 @@ def without_doubles(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _has_one_row_per_epoch(frame: pd.DataFrame) -> bool:
+    """Whether no two rows of a dataset have the same epoch, as in the present format: a fast check first."""
+    return "epoch" in frame and not frame[["dataset_idx", "epoch"]].duplicated().any()
+
+
 def _duplicated(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
     """A mask of the rows that equal an earlier row in these columns."""
     chosen = frame[columns]  # frame.duplicated(columns) visits all columns, and copies the attrs for each
@@ -181,11 +188,12 @@ def _duplicated(frame: pd.DataFrame, columns: list[Any]) -> pd.Series[bool]:
 
 def _from_one(frame: pd.DataFrame) -> pd.DataFrame:
     """Count epochs from 1 through all grids, if they start at 0 or restart with each grid."""
-    keys = _training(frame)
-    twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
-    if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
-        rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
-        return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)
+    if not _has_one_row_per_epoch(frame):
+        keys = _training(frame)
+        twice, stage = frame[[*keys, "epoch"]].duplicated().any(), [*keys, "grid_size", "epoch"]
+        if twice and "grid_size" in frame and not frame[~is_pruned(frame)].duplicated(stage).any():
+            rows = frame.assign(last=is_pruned(frame)).sort_values([*keys, "last", "grid_size", "epoch"], kind="stable")
+            return frame.assign(epoch=rows.groupby(keys, sort=False, dropna=False).cumcount() + 1)
     return frame.assign(epoch=frame["epoch"] + 1) if frame["epoch"].min() == 0 else frame
 
 

@@ -86,10 +86,10 @@ def _shape(stored: StoredRun, frame: pd.DataFrame) -> dict[str, pd.Series]:
     """Columns with the dimension of each row's problem and the model's width, as far as they are known."""
     dims = {dataset: inputs for dataset, inputs in stored.inputs.items() if inputs is not None}
     found = {"dimension": frame["dataset_name"].map(dims)} if len(dims) == frame["dataset_name"].nunique() else {}
-    widths = {str(config["width"]) for config in stored.configs}
+    widths = {str(config["width"]) for config in stored.configs()}
     if stored.section.frame_names or len(widths) != 1:
         return found
-    hidden = {len(config["width"]) - 2 for config in stored.configs}
+    hidden = {len(config["width"]) - 2 for config in stored.configs()}
     kind = next((word for word in ("shallow", "deep") if stored.run.section.endswith(f"_{word}")), None)
     kind = kind or ("shallow" if hidden == {1} else "deep")
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -277,15 +277,12 @@ class StoredRun:
             self._networks[base] = read_checkpoint(base)
         return self._networks[base]
 
-    @cached_property
-    def configs(self) -> list[Mapping[str, Any]]:
-        """The readable configurations of all models in pykan's format."""
-        found = []
+    def configs(self) -> Iterator[Mapping[str, Any]]:
+        """Read the configurations of all models in pykan's format, one after the other, without unreadable ones."""
         for file in self.of_kind("checkpoint"):
             if file.suffix == "config.yml":
                 with contextlib.suppress(InputError):
-                    found.append(read_model_config(file.path))
-        return found
+                    yield read_model_config(file.path)
 
     def models(self) -> Models:
         """Load all models, as `KAN` or, for models other than pykan's, as state dicts; see `load_run`.

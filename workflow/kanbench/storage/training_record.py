@@ -126,14 +126,24 @@ def provenance(settings: dict[str, Any], engine: str, clock: str, varying: Seque
 
 def common_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that all trainings of a section have in common, by flat names such as `data.seed`."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
     if "epochs" in settings:  # section 2.3: experts, merged models and controls have different settings
-        return {name: value for name, value in flat.items() if name.partition(".")[0] in OF_ALL}
-    compared = "grids.approach" if flat.get("grids.policy") == "importance" else "optimizer"
-    varying = (*VARYING, "seed", compared)
-    return {name: v for name, v in flat.items() if name not in varying and name.partition(".")[0] not in varying}
+        kept = {key: value for key, value in settings.items() if key in OF_ALL}
+    else:
+        compared = "grids.approach" if settings.get("grids", {}).get("policy") == "importance" else "optimizer"
+        kept = _without(settings, (*VARYING, "seed", compared))
+    flat: dict[str, Any] = {}
+    for key, value in kept.items():
+        flat |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _without(settings: dict[str, Any], varying: Sequence[str]) -> dict[str, Any]:
+    """Leave out the settings with these names; `model.width` is the entry `width` of `model`."""
+    kept = {key: value for key, value in settings.items() if key not in varying}
+    for group, _, key in (name.partition(".") for name in varying):
+        if key and group in kept:
+            kept[group] = {name: value for name, value in kept[group].items() if name != key}
+    return kept
 
 
 def made_alike(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -153,11 +163,7 @@ def of_several(records: Sequence[TrainingRecord]) -> dict[str, Any]:
 
 def settings_digest(settings: dict[str, Any], varying: Sequence[str] = VARYING) -> str:
     """The digest of settings without the varying ones, for the provenance."""
-    kept = {key: value for key, value in settings.items() if key not in varying}
-    for group, _, key in (name.partition(".") for name in varying):
-        if key and group in kept:
-            kept[group] = {name: value for name, value in kept[group].items() if name != key}
-    return digest(kept)
+    return digest(_without(settings, varying))
 
 
 def write_record(record: TrainingRecord, path: str | Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from kanbench.io.readers import MAX_SHARED, checked_mapping, compose_yaml, parser_errors
+from kanbench.io.readers import FAST, MAX_SHARED, checked_mapping, compose_yaml, parser_errors
 from kanbench.io.untrusted.numpy_notes import PLAIN_NAMES, NumpyBuilder
 from kanbench.io.untrusted.pickle_machine import Made, Named, RefusedError, refusals
 
@@ -28,11 +28,11 @@ def read_dumped_yaml(path: str | Path) -> dict[str, Any]:
     loader, node = compose_yaml(path, _NotingLoader)
     with parser_errors(path), refusals(path, ALLOWED):
         # compose_yaml has limited what aliases expand to
-        value = NumpyBuilder(loader.index + MAX_SHARED).plain(loader.construct_document(node))
+        value = NumpyBuilder(node.end_mark.index + MAX_SHARED).plain(loader.construct_document(node))
     return checked_mapping(path, value)
 
 
-class _NotingLoader(yaml.SafeLoader):
+class _NotingLoader(FAST):
     """A loader of plain values that turns admitted names into notes and refuses all other tags."""
 
     def named(self, name: str, node: yaml.Node) -> Named:

@@ -7,15 +7,14 @@ from matplotlib.figure import Figure
 
 from kanbench.analysis.measures import Measures, measure
 from kanbench.analysis.moments import EQUAL_COMPUTE
+from kanbench.plan.labels import MOMENTS
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.storage.stored_run import StoredRun
 
 PANELS = (  # moment, column, title
-    ("iso_flops", "dense_mse", "at equal flops"),
-    ("iso_time", "dense_mse", "at equal time"),
-    ("final", "dense_mse", "at the end"),
-    ("threshold", "time", "time to the threshold"),
+    *((moment, "dense_mse", MOMENTS[moment].at) for moment in (*EQUAL_COMPUTE, "final")),
+    ("threshold", "time", f"time to the {MOMENTS['threshold'].name}"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from kanbench.errors import InputError
 from kanbench.network.spline_network import SplineNetwork
+from kanbench.plan.labels import OF_CHECKPOINTS
 from kanbench.problems import Problem
 from kanbench.problems.samples import make_dataset
 from kanbench.storage.problems import problem_of_run, scale_of_problem
@@ -19,7 +21,6 @@ from kanbench.storage.stored_run import StoredRun
 GRID_POINTS = 101
 LINE_POINTS = 401
 SEARCH_POINTS = 10_000
-WORDS = {"at_threshold": "at the threshold", "final": "at the end"}
 Note = Callable[[str], None]  # called with a line for every part of a figure that is left out
 
 
@@ -59,7 +60,7 @@ def model_of(stored: StoredRun, model_type: str, dataset_idx: int) -> tuple[str,
     checkpoint = first if stored.comparable.has_thresholds else "final" if "final" in found else first
     base = found[checkpoint]
     try:
-        return WORDS.get(checkpoint, checkpoint), stored.network(base)
+        return named.at if (named := OF_CHECKPOINTS.get(checkpoint)) else checkpoint, stored.network(base)
     except InputError as error:  # one unreadable model does not prevent drawing the others
         raise FigureUnavailableError(str(error)) from error
 
@@ -72,27 +73,44 @@ def curves(stored: StoredRun, model_type: str, x: str, losses: Iterable[str]) ->
             (the median), `y` (geometric mean), `low` and `high` (minimum and maximum). Curves without data are left
             out.
     """
-    index = x if x == "grid_size" else "epoch"
-    keys = ["dataset_idx", index]
-    histories = [frame for frame in stored.histories(model_type) if {*keys, x} <= set(frame)]
-    if not histories:
+    keys = ["dataset_idx", x if x == "grid_size" else "epoch"]
+    every = stored.histories(model_type)
+    numbers = tuple(number for number, frame in enumerate(every) if {*keys, x} <= set(frame))
+    if not numbers:
         return {}
+    median = (
+        pd.concat([every[number][keys].assign(x=every[number][x]) for number in numbers]).groupby(keys)["x"].median()
+    )
+    return {
+        (i, loss): rows.assign(x=median.xs(i))
+        for (i, loss), rows in _spreads(stored, model_type, tuple(keys), numbers, tuple(losses)).items()
+    }
+
+
+@lru_cache(maxsize=16)
+def _spreads(
+    stored: StoredRun, model_type: str, keys: tuple[str, ...], numbers: tuple[int, ...], losses: tuple[str, ...]
+) -> dict[tuple[int, str], pd.DataFrame]:
+    """The columns `y`, `low` and `high` of `curves`, over the histories with these numbers."""
+    histories = [stored.histories(model_type)[number] for number in numbers]
     there = [loss for loss in losses if any(loss in frame for frame in histories)]
-    every = pd.concat([frame.reindex(columns=[*keys, *there]).assign(x=frame[x]) for frame in histories])
-    groups = every.groupby(keys)
-    median, low, high, count = groups["x"].median(), *(getattr(groups[there], f)() for f in ("min", "max", "count"))
+    every = pd.concat([frame.reindex(columns=[*keys, *there]) for frame in histories])
+    groups = every.groupby(list(keys))[there]
+    low, high, count = groups.min(), groups.max(), groups.count()
     with np.errstate(divide="ignore"):
-        mean = np.exp(every[there].astype(float).transform(np.log).groupby([every[key] for key in keys]).mean())
+        logs = every[there].astype(float).transform(np.log)
+    mean = logs.groupby([every[key] for key in keys]).mean().apply(np.exp)
     mean = low.where(count < 2, mean)  # as in `geometric_mean`, a single value is kept unchanged
     found: dict[tuple[int, str], pd.DataFrame] = {}
     for loss in there:
-        table = pd.DataFrame({"x": median, "y": mean[loss], "low": low[loss], "high": high[loss]})
+        table = pd.DataFrame({"y": mean[loss], "low": low[loss], "high": high[loss]})
         for i, rows in table.groupby(level="dataset_idx"):
             if rows["y"].notna().any():
                 found[cast(int, i), loss] = rows.droplevel("dataset_idx")
     return found
 
 
+@lru_cache(maxsize=16)
 def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
     """The epoch of the interpolation threshold by dataset, if there is one; the (lower) median over the seeds."""
     rows = [stored.thresholds(model_type, frame) for frame in stored.histories(model_type)]
@@ -103,6 +121,7 @@ def threshold_epochs(stored: StoredRun, model_type: str) -> dict[int, int]:
     return epochs.dropna().astype(int).to_dict()
 
 
+@lru_cache(maxsize=64)
 def stages(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.Series:
     """The last epoch of every grid of a training, by grid size; empty if the frame does not record it."""
     frame = stored.compared[stored.section.history_of(model_type)]

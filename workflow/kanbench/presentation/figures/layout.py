@@ -56,7 +56,8 @@ class GridLayout(LayoutEngine):
 
     def execute(self, fig: Figure) -> None:
         """Place everything; this works once, because ticks become plain lines."""
-        renderer = FigureCanvasAgg(fig).get_renderer()
+        canvas = fig.canvas if isinstance(fig.canvas, FigureCanvasAgg) else FigureCanvasAgg(fig)
+        renderer = canvas.get_renderer()
         outside = _outside(fig, renderer)
         typical = {side: fig.dpi * inches for side, inches in TYPICAL.items()}
         self._place(fig, dict.fromkeys(fig.axes, typical), outside)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from kanbench.analysis.measures import Measures
 from kanbench.analysis.merging import COMPARED_WITH, measure_merging
 from kanbench.errors import InputError
+from kanbench.plan.labels import MOMENTS
 from kanbench.presentation.figures import style
 from kanbench.presentation.figures.data import FigureUnavailableError, Note, scales
 from kanbench.storage.stored_run import StoredRun
@@ -24,7 +25,7 @@ COMPARED = {
     "ensemble": style.Look(style.ORANGE, "o", "-", "ensemble"),
     "control": style.Look(style.BLACK, "^", "-", "control"),
 }
-MERGED = {"threshold": "at the threshold", "final": "at the end"}
+SHOWN = ("threshold", "final")
 EXPERTS: dict[bool, dict[str, Any]] = {
     True: {"color": style.BLUE, "marker": "s", "linestyle": "none", "label": "selected and merged"},
     False: {
@@ -43,7 +44,7 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
         measures = measure_merging(stored.comparable.replicates)
     except InputError as error:
         raise FigureUnavailableError(str(error)) from error
-    found = {moment: gains for moment in MERGED if (gains := _gains(measures, note, moment))}
+    found = {moment: gains for moment in SHOWN if (gains := _gains(measures, note, moment))}
     every = [values for gains in found.values() for values in gains.values()]
     if not every:
         raise FigureUnavailableError("the summary has no dense MSE of the merged models and of others")
@@ -54,7 +55,7 @@ def gain_figure(stored: StoredRun, note: Note) -> Figure:
     for axes, (moment, gains) in zip(panels, found.items(), strict=True):
         axes.axvline(1, color=style.GREY, linewidth=1, zorder=0.5)
         style.points_by_dataset(axes, stored.datasets, gains, styles)
-        axes.set(title=f"merged model {MERGED[moment]}", xlabel="dense MSE of the other / of the merged model")
+        axes.set(title=f"merged model {MOMENTS[moment].at}", xlabel="dense MSE of the other / of the merged model")
     style.rows_of_datasets(panels, stored.datasets)
     style.legend(figure, [Line2D([], [], **look.points(label=look.label)) for look in styles.values()])
     return figure
@@ -72,7 +73,7 @@ def _gains(measures: Measures, note: Note, moment: str) -> dict[str, pd.Series]:
         if len(gain):
             gains[other] = gain
         else:
-            note(f"no gain over {other} {MERGED[moment]}: the summary lacks one of the errors")
+            note(f"no gain over {other} {MOMENTS[moment].at}: the summary lacks one of the errors")
     return gains
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from kanbench.io.numbers import subscript
 from kanbench.network.checkpoint_config import INTERVALS, read_model_config
-from kanbench.plan.labels import problem_label
+from kanbench.plan.labels import OF_CHECKPOINTS, problem_label
 from kanbench.presentation.figures.data import FigureUnavailableError, Note
 from kanbench.presentation.figures.style import GREY, LIGHT, looks, new_figure
 from kanbench.storage.stored_run import StoredRun
@@ -21,7 +21,6 @@ from kanbench.storage.training_record import read_record
 COLOURS = "Blues"  # lightness falls evenly
 DARK = 0.71  # position on the colour map above which white text is easier to read than black
 MOST_NODES = 40  # with more, the numbers cannot be read
-ROWS = {"at_threshold": "threshold", "final": "end"}
 
 
 def grids_figure(stored: StoredRun, note: Note) -> Figure:
@@ -64,10 +63,10 @@ def node_intervals(stored: StoredRun, model_type: str, dataset_idx: int) -> pd.D
     bases = stored.checkpoints(model_type, dataset_idx)
     rows = {}
     for name, base in bases.items():
-        if name in ROWS:
+        if name in OF_CHECKPOINTS:
             config = read_model_config(Path(f"{base}_config.yml"))
             uniform = [[config["grid"]] * nodes for nodes, _ in config["width"][:-1]]
-            rows[ROWS[name]] = _named(config.get(INTERVALS) or uniform)
+            rows[OF_CHECKPOINTS[name].name] = _named(config.get(INTERVALS) or uniform)
     if len({tuple(row) for row in rows.values()}) != 1:  # all rows must have the same nodes
         return pd.DataFrame()
     return pd.DataFrame(rows).T

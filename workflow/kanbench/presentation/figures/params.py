@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -44,7 +46,7 @@ def params_figure(stored: StoredRun, note: Note) -> Figure:
 
 def order_of(stored: StoredRun) -> int | None:
     """The order of the models' splines, if the first checkpoint has the same in all layers."""
-    return next((config["k"] for config in stored.configs[:1] if isinstance(config["k"], int)), None)
+    return next((config["k"] for config in islice(stored.configs(), 1) if isinstance(config["k"], int)), None)
 
 
 def _stage_ends(stored: StoredRun, model_type: str, scale: dict[int, float]) -> pd.DataFrame:

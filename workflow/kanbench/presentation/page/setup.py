@@ -58,7 +58,7 @@ def _clock(timing: Any) -> str:
 
 def _trainings(stored: StoredRun, attrs: dict[str, Any]) -> dict[str, str]:
     epochs = attrs.get("epochs") or "an unknown number of"
-    models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs}
+    models = {(tuple(nodes for nodes, _ in config["width"]), str(config["k"])) for config in stored.configs()}
     kans = [f"KAN {list(width)}, splines of order {k}" for width, k in sorted(models)]
     return {
         "Model types": join_names(map(model_label, stored.model_types)),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kanbench.analysis.statements import Statement
+from kanbench.plan.labels import MOMENTS
 from kanbench.plan.naming import STATEMENTS
-from kanbench.presentation.tables.table import EQUAL_NAMES, MOMENT_NAMES, Table
+from kanbench.presentation.tables.table import EQUAL_NAMES, Table
 
 CAPTION = "Factor: the dense MSE of the second divided by that of the first, geometric mean over seeds and problems."
 DECIDED = {True: "yes", False: "no", None: "too few seeds"}
@@ -25,7 +26,7 @@ def statements_table(question: str, said: Sequence[Statement], notes: Sequence[s
 def _row(statement: Statement) -> dict[str, object]:
     numbers = statement.numbers
     return {
-        "comparison": MOMENT_NAMES[statement.comparison],
+        "comparison": MOMENTS[statement.comparison].name,
         "dataset": statement.dataset or "all",
         "first": EQUAL_NAMES.join(statement.one),
         "against": statement.other or "",

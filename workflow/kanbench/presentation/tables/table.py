@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, nan
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,9 @@ from tabulate import tabulate
 
 from kanbench.io.atomic import atomic_folder
 from kanbench.io.numbers import factor_text, short
-from kanbench.plan.labels import model_label, problem_labels
+from kanbench.plan.labels import MOMENTS, model_label, problem_labels
 from kanbench.presentation.templates import render
 
-MOMENT_NAMES = {
-    "threshold": "threshold",
-    "iso_flops": "equal flops",
-    "iso_time": "equal time",
-    "final": "end",
-    "initial": "before training",
-}
 HEADERS = {  # column, without the prefix of its group → heading
     "dataset": "problem",
     "time": "seconds",
@@ -33,11 +27,7 @@ HEADERS = {  # column, without the prefix of its group → heading
     "total_neurons": "nodes",
     "set_up": "set-up",
     "better_on": "lower on",
-    "merged_initial": "merged, before training",
-    "merged_threshold": "merged, threshold",
-    "merged_final": "merged, end",
-    "control_threshold": "control, threshold",
-    "control_final": "control, end",
+    **{f"{who}_{key}": f"{who}, {moment.name}" for who in ("merged", "control") for key, moment in MOMENTS.items()},
 }
 EQUAL_NAMES = " = "  # joins the names of model types with the same error
 MODEL_COLUMNS = ("optimizer", "approach", "model_type", "first", "against")  # contain names of model types
@@ -46,7 +36,6 @@ MISSING = "–"
 LONG = 60  # characters: longer texts are sentences
 WIDE = 110  # characters: wider tables would be too small on an upright page
 PAGE = 30  # rows on a page of LaTeX, with room for caption and notes
-GROUPS = ("threshold", "iso_flops", "iso_time", "final")  # prefixes of columns
 SPECIAL = str.maketrans(  # for LaTeX; pandas' own escape leaves <, > and | as they are
     {letter: rf"\{letter}" for letter in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -153,14 +142,15 @@ class Table:
 
         Without groups there is one part, transposed if it is much wider than high.
         """
-        names, cells = self._columns(), self._cells(number, escape)
+        names = list(self._places)
+        cells = self._cells(number, escape)
         groups = list(dict.fromkeys(group for group, _ in map(header, names) if group))
         if not groups and len(names) > 2 * len(cells):
             return [_turned(names, cells, escape)]
         made = []
         for group in groups or [""]:
             chosen = [position for position, name in enumerate(names) if header(name)[0] in ("", group)]
-            heads = [(escape(header(names[i])[1]), self._place(names[i])) for i in chosen]
+            heads = [(escape(header(names[i])[1]), self._places[names[i]]) for i in chosen]
             made.append(Part(group, heads, [[row[i] for i in chosen] for row in cells]))
         return made
 
@@ -171,16 +161,15 @@ class Table:
             for suffix, text in contents.items():
                 (partial / f"{self.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
 
-    def _columns(self) -> list[str]:
-        """The displayed columns: without bounds of intervals, which are shown with their value, and empty columns."""
-        names = [name for name in self.frame.columns if self.frame.empty or not self.frame[name].eq("").all()]
-        return [n for n in names if not (n.endswith(("_low", "_high")) and n.rsplit("_", 1)[0] in names)]
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Where displayed columns have their cells: numbers `right`, names `left`, sentences `words`.
 
-    def _place(self, name: str) -> str:
-        """Place a column: numbers `right`, names `left`, sentences `words`."""
-        if pd.api.types.is_numeric_dtype(self.frame[name]):
-            return "right"
-        return "words" if self.frame[name].str.len().max() > LONG else "left"
+        Not displayed are bounds of intervals, which are shown with their value, and empty columns.
+        """
+        names = [name for name in self.frame.columns if self.frame.empty or not self.frame[name].eq("").all()]
+        shown = [n for n in names if not (n.endswith(("_low", "_high")) and n.rsplit("_", 1)[0] in names)]
+        return {name: _place(self.frame[name]) for name in shown}
 
     def _cells(self, number: Callable[[str, float], str], escape: Callable[[str], str]) -> list[list[Cell]]:
         """Format the cells of the displayed columns, row by row."""
@@ -188,7 +177,7 @@ class Table:
 
         def cell(row: dict[Any, Any], name: str) -> Cell:
             value, low, high = (row.get(key, nan) for key in (name, f"{name}_low", f"{name}_high"))
-            place = self._place(name)
+            place = self._places[name]
             if value is None or pd.isna(value):
                 return Cell(MISSING, place)
             if not isinstance(value, str):
@@ -201,7 +190,13 @@ class Table:
             return Cell(escape(value), place)
 
         rows = self.frame.astype(object).to_dict("records")
-        return [[cell(row, name) for name in self._columns()] for row in rows]
+        return [[cell(row, name) for name in self._places] for row in rows]
+
+
+def _place(column: pd.Series) -> str:
+    if pd.api.types.is_numeric_dtype(column):
+        return "right"
+    return "words" if column.str.len().max() > LONG else "left"
 
 
 def _turned(names: list[str], cells: list[list[Cell]], escape: Callable[[str], str]) -> Part:
@@ -233,11 +228,11 @@ def _tabular(part: Part, rows: list[list[Cell]]) -> str:
 
 def header(name: str) -> tuple[str, str]:
     """Return the headings of a column: its group's (may be empty) and its own."""
-    group = next((group for group in GROUPS if name.startswith(f"{group}_")), "")
+    group = next((group for group in MOMENTS if name.startswith(f"{group}_")), "")
     rest = name.removeprefix(f"{group}_") if group else name
     plain_words = model_label(rest).replace("n_evals", "evaluations").replace("params", "parameters").replace("_", " ")
     words = HEADERS.get(rest, plain_words)
-    return MOMENT_NAMES[group] if group else "", words
+    return MOMENTS[group].name if group else "", words
 
 
 def _mathematical(name: str, value: float) -> str:
