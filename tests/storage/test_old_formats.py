@@ -319,7 +319,7 @@ def test_a_json_file_with_other_epochs_in_its_name_is_not_taken(stem, tmp_path):
 def test_a_json_file_alone_is_no_run(tmp_path):
     (tmp_path / f"{STEM}_meta.json").write_text("{}")
     assert kanbench.list_runs(results_dir=tmp_path) == []
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="no runs"):
         kanbench.load_run("section2_1", results_dir=tmp_path)
 
 
