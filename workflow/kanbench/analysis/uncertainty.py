@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from math import cos, nan, pi, sin, sqrt, tan
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,32 +21,11 @@ def interval(values: ArrayLike) -> tuple[float, float]:
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return nan, nan
+    from scipy.special import stdtrit  # scipy.stats takes five times as long to import
+
     mean = float(values.mean())
-    half_width = float(student_t(len(values) - 1) * values.std(ddof=1)) / sqrt(len(values))
+    half_width = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1)) / sqrt(len(values))
     return mean - half_width, mean + half_width
-
-
-@cache
-def student_t(degrees: int) -> float:
-    """The t that a Student variable of so many degrees of freedom does not exceed in size with probability `LEVEL`.
-
-    With t = √ν tan θ, that probability is a sum of ν / 2 terms (Abramowitz and Stegun, 26.7.3 and 26.7.4), solved for θ
-    by bisection. `scipy.special.stdtrit` would take as long to import as all tables of a run to compute.
-    """
-    is_odd = degrees % 2
-
-    def probability(angle: float) -> float:
-        term = cos(angle) if is_odd else 1.0
-        total = term if degrees > 1 else 0.0
-        for n in range(2 + is_odd, degrees, 2):
-            term *= (n - 1) / n * cos(angle) ** 2
-            total += term
-        return 2 / pi * (angle + sin(angle) * total) if is_odd else sin(angle) * total
-
-    low, high = 0.0, pi / 2
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if probability(middle) < LEVEL else (low, middle)
-    return sqrt(degrees) * tan(low)
 
 
 def geometric_mean(values: ArrayLike) -> float:

@@ -84,10 +84,13 @@ def _groups(parts: list[list[Node]], width: list[int], experts: int | None) -> d
 
 
 def _components(nodes: list[Node], edges: list[tuple[Node, Node]]) -> list[list[Node]]:
-    """Find the connected components among nodes; scipy.sparse would take longer to import than to draw the graph."""
-    part_of = {node: {node} for node in nodes}
-    for a, b in edges:
-        if a in part_of and b in part_of and part_of[a] is not part_of[b]:
-            part_of[a] |= part_of[b]
-            part_of |= dict.fromkeys(part_of[b], part_of[a])
-    return [sorted(part) for part in {id(part): part for part in part_of.values()}.values()]
+    """Find the connected components among nodes."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    position = {node: i for i, node in enumerate(nodes)}
+    pairs = [(position[a], position[b]) for a, b in edges if a in position and b in position]
+    rows, columns = np.array(pairs, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(nodes), len(nodes)))
+    count, labels = connected_components(graph, directed=False)
+    return [[node for node, label in zip(nodes, labels, strict=True) if label == part] for part in range(count)]
