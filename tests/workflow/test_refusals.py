@@ -7,7 +7,7 @@ from snakemake.cli import parse_config
 from kanbench.errors import InputError
 from kanbench.plan.config import ROOT, check, load_config, merge
 from kanbench.plan.naming import Run
-from support.pipelines import SMOKE, STAMP, assert_one_line, contents, dry_run, run, snakemake
+from support.pipelines import SMOKE, STAMP, assert_one_line, contents, forked, snakemake
 
 WRONG_CONFIGURATIONS = {  # as `--config` takes them: where, found
     "epoch=3": ("epoch", ""),
@@ -114,9 +114,9 @@ def test_jobs_on_a_cluster_need_no_cores(tmp_path):
     cluster = "--executor", "cluster-generic", "--cluster-generic-submit-cmd", "echo no queue >&2; false"
     command = ["snakemake", "-s", ROOT / "Snakefile", *cluster, "--configfile", SMOKE, "--jobs"]
     record = Run("section2_1", STAMP, 3).record(f"section2_1_{STAMP}_e3_lm_0")
-    assert "no queue" in run([*command, 3, "--", record], tmp_path).stderr
+    assert "no queue" in forked([*command, 3, "--", record], tmp_path).stderr
     (other := tmp_path / "other").mkdir()
-    assert_one_line(dry_run([*command, 0, "-n"], other), other, "--jobs: found 0")
+    assert_one_line(forked([*command, 0, "-n"], other), other, "--jobs: found 0")
 
 
 @pytest.mark.slow
