@@ -156,17 +156,18 @@ def test_a_training_does_not_pay_for_imports_and_compilation(model_type, engine)
                 self.new.append(there() - self.before)
 
         config = merge(load_config("config/smoke.yaml"), {{"engine": {engine!r}, "timing": {{"repeats": 1}}}})
+        config["grids"]["sizes"] = [3, 6, 20]  # LM: JᵀJ from dense rows and from runs, and JJᵀ
         settings = training_settings(config, "section2_1", {model_type!r}, 0)
         trainer = Trainer(settings, make_data(settings))
         trainer.clock = Watch(trainer.device, 1)
         training = trainer.train(1)
-        assert len(training.stages) == 2 and training.engine == {engine!r}
+        assert len(training.stages) == 3 and training.engine == {engine!r}
         print(Watch.new)
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert result.stdout == "[set(), set()]\n"
+    assert result.stdout == "[set(), set(), set()]\n"
 
 
 def test_two_trainings_with_the_same_settings_agree(make_trainer):

@@ -6,6 +6,7 @@ See `kanbench.engine.numba_engine.kernels` for the mathematics and `kanbench.eng
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,9 +95,10 @@ class CompiledEngine:
     def linearize(self, theta: Array) -> SparseLinearization:
         from kanbench.engine.numba_engine.sparse import SparseLinearization, find_places
 
-        self._place(theta)
         if self.places is None:
             self.places = find_places(self.work.layout, len(self.parameters))
+            load_linearizations(str(self.dtype), len(self.work.layout.w))
+        self._place(theta)
         of_engine = self.work, self.places, self._values, self.residuals, self.threads, self.memories
         return SparseLinearization(theta, self.parameters, *of_engine)
 
@@ -210,15 +212,24 @@ def _compile(dtype: str, window: int) -> None:
     engine.predict(theta, engine.work.x)
     engine.chunk = 2
     engine.loss_and_gradient(theta)
+    load_linearizations(dtype, window)
+    refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
+
+
+@functools.cache
+def load_linearizations(dtype: str, window: int) -> None:
+    """Call all kernels of linearizations once, so that no later step, on another grid, has to load or compile one."""
+    from kanbench.engine.numba_engine.sparse import find_places
+
     for grid in FINE, COARSE:
-        of_grid = _small_engine(dtype, window, grid)
-        step = of_grid.network.parameters().astype(float)
-        linearization = of_grid.linearize(step)
+        engine = _small_engine(dtype, window, grid)
+        engine.places = find_places(engine.work.layout, len(engine.parameters))  # without which it would call this
+        step = engine.network.parameters().astype(float)
+        linearization = engine.linearize(step)
         linearization.vjp(linearization.jvp(step))
         if solve := linearization.cholesky(linearization.normal_matrix(), 1.0):
             solve(step)
         linearization.dual_gram()
-    refine(engine.network, [[21, 21], [21, 21]], engine.activations(theta))
 
 
 def _small_engine(dtype: str, window: int, grid: int = FINE) -> CompiledEngine:
