@@ -616,7 +616,8 @@ def test_wrong_input_on_the_command_line_is_one_line(arguments, message, capsys)
 
 def test_wrong_input_ends_a_process():
     result = run_python("-m", "kanbench", "summary", "section2_1", "--results-dir", "nowhere")
-    assert (result.returncode, result.stderr) == (1, "kanbench: nowhere: no such folder\n")
+    hint = "make run makes runs; --results-dir names another folder"
+    assert (result.returncode, result.stderr) == (1, f"kanbench: nowhere: no such folder ({hint})\n")
 
 
 @pytest.mark.parametrize("epochs", ["ten", "0", "-1", "1.5", ""])

@@ -1,9 +1,8 @@
 """Cholesky factorisation A = UᵀU of dense matrices, and solution with the factor, compiled by numba.
 
-For the hundreds of unknowns of a Levenberg-Marquardt step, this takes half the time of OpenBLAS's `dpotrf`, and for a
-thousand unknowns two thirds (`workflow/docs/levenberg_marquardt.md`). The upper triangle is stored as successive
-*strips* of LANES columns; a strip has, row by row, the rows above its diagonal block and the block itself. The products
-in the factorisation,
+For the hundreds of unknowns of a Levenberg-Marquardt step, this takes about half the time of OpenBLAS's `dpotrf`
+(`workflow/docs/levenberg_marquardt.md`). The upper triangle is stored as successive *strips* of LANES columns; a strip
+has, row by row, the rows above its diagonal block and the block itself. The products in the factorisation,
 
     A[rows, columns] - Σ_k U[k, rows]ᵀ U[k, columns],
 
