@@ -3,7 +3,7 @@
 #   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" kanbench --cores 2
 #   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" --entrypoint python kanbench -m kanbench summary
 # The package's configurations are in /opt/kanbench/config: --configfile /opt/kanbench/config/smoke.yaml
-# Each new container compiles the kernels, in half a minute. With -e NUMBA_CACHE_DIR=/work/kernels they are kept.
+# Each new container compiles the kernels, in half a minute. With -e NUMBA_CACHE_DIR=kernels, the mounted folder keeps them.
 FROM python:3.11-slim-bookworm
 
 WORKDIR /opt/kanbench

@@ -9,6 +9,7 @@ import yaml
 
 from kanbench.cli.main import _parser, main
 from kanbench.plan.config import ROOT
+from support import lm_profile
 from support.documents import blocks_of, commands
 from support.pipelines import forked, run
 
@@ -83,6 +84,15 @@ def test_commands_that_are_not_run_are_there_and_nothing_is_left():
     assert set(filter(None, map(reason, COMMANDS))) == set(NOT_RUN)
     programs = ("snakemake",), ("python", "-m", "kanbench"), ("make",)
     assert all(reason(command) or command[:1] in programs or command[:3] in programs for command in COMMANDS)
+
+
+def test_the_profile_of_lm_steps_in_small(monkeypatch, capsys):
+    """What `NOT_RUN` leaves out is measured for one model, once."""
+    for name, few in {"MODELS": [((2, 5, 1), 3)], "UNKNOWNS": (16,), "REPETITIONS": 1, "MEASUREMENTS": 1}.items():
+        monkeypatch.setattr(lm_profile, name, few)
+    lm_profile.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\| +(\[2, 5, 1\]|16) ", line)]
+    assert len(rows) == 2 and "%" in rows[0] and rows[1].count("%") == 2
 
 
 def test_dry_runs_of_snakemake_succeed(folder):

@@ -132,14 +132,12 @@ class SparseLinearization:
 
     def normal_matrix(self) -> Array:
         n_columns = in_vectors(self.size + self.places.n_scale + LANES)
-        laid_out, upper = (
-            self.memory.array("products", (n_columns**2,)),
-            self.memory.array("matrix", self.shape[1:] * 2),
-        )
+        laid_out = self.memory.array("products", (n_columns**2,))
         laid_out[:] = 0
         add_products = self._add_dense_products if self.places.dense else self._add_sparse_products
         for start, stop in self._parts():
             add_products(stop - start, laid_out, n_columns)
+        upper = self.memory.array("matrix", self.shape[1:] * 2)
         kernels.normal_matrix(self.linearized, laid_out, n_columns, upper)
         return upper.T
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kanbench.engine.numba_engine import lapack
-from kanbench.engine.torch_engine import cholesky
+from kanbench.engine.torch_engine.cholesky import cholesky
 from kanbench.problems import Array
 
 Rows = Iterable[tuple[slice, Tensor]]
@@ -53,7 +53,7 @@ class StreamedLinearization:
     def cholesky(matrix: Tensor, shift: float) -> Callable[[Tensor], Tensor] | None:
         """See `Linearization`; on a CPU with scipy's LAPACK, which takes four fifths of the time of torch's."""
         if matrix.device.type == "cpu":
-            solve = cholesky.cholesky(matrix.numpy(), shift)
+            solve = cholesky(matrix.numpy(), shift)
             return None if solve is None else lambda b: torch.from_numpy(solve(b.numpy()))
         matrix.diagonal().add_(shift)
         factor, info = torch.linalg.cholesky_ex(matrix)
